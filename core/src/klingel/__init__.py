@@ -1,0 +1,1 @@
+"""klingel: contracts, pure domain and stage protocol of a social-care ingestion platform."""

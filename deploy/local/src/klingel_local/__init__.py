@@ -1,0 +1,1 @@
+"""Real Kafka and real Elasticsearch on one machine, without Docker."""

@@ -1,0 +1,1 @@
+"""What klingel can hear: one folder a network."""

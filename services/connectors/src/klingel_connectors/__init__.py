@@ -1,0 +1,1 @@
+"""Connector services: they read networks and publish raw events to Kafka."""

@@ -1,0 +1,1 @@
+"""Local stand-ins for networks, speaking their real protocols."""
