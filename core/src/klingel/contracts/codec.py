@@ -1,0 +1,106 @@
+"""Bytes to message shapes and back; the one place where our own JSON is read and written."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from klingel.contracts.topics import Topic
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model import (
+    BrandConfig,
+    Case,
+    CaseEvent,
+    ConnectorCursor,
+    ConnectorLease,
+    ConnectorStatus,
+    DeadLetter,
+    DirectoryEntry,
+    LedgerLine,
+    MarkBatch,
+    RawEvent,
+    RoutedEvent,
+    SocialEvent,
+    TrackedConversation,
+)
+from klingel.model.base import Record
+
+R = TypeVar("R", bound=Record)
+
+SHAPES: dict[Topic, type[Record]] = {
+    Topic.RAW_EVENTS: RawEvent,
+    Topic.OBJECT_DIRECTORY: DirectoryEntry,
+    Topic.UNDERSTAND_MARKS: MarkBatch,
+    Topic.SOCIAL_EVENTS: SocialEvent,
+    Topic.CASES: Case,
+    Topic.TRACKED_CONVERSATIONS: TrackedConversation,
+    Topic.CASE_EVENTS: CaseEvent,
+    Topic.ROUTED_EVENTS: RoutedEvent,
+    Topic.CONNECTOR_STATUS: ConnectorStatus,
+    Topic.CONNECTOR_CURSORS: ConnectorCursor,
+    Topic.CONNECTOR_LEASES: ConnectorLease,
+    Topic.BRAND_CONFIG: BrandConfig,
+    Topic.STAGE_LEDGER: LedgerLine,
+    Topic.DEAD_LETTERS: DeadLetter,
+}
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as JSON bytes; absent fields are omitted."""
+    return _ENCODER.encode(record)
+
+
+@cache
+def _decoder(shape: type[R]) -> msgspec.json.Decoder[R]:
+    return msgspec.json.Decoder(shape)
+
+
+def _raw_event_has_an_original(record: Any) -> None:
+    if record.native is None and record.native_ref is None:
+        raise InvalidMessage(
+            ErrorType.MISSING_FIELD, "a raw event needs native or native_ref", path="native"
+        )
+
+
+# What a schema says and a Struct cannot: `anyOf` over required fields.
+_CHECKS: dict[type[Record], Callable[[Any], None]] = {RawEvent: _raw_event_has_an_original}
+
+
+def decode(shape: type[R], value: bytes | None) -> R:
+    """Read one message.
+
+    Raises:
+        InvalidMessage: not JSON, not of this shape, or a tombstone where a value is due. The
+            sentence names the path and the expected type, never the content.
+    """
+    if value is None:
+        raise InvalidMessage(ErrorType.MISSING_FIELD, "the message has no value")
+    try:
+        record = _decoder(shape).decode(value)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(ErrorType.SCHEMA, safe_sentence(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessage(ErrorType.MALFORMED_JSON, safe_sentence(error)) from None
+    except RecursionError:
+        raise InvalidMessage(ErrorType.TOO_DEEP, "the message is nested too deeply") from None
+    check = _CHECKS.get(shape)
+    if check is not None:
+        check(record)
+    return record
+
+
+def safe_sentence(error: Exception) -> str:
+    """Return msgspec's sentence without values: what it quotes of a message is cut out.
+
+    msgspec names types, paths and byte positions; only an invalid enum value or an unknown
+    discriminator is quoted, after the words "Invalid enum value".
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "the message is not UTF-8"
+    sentence = str(error)
+    if sentence.startswith("Invalid enum value"):
+        return "Invalid enum value" + sentence[sentence.rfind(" - at ") :] if " - at " in sentence else "Invalid enum value"
+    return sentence

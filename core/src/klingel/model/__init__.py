@@ -1,0 +1,33 @@
+"""Message shapes, generated from `schemas/events/`; never edited."""
+
+from klingel.model.brand_config import BrandConfig
+from klingel.model.case_event import CaseEvent
+from klingel.model.case import Case
+from klingel.model.connector_cursor import ConnectorCursor
+from klingel.model.connector_lease import ConnectorLease
+from klingel.model.connector_status import ConnectorStatus
+from klingel.model.dead_letter import DeadLetter
+from klingel.model.directory_entry import DirectoryEntry
+from klingel.model.ledger_line import LedgerLine
+from klingel.model.mark import MarkBatch
+from klingel.model.raw_event import RawEvent
+from klingel.model.routed_event import RoutedEvent
+from klingel.model.social_event import SocialEvent
+from klingel.model.tracked_conversation import TrackedConversation
+
+__all__ = [
+    "BrandConfig",
+    "Case",
+    "CaseEvent",
+    "ConnectorCursor",
+    "ConnectorLease",
+    "ConnectorStatus",
+    "DeadLetter",
+    "DirectoryEntry",
+    "LedgerLine",
+    "MarkBatch",
+    "RawEvent",
+    "RoutedEvent",
+    "SocialEvent",
+    "TrackedConversation",
+]

@@ -1,0 +1,213 @@
+"""Case: generated from schemas/events/case.v1.schema.json; never edited."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+
+from klingel.model.base import Record
+from msgspec import Meta
+
+OriginItem: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+class Fact(Record):
+    """
+    What a case remembers of one social event.
+    """
+
+    object: Annotated[
+        str,
+        Meta(description='64 bits of the object id, in hex.', pattern='^[0-9a-f]{16}$'),
+    ]
+    revision: Annotated[int, Meta(description='Revision.', ge=0, le=4398046511103)]
+    content: Annotated[str, Meta(description='Content hash.', pattern='^[0-9a-f]{16}$')]
+    at: Annotated[
+        datetime, Meta(description='published_at, or received_at where unknown.')
+    ]
+    author: Annotated[
+        str,
+        Meta(description='64 bits of the author id, in hex.', pattern='^[0-9a-f]{16}$'),
+    ]
+    direction: Annotated[
+        Literal['inbound', 'outbound', 'third_party'],
+        Meta(description='Seen from the brand.'),
+    ]
+    change: Annotated[
+        Literal['created', 'updated', 'deleted', 'completed'],
+        Meta(description='What happened to it.'),
+    ]
+    received_at: (
+        Annotated[datetime, Meta(description='When klingel first saw it.')] | None
+    ) = None
+    in_reply_to: (
+        Annotated[
+            str,
+            Meta(
+                description="64 bits of the parent's object id, in hex.",
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    addressee: (
+        Annotated[
+            str,
+            Meta(
+                description='Customer an outbound post answers by mention, hashed.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    needs_answer: (
+        Annotated[bool, Meta(description='Whether it can open a case.')] | None
+    ) = None
+    late: (
+        Annotated[
+            bool,
+            Meta(description='Older than max_open_age when received, or not live.'),
+        ]
+        | None
+    ) = None
+    decision: (
+        Annotated[
+            int, Meta(description="Number of care's decision on this object.", ge=0)
+        ]
+        | None
+    ) = None
+    version: (
+        Annotated[
+            str,
+            Meta(
+                description='Hash of enrichment and mapping version.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    origin: (
+        Annotated[
+            list[OriginItem],
+            Meta(
+                description='partition, offset in social-events.',
+                max_length=2,
+                min_length=2,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Summary(Record):
+    """
+    Facts older than the newest 256.
+    """
+
+    hashes: Annotated[list[str], Meta(description='8-byte hashes, newest 4,096.')]
+    count: Annotated[int, Meta(description='How many.', ge=0)]
+    first_at: Annotated[datetime, Meta(description='Oldest.')] | None = None
+    last_at: Annotated[datetime, Meta(description='Newest.')] | None = None
+
+
+class Priority(Record):
+    """
+    A sum of named parts.
+    """
+
+    score: Annotated[int, Meta(description='Sum.', ge=0)]
+    parts: Annotated[dict[str, int], Meta(description='Named parts.')]
+
+
+class Case(Record):
+    """
+    Full state of one customer's matter in one conversation with one brand: a fold over its facts.
+    """
+
+    case_id: Annotated[
+        str,
+        Meta(
+            description='<brand>:<conversation>:<customer>#<generation>',
+            max_length=2048,
+            min_length=1,
+        ),
+    ]
+    brand: Annotated[
+        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+    ]
+    conversation_id: Annotated[
+        str,
+        Meta(
+            description='Conversation.',
+            max_length=1024,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    customer_id: Annotated[
+        str,
+        Meta(
+            description="Customer; - for the conversation's own record.",
+            max_length=1024,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    generation: Annotated[
+        int,
+        Meta(description="0 for the conversation's own record, else 1, 2, ...", ge=0),
+    ]
+    revision: Annotated[int, Meta(description='Counts changes of this record.', ge=0)]
+    state: Annotated[
+        Literal['open', 'waiting', 'closed', 'snoozed', 'merged', 'held'],
+        Meta(description="State of the case; held is the conversation's own record."),
+    ]
+    facts: Annotated[list[Fact], Meta(description='The newest 256, by time.')]
+    config_version: Annotated[
+        str, Meta(description='Configuration that decided last.', max_length=64)
+    ]
+    network: (
+        Annotated[str, Meta(description='Network of the opener.', max_length=40)]
+        | None
+    ) = None
+    channel: (
+        Annotated[str, Meta(description='Channel of the opener.', max_length=256)]
+        | None
+    ) = None
+    summary: Summary | None = None
+    opened_at: (
+        Annotated[datetime, Meta(description='Publication of the opener.')] | None
+    ) = None
+    closed_at: Annotated[datetime, Meta(description='When closed.')] | None = None
+    updated_at: Annotated[datetime, Meta(description='Newest fact.')] | None = None
+    first_response_at: (
+        Annotated[
+            datetime, Meta(description='First answer of the brand to this customer.')
+        ]
+        | None
+    ) = None
+    waiting_since: (
+        Annotated[datetime, Meta(description="Customer's oldest unanswered word.")]
+        | None
+    ) = None
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
+    assignee: Annotated[str, Meta(description='Agent.', max_length=120)] | None = None
+    priority: Priority | None = None
+    rule: (
+        Annotated[
+            str, Meta(description='Routing rule that chose the queue.', max_length=120)
+        ]
+        | None
+    ) = None
+    explain: Annotated[list[str], Meta(description='Why this queue.')] | None = None
+    counts: (
+        Annotated[dict[str, int], Meta(description='Facts by direction.')] | None
+    ) = None
+    commands: (
+        Annotated[list[str], Meta(description='Command ids applied, newest 64.')]
+        | None
+    ) = None
+    merged_into: (
+        Annotated[str, Meta(description='Winner of a merge.', max_length=2048)]
+        | None
+    ) = None

@@ -1,0 +1,72 @@
+"""CaseEvent: generated from schemas/events/case-event.v1.schema.json; never edited."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from klingel.model.base import Record
+from msgspec import Meta
+
+
+class CaseEvent(Record):
+    """
+    What happened to a case.
+    """
+
+    case_event_id: Annotated[
+        str, Meta(description='Hash of case, cause and kind.', pattern='^[0-9a-f]{32}$')
+    ]
+    case_id: Annotated[str, Meta(description='Case.', max_length=2048, min_length=1)]
+    brand: Annotated[
+        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+    ]
+    conversation_id: Annotated[
+        str,
+        Meta(
+            description='Conversation.',
+            max_length=1024,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    customer_id: Annotated[
+        str,
+        Meta(
+            description='Customer.',
+            max_length=1024,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    kind: Annotated[
+        Literal['opened', 'joined', 'responded', 'waiting', 'reopened', 'routed', 'closed', 'corrected', 'late_unanswered'],
+        Meta(description='What happened.'),
+    ]
+    at: Annotated[datetime, Meta(description='Event time.')]
+    recorded_at: Annotated[datetime, Meta(description='When care wrote it.')]
+    cause: Annotated[
+        str,
+        Meta(
+            description='Event or command that caused it.',
+            max_length=1024,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
+    priority: Annotated[int, Meta(description='Priority.', ge=0)] | None = None
+    seconds: (
+        Annotated[
+            float,
+            Meta(description='Wall-clock duration that the kind measures.', ge=0.0),
+        ]
+        | None
+    ) = None
+    detail: (
+        Annotated[str, Meta(description='Closed-set reason.', pattern='^[a-z_]+$')]
+        | None
+    ) = None
+    config_version: (
+        Annotated[str, Meta(description='Configuration.', max_length=64)] | None
+    ) = None

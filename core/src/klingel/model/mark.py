@@ -1,0 +1,22 @@
+"""MarkBatch: generated from schemas/events/mark.v1.schema.json; never edited."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from klingel.model.base import Record
+from msgspec import Meta
+
+
+class MarkBatch(Record):
+    """
+    What one batch of understand saw: packed rows.
+    """
+
+    partition: Annotated[int, Meta(description='Partition of raw-events.', ge=0)]
+    rows: Annotated[
+        str,
+        Meta(
+            description='32 bytes a row: object hash, revision, offset, content hash whose lowest bit says heard.'
+        ),
+    ]

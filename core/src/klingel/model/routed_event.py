@@ -1,0 +1,79 @@
+"""RoutedEvent: generated from schemas/events/routed-event.v1.schema.json; never edited."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from klingel.model.base import Record
+from msgspec import Meta, Raw
+
+
+class Decision(Record):
+    """
+    Why it opened, joined or did nothing, and where it goes.
+    """
+
+    number: Annotated[
+        int,
+        Meta(
+            description="Counts care's changes to this object; the document version is revision * 2^20 + number.",
+            ge=0,
+            le=1048575,
+        ),
+    ]
+    direction: Annotated[
+        Literal['inbound', 'outbound', 'third_party'],
+        Meta(description='Seen from the brand.'),
+    ]
+    triage: Annotated[
+        str,
+        Meta(
+            description='Reason, of the closed set in klingel.domain.triage.',
+            pattern='^[a-z_]+$',
+        ),
+    ]
+    routed_at: Annotated[datetime, Meta(description='When care decided.')]
+    config_version: Annotated[
+        str, Meta(description="Version of the brand's configuration.", max_length=64)
+    ]
+    case_id: (
+        Annotated[
+            str,
+            Meta(
+                description='Case it belongs to.',
+                max_length=1024,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
+        | None
+    ) = None
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
+    priority: (
+        Annotated[int, Meta(description='Sum of named parts.', ge=0)] | None
+    ) = None
+    rule: (
+        Annotated[str, Meta(description='Routing rule that matched.', max_length=120)]
+        | None
+    ) = None
+    explain: (
+        Annotated[
+            list[str], Meta(description='One line a rule tried, first match last.')
+        ]
+        | None
+    ) = None
+
+
+class RoutedEvent(Record):
+    """
+    The social event with care's decision.
+    """
+
+    event: Annotated[
+        Raw,
+        Meta(
+            description='The social event, byte for byte as published (social-event.v1).'
+        ),
+    ]
+    decision: Decision
