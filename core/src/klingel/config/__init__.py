@@ -1,0 +1,1 @@
+"""Brand files: models, loader, errors that say what would be right."""

@@ -1,0 +1,97 @@
+"""The brand file's shape; `schemas/config/brand.schema.json` is generated from it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+
+
+class Part(BaseModel):
+    """Strict and immutable: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Account(Part):
+    """An account of the brand, by the network's immutable id (a DID, a page id), never a handle."""
+
+    network: NetworkName = Field(description="Network the account is on.")
+    id: str = Field(min_length=1, max_length=512, description="Immutable id on the network.")
+    handle: str | None = Field(None, description="Handle, for people who read this file.")
+
+
+class Channel(Part):
+    """Something the brand hears whole: everything that comes through it is for the brand."""
+
+    network: NetworkName = Field(description="Network or connector kind, such as webhook.")
+    id: str = Field(min_length=1, max_length=256, description="Account, page, inbox or source.")
+
+
+class ListeningRule(Part):
+    """A query in Lucene syntax on `text.rules`; a hit makes the brand hear the event."""
+
+    id: Slug = Field(description="Name of the rule.")
+    query: str = Field(min_length=1, max_length=8192, description="Lucene query.")
+
+
+class RoutingRule(Part):
+    """Ordered; the first whose query hits chooses queue and priority."""
+
+    id: Slug = Field(description="Name of the rule.")
+    when: str = Field(
+        min_length=1, max_length=8192, description="Lucene query, the same syntax as listening."
+    )
+    queue: Slug = Field(description="Queue of the case.")
+    priority: int = Field(0, ge=0, le=1000, description="Added to the case's priority.")
+
+
+class Queue(Part):
+    """Where a case waits for people with a skill."""
+
+    id: Slug = Field(description="Name of the queue.")
+    name: str | None = Field(None, max_length=120, description="Name for people.")
+
+
+class Triage(Part):
+    """What opens a case."""
+
+    open_indirect: bool = Field(
+        default=False, description="Whether talk about the brand, not addressed to it, opens cases."
+    )
+
+
+class CasePolicy(Part):
+    """How long a case lives."""
+
+    max_open_age_days: int = Field(
+        7, ge=1, le=90, description="An event older than this when received opens nothing."
+    )
+    close_when: Literal["never", "answered"] = Field(
+        "never", description="Whether an answer of the brand closes the case by itself."
+    )
+    reopen_within_days: int = Field(
+        14, ge=0, le=400, description="A later word reopens within this; else a new generation."
+    )
+
+
+class Retention(Part):
+    """How long documents are kept."""
+
+    posts_days: int = Field(400, ge=1, le=400, description="Not above the directory's 400 days.")
+
+
+class Brand(Part):
+    """One brand: who it is, what it hears, where its cases go."""
+
+    brand: Slug = Field(description="Name of the brand in ids, topics and indices.")
+    name: str = Field(min_length=1, max_length=120, description="Name for people.")
+    accounts: tuple[Account, ...] = Field((), description="Own accounts.")
+    channels: tuple[Channel, ...] = Field((), description="What the brand hears whole.")
+    listening: tuple[ListeningRule, ...] = Field((), description="Listening rules.")
+    triage: Triage = Field(default_factory=Triage, description="What opens a case.")
+    queues: tuple[Queue, ...] = Field(min_length=1, description="Queues; the first is the default.")
+    routing: tuple[RoutingRule, ...] = Field((), description="Ordered routing rules.")
+    cases: CasePolicy = Field(default_factory=CasePolicy, description="Life of a case.")
+    retention: Retention = Field(default_factory=Retention, description="How long is kept.")

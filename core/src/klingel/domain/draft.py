@@ -1,0 +1,67 @@
+"""What a network's mapping makes of a native object: a social event that no brand has heard yet."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from klingel.model.social_event import Author, Media
+
+Kind = Literal[
+    "post",
+    "reply",
+    "repost",
+    "quote",
+    "comment",
+    "direct_message",
+    "email",
+    "review",
+    "reaction",
+    "story",
+    "chat",
+    "unknown",
+]
+Change = Literal["created", "updated", "deleted", "completed"]
+Visibility = Literal["public", "unlisted", "followers", "private"]
+Threading = Literal["network", "root", "parent_only"]
+
+
+class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A native object in klingel's words; ids of other objects are object ids.
+
+    Attributes:
+        mapping: `<network>/<version of the mapping>`.
+        conversation_id: the network's own conversation; None where it names none.
+        threading: `network` the network names the conversation, `root` the object is the first of
+            its own, `parent_only` only a parent is known (the object's own id is the conversation).
+        in_reply_to_author: author id of the parent, where the network tells it.
+        target: account id or source the object is addressed to.
+        langs: what the network says of the language, most likely first.
+        direction: only where a generic source claims it.
+        label: network name given by a generic source.
+    """
+
+    mapping: str
+    kind: Kind
+    change: Change
+    visibility: Visibility = "public"
+    threading: Threading = "root"
+    conversation_id: str | None = None
+    published_at: datetime | None = None
+    changed_at: datetime | None = None
+    in_reply_to: str | None = None
+    in_reply_to_author: str | None = None
+    quotes: str | None = None
+    reposts: str | None = None
+    target: str | None = None
+    author: Author | None = None
+    text: str | None = None
+    langs: tuple[str, ...] = ()
+    media: tuple[Media, ...] = ()
+    links: tuple[str, ...] = ()
+    hashtags: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    metrics: dict[str, int] | None = None
+    url: str | None = None
+    direction: Literal["inbound", "outbound", "third_party"] | None = None
+    label: str | None = None

@@ -1,0 +1,82 @@
+"""Who is who: object, event and case ids, revisions, hashes. Forms: design section 5."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from klingel.domain.draft import SocialDraft
+
+REVISION_BITS = 42
+REVISION_MAX = 2**REVISION_BITS - 1
+DELETED_WITHOUT_REVISION = REVISION_MAX
+DECISION_BITS = 20
+_FIRST_INDEX = datetime(2006, 1, 1, tzinfo=UTC)
+_INDEX_LEAD = timedelta(minutes=10)
+
+
+def object_id(network: str, scope: str, native_id: str) -> str:
+    """Return `<network>:<scope>:<native id>`."""
+    return f"{network}:{scope}:{native_id}"
+
+
+def event_id(object_id_: str, revision: int, brand: str | None = None) -> str:
+    """Return `<object_id>@<revision>`, behind `<brand>/` from social-events on."""
+    raw = f"{object_id_}@{revision}"
+    return raw if brand is None else f"{brand}/{raw}"
+
+
+def hash64(*parts: str) -> str:
+    """Return 64 bits over `parts` as 16 hex digits; a separator keeps (ab, c) from (a, bc)."""
+    return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def hash64_bytes(text: str) -> bytes:
+    """Return 64 bits over `text` as 8 bytes."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def document_version(revision: int, decision: int) -> int:
+    """Return the version of a post's document: revision * 2^20 + decision (fits 63 bits)."""
+    return (revision << DECISION_BITS) + decision
+
+
+def content_hash(draft: SocialDraft) -> str:
+    """Return the hash of what was said: kind, change, text, media and references.
+
+    Never metrics, profile or signed addresses: those differ from fetch to fetch.
+    """
+    return hash64(
+        draft.kind,
+        "deleted" if draft.change == "deleted" else "",
+        draft.text or "",
+        *sorted(medium.id or medium.url or "" for medium in draft.media),
+        "|",
+        draft.in_reply_to or "",
+        draft.quotes or "",
+        draft.reposts or "",
+    )
+
+
+def index_month(published_at: datetime | None, received_at: datetime) -> str:
+    """Return the month of the index, `YYYY.MM`, or `undated`.
+
+    A publication before 2006 or more than ten minutes after the receipt is not believed.
+    """
+    if published_at is None or not _FIRST_INDEX <= published_at <= received_at + _INDEX_LEAD:
+        return "undated"
+    return f"{published_at.astimezone(UTC):%Y.%m}"
+
+
+def case_id(brand: str, conversation_id: str, customer_id: str, generation: int) -> str:
+    """Return `<brand>:<conversation>:<customer>#<generation>`."""
+    return f"{brand}:{conversation_id}:{customer_id}#{generation}"
+
+
+def deterministic_id(*parts: str) -> str:
+    """Return 128 bits over `parts` as 32 hex digits, for ids derived from causes."""
+    return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def newest(revisions: Iterable[int]) -> int:
+    """Return the newest revision; edits and deletions win by it, never by arrival."""
+    return max(revisions)
