@@ -1,0 +1,54 @@
+"""What can happen to a message: exactly one fate each (I3)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from klingel.contracts.envelope import Output
+from klingel.errors import InvalidMessage
+
+
+class Fate(StrEnum):
+    """The closed set; `waiting` is whatever lies between a ledger line and the end of the log."""
+
+    DELIVERED = "delivered"
+    REPEATED = "repeated"
+    DISCARDED = "discarded"
+    DEAD_LETTERED = "dead_lettered"
+    WAITING = "waiting"
+
+
+class Put(NamedTuple):
+    """A change of local state: `value` None removes the key."""
+
+    table: str
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step decided for one message.
+
+    Attributes:
+        fate: never WAITING; a message that must wait raises RetryableError.
+        reason: of the stage's closed set, for discards and dead letters.
+        network: network of the message, for the ledger; empty when unknown.
+        outputs: records that this message causes, in order.
+        puts: changes of local state, applied once the outputs are committed.
+        rows: packed rows for the stage's batch record (understand's marks).
+        error: why it is a dead letter.
+    """
+
+    fate: Fate
+    reason: str = ""
+    network: str = ""
+    outputs: tuple[Output, ...] = ()
+    puts: tuple[Put, ...] = ()
+    rows: tuple[bytes, ...] = ()
+    error: InvalidMessage | None = None
+
+
+def dead_lettered(error: InvalidMessage, network: str = "") -> Outcome:
+    """Return the fate of a message that can never succeed."""
+    return Outcome(Fate.DEAD_LETTERED, reason=str(error.error_type), network=network, error=error)

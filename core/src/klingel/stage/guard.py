@@ -1,0 +1,78 @@
+"""The edge that gives each message its fate, and the brake that stops a bad deploy (I8)."""
+
+from collections import deque
+from collections.abc import Callable
+
+from klingel.contracts.envelope import Message
+from klingel.errors import (
+    InvalidMessage,
+    InvariantViolation,
+    KlingelError,
+    OwnershipLost,
+    RetryableError,
+)
+from klingel.stage.fates import Fate, Outcome, dead_lettered
+
+WINDOW = 500
+LIMIT = 50
+
+
+class BrakePulled(KlingelError):
+    """Our own code raises on too many messages: the partition pauses, a person must look."""
+
+
+class Brake:
+    """Counts over the last 500 messages of a partition how many our own code raised on.
+
+    It is pulled at 50, when they come from at least two sources, or from the only one that rang:
+    one odd source must not stop the others.
+    """
+
+    def __init__(self) -> None:
+        self._window: deque[tuple[bool, str]] = deque(maxlen=WINDOW)
+        self.pulled = False
+
+    def note(self, source: str, *, raised: bool) -> None:
+        """Note one message; raises BrakePulled when it is one too many."""
+        self._window.append((raised, source))
+        if not raised:
+            return
+        raising = [where for failed, where in self._window if failed]
+        if len(raising) < LIMIT:
+            return
+        rang = {where for _, where in self._window}
+        if len(set(raising)) > 1 or len(rang) == 1:
+            self.pulled = True
+            raise BrakePulled(
+                f"our own code raised on {len(raising)} of the last {len(self._window)} messages"
+            )
+
+
+def guard(
+    step: Callable[[Message], Outcome],
+    message: Message,
+    brake: Brake,
+    source_of: Callable[[Message], str],
+) -> tuple[Outcome, Exception | None]:
+    """Run a pure step and give the message its fate.
+
+    Returns:
+        The outcome and, for a dead letter, the exception behind it.
+
+    Raises:
+        RetryableError, OwnershipLost, InvariantViolation: the worker's matter, not the message's.
+        BrakePulled: our own code raised too often.
+    """
+    try:
+        outcome = step(message)
+    except (RetryableError, OwnershipLost, InvariantViolation):
+        raise
+    except InvalidMessage as error:
+        brake.note(source_of(message), raised=False)
+        return dead_lettered(error), error
+    except Exception as error:  # noqa: BLE001  I8: what our own pure code raises is a dead letter
+        brake.note(source_of(message), raised=True)
+        reason = f"unhandled:{type(error).__name__}"
+        return Outcome(Fate.DEAD_LETTERED, reason=reason), error
+    brake.note(source_of(message), raised=False)
+    return outcome, None

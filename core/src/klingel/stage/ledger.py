@@ -1,0 +1,212 @@
+"""The books of a stage: one running tally per partition, from which `klingel audit` proves I3.
+
+A tally counts what was done with the messages of one input partition since its last line. Until a
+line is written, the tally travels as metadata of the committed offset, so that position and count
+can never disagree, not even after SIGKILL.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import (
+    SOURCE_HEADER,
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    trace_id,
+)
+from klingel.contracts.topics import Topic
+from klingel.errors import InvariantViolation
+from klingel.model import LedgerLine
+from klingel.stage.fates import Outcome
+
+METADATA_BYTES = 4096
+"""Kafka's default `offset.metadata.max.bytes`."""
+
+Passed = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The books of one input partition since `before`; immutable, so an aborted batch leaves none.
+
+    Attributes:
+        before: first offset of the range.
+        received: messages read.
+        redone: of these, messages whose source position had been passed before.
+        fates, reasons, networks: counts as in LedgerLine.
+        emitted: records caused by these messages, by topic.
+        caused: records of timers and commands, by topic.
+        passed: `<upstream topic>/<partition>` to the highest (offset, ordinal) passed, for ever.
+    """
+
+    stage: str
+    topic: Topic
+    partition: int
+    before: int
+    received: int = 0
+    redone: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    networks: Counter[str] = field(default_factory=Counter)
+    emitted: Counter[str] = field(default_factory=Counter)
+    caused: Counter[str] = field(default_factory=Counter)
+    passed: Passed = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write a line about."""
+        return not self.received and not self.caused
+
+    def plus(self, done: Iterable[tuple[Message, Outcome]]) -> "Tally":
+        """Return the tally after a batch: every message with its one outcome, in offset order."""
+        fates, reasons = Counter(self.fates), Counter(self.reasons)
+        networks, emitted = Counter(self.networks), Counter(self.emitted)
+        passed = dict(self.passed)
+        received = redone = 0
+        for message, outcome in done:
+            received += 1
+            redone += _pass(message, passed)
+            fates[outcome.fate] += 1
+            if outcome.reason:
+                reasons[f"{outcome.fate}:{outcome.reason}"] += 1
+            if outcome.network:
+                networks[f"{outcome.fate}:{outcome.network}"] += 1
+            for output in outcome.outputs:
+                emitted[output.topic] += 1
+        return dataclasses.replace(
+            self,
+            received=self.received + received,
+            redone=self.redone + redone,
+            fates=fates,
+            reasons=reasons,
+            networks=networks,
+            emitted=emitted,
+            passed=passed,
+        )
+
+    def plus_caused(self, outputs: Iterable[Output]) -> "Tally":
+        """Return the tally after records that a timer or a command caused."""
+        caused = Counter(self.caused)
+        caused.update(str(output.topic) for output in outputs)
+        return dataclasses.replace(self, caused=caused)
+
+    def closed(self, after: int) -> "Tally":
+        """Return the empty tally that follows a line ending at `after`."""
+        return Tally(self.stage, self.topic, self.partition, after, passed=self.passed)
+
+    def line(self, after: int, holder: str, now: datetime) -> LedgerLine:
+        """Return the ledger line over [before, after)."""
+        return LedgerLine(
+            stage=self.stage,
+            topic=str(self.topic),
+            partition=self.partition,
+            before=self.before,
+            after=after,
+            received=self.received,
+            redone=self.redone,
+            fates={str(key): n for key, n in self.fates.items()},
+            reasons=dict(self.reasons) or None,
+            networks=dict(self.networks) or None,
+            emitted={str(key): n for key, n in self.emitted.items()},
+            caused={str(key): n for key, n in self.caused.items()} or None,
+            holder=holder,
+            written_at=now,
+        )
+
+    def metadata(self) -> str:
+        """Return the tally as metadata of the committed offset.
+
+        Raises:
+            InvariantViolation: longer than a broker accepts.
+        """
+        text = json.dumps(
+            {
+                "b": self.before,
+                "r": self.received,
+                "d": self.redone,
+                "f": self.fates,
+                "w": self.reasons,
+                "n": self.networks,
+                "e": self.emitted,
+                "c": self.caused,
+                "p": {key: f"{at}.{ordinal}" for key, (at, ordinal) in self.passed.items()},
+            },
+            separators=(",", ":"),
+        )
+        if len(text) > METADATA_BYTES:
+            raise InvariantViolation("the running ledger line outgrew an offset's metadata")
+        return text
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a line is due before the metadata outgrow what a broker accepts."""
+        return len(self.metadata()) > METADATA_BYTES // 2
+
+    @classmethod
+    def resume(
+        cls, stage: str, topic: Topic, partition: int, offset: int, metadata: str
+    ) -> "Tally":
+        """Return the tally as committed with `offset`; a foreign or empty metadata starts anew."""
+        try:
+            data = json.loads(metadata) if metadata else {}
+            return cls(
+                stage,
+                topic,
+                partition,
+                before=data.get("b", offset),
+                received=data.get("r", 0),
+                redone=data.get("d", 0),
+                fates=Counter(data.get("f", {})),
+                reasons=Counter(data.get("w", {})),
+                networks=Counter(data.get("n", {})),
+                emitted=Counter(data.get("e", {})),
+                caused=Counter(data.get("c", {})),
+                passed={key: _position(text) for key, text in data.get("p", {}).items()},
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvariantViolation("the metadata of a committed offset are not ours") from error
+
+
+def _position(text: str) -> tuple[int, int]:
+    offset, ordinal = text.split(".")
+    return int(offset), int(ordinal)
+
+
+def _pass(message: Message, passed: Passed) -> bool:
+    """Note the message's source position; True when it had been passed before."""
+    header = message.header(SOURCE_HEADER)
+    if header is None:
+        return False
+    source = SourcePosition.decode(header)
+    upstream = f"{source.topic}/{source.partition}"
+    at = (source.offset, source.ordinal)
+    highest = passed.get(upstream)
+    if highest is not None and at <= highest:
+        return True
+    passed[upstream] = at
+    return False
+
+
+def ledger_output(line: LedgerLine) -> Output:
+    """Return the record of a ledger line; its key keeps a stage's partition in order."""
+    identity = f"{line.stage}|{line.topic}|{line.partition}"
+    return Output(
+        topic=Topic.STAGE_LEDGER,
+        key=identity.encode(),
+        value=codec.encode(line),
+        headers=ce_headers(
+            Topic.STAGE_LEDGER,
+            event_id=f"{identity}|{line.before}|{line.after}",
+            source=f"klingel/{line.stage}",
+            subject=identity,
+            time=line.written_at,
+            trace=trace_id(identity),
+        ),
+    )
