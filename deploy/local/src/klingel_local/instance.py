@@ -1,0 +1,120 @@
+"""What one instance of the stack remembers between commands: its ports, its name, its password."""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import uuid
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from klingel_local.errors import LocalStackError
+from klingel_local.machine import free_ports, is_free
+from klingel_local.settings import EsVersion
+
+_FILE = "instance.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The memory of an instance.
+
+    Attributes:
+        kafka_port: Where Kafka's clients connect.
+        controller_port: Where Kafka's controller listens.
+        elasticsearch_port: HTTP.
+        transport_port: Between nodes of Elasticsearch.
+        cluster_id: Of Kafka.
+        password: Of Elasticsearch; it counts where security is on.
+        es_version: Major version of Elasticsearch, `"8"` or `"9"`.
+        es_security: Whether Elasticsearch asks for the password.
+        es_folder: Where Elasticsearch keeps its data.
+    """
+
+    kafka_port: int
+    controller_port: int
+    elasticsearch_port: int
+    transport_port: int
+    cluster_id: str
+    password: str = field(repr=False)
+    es_version: EsVersion
+    es_security: bool
+    es_folder: str
+
+
+def instance_name(folder: Path) -> str:
+    """Return a short name that no other folder has, for markers and as the seed of ports."""
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
+def new_instance(
+    folder: Path, es_version: EsVersion, es_folder: Path, *, es_security: bool
+) -> Instance:
+    """Choose ports, a cluster id and a password."""
+    ports = free_ports(instance_name(folder), 4)
+    # A leading hyphen would be read as an option by Kafka's tools.
+    identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22].replace("-", "A")
+    return Instance(
+        *ports,
+        cluster_id=identity,
+        password=secrets.token_urlsafe(24),
+        es_version=es_version,
+        es_security=es_security,
+        es_folder=str(es_folder),
+    )
+
+
+def read_instance(folder: Path) -> Instance | None:
+    """Read the memory of a folder; `None` where it holds no instance.
+
+    Raises:
+        LocalStackError: the file is damaged.
+    """
+    path = folder / _FILE
+    try:
+        return Instance(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise LocalStackError(f"{path} is damaged: run `wipe`, then `up` again.") from error
+
+
+def write_private(path: Path, content: object) -> None:
+    """Write JSON that only its owner may read, whole or not at all."""
+    scratch = path.with_suffix(".partial")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+        json.dump(content, stream, indent=2)
+        stream.write("\n")
+    scratch.replace(path)
+
+
+def remember(folder: Path, instance: Instance) -> None:
+    """Write the memory of a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_private(folder / _FILE, asdict(instance))
+
+
+def forget(folder: Path) -> None:
+    """Remove the memory of a folder."""
+    (folder / _FILE).unlink(missing_ok=True)
+
+
+def move_taken_ports(
+    folder: Path, instance: Instance, *, kafka_down: bool, elasticsearch_down: bool
+) -> Instance:
+    """Replace remembered ports that another program took while a server was down."""
+    movable = ["kafka_port", "controller_port"] if kafka_down else []
+    movable += ["elasticsearch_port", "transport_port"] if elasticsearch_down else []
+    taken = [name for name in movable if not is_free(getattr(instance, name))]
+    if not taken:
+        return instance
+    kept = {
+        value
+        for name, value in asdict(instance).items()
+        if name.endswith("_port") and name not in taken
+    }
+    fresh = [port for port in free_ports(instance_name(folder), 8) if port not in kept]
+    moved: dict[str, int] = dict(zip(taken, fresh, strict=False))
+    return replace(instance, **moved)  # type: ignore[arg-type]  # the names are those of ports
