@@ -70,7 +70,7 @@ def guard(
     except InvalidMessage as error:
         brake.note(source_of(message), raised=False)
         return dead_lettered(error), error
-    except Exception as error:  # noqa: BLE001  I8: what our own pure code raises is a dead letter
+    except Exception as error:  # noqa: BLE001 - what our own code raises becomes a dead letter
         brake.note(source_of(message), raised=True)
         reason = f"unhandled:{type(error).__name__}"
         return Outcome(Fate.DEAD_LETTERED, reason=reason), error

@@ -41,7 +41,7 @@ class Input(Protocol):
         """Join; the callbacks get partitions, and revocation waits for the callback."""
         ...
 
-    async def fetch(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Message]]:
+    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
         """Return messages by partition, in offset order, from the partitions that are not paused."""
         ...
 

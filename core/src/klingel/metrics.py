@@ -1,0 +1,139 @@
+"""Every metric that klingel exports: a closed set, base units, labels from closed sets.
+
+Dashboards and alerts may use only these names. No label ever holds a person, a handle, an address
+or a text. Naming: `klingel_<noun>_<unit>[_total]` (Vector's instrumentation specification).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+Label = Literal[
+    "component", "network", "reason", "error_type", "topic", "partition", "outcome", "state"
+]
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Metric(StrEnum):
+    """Names; each value's definition stands in `DEFINITIONS`."""
+
+    RECEIVED = "klingel_received_total"
+    DELIVERED = "klingel_delivered_total"
+    REPEATED = "klingel_repeated_total"
+    DISCARDED = "klingel_discarded_total"
+    DEAD_LETTERED = "klingel_dead_lettered_total"
+    REFUSED = "klingel_refused_total"
+    RETRIES = "klingel_retries_total"
+    BATCH_SECONDS = "klingel_batch_seconds"
+    LAG = "klingel_lag_messages"
+    OLDEST_SECONDS = "klingel_oldest_unprocessed_seconds"
+    IN_FLIGHT_MESSAGES = "klingel_in_flight_messages"
+    IN_FLIGHT_BYTES = "klingel_in_flight_bytes"
+    PARTITIONS = "klingel_partitions_owned"
+    PARTITIONS_PAUSED = "klingel_partitions_paused"
+    OWNERSHIP_LOST = "klingel_ownership_lost_total"
+    REBUILT = "klingel_state_rebuilt_records_total"
+    REBUILD_SECONDS = "klingel_state_rebuild_seconds"
+    PUBLISHED_TO_INDEXED = "klingel_published_to_indexed_seconds"
+    RECEIVED_TO_INDEXED = "klingel_received_to_indexed_seconds"
+    BULK_SECONDS = "klingel_bulk_seconds"
+    BULK_ITEMS = "klingel_bulk_items_total"
+    BULK_RETRIES = "klingel_bulk_retries_total"
+    RECONNECTS = "klingel_reconnects_total"
+    GAP_SECONDS = "klingel_gap_seconds_total"
+    CREDENTIAL_DAYS = "klingel_credential_days_left"
+    CURSOR_AGE_SECONDS = "klingel_cursor_age_seconds"
+    STATE = "klingel_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Type, meaning and labels of a metric."""
+
+    kind: type[Counter] | type[Gauge] | type[Histogram]
+    meaning: str
+    labels: tuple[Label, ...] = ("component",)
+
+
+DEFINITIONS: dict[Metric, Definition] = {
+    Metric.RECEIVED: Definition(Counter, "Messages read.", ("component", "network")),
+    Metric.DELIVERED: Definition(Counter, "Messages whose outputs are acknowledged."),
+    Metric.REPEATED: Definition(Counter, "Messages that were known and changed nothing."),
+    Metric.DISCARDED: Definition(Counter, "Dropped on purpose.", ("component", "reason")),
+    Metric.DEAD_LETTERED: Definition(Counter, "Can never succeed.", ("component", "error_type")),
+    Metric.REFUSED: Definition(Counter, "Turned away at the door.", ("component", "reason")),
+    Metric.RETRIES: Definition(Counter, "Attempts repeated; no loss.", ("component", "reason")),
+    Metric.BATCH_SECONDS: Definition(Histogram, "From fetch to commit of a batch."),
+    Metric.LAG: Definition(Gauge, "Messages ahead.", ("component", "partition")),
+    Metric.OLDEST_SECONDS: Definition(Gauge, "Age of the oldest unprocessed message."),
+    Metric.IN_FLIGHT_MESSAGES: Definition(Gauge, "Sent and not acknowledged."),
+    Metric.IN_FLIGHT_BYTES: Definition(Gauge, "Bytes sent and not acknowledged."),
+    Metric.PARTITIONS: Definition(Gauge, "Partitions owned."),
+    Metric.PARTITIONS_PAUSED: Definition(Gauge, "Partitions stopped by the brake."),
+    Metric.OWNERSHIP_LOST: Definition(Counter, "Partitions taken over by another worker."),
+    Metric.REBUILT: Definition(Counter, "Records read to rebuild local state."),
+    Metric.REBUILD_SECONDS: Definition(Histogram, "Time to rebuild one partition's state."),
+    Metric.PUBLISHED_TO_INDEXED: Definition(Histogram, "Author's publication to index."),
+    Metric.RECEIVED_TO_INDEXED: Definition(Histogram, "First sight to index."),
+    Metric.BULK_SECONDS: Definition(Histogram, "One bulk request."),
+    Metric.BULK_ITEMS: Definition(Counter, "Bulk items.", ("component", "outcome")),
+    Metric.BULK_RETRIES: Definition(Counter, "Bulk items sent again.", ("component", "reason")),
+    Metric.RECONNECTS: Definition(Counter, "Connections opened anew.", ("component", "reason")),
+    Metric.GAP_SECONDS: Definition(Counter, "Time a source was not heard."),
+    Metric.CREDENTIAL_DAYS: Definition(Gauge, "Days until a credential ends."),
+    Metric.CURSOR_AGE_SECONDS: Definition(Gauge, "Age of the saved cursor."),
+    Metric.STATE: Definition(Gauge, "1 for the state a component is in.", ("component", "state")),
+}
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own; nothing is registered at import.
+
+    Args:
+        component: value of the label of that name in every sample.
+    """
+
+    def __init__(self, component: str) -> None:
+        self.component = component
+        self.registry = CollectorRegistry()
+        self._metrics: dict[Metric, Counter | Gauge | Histogram] = {}
+        for name, definition in DEFINITIONS.items():
+            extra = {"buckets": _SECONDS} if definition.kind is Histogram else {}
+            self._metrics[name] = definition.kind(
+                str(name), definition.meaning, definition.labels, registry=self.registry, **extra
+            )
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        found = self._labelled(metric, labels)
+        assert isinstance(found, Counter)
+        found.inc(amount)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        found = self._labelled(metric, labels)
+        assert isinstance(found, Gauge)
+        found.set(value)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add to a histogram."""
+        found = self._labelled(metric, labels)
+        assert isinstance(found, Histogram)
+        found.observe(value)
+
+    def render(self) -> bytes:
+        """Return the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Yield (name, labels, value) of every sample, for boards and tests."""
+        for family in self.registry.collect():
+            for sample in family.samples:
+                yield sample.name, sample.labels, sample.value
+
+    def _labelled(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
+        return self._metrics[metric].labels(component=self.component, **labels)

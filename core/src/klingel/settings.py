@@ -1,0 +1,203 @@
+"""Settings from `KLINGEL_*`: one frozen class per concern, nested names joined by `__`.
+
+`KLINGEL_KAFKA__BOOTSTRAP=host:9092` sets `settings.kafka.bootstrap`. An unknown name with our prefix
+is a start-up error that suggests the nearest. Secrets may come from a file: `<NAME>_FILE`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from klingel.errors import ConfigurationError
+
+PREFIX = "KLINGEL_"
+ELSEWHERE = ("KLINGEL_LOCAL_", "KLINGEL_MAVEN_REPOSITORY", "KLINGEL_CACHE_DIR")
+"""Names that belong to `deploy/local`, which starts servers and knows no service."""
+
+
+class Part(BaseModel):
+    """One concern; frozen and strict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Part):
+    """How to reach Kafka."""
+
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port, comma separated.")
+    topic_prefix: str = Field("", pattern=r"^[a-z0-9-]*$", description="Before every topic name.")
+    group_prefix: str = Field(
+        "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every group."
+    )
+    partitions: int = Field(24, ge=1, le=1000, description="Partitions of a topic by default.")
+    replication: int = Field(1, ge=1, le=9, description="Replicas of each partition.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Transport."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism."
+    )
+    sasl_username: str | None = Field(None, description="SASL user.")
+    sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    ssl_cafile: Path | None = Field(None, description="Certificate authority.")
+    session_timeout_seconds: float = Field(
+        10.0, ge=1, le=300, description="A worker silent for longer loses its partitions."
+    )
+
+
+class ElasticsearchSettings(Part):
+    """How to reach Elasticsearch."""
+
+    url: str = Field("http://127.0.0.1:9200", description="Address of the HTTP interface.")
+    index_prefix: str = Field(
+        "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every index."
+    )
+    username: str | None = Field(None, description="User.")
+    password: SecretStr | None = Field(None, description="Password.")
+    api_key: SecretStr | None = Field(None, description="API key, instead of user and password.")
+    ca_certs: Path | None = Field(None, description="Certificate authority.")
+    refresh_interval: str = Field("5s", description="How soon a document is searchable.")
+    replicas: int = Field(0, ge=0, le=9, description="Replicas of each index.")
+
+
+class HttpSettings(Part):
+    """The service's own HTTP port."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port; 0 takes a free one.")
+
+
+class LogSettings(Part):
+    """Logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+
+
+class BlobSettings(Part):
+    """Where originals above 512 KiB lie."""
+
+    dir: Path = Field(Path(".klingel/blobs"), description="Folder.")
+
+
+class ProcessorSettings(Part):
+    """A processor worker."""
+
+    state_dir: Path = Field(Path(".klingel/state"), description="Folder of the local state.")
+    instance: str | None = Field(
+        None, max_length=120, description="Static member name; a pod's name. None joins afresh."
+    )
+    batch_messages: int = Field(1000, ge=1, le=100_000, description="Messages of one batch.")
+    batch_wait_seconds: float = Field(0.1, gt=0, le=10, description="Longest wait for a batch.")
+
+
+class IndexerSettings(Part):
+    """The indexer."""
+
+    instance: str | None = Field(None, max_length=120, description="Static member name.")
+    bulk_documents: int = Field(2000, ge=1, le=20_000, description="Documents of one request.")
+    bulk_bytes: int = Field(8 << 20, ge=1024, description="Bytes of one request.")
+    requests_in_flight: int = Field(3, ge=1, le=16, description="Requests at once at most.")
+
+
+class ConnectorSettings(Part):
+    """What every connector shares; its own settings stand in its manifest."""
+
+    instance: str | None = Field(None, max_length=120, description="Name of this instance.")
+    in_flight_messages: int = Field(10_000, ge=1, description="Not yet acknowledged, at most.")
+    in_flight_bytes: int = Field(32 << 20, ge=1024, description="Bytes of these, at most.")
+
+
+class Settings(Part):
+    """Everything that services read from the environment."""
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
+    processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
+    indexer: IndexerSettings = Field(default_factory=IndexerSettings)
+    connector: ConnectorSettings = Field(default_factory=ConnectorSettings)
+    schemas_dir: Path | None = Field(
+        None, description="Folder `schemas`, where not found by itself."
+    )
+
+
+def names() -> dict[str, str]:
+    """Return every setting's environment name and its description."""
+    found = {}
+    for group, field in Settings.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            for name, leaf in inner.model_fields.items():
+                found[f"{PREFIX}{group}__{name}".upper()] = leaf.description or ""
+        else:
+            found[f"{PREFIX}{group}".upper()] = field.description or ""
+    return found
+
+
+def load_settings(environ: Mapping[str, str], *, also: Iterable[str] = ()) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: the environment; read here and nowhere else.
+        also: further names with our prefix that the caller reads by itself; one ending in `*` is
+            a prefix (a connector's own settings).
+
+    Raises:
+        ConfigurationError: an unknown name, an invalid value, an unreadable secret file.
+    """
+    known = names()
+    extra = tuple(also)
+    data: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or _elsewhere(name, extra):
+            continue
+        setting, value = _value(name, environ[name], known)
+        _place(data, setting.removeprefix(PREFIX).lower().split("__"), value)
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}") from None
+
+
+def _elsewhere(name: str, extra: tuple[str, ...]) -> bool:
+    if name.startswith(ELSEWHERE):
+        return True
+    return any(
+        name.startswith(other[:-1]) if other.endswith("*") else name == other for other in extra
+    )
+
+
+def _value(name: str, value: str, known: Mapping[str, str]) -> tuple[str, str]:
+    if name in known:
+        return name, value
+    plain = name.removesuffix("_FILE")
+    if name.endswith("_FILE") and plain in known and _is_secret(plain):
+        try:
+            return plain, Path(value).read_text(encoding="utf-8").strip()
+        except OSError:
+            raise ConfigurationError(f"{name}: the file cannot be read") from None
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigurationError(f"{name}: unknown setting{hint}")
+
+
+def _is_secret(name: str) -> bool:
+    group, _, leaf = name.removeprefix(PREFIX).lower().partition("__")
+    inner = Settings.model_fields[group].annotation
+    if not (isinstance(inner, type) and issubclass(inner, BaseModel)) or not leaf:
+        return False
+    annotation = inner.model_fields[leaf].annotation
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _place(data: dict[str, Any], path: list[str], value: str) -> None:
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+    data[path[-1]] = value
