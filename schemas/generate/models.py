@@ -15,6 +15,7 @@ from datamodel_code_generator import generate as generate_model
 
 from datamodel_code_generator.format import DatetimeClassType, Formatter
 
+STRUCT = "frozen=True, gc=False, omit_defaults=True, kw_only=True"
 HEADER = '"""{title}: generated from schemas/events/{name}; never edited."""\n'
 
 
@@ -61,6 +62,7 @@ def _module(schema: dict[str, object], name: str) -> str:
     code = code.replace("UnsetType", "None").replace("= UNSET", "= None").replace("(UNSET)", "None")
     code = re.sub(r"\(\s*UNSET\s*\)", "None", code)
     code = re.sub(r"default=UNSET", "default=None", code)
+    code = code.replace("(Record):", f"(Record, {STRUCT}):")
     code = re.sub(r"from msgspec import (.*)", _imports, code)
     code = re.sub(r"\A(#.*\n)+", "", code).lstrip()
     return HEADER.format(title=schema["title"], name=name) + "\n" + code

@@ -90,6 +90,12 @@ DEFINITIONS: dict[Metric, Definition] = {
 }
 
 
+def _histogram(
+    name: str, meaning: str, labels: tuple[Label, ...], *, registry: CollectorRegistry
+) -> Histogram:
+    return Histogram(name, meaning, labels, registry=registry, buckets=_SECONDS)
+
+
 class Metrics:
     """One process's metrics, in a registry of their own; nothing is registered at import.
 
@@ -102,9 +108,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._metrics: dict[Metric, Counter | Gauge | Histogram] = {}
         for name, definition in DEFINITIONS.items():
-            extra = {"buckets": _SECONDS} if definition.kind is Histogram else {}
-            self._metrics[name] = definition.kind(
-                str(name), definition.meaning, definition.labels, registry=self.registry, **extra
+            build = _histogram if definition.kind is Histogram else definition.kind
+            self._metrics[name] = build(
+                str(name), definition.meaning, definition.labels, registry=self.registry
             )
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:

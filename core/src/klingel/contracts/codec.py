@@ -79,7 +79,7 @@ def decode(shape: type[R], value: bytes | None) -> R:
     if value is None:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the message has no value")
     try:
-        record = _decoder(shape).decode(value)
+        record: R = _decoder(shape).decode(value)
     except msgspec.ValidationError as error:
         raise InvalidMessage(ErrorType.SCHEMA, safe_sentence(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -102,5 +102,9 @@ def safe_sentence(error: Exception) -> str:
         return "the message is not UTF-8"
     sentence = str(error)
     if sentence.startswith("Invalid enum value"):
-        return "Invalid enum value" + sentence[sentence.rfind(" - at ") :] if " - at " in sentence else "Invalid enum value"
+        return (
+            "Invalid enum value" + sentence[sentence.rfind(" - at ") :]
+            if " - at " in sentence
+            else "Invalid enum value"
+        )
     return sentence

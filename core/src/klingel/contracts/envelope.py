@@ -88,7 +88,7 @@ def trace_id(identity: str) -> str:
     return blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
-def ce_headers(  # noqa: PLR0913  one argument an attribute
+def ce_headers(
     topic: Topic,
     *,
     event_id: str,

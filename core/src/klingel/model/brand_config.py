@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class BrandConfig(Record):
+class BrandConfig(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Validated configuration of a brand, versioned by content hash.
     """

@@ -11,7 +11,7 @@ from msgspec import Meta
 OriginItem: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
-class Fact(Record):
+class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What a case remembers of one social event.
     """
@@ -99,7 +99,7 @@ class Fact(Record):
     ) = None
 
 
-class Summary(Record):
+class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Facts older than the newest 256.
     """
@@ -110,7 +110,7 @@ class Summary(Record):
     last_at: Annotated[datetime, Meta(description='Newest.')] | None = None
 
 
-class Priority(Record):
+class Priority(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     A sum of named parts.
     """
@@ -119,7 +119,7 @@ class Priority(Record):
     parts: Annotated[dict[str, int], Meta(description='Named parts.')]
 
 
-class Case(Record):
+class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Full state of one customer's matter in one conversation with one brand: a fold over its facts.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class CaseEvent(Record):
+class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What happened to a case.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class ConnectorCursor(Record):
+class ConnectorCursor(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Resume position of one source.
     """

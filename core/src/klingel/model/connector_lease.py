@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class ConnectorLease(Record):
+class ConnectorLease(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     A lease taken: membership of the group is the lease, this record tells of it.
     """

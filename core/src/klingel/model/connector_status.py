@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class ConnectorStatus(Record):
+class ConnectorStatus(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     State of one connector instance.
     """

@@ -8,7 +8,7 @@ from klingel.model.base import Record
 from msgspec import Meta, field
 
 
-class DeadLetter(Record):
+class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Headers of a dead letter, with Kafka Connect's names; the value is the original bytes, the first 64 KiB when larger.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class Contribution(Record):
+class Contribution(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     One raw event that said something of this object.
     """
@@ -21,7 +21,7 @@ class Contribution(Record):
     content: Annotated[str, Meta(description='Content hash.', pattern='^[0-9a-f]{16}$')]
 
 
-class DirectoryEntry(Record):
+class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What later edits and deletions of a heard object need.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class LedgerLine(Record):
+class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What one stage did with one range of offsets.
     """

@@ -8,7 +8,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class MarkBatch(Record):
+class MarkBatch(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What one batch of understand saw: packed rows.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta, Raw
 
 
-class BlobRef(Record):
+class BlobRef(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Where an original above 512 KiB lies.
     """
@@ -19,7 +19,7 @@ class BlobRef(Record):
     ref: Annotated[str, Meta(description='Address in the blob store.', min_length=1)]
 
 
-class RawEvent(Record):
+class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     One native object exactly as received, plus the context it needs; no brand yet.
     """

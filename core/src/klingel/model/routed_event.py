@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta, Raw
 
 
-class Decision(Record):
+class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Why it opened, joined or did nothing, and where it goes.
     """
@@ -65,7 +65,7 @@ class Decision(Record):
     ) = None
 
 
-class RoutedEvent(Record):
+class RoutedEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     The social event with care's decision.
     """

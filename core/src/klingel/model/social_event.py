@@ -16,7 +16,7 @@ Span: TypeAlias = Annotated[
 ]
 
 
-class Match(Record):
+class Match(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     One reason to hear an event.
     """
@@ -39,7 +39,7 @@ class Match(Record):
     ) = None
 
 
-class Origin(Record):
+class Origin(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Raw coordinates.
     """
@@ -53,7 +53,7 @@ class Origin(Record):
     ]
 
 
-class Author(Record):
+class Author(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Who acted.
     """
@@ -77,7 +77,7 @@ class Author(Record):
     ) = None
 
 
-class Lang(Record):
+class Lang(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Language.
     """
@@ -91,7 +91,7 @@ class Lang(Record):
     )
 
 
-class Media(Record):
+class Media(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     Attachment.
     """
@@ -121,7 +121,7 @@ class Media(Record):
     alt: Annotated[str, Meta(description='Alternative text.')] | None = None
 
 
-class Reply(Record):
+class Reply(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     How it can be answered.
     """
@@ -145,7 +145,7 @@ class Reply(Record):
     ) = None
 
 
-class SocialEvent(Record):
+class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What a brand hears: canonical, deduplicated; one event per brand.
     """

@@ -9,7 +9,7 @@ from klingel.model.base import Record
 from msgspec import Meta
 
 
-class TrackedConversation(Record):
+class TrackedConversation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     A conversation that has an open case.
     """
