@@ -1,0 +1,464 @@
+"""Listening rules: which rules hear an event, where in its text, and why at a few microseconds each.
+
+    rules = RuleSet.compile([Rule("outage", '"internet weg"~3 AND lang:de')])
+    hits = rules.match(RuleDocument(text="Internet schon wieder weg!", lang="de"))
+
+What a word is stands in `klingel.domain.rule_text`, the syntax in `klingel.domain.rule_syntax`, the
+same rule as an Elasticsearch query in `klingel.domain.rule_search`.
+
+A rule that needs one of certain words to be hit is not looked at unless one of them occurs: an
+Aho-Corasick automaton over these words of all rules runs once over the lower-cased text. The other
+rules (on fields alone, or by NOT) are evaluated on every event.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Final, Self
+
+from ahocorasick_rs import AhoCorasick
+
+from klingel.domain.rule_search import QUERY_STRING, TEXT_FIELD, to_elasticsearch, to_query_string
+from klingel.domain.rule_syntax import (
+    FIELDS,
+    And,
+    FieldValue,
+    Followers,
+    HasLink,
+    Node,
+    Not,
+    Or,
+    Phrase,
+    RuleQuery,
+    RuleSyntaxError,
+    Wildcard,
+    Word,
+    parse_rule,
+)
+from klingel.domain.rule_text import (
+    ANALYSER,
+    RULES_ANALYSIS,
+    RULES_PROPERTIES,
+    Token,
+    fold,
+    terms_of,
+    tokens,
+)
+
+__all__ = [
+    "ANALYSER",
+    "FIELDS",
+    "QUERY_STRING",
+    "RULES_ANALYSIS",
+    "RULES_PROPERTIES",
+    "TEXT_FIELD",
+    "Rule",
+    "RuleDocument",
+    "RuleHit",
+    "RuleQuery",
+    "RuleSet",
+    "RuleSyntaxError",
+    "Token",
+    "parse_rule",
+    "required_terms",
+    "to_elasticsearch",
+    "to_query_string",
+    "tokens",
+]
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One listening rule.
+
+    Args:
+        id: name under which its hits are reported; unique in a set.
+        query: in the syntax of `klingel.domain.rule_syntax`.
+        version: of the rule, reported with each hit.
+    """
+
+    id: str
+    query: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDocument:
+    """What of an event rules can ask for; None and empty are unknown and match no condition.
+
+    Args:
+        text: as it was said.
+        lang: code of the language, or None.
+        network: name of the network.
+        kind: of the event, such as `post`.
+        author_id: exactly as the network writes it.
+        author_handle: with or without the sign, in any case.
+        followers: of the author, if known.
+        has_link: whether the event carries a link.
+        hashtags: without the sign, in any case.
+        mentions: ids or handles of the accounts mentioned, in any case.
+        visibility: who can see it.
+    """
+
+    text: str
+    lang: str | None = None
+    network: str | None = None
+    kind: str | None = None
+    author_id: str | None = None
+    author_handle: str | None = None
+    followers: int | None = None
+    has_link: bool = False
+    hashtags: Sequence[str] = ()
+    mentions: Sequence[str] = ()
+    visibility: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHit:
+    """A rule hears an event.
+
+    Args:
+        rule_id: of the rule.
+        spans: places (start, end) of the words and phrases that were found, in code points of the
+            original text, rising and without repetition; none when only fields were asked for.
+        version: of the rule.
+    """
+
+    rule_id: str
+    spans: tuple[Span, ...]
+    version: str = ""
+
+
+class _Heard:
+    """A document in the form in which conditions look at it; built once for all rules."""
+
+    def __init__(self, document: RuleDocument, folded: str) -> None:
+        self.document = document
+        self.terms = terms_of(folded)
+        self.positions: dict[str, list[int]] = {}
+        positions = self.positions
+        for position, term in enumerate(self.terms):
+            if term in positions:
+                positions[term].append(position)
+            else:
+                positions[term] = [position]
+
+    @cached_property
+    def handle(self) -> str | None:
+        handle = self.document.author_handle
+        return None if handle is None else fold(handle.removeprefix("@"))
+
+    @cached_property
+    def hashtags(self) -> frozenset[str]:
+        return frozenset(fold(tag.removeprefix("#")) for tag in self.document.hashtags)
+
+    @cached_property
+    def mentions(self) -> frozenset[str]:
+        return frozenset(fold(mention.removeprefix("@")) for mention in self.document.mentions)
+
+    @cached_property
+    def places(self) -> list[Token]:
+        return tokens(self.document.text)
+
+    def span(self, first: int, last: int) -> Span:
+        """Give the place of the tokens from the first to the last one."""
+        return self.places[first].start, self.places[last].end
+
+
+_Holds = Callable[[_Heard], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    rule: Rule
+    root: Node
+    holds: _Holds
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Compiled listening rules; immutable, to be built by `compile`.
+
+    Args:
+        rules: all, in the given order.
+        warnings: (rule id, sentence) of all rules.
+    """
+
+    rules: tuple[_Compiled, ...]
+    warnings: tuple[tuple[str, str], ...]
+    _always: tuple[int, ...] = field(repr=False)
+    _anchored: tuple[tuple[int, ...], ...] = field(repr=False)
+    _automaton: AhoCorasick = field(repr=False)
+
+    @classmethod
+    def compile(cls, rules: Iterable[Rule]) -> Self:
+        """Compile rules; raises RuleSyntaxError that names the rule, ValueError for a repeated id."""
+        compiled: list[_Compiled] = []
+        warnings: list[tuple[str, str]] = []
+        always: list[int] = []
+        anchors: dict[str, list[int]] = {}
+        seen: set[str] = set()
+        for number, rule in enumerate(rules):
+            if rule.id in seen:
+                raise ValueError(f"Two listening rules are called {rule.id!r}: rename one.")
+            seen.add(rule.id)
+            try:
+                query = parse_rule(rule.query)
+            except RuleSyntaxError as error:
+                raise RuleSyntaxError(
+                    f"Listening rule {rule.id!r}: {error.message}", error.position
+                ) from None
+            compiled.append(_Compiled(rule, query.root, _condition(query.root)))
+            warnings.extend((rule.id, warning) for warning in query.warnings)
+            required = required_terms(query)
+            if required is None:
+                always.append(number)
+            else:
+                for term in required:
+                    anchors.setdefault(term, []).append(number)
+        return cls(
+            tuple(compiled),
+            tuple(warnings),
+            tuple(always),
+            tuple(tuple(numbers) for numbers in anchors.values()),
+            AhoCorasick(list(anchors)),
+        )
+
+    def match(self, document: RuleDocument) -> list[RuleHit]:
+        """Give the hits of an event in the order of the rules."""
+        folded = fold(document.text)
+        found = self._automaton.find_matches_as_indexes(folded, overlapping=True)
+        if not found and not self._always:
+            return []
+        candidates = set(self._always)
+        for anchor in {match[0] for match in found}:
+            candidates.update(self._anchored[anchor])
+        heard = _Heard(document, folded)
+        hits: list[RuleHit] = []
+        for number in sorted(candidates):
+            compiled = self.rules[number]
+            if compiled.holds(heard):
+                spans = _evidence(compiled.root, heard) or ()
+                hits.append(RuleHit(compiled.rule.id, tuple(sorted(spans)), compiled.rule.version))
+        return hits
+
+    def may_match(self, text: str) -> bool:
+        """Whether a rule could hear an event with this text: never False where `match` would hit.
+
+        True for every text as soon as one rule requires no word.
+        """
+        return bool(self._always) or bool(self._automaton.find_matches_as_indexes(fold(text)))
+
+
+def required_terms(query: RuleQuery) -> frozenset[str] | None:
+    """Give lower-cased strings of which every text that the rule hits contains at least one.
+
+    None when there are none, as in a rule on fields alone: every event has to be looked at.
+    """
+    return _required(query.root)
+
+
+def _required(node: Node) -> frozenset[str] | None:
+    match node:
+        case Word(term):
+            return frozenset((term,))
+        case Wildcard(pattern):
+            return frozenset((max(re.split(r"[*?]", pattern), key=len),))
+        case Phrase(terms):
+            return frozenset((max(terms, key=len),))
+        case And(parts):
+            known = [required for part in parts if (required := _required(part)) is not None]
+            return max(known, key=_selectivity, default=None)
+        case Or(parts):
+            every = [_required(part) for part in parts]
+            known = [required for required in every if required is not None]
+            return frozenset().union(*known) if len(known) == len(every) else None
+    return None
+
+
+def _selectivity(terms: frozenset[str]) -> tuple[int, int]:
+    """Long words are rare, and few are rarer than many."""
+    return min(map(len, terms)), -len(terms)
+
+
+def _condition(node: Node) -> _Holds:
+    """Compile a rule's tree to one function."""
+    match node:
+        case And(parts):
+            return _all_of([_condition(part) for part in sorted(parts, key=_cost)])
+        case Or(parts):
+            return _any_of([_condition(part) for part in sorted(parts, key=_cost)])
+        case Not(part):
+            condition = _condition(part)
+            return lambda heard: not condition(heard)
+        case Word() | Wildcard() | Phrase():
+            return _text_condition(node)
+    return _field_condition(node)
+
+
+def _text_condition(node: Word | Wildcard | Phrase) -> _Holds:
+    match node:
+        case Word(term):
+            return lambda heard: term in heard.positions
+        case Wildcard(pattern):
+            matches = _wildcard_matcher(pattern)
+            return lambda heard: any(map(matches, heard.positions))
+        case Phrase(terms, slop):
+            return lambda heard: bool(_places(terms, slop, heard, first_only=True))
+
+
+_COSTS: Final = {Word: 0, FieldValue: 1, Followers: 1, HasLink: 1, Phrase: 2, Not: 3, Or: 3, And: 3}
+
+
+def _cost(node: Node) -> int:
+    return _COSTS.get(type(node), 4)
+
+
+def _all_of(conditions: list[_Holds]) -> _Holds:
+    if len(conditions) == 2:
+        first, second = conditions
+        return lambda heard: first(heard) and second(heard)
+
+    def holds(heard: _Heard) -> bool:
+        for condition in conditions:  # noqa: SIM110  # a generator costs more than the conditions
+            if not condition(heard):
+                return False
+        return True
+
+    return holds
+
+
+def _any_of(conditions: list[_Holds]) -> _Holds:
+    def holds(heard: _Heard) -> bool:
+        for condition in conditions:  # noqa: SIM110  # a generator costs more than the conditions
+            if condition(heard):
+                return True
+        return False
+
+    return holds
+
+
+@lru_cache(maxsize=4096)
+def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
+    """Compile a wildcard; `*` is any letters, `?` exactly one."""
+    if pattern.endswith("*") and not re.search(r"[*?]", pattern[:-1]):
+        prefix = pattern[:-1]
+        return lambda term: term.startswith(prefix)
+    # Stars in a row mean one star, and would make the expression explode.
+    pieces = re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
+    expression = "".join({"*": ".*", "?": "."}.get(piece) or re.escape(piece) for piece in pieces)
+    full = re.compile(expression, re.DOTALL).fullmatch
+    return lambda term: full(term) is not None
+
+
+def _field_condition(node: FieldValue | Followers | HasLink) -> _Holds:
+    match node:
+        case FieldValue(name, value, wildcard):
+            return _value_condition(name, value, wildcard=wildcard)
+        case Followers(low, high):
+            least = low or 0
+            most = float("inf") if high is None else high
+
+            def within(heard: _Heard) -> bool:
+                followers = heard.document.followers
+                return followers is not None and least <= followers <= most
+
+            return within
+    return lambda heard: heard.document.has_link
+
+
+def _value_condition(name: str, value: str, *, wildcard: bool) -> _Holds:
+    folded = fold(value)
+    if wildcard:
+        return _pattern_condition(name, _wildcard_matcher(value), _wildcard_matcher(folded))
+    if name == "author":
+        return lambda heard: heard.document.author_id == value or heard.handle == folded
+    if name == "hashtag":
+        return lambda heard: folded in heard.hashtags
+    if name == "mention":
+        return lambda heard: folded in heard.mentions
+    return lambda heard: getattr(heard.document, name) == folded
+
+
+def _pattern_condition(
+    name: str, exact: Callable[[str], bool], matches: Callable[[str], bool]
+) -> _Holds:
+    if name == "author":
+        return lambda heard: exact(heard.document.author_id or "") or matches(heard.handle or "")
+    if name == "hashtag":
+        return lambda heard: any(map(matches, heard.hashtags))
+    return lambda heard: any(map(matches, heard.mentions))
+
+
+def _places(
+    terms: tuple[str, ...], slop: int, heard: _Heard, *, first_only: bool = False
+) -> list[Span]:
+    """Give the positions (first, last) of the places of a phrase."""
+    positions = [heard.positions.get(term) for term in terms]
+    if None in positions:
+        return []
+    if slop:
+        return _sloppy_places([held for held in positions if held], slop, first_only=first_only)
+    length = len(terms)
+    wanted = list(terms)
+    places: list[Span] = []
+    for start in heard.positions[terms[0]]:
+        if heard.terms[start : start + length] == wanted:
+            places.append((start, start + length - 1))
+            if first_only:
+                break
+    return places
+
+
+def _sloppy_places(positions: list[list[int]], slop: int, *, first_only: bool) -> list[Span]:
+    """Give the places where different words lie within `slop` moves of a phrase, as Lucene counts.
+
+    Each word's position less its place in the phrase says where the phrase would begin; the moves
+    are the width of these beginnings. The smallest is advanced until one word runs out.
+    """
+    cursors = [0] * len(positions)
+    places: list[Span] = []
+    while True:
+        beginnings = [
+            held[cursor] - offset
+            for offset, (held, cursor) in enumerate(zip(positions, cursors, strict=True))
+        ]
+        least = min(beginnings)
+        if max(beginnings) - least <= slop:
+            here = [begin + offset for offset, begin in enumerate(beginnings)]
+            places.append((min(here), max(here)))
+            if first_only:
+                return places
+        lowest = beginnings.index(least)
+        cursors[lowest] += 1
+        if cursors[lowest] == len(positions[lowest]):
+            return places
+
+
+def _evidence(node: Node, heard: _Heard) -> frozenset[Span] | None:
+    """Give the places of what a condition has found, or None when it does not hold."""
+    if isinstance(node, Not):
+        return frozenset() if _evidence(node.part, heard) is None else None
+    if isinstance(node, And | Or):
+        parts = [_evidence(part, heard) for part in node.parts]
+        held = [part for part in parts if part is not None]
+        enough = len(parts) if isinstance(node, And) else 1
+        return frozenset().union(*held) if len(held) >= enough else None
+    if isinstance(node, FieldValue | Followers | HasLink):
+        return frozenset() if _field_condition(node)(heard) else None
+    return frozenset(heard.span(first, last) for first, last in _text_places(node, heard)) or None
+
+
+def _text_places(node: Word | Wildcard | Phrase, heard: _Heard) -> list[Span]:
+    """Give the positions (first, last) of all places of a word, a wildcard or a phrase."""
+    match node:
+        case Word(term):
+            return [(at, at) for at in heard.positions.get(term, ())]
+        case Wildcard(pattern):
+            matches = _wildcard_matcher(pattern)
+            return [(at, at) for at, term in enumerate(heard.terms) if matches(term)]
+        case Phrase(terms, slop):
+            return _places(terms, slop, heard)

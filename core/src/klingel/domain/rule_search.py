@@ -1,0 +1,151 @@
+"""Listening rules as Elasticsearch queries: the same hits on the index as in the stream."""
+
+import re
+from typing import Any, Final
+
+from klingel.domain.rule_syntax import (
+    And,
+    FieldValue,
+    Followers,
+    HasLink,
+    Node,
+    Not,
+    Or,
+    Phrase,
+    RuleQuery,
+    Wildcard,
+    Word,
+)
+from klingel.domain.rule_text import fold
+
+TEXT_FIELD: Final = "text.rules"
+
+QUERY_STRING: Final[dict[str, Any]] = {
+    "default_field": TEXT_FIELD,
+    "default_operator": "AND",
+    "analyze_wildcard": False,
+}
+"""Options of `query_string` under which a rule's own string hits what the rule hits in the stream."""
+
+_PLACES: Final = {
+    "lang": "lang.code",
+    "network": "network",
+    "kind": "kind",
+    "hashtag": "hashtags",
+    "mention": "mentions",
+    "visibility": "visibility",
+}
+_FOLLOWERS: Final = "author.followers"
+_AUTHOR_ID: Final = "author.id"
+_AUTHOR_HANDLE: Final = "author.handle"
+_LINKS: Final = "links"
+
+
+def to_elasticsearch(query: RuleQuery) -> dict[str, Any]:
+    """Give the query body that hits in the index what the rule hits in the stream.
+
+    The index has the analysis and the properties of `klingel.domain.rule_text`; the query does not
+    score.
+    """
+    return _query(query.root)
+
+
+def to_query_string(query: RuleQuery) -> str:
+    """Give the rule for Kibana's search bar (Lucene syntax), with the names of the index's fields.
+
+    A rule on the text alone needs no change: its own string has the same hits with the options
+    `QUERY_STRING`.
+    """
+    return _string(query.root)
+
+
+def _query(node: Node) -> dict[str, Any]:
+    match node:
+        case And(parts):
+            return {"bool": {"filter": [_query(part) for part in parts]}}
+        case Or(parts):
+            return {"bool": {"should": [_query(part) for part in parts], "minimum_should_match": 1}}
+        case Not(part):
+            return {"bool": {"must_not": [_query(part)]}}
+        case Word() | Wildcard() | Phrase():
+            return _text_query(node)
+    return _field_query(node)
+
+
+def _text_query(node: Word | Wildcard | Phrase) -> dict[str, Any]:
+    match node:
+        case Word(term):
+            return {"term": {TEXT_FIELD: {"value": term}}}
+        case Wildcard(pattern):
+            return {"wildcard": {TEXT_FIELD: {"value": pattern}}}
+        case Phrase(terms, slop):
+            return {"match_phrase": {TEXT_FIELD: {"query": " ".join(terms), "slop": slop}}}
+
+
+def _field_query(node: FieldValue | Followers | HasLink) -> dict[str, Any]:
+    match node:
+        case FieldValue("author", value, wildcard):
+            by_id = _value_query(_AUTHOR_ID, value, wildcard=wildcard)
+            by_handle = _value_query(_AUTHOR_HANDLE, fold(value), wildcard=wildcard)
+            return {"bool": {"should": [by_id, by_handle], "minimum_should_match": 1}}
+        case FieldValue(field, value, wildcard):
+            return _value_query(_PLACES[field], fold(value), wildcard=wildcard)
+        case Followers(low, high):
+            bounds = {"gte": low, "lte": high}
+            limits = {name: bound for name, bound in bounds.items() if bound is not None}
+            return {"range": {_FOLLOWERS: limits}} if limits else {"exists": {"field": _FOLLOWERS}}
+    return {"exists": {"field": _LINKS}}
+
+
+def _value_query(place: str, value: str, *, wildcard: bool) -> dict[str, Any]:
+    if wildcard:
+        return {"wildcard": {place: {"value": value.replace("\\", "\\\\")}}}
+    return {"term": {place: {"value": value}}}
+
+
+def _string(node: Node) -> str:
+    match node:
+        case And(parts):
+            return " AND ".join(_operand(part) for part in parts)
+        case Or(parts):
+            return " OR ".join(_operand(part) for part in parts)
+        case Not(part):
+            return f"NOT {_operand(part)}"
+        case Word() | Wildcard() | Phrase():
+            return _text_string(node)
+    return _field_string(node)
+
+
+def _operand(node: Node) -> str:
+    written = _string(node)
+    return f"({written})" if isinstance(node, And | Or | Not) else written
+
+
+def _text_string(node: Word | Wildcard | Phrase) -> str:
+    match node:
+        case Word(term):
+            return f"{TEXT_FIELD}:{term}"  # lower-case, hence no operator
+        case Wildcard(pattern):
+            return f"{TEXT_FIELD}:{pattern}"
+        case Phrase(terms, slop):
+            return f'{TEXT_FIELD}:"{" ".join(terms)}"' + (f"~{slop}" if slop else "")
+
+
+def _field_string(node: FieldValue | Followers | HasLink) -> str:
+    match node:
+        case FieldValue("author", value, wildcard):
+            by_id = _value_string(value, wildcard=wildcard)
+            by_handle = _value_string(fold(value), wildcard=wildcard)
+            return f"({_AUTHOR_ID}:{by_id} OR {_AUTHOR_HANDLE}:{by_handle})"
+        case FieldValue(field, value, wildcard):
+            return f"{_PLACES[field]}:{_value_string(fold(value), wildcard=wildcard)}"
+        case Followers(low, high):
+            bounds = ("*" if bound is None else str(bound) for bound in (low, high))
+            return f"{_FOLLOWERS}:[{' TO '.join(bounds)}]"
+    return f"_exists_:{_LINKS}"
+
+
+def _value_string(value: str, *, wildcard: bool) -> str:
+    if wildcard:
+        return re.sub(r"([^\w*?])", r"\\\1", value)
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'

@@ -1,0 +1,626 @@
+r"""The syntax of listening rules: Lucene's, as far as it means the same in the stream and in the index.
+
+    nordlicht                      a word (also in #nordlicht and @nordlicht; upper case is no matter)
+    "rechnung zu hoch"             a phrase
+    "internet weg"~3               proximity: the words at most three moves away from the phrase
+    verspät*   me?er               wildcards within a word, never first
+    a AND b   a b   +a             both (a space is AND)
+    a OR b                         either; AND and OR are mixed only with parentheses
+    NOT a   -a                     not; beside OR only in parentheses
+    lang:de   lang:(de OR en)   network:mastodon   kind:reply   visibility:public
+    author:nordlicht   author:"did:plc:abc"   mention:nordlicht   hashtag:strom*
+    followers:[1000 TO *]   followers:>=1000   followers:{0 TO 10}   has:link
+    nordlicht^2                    a boost is ignored, with a warning
+
+The grammar is luqum's. What classic Lucene reads otherwise than a person would (`a OR b c`, `a OR NOT
+b`), or otherwise than luqum does (`a/b`, `!a`, `a && b`), is refused with what to write instead, so
+that one and the same string gives the same hits in the stream and as a `query_string` in the index.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from luqum import tree
+from luqum.exceptions import ParseError
+from luqum.thread import parse
+
+from klingel.domain.rule_text import TOKEN_LIMIT, fold, is_run, terms_of
+
+QUERY_LIMIT: Final = 16_384
+"""Longest rule in characters."""
+
+DEPTH_LIMIT: Final = 12
+"""Deepest nesting of parentheses; Elasticsearch allows 30 nested queries."""
+
+CLAUSE_LIMIT: Final = 1_000
+"""Most conditions in a rule; Elasticsearch promises 1,024 clauses."""
+
+SLOP_LIMIT: Final = 1_000
+"""Widest proximity in moves."""
+
+COUNT_LIMIT: Final = 10**15
+"""Largest number of followers that can be asked for."""
+
+KINDS: Final = frozenset(
+    [
+        "post",
+        "reply",
+        "repost",
+        "quote",
+        "comment",
+        "direct_message",
+        "email",
+        "review",
+        "reaction",
+        "story",
+        "chat",
+        "unknown",
+    ]
+)
+VISIBILITIES: Final = frozenset({"public", "unlisted", "followers", "private"})
+FIELDS: Final = (
+    "lang",
+    "network",
+    "kind",
+    "author",
+    "followers",
+    "has",
+    "hashtag",
+    "mention",
+    "visibility",
+)
+
+
+class RuleSyntaxError(ValueError):
+    """A listening rule cannot be read.
+
+    Args:
+        message: one sentence: what is wrong and what would be right.
+        position: code point of the rule at which it is wrong, from 0.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(f"{message} (at character {position + 1})")
+        self.message = message
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A token of the text, lower-cased."""
+
+    term: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """A token of the text by pattern: `*` is any letters, `?` is one; lower-cased."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Two or more tokens; with a slop of 0 in a row, else at most that many moves away from it."""
+
+    terms: tuple[str, ...]
+    slop: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValue:
+    """A field holds the value; with `wildcard` the value is a pattern."""
+
+    field: str
+    value: str
+    wildcard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """The author's known followers lie within the inclusive bounds; None is no bound."""
+
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HasLink:
+    """The text or its attachments carry a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All parts hold."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one part holds."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: "Node"
+
+
+Node = Word | Wildcard | Phrase | FieldValue | Followers | HasLink | And | Or | Not
+
+
+@dataclass(frozen=True, slots=True)
+class RuleQuery:
+    """A listening rule that was understood.
+
+    Args:
+        source: as the user wrote it.
+        root: its meaning.
+        warnings: sentences about what is ignored or unlikely to be meant.
+    """
+
+    source: str
+    root: Node
+    warnings: tuple[str, ...] = ()
+
+
+def parse_rule(query: str) -> RuleQuery:
+    """Read a listening rule; raises RuleSyntaxError with position and remedy, nothing else."""
+    _Scan(query).check()
+    try:
+        item = parse(query)
+    except ParseError as error:
+        _refuse_grammar(query, error)
+    except (ValueError, ArithmeticError):
+        found = re.search(r"[~^][0-9.]+", query)
+        raise RuleSyntaxError(
+            'The number after ~ or ^ cannot be read: write a whole number, as in "a b"~3.',
+            found.start() if found else 0,
+        ) from None
+    reader = _Reader()
+    root = reader.read(item, None)
+    if not _requires(root):
+        reader.warnings.append(
+            "The rule requires neither a word nor a field: it hears almost everything."
+        )
+    return RuleQuery(query, root, tuple(dict.fromkeys(reader.warnings)))
+
+
+def _refuse_grammar(query: str, error: ParseError) -> NoReturn:
+    """Turn luqum's error into one sentence with a place."""
+    found = re.search(r"at position (\d+)!?$", str(error))
+    position = int(found.group(1)) if found else len(query)
+    if position >= len(query):
+        raise RuleSyntaxError(
+            "The rule ends too early: a word, a phrase or a group is missing.", position
+        ) from None
+    raise RuleSyntaxError(
+        f"{query[position]!r} is not expected here: put what is meant literally in quotes.",
+        position,
+    ) from None
+
+
+def _requires(node: Node) -> bool:
+    """Whether an event must have something, rather than only lack something, to be hit."""
+    if isinstance(node, Not):
+        return False
+    if isinstance(node, And):
+        return any(map(_requires, node.parts))
+    if isinstance(node, Or):
+        return all(map(_requires, node.parts))
+    return True
+
+
+class _Scan:
+    """Refuses, before the grammar, what Lucene and luqum would read differently."""
+
+    _BLANK = " \t\n\r\u3000"
+    _CURLY = "“”„‟«»"
+
+    def __init__(self, query: str) -> None:
+        self.query = query
+        self.opened: list[int] = []
+        self.in_word = False
+
+    def check(self) -> None:
+        """Raise RuleSyntaxError for the first thing that is wrong."""
+        if len(self.query) > QUERY_LIMIT:
+            raise RuleSyntaxError(
+                f"The rule is longer than {QUERY_LIMIT} characters: split it into several rules.",
+                QUERY_LIMIT,
+            )
+        if not self.query.strip(self._BLANK):
+            raise RuleSyntaxError("The rule is empty: write at least one word.", 0)
+        at = 0
+        while at < len(self.query):
+            at = self._step(at)
+        if self.opened:
+            raise RuleSyntaxError(
+                "This parenthesis is never closed: add ) or put it in quotes.", self.opened[-1]
+            )
+
+    def _step(self, at: int) -> int:
+        """Check the character at a place outside quotes; return the place of the next one."""
+        letter = self.query[at]
+        if letter == "\\":
+            self.in_word = True
+            return self._escaped(at)
+        if letter == '"':
+            return self._phrase(at)
+        if letter.isspace() or letter in "()":
+            self._blank_or_parenthesis(at, letter)
+        elif letter in ":^~[]{}":
+            self.in_word = False
+        else:
+            self._word(at, letter)
+            self.in_word = self.in_word or letter not in "+-"
+        return at + 1
+
+    def _escaped(self, at: int) -> int:
+        following = self.query[at + 1 : at + 2]
+        if not following:
+            raise RuleSyntaxError("The rule ends with a backslash: write it twice or not.", at)
+        if following in "uU":
+            raise RuleSyntaxError("An escape by number is not read: write the character.", at)
+        return at + 2
+
+    def _phrase(self, at: int) -> int:
+        if self.in_word:
+            raise RuleSyntaxError(
+                "A quote within a word: put a space before the phrase, or a backslash before "
+                "a quote that is meant literally.",
+                at,
+            )
+        end = at + 1
+        while end < len(self.query) and self.query[end] != '"':
+            end = self._escaped(end) if self.query[end] == "\\" else end + 1
+        if end >= len(self.query):
+            raise RuleSyntaxError('This quote is never closed: add " after the phrase.', at)
+        return end + 1
+
+    def _blank_or_parenthesis(self, at: int, letter: str) -> None:
+        self.in_word = False
+        if letter == "(":
+            self.opened.append(at)
+            if len(self.opened) > DEPTH_LIMIT:
+                raise RuleSyntaxError(
+                    f"Parentheses are nested more than {DEPTH_LIMIT} deep: split the rule.", at
+                )
+        elif letter == ")":
+            if not self.opened:
+                raise RuleSyntaxError(
+                    "This parenthesis was never opened: remove it or put it in quotes.", at
+                )
+            self.opened.pop()
+        elif letter not in self._BLANK:
+            raise RuleSyntaxError("This kind of space parts no words: write an ordinary one.", at)
+
+    def _word(self, at: int, letter: str) -> None:
+        two = self.query[at : at + 2]
+        if letter in self._CURLY:
+            raise RuleSyntaxError('Curly quotes make no phrase: write straight ones, ".', at)
+        if two in ("&&", "||"):
+            raise RuleSyntaxError(f"{two} is written {'AND' if two == '&&' else 'OR'} here.", at)
+        if letter == "!":
+            raise RuleSyntaxError("! is written NOT here; leave it out if it is punctuation.", at)
+        if letter == "/":
+            raise RuleSyntaxError(
+                "Regular expressions are not possible: use wildcards; put a slash that is meant "
+                "literally in quotes.",
+                at,
+            )
+        if letter in "+-" and not self.in_word and (not two[1:] or two[1].isspace()):
+            raise RuleSyntaxError(f"{letter} stands alone: write it next to its word.", at)
+
+
+_Literal = list[tuple[str, bool]]
+"""The letters of a word, each with whether it is a wildcard."""
+
+
+def _letters(value: str) -> _Literal:
+    """Resolve the escapes of a word."""
+    letters: _Literal = []
+    escaped = False
+    for letter in value:
+        if escaped or letter != "\\":
+            letters.append((letter, not escaped and letter in "*?"))
+            escaped = False
+        else:
+            escaped = True
+    return letters
+
+
+def _unescape(value: str) -> str:
+    return "".join(letter for letter, _ in _letters(value))
+
+
+class _Reader:
+    """Turns luqum's tree into ours; `field` is the field a group of values belongs to, or None."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.clauses = 0
+        self.readers: dict[type, Callable[..., Node]] = {
+            tree.Word: self._word,
+            tree.Phrase: self._phrase,
+            tree.Proximity: self._proximity,
+            tree.Fuzzy: self._fuzzy,
+            tree.Regex: self._fuzzy,
+            tree.Boost: self._boost,
+            tree.Group: self._group,
+            tree.FieldGroup: self._group,
+            tree.AndOperation: self._all,
+            tree.UnknownOperation: self._all,
+            tree.OrOperation: self._any,
+            tree.Not: self._not,
+            tree.Prohibit: self._not,
+            tree.Plus: self._plus,
+            tree.SearchField: self._field,
+            tree.Range: self._range,
+            tree.From: self._open_range,
+            tree.To: self._open_range,
+        }
+
+    def read(self, item: tree.Item, field: str | None) -> Node:
+        return self.readers[type(item)](item, field)
+
+    def _leaf(self, item: tree.Item) -> int:
+        """Count a condition; return its place."""
+        self.clauses += 1
+        position = int(item.pos or 0)
+        if self.clauses > CLAUSE_LIMIT:
+            raise RuleSyntaxError(
+                f"The rule has more than {CLAUSE_LIMIT} conditions: split it into several rules.",
+                position,
+            )
+        return position
+
+    def _boost(self, item: tree.Boost, field: str | None) -> Node:
+        self.warnings.append("A boost (^) changes no hits and is ignored.")
+        return self.read(item.expr, field)
+
+    def _group(self, item: tree.BaseGroup, field: str | None) -> Node:
+        return self.read(item.expr, field)
+
+    def _fuzzy(self, item: tree.Item, _field: str | None) -> NoReturn:
+        raise RuleSyntaxError(
+            "Fuzzy words and regular expressions are not possible: name the misspellings, as in "
+            "(rechnung OR rechung), or use wildcards.",
+            self._leaf(item),
+        )
+
+    def _plus(self, item: tree.Plus, field: str | None) -> Node:
+        if isinstance(item.a, tree.Not | tree.Prohibit | tree.Plus):
+            raise RuleSyntaxError("Two signs in a row: write one.", int(item.pos or 0))
+        return self.read(item.a, field)
+
+    def _not(self, item: tree.Not | tree.Prohibit, field: str | None) -> Node:
+        if isinstance(item.a, tree.Not | tree.Prohibit | tree.Plus):
+            raise RuleSyntaxError("Two signs in a row: write one NOT.", int(item.pos or 0))
+        return Not(self.read(item.a, field))
+
+    def _all(self, item: tree.BaseOperation, field: str | None) -> Node:
+        parts: list[Node] = []
+        for part in item.operands:
+            if isinstance(part, tree.OrOperation):
+                self._refuse_mix(part)
+            node = self.read(part, field)
+            parts.extend(node.parts if isinstance(part, _CONJUNCTIONS) else (node,))  # type: ignore[union-attr]  # reading a conjunction gives an And
+        return And(tuple(parts))
+
+    def _any(self, item: tree.OrOperation, field: str | None) -> Node:
+        for part in item.operands:
+            if isinstance(part, _CONJUNCTIONS):
+                self._refuse_mix(part)
+            if isinstance(part, tree.Not | tree.Prohibit | tree.Plus):
+                raise RuleSyntaxError(
+                    "NOT, - or + directly beside OR means something else in Lucene: put it in "
+                    "parentheses, as in a OR (NOT b).",
+                    int(part.pos or 0),
+                )
+        return Or(tuple(self.read(part, field) for part in item.operands))
+
+    def _refuse_mix(self, item: tree.Item) -> NoReturn:
+        raise RuleSyntaxError(
+            "AND (or a space) and OR are mixed: put parentheses round what belongs together, as "
+            "in a AND (b OR c).",
+            int(item.pos or 0),
+        )
+
+    def _word(self, item: tree.Word, field: str | None) -> Node:
+        position = self._leaf(item)
+        if re.search(r"(?<!\\)(?:\\\\)*:", item.value):
+            raise RuleSyntaxError(
+                "A colon parts a field from its value: put the whole in quotes if it is text.",
+                position,
+            )
+        letters = _letters(item.value)
+        wildcard = any(is_wildcard for _, is_wildcard in letters)
+        if wildcard and letters[0][1]:
+            raise RuleSyntaxError(
+                "A wildcard cannot come first: begin with at least one letter, as in a*.", position
+            )
+        if field is not None:
+            if wildcard and any(letter in "*?" and not wild for letter, wild in letters):
+                raise RuleSyntaxError(
+                    "A literal * or ? cannot stand beside a wildcard: leave one out.", position
+                )
+            return _field_value(field, "".join(letter for letter, _ in letters), wildcard, position)
+        if wildcard:
+            return self._wildcard(letters, position)
+        return self._plain("".join(letter for letter, _ in letters), position)
+
+    def _plain(self, literal: str, position: int) -> Node:
+        terms = terms_of(fold(literal))
+        if not terms:
+            raise RuleSyntaxError(
+                f"{literal!r} holds no letter, digit or symbol: it can never be found; leave it "
+                "out.",
+                position,
+            )
+        if len(terms) > 1:
+            phrase = " ".join(terms) if '"' in literal or "\\" in literal else literal
+            raise RuleSyntaxError(
+                f'{literal!r} is more than one word: write it as a phrase, "{phrase}".',
+                position,
+            )
+        self._warn_of_signs(literal)
+        return Word(terms[0])
+
+    def _wildcard(self, letters: _Literal, position: int) -> Node:
+        literal = "".join(letter for letter, is_wildcard in letters if not is_wildcard)
+        if not is_run(fold(literal)) or len(letters) > TOKEN_LIMIT:
+            raise RuleSyntaxError(
+                "A wildcard works within one word of letters and digits: leave out signs "
+                "(nord* instead of #nord*), and write several words as a phrase.",
+                position,
+            )
+        return Wildcard(fold("".join(letter for letter, _ in letters)))
+
+    def _warn_of_signs(self, literal: str) -> None:
+        if "#" in literal:
+            self.warnings.append("# is no part of a word: hashtag: hits hashtags only.")
+        if "@" in literal:
+            self.warnings.append("@ is no part of a word: mention: hits mentions only.")
+
+    def _phrase(self, item: tree.Phrase, field: str | None) -> Node:
+        position = self._leaf(item)
+        literal = _unescape(item.value[1:-1])
+        if field is not None:
+            return _field_value(field, literal, False, position)  # noqa: FBT003  # a quoted value has no wildcards
+        return self._terms(literal, 0, position)
+
+    def _proximity(self, item: tree.Proximity, field: str | None) -> Node:
+        position = self._leaf(item)
+        if field is not None:
+            raise RuleSyntaxError(f"Proximity is for text, not for {field}: leave out ~.", position)
+        if item._implicit_degree or item.degree > SLOP_LIMIT:  # noqa: SLF001  # luqum keeps "no number" only there
+            raise RuleSyntaxError(
+                f'Proximity needs a number up to {SLOP_LIMIT}, as in "a b"~3.', position
+            )
+        node = self._terms(_unescape(item.term.value[1:-1]), item.degree, position)
+        if isinstance(node, Phrase) and node.slop and len(set(node.terms)) < len(node.terms):
+            raise RuleSyntaxError(
+                "Proximity takes each word once: leave out the repetition.", position
+            )
+        return node
+
+    def _terms(self, literal: str, slop: int, position: int) -> Node:
+        terms = tuple(terms_of(fold(literal)))
+        if not terms:
+            raise RuleSyntaxError(
+                "The phrase holds no letter, digit or symbol: it can never be found.", position
+            )
+        self._warn_of_signs(literal)
+        if "*" in literal:
+            self.warnings.append("* means nothing within a phrase and is ignored.")
+        return Word(terms[0]) if len(terms) == 1 else Phrase(terms, slop)
+
+    def _field(self, item: tree.SearchField, field: str | None) -> Node:
+        position = int(item.pos or 0)
+        if field is not None:
+            raise RuleSyntaxError(f"A field within the field {field}: name only one.", position)
+        if item.name not in FIELDS:
+            raise RuleSyntaxError(
+                f"There is no field {item.name[:40]!r}: there are {', '.join(FIELDS)}; put a "
+                "colon that is meant literally in quotes.",
+                position,
+            )
+        inner = item.expr
+        while isinstance(inner, tree.Boost):
+            inner = inner.expr
+        if isinstance(inner, tree.Not | tree.Prohibit | tree.Plus | tree.SearchField):
+            raise RuleSyntaxError(
+                f"A value of {item.name} is missing: write NOT {item.name}:… or {item.name}:(…).",
+                position,
+            )
+        return self.read(item.expr, item.name)
+
+    def _range(self, item: tree.Range, field: str | None) -> Node:
+        position = self._range_position(item, field)
+        low = self._bound(item.low, position)
+        high = self._bound(item.high, position)
+        if low is not None and not item.include_low:
+            low += 1
+        if high is not None and not item.include_high:
+            high -= 1
+        return Followers(low, high)
+
+    def _open_range(self, item: tree.OpenRange, field: str | None) -> Node:
+        position = self._range_position(item, field)
+        bound = self._bound(item.a, position)
+        if bound is None:
+            raise RuleSyntaxError("A number is missing, as in followers:>=1000.", position)
+        if isinstance(item, tree.From):
+            return Followers(bound if item.include else bound + 1, None)
+        return Followers(None, bound if item.include else bound - 1)
+
+    def _range_position(self, item: tree.Item, field: str | None) -> int:
+        position = self._leaf(item)
+        if field != "followers":
+            raise RuleSyntaxError(
+                "A range is possible only on followers, as in followers:[1000 TO *].", position
+            )
+        return position
+
+    def _bound(self, item: tree.Item, position: int) -> int | None:
+        value = item.value if isinstance(item, tree.Word) else ""
+        return None if value == "*" else _count(value, position)
+
+
+_CONJUNCTIONS = (tree.AndOperation, tree.UnknownOperation)
+
+
+def _count(value: str, position: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,19}", value) or int(value) > COUNT_LIMIT:
+        raise RuleSyntaxError(
+            "Followers are counted in whole numbers, as in followers:[1000 TO *].", position
+        )
+    return int(value)
+
+
+def _field_value(field: str, value: str, wildcard: bool, position: int) -> Node:  # noqa: FBT001  # both kinds of value are checked in one place
+    """Check the value of a field and bring it to the form in which the field is compared."""
+    if field in ("author", "hashtag", "mention"):
+        bare = value.removeprefix("#" if field == "hashtag" else "@")
+        if not bare or bare[0] in "*?" * wildcard:
+            raise RuleSyntaxError(f"A value of {field} is missing, as in {field}:nord*.", position)
+        return FieldValue(field, bare, wildcard)
+    if wildcard:
+        raise RuleSyntaxError(
+            f"Wildcards are not possible on {field}: name the values, as in {field}:(a OR b).",
+            position,
+        )
+    if field == "followers":
+        count = _count(value, position)
+        return Followers(count, count)
+    value = value.lower()
+    if field == "has":
+        if value != "link":
+            raise RuleSyntaxError("has: knows only has:link.", position)
+        return HasLink()
+    _check_closed(field, value, position)
+    return FieldValue(field, value)
+
+
+def _check_closed(field: str, value: str, position: int) -> None:
+    """Refuse a value that the field can never hold."""
+    if field in ("kind", "visibility"):
+        known = KINDS if field == "kind" else VISIBILITIES
+        if value not in known:
+            raise RuleSyntaxError(
+                f"There is no {field} {value[:40]!r}: there are {', '.join(sorted(known))}.",
+                position,
+            )
+    elif field == "lang" and not re.fullmatch(r"[a-z]{2,3}", value):
+        raise RuleSyntaxError(
+            "A language is a code of two or three letters, as in lang:de.", position
+        )
+    elif field == "network" and not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", value):
+        raise RuleSyntaxError("A network is one lower-case word, as in network:mastodon.", position)

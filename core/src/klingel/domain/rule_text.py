@@ -1,0 +1,256 @@
+r"""The analyser of `text.rules`: what a word is to a listening rule, in the stream and in the index.
+
+One expression over code points, then one lower-case letter for each letter:
+
+    token = [SINGLE] | [^SEPARATOR SINGLE]{1,255}
+
+- `SEPARATORS` is an explicit, finite list of code points: white space, punctuation, currency signs,
+  invisible characters (joiners, directions, variation selectors, skin tones), private use. They
+  part words and are never searched. `#` and `@` are among them: `nordlicht` hits `nordlicht`,
+  `#nordlicht` and `@nordlicht` alike; who wants only one of them writes `hashtag:` or `mention:`.
+- `SINGLES` are a word each: emoji and other symbols (`nice🔥🔥` is `nice`, `🔥`, `🔥`), and the letters
+  of scripts that are written without spaces (Chinese, Japanese, Thai, Khmer …), where a phrase is a
+  search for a substring.
+- All other code points, letters, digits and marks of every script and the low line, form runs. A run
+  longer than 255 is cut, so that no token exceeds what Lucene stores.
+
+Python's `re` and Java's `java.util.regex` share no class of letters (their Unicode versions differ),
+which is why the sets are spelled out. Lower-casing is Unicode's *simple* mapping, letter by letter, as
+Lucene's `lowercase` filter does it: `İ` becomes `i`, and a final `Σ` becomes `σ`. Letters that got their
+lower case after Unicode 14 are separators, as otherwise the answer would depend on the versions of
+Java and Python. The text is taken as it was said: nothing is composed or decomposed.
+"""
+
+import re
+from typing import Any, Final, NamedTuple
+
+TOKEN_LIMIT: Final = 255
+"""Longest token in code points; a longer run is cut there, on both sides."""
+
+_LATE_CASE: Final = (
+    (0x1C89, 0x1C8A),
+    (0xA7CB, 0xA7CF),
+    (0xA7D2, 0xA7D5),
+    (0xA7DA, 0xA7DC),
+    (0x10D50, 0x10D85),
+    (0x16EA0, 0x16EDF),
+)
+"""Letters whose case pair is younger than Unicode 14."""
+
+SEPARATORS: Final[tuple[tuple[int, int], ...]] = (
+    (0x0000, 0x002F),  # control characters, space, ! " # $ % & ' ( ) * + , - . /
+    (0x003A, 0x0040),  # : ; < = > ? @
+    (0x005B, 0x005E),  # [ \ ] ^
+    (0x0060, 0x0060),  # `
+    (0x007B, 0x00A9),  # { | } ~, C1 controls, no-break space, ¡ to ©
+    (0x00AB, 0x00B1),  # « ¬ soft hyphen ® ¯ ° ±
+    (0x00B4, 0x00B4),  # acute accent, often typed for an apostrophe
+    (0x00B6, 0x00B8),  # ¶ · ¸
+    (0x00BB, 0x00BB),  # »
+    (0x00BF, 0x00BF),  # ¿
+    (0x00D7, 0x00D7),  # multiplication sign
+    (0x00F7, 0x00F7),  # ÷
+    (0x02C2, 0x02C5),  # modifier arrow heads
+    (0x02D2, 0x02DF),  # spacing modifier symbols
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x037E, 0x037E),  # Greek question mark
+    (0x0387, 0x0387),  # Greek ano teleia
+    (0x055A, 0x055F),  # Armenian punctuation
+    (0x0589, 0x058F),
+    (0x05BE, 0x05BE),  # Hebrew maqaf, paseq, sof pasuq, nun hafukha, geresh
+    (0x05C0, 0x05C0),
+    (0x05C3, 0x05C3),
+    (0x05C6, 0x05C6),
+    (0x05F3, 0x05F4),
+    (0x0600, 0x060F),  # Arabic signs and punctuation
+    (0x061B, 0x061F),
+    (0x066A, 0x066D),
+    (0x06D4, 0x06D4),
+    (0x0700, 0x070F),  # Syriac
+    (0x07F6, 0x07F9),  # N'Ko
+    (0x0830, 0x083E),  # Samaritan
+    (0x0964, 0x0965),  # danda
+    (0x0970, 0x0970),
+    (0x0DF4, 0x0DF4),  # Sinhala
+    (0x0E3F, 0x0E3F),  # baht, Thai punctuation
+    (0x0E4F, 0x0E4F),
+    (0x0E5A, 0x0E5B),
+    (0x0F01, 0x0F14),  # Tibetan, the mark between syllables among them
+    (0x0F3A, 0x0F3D),
+    (0x104A, 0x104B),  # Myanmar
+    (0x10FB, 0x10FB),  # Georgian
+    (0x1360, 0x1368),  # Ethiopic
+    (0x1400, 0x1400),  # Canadian syllabics
+    (0x166D, 0x166E),
+    (0x1680, 0x1680),  # Ogham space
+    (0x169B, 0x169C),
+    (0x16EB, 0x16ED),  # runic
+    (0x17D4, 0x17D6),  # Khmer
+    (0x17D8, 0x17DB),
+    (0x1800, 0x180F),  # Mongolian punctuation and selectors
+    (0x1944, 0x1945),  # Limbu
+    _LATE_CASE[0],
+    (0x2000, 0x206F),  # spaces, dashes, quotes, bullets, joiners, directions
+    (0x20A0, 0x20FF),  # currency signs, enclosing marks such as the keycap
+    (0x2500, 0x259F),  # box drawing and blocks: decoration
+    (0x2E00, 0x2E7F),  # supplemental punctuation
+    (0x3000, 0x3004),  # CJK punctuation
+    (0x3008, 0x3020),
+    (0x3030, 0x3030),
+    (0x303D, 0x303F),
+    (0x30A0, 0x30A0),
+    (0x30FB, 0x30FB),  # katakana middle dot
+    (0xA4FE, 0xA4FF),  # Lisu
+    (0xA60D, 0xA60F),  # Vai
+    _LATE_CASE[1],
+    _LATE_CASE[2],
+    _LATE_CASE[3],
+    (0xA874, 0xA877),  # Phags-pa
+    (0xA8CE, 0xA8CF),  # Saurashtra
+    (0xD800, 0xF8FF),  # surrogates without a partner, private use
+    (0xFD3E, 0xFD3F),  # ornate parentheses
+    (0xFE00, 0xFE1F),  # variation selectors, vertical forms
+    (0xFE30, 0xFE6F),  # compatibility and small forms
+    (0xFEFF, 0xFF0F),  # byte order mark, full-width punctuation
+    (0xFF1A, 0xFF20),
+    (0xFF3B, 0xFF40),
+    (0xFF5B, 0xFF65),
+    (0xFFE0, 0xFFFF),  # full-width signs, specials, the replacement character
+    _LATE_CASE[4],
+    _LATE_CASE[5],
+    (0x1F3FB, 0x1F3FF),  # skin tones: a thumb is a thumb
+    (0xE0000, 0x10FFFF),  # tags, selectors, private planes
+)
+"""Code points that part words, as inclusive ranges in rising order."""
+
+SINGLES: Final[tuple[tuple[int, int], ...]] = (
+    (0x0E00, 0x0E3E),  # Thai
+    (0x0E40, 0x0E4E),
+    (0x0E50, 0x0E59),
+    (0x0E5C, 0x0EFF),  # Lao
+    (0x1000, 0x1049),  # Myanmar
+    (0x104C, 0x109F),
+    (0x1780, 0x17D3),  # Khmer
+    (0x17D7, 0x17D7),
+    (0x17DC, 0x17FF),
+    (0x1980, 0x19FF),  # New Tai Lue, Khmer symbols
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x2100, 0x2125),  # letter-like symbols but for ohm, kelvin and angstrom, which are letters
+    (0x2127, 0x2129),
+    (0x212C, 0x214F),
+    (0x2190, 0x24FF),  # arrows, mathematics, technical, enclosed
+    (0x25A0, 0x2BFF),  # shapes, symbols, dingbats, braille
+    (0x2E80, 0x2FFF),  # CJK radicals
+    (0x3005, 0x3007),
+    (0x3021, 0x302F),
+    (0x3031, 0x303C),
+    (0x3040, 0x309F),  # hiragana
+    (0x30A1, 0x30FA),  # katakana
+    (0x30FC, 0x312F),  # bopomofo
+    (0x3190, 0x9FFF),  # CJK
+    (0xA9E0, 0xA9FF),  # Myanmar extended
+    (0xAA60, 0xAA7F),
+    (0xF900, 0xFAFF),  # CJK compatibility
+    (0xFF66, 0xFF9F),  # half-width katakana
+    (0x1B000, 0x1B16F),  # kana supplement
+    (0x1D000, 0x1D3FF),  # musical and other notations
+    (0x1F000, 0x1F3FA),  # pictographs, regional indicators, emoji
+    (0x1F400, 0x1FBFF),
+    (0x20000, 0x3FFFF),  # CJK extensions
+)
+"""Code points that are a word each, as inclusive ranges in rising order."""
+
+
+class Token(NamedTuple):
+    """One word of a text.
+
+    Args:
+        term: lower-cased.
+        start: first code point in the original text.
+        end: code point after the last.
+    """
+
+    term: str
+    start: int
+    end: int
+
+
+def _spell(ranges: tuple[tuple[int, int], ...], spelling: str) -> str:
+    """Write ranges as the inside of a character class; `spelling` formats one code point."""
+    return "".join(
+        spelling.format(first) + (f"-{spelling.format(last)}" if last > first else "")
+        for first, last in ranges
+    )
+
+
+def _expression(spelling: str) -> str:
+    singles = _spell(SINGLES, spelling)
+    others = _spell(SEPARATORS, spelling) + singles
+    return f"[{singles}]|[^{others}]{{1,{TOKEN_LIMIT}}}"
+
+
+JAVA_EXPRESSION: Final = _expression(r"\x{{{:X}}}")
+"""The expression as Elasticsearch's `pattern` tokenizer reads it."""
+
+_PYTHON_SPELLING: Final = r"\U{:08X}"
+
+_TOKEN = re.compile(_expression(_PYTHON_SPELLING))
+
+ANALYSER: Final = "klingel_rules"
+
+RULES_ANALYSIS: Final[dict[str, Any]] = {
+    "tokenizer": {ANALYSER: {"type": "pattern", "pattern": JAVA_EXPRESSION, "group": 0}},
+    "analyzer": {ANALYSER: {"type": "custom", "tokenizer": ANALYSER, "filter": ["lowercase"]}},
+    "normalizer": {ANALYSER: {"type": "custom", "filter": ["lowercase"]}},
+}
+"""`settings.analysis` of an index that holds `text.rules` and the fields that rules name."""
+
+_KEYWORD: Final = {"type": "keyword"}
+_FOLDED: Final = {"type": "keyword", "normalizer": ANALYSER}
+
+RULES_PROPERTIES: Final[dict[str, Any]] = {
+    "text": {"type": "text", "fields": {"rules": {"type": "text", "analyzer": ANALYSER}}},
+    "lang": {"properties": {"code": _KEYWORD}},
+    "network": _KEYWORD,
+    "kind": _KEYWORD,
+    "visibility": _KEYWORD,
+    "author": {
+        "properties": {"id": _KEYWORD, "handle": _FOLDED, "followers": {"type": "long"}},
+    },
+    "hashtags": _FOLDED,
+    "mentions": _FOLDED,
+    "links": _KEYWORD,
+}
+"""`mappings.properties` that the queries of rules need, as far as they need it."""
+
+_LOWERS_UNLIKE_JAVA = re.compile(f"[\u0130\u03a3{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
+_LOWERED = {"\u0130": "i", "\u03a3": "\u03c3"}
+_SEPARATOR = "\uffff"
+
+
+def _lower_unlike(found: re.Match[str]) -> str:
+    return _LOWERED.get(found.group(), _SEPARATOR)
+
+
+def fold(text: str) -> str:
+    """Lower-case letter by letter; the result has the length of the text."""
+    if not text.isascii():
+        text = _LOWERS_UNLIKE_JAVA.sub(_lower_unlike, text)
+    return text.lower()
+
+
+def terms_of(folded: str) -> list[str]:
+    """Give the words of a text that `fold` has lower-cased, in their order."""
+    return _TOKEN.findall(folded)
+
+
+def tokens(text: str) -> list[Token]:
+    """Give the words of a text with their places in code points of the original."""
+    return [
+        Token(found.group(), found.start(), found.end()) for found in _TOKEN.finditer(fold(text))
+    ]
+
+
+def is_run(text: str) -> bool:
+    """Whether the whole text is one token that other letters may lengthen (no single)."""
+    return len(text) > 0 and all(_TOKEN.fullmatch(text[:1] + letter) for letter in text)
