@@ -7,12 +7,18 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import models  # noqa: E402  the sibling folder is not a package: it is never installed
-import topics  # noqa: E402  as above
+import asyncapi
+import index_templates
+import models
+import topics
 
 ROOT = Path(__file__).resolve().parents[2]
+GENERATORS = (
+    models.generate,
+    topics.generate,
+    index_templates.generate,
+    asyncapi.generate,
+)
 
 
 def main() -> int:
@@ -21,7 +27,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say what lags")
     check = parser.parse_args().check
     lagging = []
-    for generated in (models.generate, topics.generate):
+    for generated in GENERATORS:
         for path, content in generated(ROOT).items():
             target = ROOT / path
             if target.exists() and target.read_text(encoding="utf-8") == content:
