@@ -1,0 +1,116 @@
+"""One batch of one partition, decided: what to write, what to remember, how far we are.
+
+Nothing is written here. The result is committed as one by the shell; when that fails, the result is
+dropped and nothing of it ever was.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.topics import Topic
+from klingel.stage.dead_letters import Component, dead_letter
+from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.guard import Brake, guard
+from klingel.stage.ledger import Tally
+from klingel.stage.ports import Logic, StateTable, StateView
+
+Coordinates = tuple[Topic, int, int]
+
+
+class Overlay:
+    """State as a batch sees it: its own changes first, then the tables."""
+
+    def __init__(self, tables: Mapping[str, StateTable]) -> None:
+        self._tables = tables
+        self._changed: dict[tuple[str, bytes], bytes | None] = {}
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return the value, as changed by earlier messages of this batch."""
+        if (table, key) in self._changed:
+            return self._changed[table, key]
+        return self._tables[table].get(key)
+
+    def put(self, puts: Sequence[Put]) -> None:
+        """Remember changes for the rest of the batch."""
+        for put in puts:
+            self._changed[put.table, put.key] = put.value
+
+    def changes(self, table: str) -> list[tuple[bytes, bytes | None]]:
+        """Return what the batch changed in one table."""
+        return [(key, value) for (name, key), value in self._changed.items() if name == table]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch comes to.
+
+    Attributes:
+        outputs: records to write, dead letters included, in order.
+        overlay: changes of local state.
+        tally: the books after the batch.
+        next_offset: input position after it.
+        outcomes: one per message.
+    """
+
+    outputs: tuple[Output, ...]
+    overlay: Overlay
+    tally: Tally
+    next_offset: int
+    outcomes: tuple[Outcome, ...]
+
+
+def run_batch(
+    logic: Logic,
+    messages: Sequence[Message],
+    *,
+    tables: Mapping[str, StateTable],
+    history: Mapping[Coordinates, Message],
+    tally: Tally,
+    brake: Brake,
+    component: Component,
+    now: datetime,
+) -> BatchResult:
+    """Decide the messages of one partition, in offset order.
+
+    Raises:
+        RetryableError, InvariantViolation, BrakePulled: nothing of the batch counts.
+    """
+    overlay = Overlay(tables)
+    outputs: list[Output] = []
+    done: list[tuple[Message, Outcome]] = []
+    rows: list[bytes] = []
+    partition = messages[0].partition
+
+    def step(message: Message) -> Outcome:
+        return logic.step(message, overlay, now, history)
+
+    for message in messages:
+        outcome, error = guard(step, message, brake, logic.source_of)
+        if outcome.fate is Fate.DEAD_LETTERED:
+            assert error is not None
+            outputs.append(dead_letter(message, error, component, now, network=outcome.network))
+        overlay.put(outcome.puts)
+        outputs.extend(outcome.outputs)
+        rows.extend(outcome.rows)
+        done.append((message, outcome))
+    outputs.extend(logic.batch_outputs(rows, partition, now))
+    return BatchResult(
+        outputs=tuple(outputs),
+        overlay=overlay,
+        tally=tally.plus(done),
+        next_offset=messages[-1].offset + 1,
+        outcomes=tuple(outcome for _, outcome in done),
+    )
+
+
+def history_needed(
+    logic: Logic, messages: Sequence[Message], state: StateView
+) -> dict[Coordinates, None]:
+    """Return, in order, which earlier messages the batch must see before it is decided."""
+    needed: dict[Coordinates, None] = {}
+    for message in messages:
+        for coordinates in logic.needs(message, state):
+            needed[coordinates] = None
+    return needed

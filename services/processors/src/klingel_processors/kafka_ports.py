@@ -1,0 +1,373 @@
+"""The ports of a stage over aiokafka: group input, transactional writer, plain log reading.
+
+Nothing decides here. Client errors are turned into what the loop understands: RetryableError when
+Kafka is away or the outcome is unknown, OwnershipLost when somebody fenced us.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import (
+    IllegalOperation,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    ProducerFenced,
+)
+from aiokafka.structs import OffsetAndMetadata
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.partition import partition_for
+from klingel.contracts.topics import Topic
+from klingel.errors import InvariantViolation, OwnershipLost, SourceUnavailable
+from klingel.settings import KafkaSettings
+from klingel.stage.ports import Committed, Reassigned, Written
+
+TRANSACTION_MS = 30_000
+FETCH_BYTES = 4 << 20
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the options that every aiokafka client shares."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap.split(","),
+        "security_protocol": kafka.security_protocol,
+        "request_timeout_ms": 20_000,
+        "retry_backoff_ms": 100,
+    }
+    if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    if kafka.sasl_mechanism and kafka.sasl_password:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    return options
+
+
+def to_message(topic: Topic, record: Any) -> Message:
+    """Return a client's record as a Message."""
+    return Message(
+        topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple(record.headers),
+        record.timestamp,
+    )
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
+    """Passes partitions of the one topic on."""
+
+    def __init__(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._on_revoked({place.partition for place in revoked})
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._on_assigned({place.partition for place in assigned})
+
+
+class KafkaInput:
+    """Membership in a group over one topic (port `Input`).
+
+    Args:
+        kafka: how to reach it.
+        topic: logical name.
+        group: group name without prefix.
+        instance: static member name, None to join afresh.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topic: Topic, group: str, instance: str | None
+    ) -> None:
+        self._topic = topic
+        self._name = kafka.topic_prefix + topic
+        self._group = kafka.group_prefix + kafka.topic_prefix + group
+        session_ms = int(kafka.session_timeout_seconds * 1000)
+        self._options = client_options(kafka)
+        self._consumer = AIOKafkaConsumer(
+            **self._options,
+            group_id=self._group,
+            group_instance_id=f"{self._group}-{instance}" if instance else None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(300, session_ms // 4),
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=100,
+        )
+        self._admin = AIOKafkaAdminClient(**self._options)
+
+    async def start(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
+        """Join the group; raises SourceUnavailable while Kafka is away."""
+        self._consumer.subscribe([self._name], listener=_Listener(on_assigned, on_revoked))
+        try:
+            await self._admin.start()
+            await self._consumer.start()
+        except KafkaError as error:
+            raise SourceUnavailable("Kafka does not answer") from error
+
+    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
+        """Return messages by partition."""
+        try:
+            batches = await self._consumer.getmany(
+                timeout_ms=int(wait_seconds * 1000), max_records=max_records
+            )
+        except NoOffsetForPartitionError:
+            await self._begin_unread()
+            return {}
+        except OffsetOutOfRangeError as error:
+            raise InvariantViolation(
+                f"{self._topic}: the committed position is no longer in the log"
+            ) from error
+        except KafkaError as error:
+            if not getattr(error, "retriable", False):
+                raise InvariantViolation(f"Kafka refuses: {type(error).__name__}") from error
+            await asyncio.sleep(wait_seconds)
+            return {}
+        return {
+            place.partition: [to_message(self._topic, record) for record in records]
+            for place, records in batches.items()
+        }
+
+    async def _begin_unread(self) -> None:
+        """Give assigned partitions that the group never read a position; they are paused."""
+        for place in self._consumer.assignment():
+            if await self.committed(place.partition) is None:
+                offset = await self.position_for_first_start(place.partition)
+                self._consumer.seek(place, offset)
+
+    async def committed(self, partition: int) -> Committed | None:
+        """Ask the group's coordinator; the consumer's own cache may be older than the fence."""
+        place = TopicPartition(self._name, partition)
+        try:
+            found = await self._admin.list_consumer_group_offsets(self._group, partitions=[place])
+        except KafkaError as error:
+            raise SourceUnavailable("the committed position is unknown for now") from error
+        position = found.get(place)
+        if position is None or position.offset < 0:
+            return None
+        return Committed(position.offset, position.metadata or "")
+
+    async def position_for_first_start(self, partition: int) -> int:
+        """Return the first offset that the log still has."""
+        place = TopicPartition(self._name, partition)
+        try:
+            offsets = await self._consumer.beginning_offsets([place])
+        except KafkaError as error:
+            raise SourceUnavailable("the beginning of the log is unknown for now") from error
+        return int(offsets[place])
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read on from `offset`."""
+        self._consumer.seek(TopicPartition(self._name, partition), offset)
+
+    def pause(self, partition: int) -> None:
+        """Fetch nothing of it."""
+        place = TopicPartition(self._name, partition)
+        if place in self._consumer.assignment():
+            self._consumer.pause(place)
+
+    def resume(self, partition: int) -> None:
+        """Fetch it again."""
+        place = TopicPartition(self._name, partition)
+        if place in self._consumer.assignment():
+            self._consumer.resume(place)
+
+    def lag(self, partition: int) -> int | None:
+        """Return how far the last stable offset is ahead of what was fetched."""
+        place = TopicPartition(self._name, partition)
+        if place not in self._consumer.assignment():
+            return None
+        end = self._consumer.last_stable_offset(place)
+        at = self._consumer._subscription.subscription.assignment.state_value(place)  # noqa: SLF001 - position() is a coroutine and may fetch
+        return (
+            None
+            if end is None or at is None or not at.has_valid_position
+            else max(0, end - at.position)
+        )
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        await self._consumer.stop()
+        await self._admin.close()
+
+
+class KafkaTransactions:
+    """The writer of one owned partition (port `Transactions`).
+
+    Its transactional id is stage and partition: whoever opens it next fences this one, and what it
+    left in the air is settled before the next one reads the committed position.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, *, group: str, input_topic: Topic, partition: int
+    ) -> None:
+        self._kafka = kafka
+        self._group = kafka.group_prefix + kafka.topic_prefix + group
+        self._input = TopicPartition(kafka.topic_prefix + input_topic, partition)
+        self._id = f"{self._group}-{partition}"
+        self._producer: AIOKafkaProducer | None = None
+        self._counts: dict[Topic, int] = {}
+
+    async def open(self) -> None:
+        """Fence predecessors; raises SourceUnavailable while Kafka is away."""
+        producer = AIOKafkaProducer(
+            **client_options(self._kafka),
+            transactional_id=self._id,
+            transaction_timeout_ms=TRANSACTION_MS,
+            acks="all",
+            compression_type="lz4",
+            linger_ms=0,
+            max_batch_size=262_144,
+            max_request_size=4 << 20,
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await _quietly_stop(producer)
+            raise SourceUnavailable("Kafka does not open a transaction for now") from error
+        self._producer = producer
+
+    async def commit(
+        self, outputs: Sequence[Output], partition: int, committed: Committed
+    ) -> Sequence[Written]:
+        """Write outputs and input position as one."""
+        producer = self._producer
+        if producer is None or partition != self._input.partition:
+            raise InvariantViolation("a writer was used before it was opened or for another's")
+        try:
+            await producer.begin_transaction()
+            sent = [await self._send(producer, output) for output in outputs]
+            await producer.send_offsets_to_transaction(
+                {self._input: OffsetAndMetadata(committed.offset, committed.metadata)},
+                self._group,
+            )
+            written = [
+                Written(output.topic, record.partition, record.offset)
+                for output, record in zip(outputs, await asyncio.gather(*sent), strict=True)
+            ]
+            await producer.commit_transaction()
+        except ProducerFenced as error:
+            raise OwnershipLost("another worker opened the partition") from error
+        except (KafkaError, IllegalOperation, OSError) as error:
+            raise SourceUnavailable("the batch was not committed") from error
+        return written
+
+    async def _send(self, producer: AIOKafkaProducer, output: Output) -> Any:
+        partition = output.partition
+        if partition is None:
+            count = self._counts.get(output.topic)
+            if count is None:
+                count = len(await producer.partitions_for(self._kafka.topic_prefix + output.topic))
+                self._counts[output.topic] = count
+            partition = partition_for(output.partition_key or output.key, count)
+        return await producer.send(
+            self._kafka.topic_prefix + output.topic,
+            value=output.value,
+            key=output.key,
+            partition=partition,
+            headers=list(output.headers),
+        )
+
+    async def close(self) -> None:
+        """Let go; an open transaction is settled by the next opener."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await _quietly_stop(producer)
+
+
+async def _quietly_stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer whose transaction may be broken: it must not hold the worker up."""
+    try:
+        async with asyncio.timeout(5):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError, IllegalOperation):
+        return
+
+
+class KafkaLog:
+    """Reading without a group (port `Log`); one consumer, one reading at a time."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._prefix = kafka.topic_prefix
+        self._kafka = kafka
+        self._lock = asyncio.Lock()
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        """Return the last stable offset."""
+        async with self._lock:
+            consumer = await self._consumer()
+            try:
+                place = TopicPartition(self._prefix + topic, partition)
+                offsets = await consumer.end_offsets([place])
+                return int(offsets[place])
+            except KafkaError as error:
+                raise SourceUnavailable("the end of the log is unknown for now") from error
+            finally:
+                await consumer.stop()
+
+    async def partitions(self, topic: Topic) -> int:
+        """Return how many partitions the topic has."""
+        async with self._lock:
+            consumer = await self._consumer()
+            try:
+                found = await consumer._client._wait_on_metadata(self._prefix + topic)  # noqa: SLF001 - the consumer has no public way to ask for a topic it does not read
+                return len(found)
+            except KafkaError as error:
+                raise SourceUnavailable(f"{topic}: unknown for now") from error
+            finally:
+                await consumer.stop()
+
+    async def read(
+        self, topic: Topic, partition: int, start: int, stop: int
+    ) -> AsyncIterator[Sequence[Message]]:
+        """Yield the committed messages of [start, stop)."""
+        if start >= stop:
+            return
+        async with self._lock:
+            consumer = await self._consumer()
+            try:
+                place = TopicPartition(self._prefix + topic, partition)
+                consumer.assign([place])
+                first = (await consumer.beginning_offsets([place]))[place]
+                consumer.seek(place, max(start, first))
+                while await consumer.position(place) < stop:
+                    batches = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
+                    messages = [
+                        to_message(topic, record)
+                        for record in batches.get(place, ())
+                        if record.offset < stop
+                    ]
+                    if messages:
+                        yield messages
+            except KafkaError as error:
+                raise SourceUnavailable(f"{topic}: cannot be read for now") from error
+            finally:
+                await consumer.stop()
+
+    async def _consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **client_options(self._kafka),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            await consumer.stop()
+            raise SourceUnavailable("Kafka does not answer") from error
+        return consumer

@@ -1,0 +1,76 @@
+"""Local state tables on RocksDB (port `StateTable`): mirrors of one partition of a topic."""
+
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+POSITION_KEY = b"\x00position"
+MEMTABLE_BYTES = 8 << 20
+CACHE_BYTES = 16 << 20
+STALE_SECONDS = 12 * 3600
+"""Older than this a checkpoint may have missed tombstones that compaction took away."""
+
+
+class RocksTable:
+    """One table on disk.
+
+    Args:
+        folder: where it lies; made when missing.
+        ttl_seconds: entries older than this disappear, None keeps them.
+    """
+
+    def __init__(self, folder: Path, *, ttl_seconds: int | None = None) -> None:
+        self._folder = folder
+        self._ttl = ttl_seconds
+        if folder.exists() and time.time() - folder.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(folder)
+        self._open()
+
+    def _open(self) -> None:
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.set_write_buffer_size(MEMTABLE_BYTES)
+        options.set_max_write_buffer_number(2)
+        options.set_keep_log_file_num(1)
+        block = BlockBasedOptions()
+        block.set_block_cache(Cache(CACHE_BYTES))
+        block.set_bloom_filter(10, block_based=False)
+        options.set_block_based_table_factory(block)
+        access = AccessType.with_ttl(self._ttl) if self._ttl else AccessType.read_write()
+        self._db = Rdict(str(self._folder), options, access_type=access)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def position(self) -> int:
+        """Return the offset up to which the table is complete."""
+        value = self._db.get(POSITION_KEY)
+        return 0 if value is None else int.from_bytes(value, "big")
+
+    def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        """Apply changes and the new position as one."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in puts:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(POSITION_KEY, position.to_bytes(8, "big"))
+        self._db.write(batch)
+
+    def wipe(self) -> None:
+        """Forget everything."""
+        self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._open()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._db.close()
+        if self._folder.exists():
+            self._folder.touch()
