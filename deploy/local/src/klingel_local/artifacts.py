@@ -6,15 +6,16 @@ import os
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
 from klingel_local import archives, pins
-from klingel_local.download import Meter, RemoteFile
+from klingel_local.download import RemoteFile
 from klingel_local.errors import FetchError, MissingError
-from klingel_local.machine import require_disk
+from klingel_local.machine import make_enterable, require_disk
 from klingel_local.progress import Progress
 
 _PARTIAL = ".partial-"
@@ -174,12 +175,11 @@ class ArtifactCache:
         wanted: archives.Wanted,
         unpacked: int,
         title: str,
-    ) -> Iterator[archives.zipfile.ZipFile]:
+    ) -> Iterator[zipfile.ZipFile]:
         remote = RemoteFile(f"{self._repository()}/{build.archive}", title)
         probe = remote.probe()
         packed = unpacked if probe.ranges else _WHOLE_ARCHIVE
         require_disk(self.folder, packed + unpacked, f"Fetching {title}")
-        progress: Meter
         with (partial / "distribution.zip").open("w+b") as target:
             progress = Progress(title, unpacked, self._out)
             try:
@@ -192,7 +192,8 @@ class ArtifactCache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the cache alone; a second command waits, and says so."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.exists():
+            make_enterable(self.folder, self.folder)
         if self.folder.stat().st_uid != os.geteuid():
             raise MissingError(
                 f"The cache folder {self.folder} belongs to another user: "

@@ -123,7 +123,14 @@ class ElasticsearchServer(Server):
         changed: Callable[[], None],
     ) -> None:
         ports = (config.port, config.transport_port)
-        super().__init__("Elasticsearch", mark, ports, log, _START_SECONDS, changed)
+        super().__init__(
+            "Elasticsearch",
+            mark=mark,
+            ports=ports,
+            log=log,
+            start_seconds=_START_SECONDS,
+            changed=changed,
+        )
         self._config = config
         self._tools = tools
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -52,11 +53,14 @@ def new_instance(
     folder: Path, es_version: EsVersion, es_folder: Path, *, es_security: bool
 ) -> Instance:
     """Choose ports, a cluster id and a password."""
-    ports = free_ports(instance_name(folder), 4)
+    kafka, controller, elasticsearch, transport = free_ports(instance_name(folder), 4)
     # A leading hyphen would be read as an option by Kafka's tools.
     identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22].replace("-", "A")
     return Instance(
-        *ports,
+        kafka_port=kafka,
+        controller_port=controller,
+        elasticsearch_port=elasticsearch,
+        transport_port=transport,
         cluster_id=identity,
         password=secrets.token_urlsafe(24),
         es_version=es_version,
@@ -82,12 +86,11 @@ def read_instance(folder: Path) -> Instance | None:
 
 def write_private(path: Path, content: object) -> None:
     """Write JSON that only its owner may read, whole or not at all."""
-    scratch = path.with_suffix(".partial")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+    descriptor, scratch = tempfile.mkstemp(prefix=path.stem, suffix=".partial", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=2)
         stream.write("\n")
-    scratch.replace(path)
+    Path(scratch).replace(path)
 
 
 def remember(folder: Path, instance: Instance) -> None:

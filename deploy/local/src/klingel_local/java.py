@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from klingel_local.machine import Account
+from klingel_local.machine import Account, identity_of
 
 # Elasticsearch 9 starts its server through a launcher that links a runtime and attaches to it.
 ELASTICSEARCH_9_MODULES = frozenset({"jdk.jlink", "jdk.jdi", "jdk.attach", "java.instrument"})
@@ -66,16 +66,15 @@ def candidate_homes(first: Path | None, environ: Mapping[str, str]) -> Iterator[
 
 def ask_java(home: Path, account: Account | None) -> Java | None:
     """Run a Java to learn what it is, as the account that will use it; `None` if it cannot run."""
-    identity = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     try:
         answer = subprocess.run(  # noqa: S603 - a Java of this machine or of the user's choice
-            [home / "bin" / "java", "--list-modules"],
+            [str(home / "bin" / "java"), "--list-modules"],
             capture_output=True,
             check=False,
             text=True,
             timeout=_TIMEOUT_SECONDS,
             cwd="/",
-            **identity,
+            **identity_of(account),
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -46,7 +46,11 @@ class KafkaConfig:
 
 
 def server_properties(config: KafkaConfig) -> str:
-    """Return Kafka's configuration: one node, small internal topics, quick group changes."""
+    """Return Kafka's configuration: one node, small internal topics, quick group changes.
+
+    A killed broker can register again only when the session of its former life has ended, so a
+    restart takes that long; the default would be 9 s.
+    """
     data = str(config.data).replace("\\", "\\\\")
     return f"""\
 process.roles=broker,controller
@@ -70,6 +74,8 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 num.network.threads=2
 num.io.threads=4
 """
@@ -95,7 +101,14 @@ class KafkaServer(Server):
         changed: Callable[[], None],
     ) -> None:
         ports = (config.port, config.controller_port)
-        super().__init__("Kafka", mark, ports, log, _START_SECONDS, changed)
+        super().__init__(
+            "Kafka",
+            mark=mark,
+            ports=ports,
+            log=log,
+            start_seconds=_START_SECONDS,
+            changed=changed,
+        )
         self._config = config
         self._tools = tools
 

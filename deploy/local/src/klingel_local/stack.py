@@ -24,12 +24,18 @@ from klingel_local.instance import (
     remember,
     write_private,
 )
-from klingel_local.java import ELASTICSEARCH_9_MODULES, ELASTICSEARCH_9_VERSION, Java, find_javas
-from klingel_local.java import ask_java
+from klingel_local.java import (
+    ELASTICSEARCH_9_MODULES,
+    ELASTICSEARCH_9_VERSION,
+    Java,
+    ask_java,
+    find_javas,
+)
 from klingel_local.kafka import KafkaConfig, KafkaServer
 from klingel_local.machine import (
     Account,
     can_enter,
+    make_enterable,
     read_available_memory,
     require_disk,
     unprivileged_account,
@@ -104,7 +110,8 @@ class LocalStack:
             self._say,
             out or sys.stderr,
         )
-        self._java: Java | None = None
+        self._jdk: Java | None = None
+        self._runtime: Java | None = None
         self._servers: tuple[KafkaServer, ElasticsearchServer] | None = None
 
     @property
@@ -157,19 +164,29 @@ class LocalStack:
         Raises:
             LocalStackError: see `errors`.
         """
+        if self._account and not can_enter(self._account, self._cache.folder):
+            raise MissingError(
+                f"`nobody`, who runs Elasticsearch in root's place, cannot enter the cache folder "
+                f"{self._cache.folder}: name another in KLINGEL_CACHE_DIR."
+            )
         known = read_instance(self.folder)
         if known is not None and self._both()[1].running:
             self._require_same(known)
             version, security = known.es_version, known.es_security
         else:
-            version, security = self._wanted_version(known), self._security
+            version, security = self._wanted_version(known), self._wanted_security(known)
         self.folder.mkdir(parents=True, exist_ok=True)
-        instance = known or new_instance(self.folder, version, self.folder, es_security=security)
+        if known is None:
+            self._end_survivors()
+        es_folder = self._elasticsearch_folder(version)
+        instance = known or new_instance(self.folder, version, es_folder, es_security=security)
+        if not es_folder.is_relative_to(self.folder):
+            make_enterable(es_folder.parent, self._cache.folder)
+            self._say(
+                f"`nobody` cannot enter {self.folder}: Elasticsearch keeps its data in {es_folder}."
+            )
         instance = replace(
-            instance,
-            es_version=version,
-            es_security=security,
-            es_folder=str(self._elasticsearch_folder(version)),
+            instance, es_version=version, es_security=security, es_folder=str(es_folder)
         )
         remember(self.folder, instance)
         self._servers = None
@@ -234,8 +251,7 @@ class LocalStack:
             LocalStackError: a process cannot be ended.
         """
         with self._alone():
-            for server in ("kafka", "elasticsearch"):
-                processes.kill(processes.marker(server, instance_name(self.folder)))
+            self._end_survivors()
             for version in _BUILDS:
                 shutil.rmtree(self._elasticsearch_folder(version), ignore_errors=True)
             for name in ("kafka", "logs"):
@@ -245,7 +261,7 @@ class LocalStack:
             self._servers = None
 
     def status(self) -> dict[str, Any]:
-        """Return what runs, in the form of `stack.json` with `running` and `ready` added.
+        """Return what runs: as `stack.json`, without the password, with `running` and `ready`.
 
         Raises:
             LocalStackError: the memory of the folder is damaged.
@@ -255,11 +271,17 @@ class LocalStack:
             return {"folder": str(self.folder), "kafka": down, "elasticsearch": dict(down)}
         kafka, elasticsearch = self._both()
         described = self._describe()
+        described["elasticsearch"].pop("password", None)
         return {
             "folder": str(self.folder),
             "kafka": described["kafka"] | asdict(kafka.status()),
             "elasticsearch": described["elasticsearch"] | asdict(elasticsearch.status()),
         }
+
+    def _end_survivors(self) -> None:
+        """Kill processes of this folder, also those whose memory was lost with its file."""
+        for server in ("kafka", "elasticsearch"):
+            processes.kill(processes.marker(server, instance_name(self.folder)))
 
     def _describe(self) -> dict[str, dict[str, Any]]:
         kafka, elasticsearch = self._both()
@@ -339,30 +361,39 @@ class LocalStack:
         )
         return "8"
 
+    def _wanted_security(self, known: Instance | None) -> bool:
+        """Decide on security: the choice, else what the folder has, else none."""
+        if self._security is not None:
+            return self._security
+        return known.es_security if known else False
+
     def _java_for(self, version: EsVersion) -> Java:
-        if self._java is None and version == "8":
-            home = self._cache.java_runtime()
-            self._java = ask_java(home, self._account)
-            if self._java is None:
-                raise MissingError(f"The fetched Java in {home} does not run on this machine.")
-        java = self._java or self._find_jdk()
-        if java is None:
+        """Return the Java for both servers: a JDK of this machine, or the one fetched with 8."""
+        if version == "9":
+            if jdk := self._find_jdk():
+                return jdk
             raise MissingError(
-                "The JDK that Elasticsearch 9 ran on is gone: install one again, or `wipe` and "
-                "set KLINGEL_LOCAL_ES=8."
+                "The JDK that Elasticsearch 9 ran on is gone: install one again, or set "
+                "KLINGEL_LOCAL_ES=8 and run `up`."
             )
-        return java
+        if self._runtime is None:
+            home = self._cache.java_runtime()
+            self._runtime = ask_java(home, self._account)
+            if self._runtime is None:
+                raise MissingError(f"The fetched Java in {home} does not run on this machine.")
+        return self._runtime
 
     def _find_jdk(self) -> Java | None:
-        if self._java is None:
+        if self._jdk is None:
             found = find_javas(self._settings.java_home, os.environ, self._account)
             fit = (j for j in found if j.serves(ELASTICSEARCH_9_VERSION, ELASTICSEARCH_9_MODULES))
-            self._java = next(fit, None)
-        return self._java
+            self._jdk = next(fit, None)
+        return self._jdk
 
     def _require_same(self, known: Instance) -> None:
         asked = self._es_version or known.es_version
-        if asked != known.es_version or self._security != known.es_security:
+        security = known.es_security if self._security is None else self._security
+        if asked != known.es_version or security != known.es_security:
             raise LocalStackError(
                 f"Elasticsearch {known.es_version} with security "
                 f"{'on' if known.es_security else 'off'} is running in {self.folder}: "
@@ -378,9 +409,7 @@ class LocalStack:
         name = f"elasticsearch-{version}"
         if self._account is None or can_enter(self._account, self.folder):
             return self.folder / name
-        elsewhere = self._cache.folder / "data" / instance_name(self.folder) / name
-        self._say(f"{self._account.name} cannot enter {self.folder}: data lies in {elsewhere}.")
-        return elsewhere
+        return self._cache.folder / "data" / instance_name(self.folder) / name
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
