@@ -42,6 +42,7 @@ from klingel.domain.rule_text import (
     RULES_PROPERTIES,
     Token,
     fold,
+    places_of,
     terms_of,
     tokens,
 )
@@ -137,14 +138,15 @@ class _Heard:
 
     def __init__(self, document: RuleDocument, folded: str) -> None:
         self.document = document
+        self.folded = folded
         self.terms = terms_of(folded)
-        self.positions: dict[str, list[int]] = {}
-        positions = self.positions
-        for position, term in enumerate(self.terms):
-            if term in positions:
-                positions[term].append(position)
-            else:
-                positions[term] = [position]
+        self.words = frozenset(self.terms)
+
+    def positions(self, term: str) -> list[int]:
+        """Give the places of a word among the words, rising."""
+        if term not in self.words:
+            return []
+        return [at for at, other in enumerate(self.terms) if other == term]
 
     @cached_property
     def handle(self) -> str | None:
@@ -160,12 +162,12 @@ class _Heard:
         return frozenset(fold(mention.removeprefix("@")) for mention in self.document.mentions)
 
     @cached_property
-    def places(self) -> list[Token]:
-        return tokens(self.document.text)
+    def places(self) -> list[Span]:
+        return places_of(self.folded)
 
     def span(self, first: int, last: int) -> Span:
         """Give the place of the tokens from the first to the last one."""
-        return self.places[first].start, self.places[last].end
+        return self.places[first][0], self.places[last][1]
 
 
 _Holds = Callable[[_Heard], bool]
@@ -302,10 +304,10 @@ def _condition(node: Node) -> _Holds:
 def _text_condition(node: Word | Wildcard | Phrase) -> _Holds:
     match node:
         case Word(term):
-            return lambda heard: term in heard.positions
+            return lambda heard: term in heard.words
         case Wildcard(pattern):
             matches = _wildcard_matcher(pattern)
-            return lambda heard: any(map(matches, heard.positions))
+            return lambda heard: any(map(matches, heard.words))
         case Phrase(terms, slop):
             return lambda heard: bool(_places(terms, slop, heard, first_only=True))
 
@@ -397,15 +399,15 @@ def _places(
     terms: tuple[str, ...], slop: int, heard: _Heard, *, first_only: bool = False
 ) -> list[Span]:
     """Give the positions (first, last) of the places of a phrase."""
-    positions = [heard.positions.get(term) for term in terms]
-    if None in positions:
+    if not heard.words.issuperset(terms):
         return []
     if slop:
-        return _sloppy_places([held for held in positions if held], slop, first_only=first_only)
+        positions = [heard.positions(term) for term in terms]
+        return _sloppy_places(positions, slop, first_only=first_only)
     length = len(terms)
     wanted = list(terms)
     places: list[Span] = []
-    for start in heard.positions[terms[0]]:
+    for start in heard.positions(terms[0]):
         if heard.terms[start : start + length] == wanted:
             places.append((start, start + length - 1))
             if first_only:
@@ -456,7 +458,7 @@ def _text_places(node: Word | Wildcard | Phrase, heard: _Heard) -> list[Span]:
     """Give the positions (first, last) of all places of a word, a wildcard or a phrase."""
     match node:
         case Word(term):
-            return [(at, at) for at in heard.positions.get(term, ())]
+            return [(at, at) for at in heard.positions(term)]
         case Wildcard(pattern):
             matches = _wildcard_matcher(pattern)
             return [(at, at) for at, term in enumerate(heard.terms) if matches(term)]

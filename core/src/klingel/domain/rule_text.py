@@ -223,6 +223,10 @@ RULES_PROPERTIES: Final[dict[str, Any]] = {
 }
 """`mappings.properties` that the queries of rules need, as far as they need it."""
 
+_ASCII_SEPARATORS: Final = {
+    code: " " for first, last in SEPARATORS for code in range(first, min(last, 0x7F) + 1)
+}
+
 _LOWERS_UNLIKE_JAVA = re.compile(f"[\u0130\u03a3{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
 _LOWERED = {"\u0130": "i", "\u03a3": "\u03c3"}
 _SEPARATOR = "\uffff"
@@ -241,7 +245,16 @@ def fold(text: str) -> str:
 
 def terms_of(folded: str) -> list[str]:
     """Give the words of a text that `fold` has lower-cased, in their order."""
+    if folded.isascii():  # no singles: three times as fast by splitting
+        runs = folded.translate(_ASCII_SEPARATORS).split()
+        if len(folded) <= TOKEN_LIMIT or max(map(len, runs), default=0) <= TOKEN_LIMIT:
+            return runs
     return _TOKEN.findall(folded)
+
+
+def places_of(folded: str) -> list[tuple[int, int]]:
+    """Give where each of `terms_of` starts and ends, in code points."""
+    return [found.span() for found in _TOKEN.finditer(folded)]
 
 
 def tokens(text: str) -> list[Token]:
