@@ -298,10 +298,15 @@ class Traffic:
         heappush(self._held, (until, late.key, late))
         did = late.person.did
         self._held_authors[did] = self._held_authors.get(did, 0) + 1
-        # where the network promises no order, an edit may overtake what it edits
         room = not self.count or self._position + len(self._held) < self.count
-        overtaking = not self.dialect.author_order and room and said.kind == "post"
-        if overtaking and self._rng.random() < 0.2:
+        if not room or late.kind != "post" or self._rng.random() < 0.7:
+            return
+        if self._threads and self._threads[-1].root.key == late.key:
+            # the answer comes before the question, when its author is free to speak
+            if self._voice.did not in self._held_authors:
+                yield self._delivered(self._turn(len(self._threads) - 1, self._threads[-1]))
+        elif not self.dialect.author_order:
+            # where the network promises no order, an edit may overtake what it edits
             edited = self._edited(late)
             self._overtaken[late.key] = _Living(edited, edited)
             yield self._delivered(edited)
