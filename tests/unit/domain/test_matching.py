@@ -1,0 +1,184 @@
+"""Listening rules: what hits, where, and which rules are looked at."""
+
+import pytest
+from klingel.domain.matching import (
+    Rule,
+    RuleDocument,
+    RuleHit,
+    RuleSet,
+    RuleSyntaxError,
+    parse_rule,
+    required_terms,
+)
+
+
+def hears(query: str, text: str = "", **fields) -> bool:
+    rules = RuleSet.compile([Rule("r", query)])
+    return bool(rules.match(RuleDocument(text=text, **fields)))
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "expected"),
+    [
+        ("nordlicht", "Ach, NORDLICHT!", True),
+        ("nordlicht", "danke #Nordlicht", True),
+        ("nordlicht", "@nordlicht hilf", True),
+        ("nordlicht", "nordlichter", False),
+        ("Verspätung", "VERSPÄTUNG", True),
+        ("🔥", "nice🔥🔥", True),
+        ("👍", "👍🏽", True),
+        ("strom rechnung", "Rechnung für Strom", True),
+        ("strom rechnung", "Rechnung", False),
+        ("strom OR gas", "Gas ist weg", True),
+        ("strom AND NOT gas", "Strom und Gas", False),
+        ("strom -gas", "Strom", True),
+        ("NOT strom", "", True),
+        ("strom AND (gas OR wasser)", "Strom und Wasser", True),
+        ("strom OR (NOT gas)", "gas", False),
+        ('"rechnung zu hoch"', "Rechnung, zu hoch!", True),
+        ('"rechnung zu hoch"', "Rechnung viel zu hoch", False),
+        ('"手机"', "我的手机坏了", True),
+        ('"can\'t"', "I can\u2019t", True),
+        ("verspät*", "verspätet", True),
+        ("verspät*", "verspät", True),
+        ("me?er", "Meier", True),
+        ("me?er", "Meyyer", False),
+        ("m**r", "mr", True),
+        ("st*m*g", "Strommangellage-Strommg", True),
+        ('"*"~3 OR x', "x", None),
+    ],
+)
+def test_text_conditions(query, text, expected):
+    if expected is None:
+        with pytest.raises(RuleSyntaxError):
+            hears(query, text)
+    else:
+        assert hears(query, text) is expected
+
+
+@pytest.mark.parametrize(
+    ("slop", "text", "expected"),
+    [
+        (0, "internet weg", True),
+        (0, "weg internet", False),
+        (1, "internet ist weg", True),
+        (1, "weg internet", False),
+        (2, "weg internet", True),
+        (2, "weg ist internet", False),
+        (3, "weg ist internet", True),
+        (1, "internet a b weg internet c weg", True),
+    ],
+)
+def test_proximity_counts_moves_as_lucene_does(slop, text, expected):
+    assert hears(f'"internet weg"~{slop}', text) is expected
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "expected"),
+    [
+        ("lang:de", {"lang": "de"}, True),
+        ("lang:de", {}, False),
+        ("lang:(de OR en)", {"lang": "en"}, True),
+        ("network:mastodon", {"network": "mastodon"}, True),
+        ("kind:REPLY", {"kind": "reply"}, True),
+        ("visibility:public", {"visibility": "private"}, False),
+        ("author:Nordlicht", {"author_handle": "@nordLICHT"}, True),
+        ("author:@nord*", {"author_handle": "nordlicht"}, True),
+        ('author:"did:plc:Abc"', {"author_id": "did:plc:Abc"}, True),
+        ('author:"did:plc:abc"', {"author_id": "did:plc:Abc"}, False),
+        ("author:x*", {}, False),
+        ("hashtag:#Strom", {"hashtags": ("STROM",)}, True),
+        ("hashtag:str?m", {"hashtags": ("gas", "strom")}, True),
+        ("hashtag:strom", {"text": "#strom"}, False),
+        ("mention:nordlicht", {"mentions": ("@NordLicht",)}, True),
+        ("mention:nord*", {"mentions": ("südlicht",)}, False),
+        ("has:link", {"has_link": True}, True),
+        ("has:link", {}, False),
+        ("followers:[1000 TO *]", {"followers": 1000}, True),
+        ("followers:{1000 TO *]", {"followers": 1000}, False),
+        ("followers:[* TO 10}", {"followers": 9}, True),
+        ("followers:[* TO *]", {}, False),
+        ("followers:>=5", {"followers": 5}, True),
+        ("followers:>5", {"followers": 5}, False),
+        ("followers:<=5", {"followers": 5}, True),
+        ("followers:<5", {"followers": 5}, False),
+        ("followers:0", {"followers": 0}, True),
+        ("NOT followers:>5", {}, True),
+    ],
+)
+def test_field_conditions(query, fields, expected):
+    assert hears(query, **{"text": "", **fields}) is expected
+
+
+def test_spans_are_places_in_the_original_text():
+    text = "🔥 İNTERNET wieder WEG, Internet da"
+    rules = RuleSet.compile([Rule("outage", '"internet weg"~1 AND 🔥 AND wie* AND NOT strom', "7")])
+    [hit] = rules.match(RuleDocument(text=text))
+    assert hit.rule_id == "outage"
+    assert hit.version == "7"
+    assert [text[start:end] for start, end in hit.spans] == ["🔥", "İNTERNET wieder WEG", "wieder"]
+
+
+def test_spans_name_only_the_branches_that_hold():
+    rules = RuleSet.compile([Rule("r", "(strom AND gas) OR (strom AND wasser) OR lang:de")])
+    [hit] = rules.match(RuleDocument(text="Strom Gas", lang="de"))
+    assert hit.spans == ((0, 5), (6, 9))
+    [hit] = rules.match(RuleDocument(text="Gas", lang="de"))
+    assert hit == RuleHit("r", ())
+
+
+def test_hits_come_in_the_order_of_the_rules():
+    rules = RuleSet.compile([Rule("b", "x"), Rule("field", "lang:de"), Rule("a", "y x")])
+    document = RuleDocument(text="x y", lang="de")
+    assert [hit.rule_id for hit in rules.match(document)] == ["b", "field", "a"]
+
+
+def test_no_rules_hear_nothing():
+    rules = RuleSet.compile([])
+    assert rules.match(RuleDocument(text="x")) == []
+    assert not rules.may_match("x")
+
+
+def test_a_wrong_rule_is_named_with_its_place():
+    with pytest.raises(
+        RuleSyntaxError, match=r"Listening rule 'outage': .* \(at character 3\)"
+    ) as e:
+        RuleSet.compile([Rule("fine", "x"), Rule("outage", "a b OR c")])
+    assert e.value.position == 2
+
+
+def test_two_rules_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="Two listening rules are called 'r'"):
+        RuleSet.compile([Rule("r", "x"), Rule("r", "y")])
+
+
+def test_warnings_carry_the_rule():
+    rules = RuleSet.compile([Rule("r", "#strom^3")])
+    assert [rule for rule, _ in rules.warnings] == ["r", "r"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("strom", {"strom"}),
+        ("gas AND netzentgelt", {"netzentgelt"}),
+        ("gas OR strom", {"gas", "strom"}),
+        ("(gas OR strom) AND NOT wasser", {"gas", "strom"}),
+        ("st*zahlung*", {"zahlung"}),
+        ('"zu hohe rechnung"~4', {"rechnung"}),
+        ("strom OR lang:de", None),
+        ("NOT strom", None),
+        ("has:link", None),
+    ],
+)
+def test_required_terms(query, expected):
+    found = required_terms(parse_rule(query))
+    assert found == (None if expected is None else frozenset(expected))
+
+
+def test_may_match_is_false_only_without_any_required_word():
+    rules = RuleSet.compile([Rule("r", "strom AND lang:de")])
+    assert rules.may_match("Der STROM ist weg")
+    assert not rules.may_match("Das Gas ist weg")
+    with_field_rule = RuleSet.compile([Rule("r", "strom"), Rule("f", "lang:de")])
+    assert with_field_rule.may_match("Das Gas ist weg")

@@ -1,0 +1,78 @@
+"""What a word is: the analyser of `text.rules`."""
+
+import re
+import unicodedata
+from itertools import pairwise
+
+import pytest
+from klingel.domain import rule_text
+from klingel.domain.rule_text import JAVA_EXPRESSION, SEPARATORS, SINGLES, fold, terms_of, tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        ("Hey @DB_Bahn: #Verspätung!", ["hey", "db_bahn", "verspätung"]),
+        ("can\u2019t can't", ["can", "t", "can", "t"]),
+        ("nice🔥🔥 👍🏽 👩‍💻 1️⃣", ["nice", "🔥", "🔥", "👍", "👩", "💻", "1"]),
+        ("我的手机 ok", ["我", "的", "手", "机", "ok"]),
+        ("สวัสดี", list("สวัสดี")),
+        ("한국어 텍스트", ["한국어", "텍스트"]),
+        ("שלום, עולם", ["שלום", "עולם"]),
+        ("مرحبا، كيف؟", ["مرحبا", "كيف"]),
+        ("İstanbul ΟΔΟΣ ẞ", ["istanbul", "οδοσ", "ß"]),
+        ("50€ 3,50", ["50", "3", "50"]),
+        ("https://nordlicht.de/tarif?x=1", ["https", "nordlicht", "de", "tarif", "x", "1"]),
+        ("K Å Ω", ["k", "å", "ω"]),
+        ("x" * 600, ["x" * 255, "x" * 255, "x" * 90]),
+        ("ä" * 256, ["ä" * 255, "ä"]),
+        ("a\ud800b\x00c", ["a", "b", "c"]),
+        ("\ua7cbx", ["x"]),
+    ],
+)
+def test_words_of_a_text(text, terms):
+    assert [token.term for token in tokens(text)] == terms
+    assert terms_of(fold(text)) == terms
+
+
+def test_places_are_code_points_of_the_original():
+    text = "İ 🔥Strom, ẞa"
+    assert [text[start:end] for _, start, end in tokens(text)] == ["İ", "🔥", "Strom", "ẞa"]
+
+
+def test_the_sets_are_in_order_and_disjoint():
+    for ranges in (SEPARATORS, SINGLES, tuple(sorted(SEPARATORS + SINGLES))):
+        assert all(first <= last for first, last in ranges)
+        assert all(last < following for (_, last), (following, _) in pairwise(ranges))
+
+
+def test_lower_casing_keeps_length_and_class_of_every_code_point():
+    """So a text may be lower-cased before it is cut, while Elasticsearch does it after."""
+    everything = "".join(map(chr, range(0x110000)))
+    folded = fold(everything)
+    assert len(folded) == len(everything)
+    separators = frozenset(code for a, b in SEPARATORS for code in range(a, b + 1))
+    singles = frozenset(code for a, b in SINGLES for code in range(a, b + 1))
+    for before, after in zip(range(0x110000), map(ord, folded), strict=True):
+        assert (before in separators) is (after in separators), hex(before)
+        assert (before in singles) is (after in singles), hex(before)
+
+
+def test_letters_and_digits_of_every_script_can_be_searched():
+    """No letter or digit is a separator, but for those whose case pair is younger than Unicode 14."""
+    lost = {
+        code
+        for first, last in SEPARATORS
+        for code in range(first, last + 1)
+        if unicodedata.category(chr(code))[0] in "LN"
+    }
+    late = {code for first, last in rule_text._LATE_CASE for code in range(first, last + 1)}
+    assert lost - late == {0x2E2F}  # the vertical tilde, a sign by use
+
+
+def test_the_expression_for_java_is_the_one_for_python():
+    spelled = re.sub(
+        r"\\x\{([0-9A-F]+)\}", lambda code: f"\\U{int(code.group(1), 16):08X}", JAVA_EXPRESSION
+    )
+    assert spelled == rule_text._TOKEN.pattern
