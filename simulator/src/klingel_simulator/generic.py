@@ -8,6 +8,7 @@ from klingel_simulator.atproto import REMEMBERED
 from klingel_simulator.traffic import SimulatedObject
 from klingel_simulator.truth import to_rfc3339
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CHANGES: Final = {"create": "created", "update": "updated", "delete": "deleted"}
 
 
@@ -38,7 +39,7 @@ class GenericRenderer:
             published = to_rfc3339(now_us - int(said.lag_seconds * 1_000_000))
             self._published[said.key] = published
         event = self._members(said, published)
-        encoded = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        encoded = _ENCODER.encode(event).encode("utf-8")
         self._rendered[place] = encoded
         for memory in (self._published, self._rendered):
             if len(memory) > REMEMBERED:

@@ -10,8 +10,9 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
+
+from klingel_simulator.truth import to_rfc3339
 
 NSID: Final = "network.bsky.jetstream.subscribeEvents"
 SUBPROTOCOL: Final = "xrpc.v1.json"
@@ -279,9 +280,7 @@ def _floor_time(log: EventLog, floor: int) -> int:
 
 
 def _witnessed(time_us: int) -> bytes:
-    seconds, micros = divmod(time_us, 1_000_000)
-    stamp = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{stamp}.{micros:06d}Z".encode("ascii")
+    return f"{to_rfc3339(time_us)[:-1]}{time_us % 1000:03d}Z".encode("ascii")
 
 
 def to_frame_v1(entry: Entry) -> bytes:

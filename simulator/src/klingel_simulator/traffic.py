@@ -5,7 +5,7 @@ Times are relative (``lag_seconds`` before delivery); outlets turn them into rea
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from random import Random
@@ -184,6 +184,21 @@ class _Ring(Generic[T]):
         return self._items[int(rng.random() * len(self._items))]
 
 
+_SLOT_VALUES: Final[dict[str, Callable[[Random, Brand], object]]] = {
+    "brand": lambda _rng, brand: brand.name,
+    "product": lambda rng, brand: rng.choice(brand.products),
+    "city": lambda rng, brand: rng.choice(brand.cities),
+    "competitor": lambda rng, brand: rng.choice(brand.competitors),
+    "days": lambda rng, _brand: rng.randint(2, 14),
+    "hour": lambda rng, _brand: rng.randint(6, 23),
+    "minutes": lambda rng, _brand: rng.randint(5, 95),
+    "number": lambda rng, _brand: rng.randint(2, 42),
+    "customer": lambda rng, _brand: rng.randint(10_000_000, 99_999_999),
+    "speed": lambda rng, _brand: rng.choice((16, 50, 100, 250, 1000)),
+    "price": lambda rng, _brand: rng.choice(("9,99", "19,99", "34,95", "49,90", "120")),
+}
+
+
 class _Slots(dict[str, str]):
     """Fills a template's slots on first use, the same slot with the same value."""
 
@@ -193,21 +208,7 @@ class _Slots(dict[str, str]):
         self._brand = brand
 
     def __missing__(self, slot: str) -> str:
-        rng, brand = self._rng, self._brand
-        values: dict[str, Any] = {
-            "brand": lambda: brand.name,
-            "product": lambda: rng.choice(brand.products),
-            "city": lambda: rng.choice(brand.cities),
-            "competitor": lambda: rng.choice(brand.competitors),
-            "days": lambda: rng.randint(2, 14),
-            "hour": lambda: rng.randint(6, 23),
-            "minutes": lambda: rng.randint(5, 95),
-            "number": lambda: rng.randint(2, 42),
-            "customer": lambda: rng.randint(10_000_000, 99_999_999),
-            "speed": lambda: rng.choice((16, 50, 100, 250, 1000)),
-            "price": lambda: rng.choice(("9,99", "19,99", "34,95", "49,90", "120")),
-        }
-        value = str(values[slot]())
+        value = str(_SLOT_VALUES[slot](self._rng, self._brand))
         self[slot] = value
         return value
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,8 +26,12 @@ class Sent:
 def to_rfc3339(epoch_us: int) -> str:
     """Write epoch microseconds as RFC 3339 in UTC with milliseconds."""
     seconds, micros = divmod(epoch_us, 1_000_000)
-    stamp = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{stamp}.{micros // 1000:03d}Z"
+    return f"{_to_second(seconds)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _to_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def to_line(sent: Sent) -> str:
