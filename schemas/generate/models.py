@@ -1,8 +1,9 @@
 """msgspec Structs from `schemas/events/*.schema.json`, through datamodel-code-generator.
 
 One module per schema. Two things are changed in its output: an optional field is None when absent
-(readers take null for absent, writers omit it), and a schema's top-level `anyOf` is left to
-`klingel.contracts.codec`, since a Struct cannot express it.
+(readers take null for absent, writers omit it; `Raw` goes without the union, of which msgspec would
+read null alone), and a schema's top-level `anyOf` is left to `klingel.contracts.codec`, since a
+Struct cannot express it.
 """
 
 import json
@@ -12,10 +13,10 @@ from pathlib import Path
 
 from datamodel_code_generator import DataModelType, InputFileType, LiteralType, PythonVersion
 from datamodel_code_generator import generate as generate_model
-
 from datamodel_code_generator.format import DatetimeClassType, Formatter
 
 STRUCT = "frozen=True, gc=False, omit_defaults=True, kw_only=True"
+OPTIONAL_RAW = re.compile(r"\(\s*Annotated\[Raw, (Meta\([^)]*\))\]\s*\| None\s*\) = None")
 HEADER = '"""{title}: generated from schemas/events/{name}; never edited."""\n'
 
 
@@ -30,7 +31,11 @@ def generate(root: Path) -> dict[str, str]:
         exports.append((name, schema["title"]))
     lines = ['"""Message shapes, generated from `schemas/events/`; never edited."""', ""]
     lines += [f"from klingel.model.{name} import {title}" for name, title in exports]
-    lines += ["", "__all__ = ["] + [f'    "{title}",' for _, title in sorted(exports, key=lambda e: e[1])] + ["]", ""]
+    lines += (
+        ["", "__all__ = ["]
+        + [f'    "{title}",' for _, title in sorted(exports, key=lambda e: e[1])]
+        + ["]", ""]
+    )
     files["core/src/klingel/model/__init__.py"] = "\n".join(lines)
     return files
 
@@ -62,8 +67,13 @@ def _module(schema: dict[str, object], name: str) -> str:
     code = code.replace("UnsetType", "None").replace("= UNSET", "= None").replace("(UNSET)", "None")
     code = re.sub(r"\(\s*UNSET\s*\)", "None", code)
     code = re.sub(r"default=UNSET", "default=None", code)
+    code, optional_raws = OPTIONAL_RAW.subn(r"Annotated[OptionalRaw, \1] = None", code)
+    if optional_raws:
+        code = code.replace("import Record", "import OptionalRaw, Record")
     code = code.replace("(Record):", f"(Record, {STRUCT}):")
     code = re.sub(r"from msgspec import (.*)", _imports, code)
+    if not re.search(r"\bRaw[],]", code):
+        code = code.replace("import Meta, Raw", "import Meta")
     code = re.sub(r"\A(#.*\n)+", "", code).lstrip()
     return HEADER.format(title=schema["title"], name=name) + "\n" + code
 

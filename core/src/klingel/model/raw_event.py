@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from klingel.model.base import Record
-from msgspec import Meta, Raw
+from klingel.model.base import OptionalRaw, Record
+from msgspec import Meta
 
 
 class BlobRef(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -89,10 +89,7 @@ class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
-    native: (
-        Annotated[Raw, Meta(description='The native object, byte for byte.')]
-        | None
-    ) = None
+    native: Annotated[OptionalRaw, Meta(description='The native object, byte for byte.')] = None
     native_ref: BlobRef | None = None
     context: (
         Annotated[
