@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -129,10 +130,17 @@ class ArtifactCache:
     def _fetch_jars(self, target: Path) -> None:
         progress = Progress(f"Kafka {pins.KAFKA_VERSION}", pins.KAFKA_BYTES, self._out)
         base = self._repository()
+        # When one has given up, the others need not pause before they do.
+        failed = threading.Event()
 
         def fetch(jar: pins.Jar) -> None:
-            with (target / jar.name).open("w+b") as sink:
-                RemoteFile(f"{base}/{jar.path}", jar.name).fetch(sink, progress)
+            remote = RemoteFile(f"{base}/{jar.path}", jar.name, failed.wait)
+            try:
+                with (target / jar.name).open("w+b") as sink:
+                    remote.fetch(sink, progress)
+            except FetchError:
+                failed.set()
+                raise
             _require_equal(archives.file_digest(target / jar.name), jar.sha256, jar.name)
 
         try:

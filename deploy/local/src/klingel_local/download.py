@@ -14,6 +14,7 @@ from klingel_local.errors import FetchError
 _CHUNK = 1 << 18
 _TIMEOUT_SECONDS = 30.0
 _ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 0.5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -59,7 +60,7 @@ class RemoteFile:
     """
 
     def __init__(
-        self, address: str, label: str, pause: Callable[[float], None] = time.sleep
+        self, address: str, label: str, pause: Callable[[float], object] = time.sleep
     ) -> None:
         self._address = address
         self._label = label
@@ -103,8 +104,9 @@ class RemoteFile:
                 if position < span.end:
                     raise http.client.IncompleteRead(b"", span.end - position)
             except (OSError, http.client.HTTPException) as error:
-                attempt = 0 if position > before else attempt + 1
+                attempt = 0 if position > before else attempt
                 self._give_up_or_wait(error, attempt)
+                attempt += 1
 
     def fetch(self, target: BinaryIO, meter: Meter) -> int:
         """Write the whole file to `target`, resuming where the server allows it.
@@ -136,8 +138,9 @@ class RemoteFile:
                 if position < expected:
                     raise http.client.IncompleteRead(b"", expected - position)
             except (OSError, http.client.HTTPException) as error:
-                attempt = 0 if position > before else attempt + 1
+                attempt = 0 if position > before else attempt
                 self._give_up_or_wait(error, attempt)
+                attempt += 1
         return position
 
     def _open(self, span: Span | None) -> http.client.HTTPResponse:
@@ -169,7 +172,7 @@ class RemoteFile:
                 f"({_reason(error)}): check the network, or set KLINGEL_MAVEN_REPOSITORY "
                 "to a mirror."
             ) from error
-        self._pause(0.5 * 2**attempt)
+        self._pause(_FIRST_PAUSE_SECONDS * 2**attempt)
 
 
 def _reason(error: Exception) -> str:

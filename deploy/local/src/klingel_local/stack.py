@@ -253,7 +253,8 @@ class LocalStack:
         with self._alone():
             self._end_survivors()
             for version in _BUILDS:
-                shutil.rmtree(self._elasticsearch_folder(version), ignore_errors=True)
+                for place in (self.folder, self._open_folder()):
+                    shutil.rmtree(place / f"elasticsearch-{version}", ignore_errors=True)
             for name in ("kafka", "logs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / _STACK_FILE).unlink(missing_ok=True)
@@ -409,7 +410,10 @@ class LocalStack:
         name = f"elasticsearch-{version}"
         if self._account is None or can_enter(self._account, self.folder):
             return self.folder / name
-        return self._cache.folder / "data" / instance_name(self.folder) / name
+        return self._open_folder() / name
+
+    def _open_folder(self) -> Path:
+        return self._cache.folder / "data" / instance_name(self.folder)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
