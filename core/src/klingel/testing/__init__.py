@@ -1,0 +1,1 @@
+"""Shipped fakes; each passes the suite that the real thing passes."""
