@@ -1,0 +1,306 @@
+"""The generic event: one documented JSON object for every source that is no network of ours.
+
+Shared by `webhook` (and its contact form) and `replay`. The format, field by field, is in
+`docs/reference/generic-event.md`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from klingel.domain.draft import Change, Kind, SocialDraft, Threading, Visibility
+from klingel.domain.identity import DELETED_WITHOUT_REVISION, object_id
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model import RawEvent
+from klingel.model.social_event import Author, Media
+from klingel_networks.bounds import (
+    READ_ERRORS,
+    check_depth,
+    check_json,
+    check_text,
+    read_utf8,
+    refusal,
+    rfc3339,
+)
+from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
+
+BATCH_MAX = 1_000
+"""Objects in one delivery."""
+COUNT_MAX = 2**53 - 1
+"""The greatest integer on which all JSON readers agree."""
+
+Direction = Literal["inbound", "outbound", "third_party"]
+MediaKind = Literal["image", "video", "audio", "file", "sticker", "location", "link"]
+GenericChange = Literal["created", "updated", "deleted"]
+
+# \Z, not $: a trailing line feed is a control character too.
+_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+\Z"
+_NO_NUL = r"^[^\x00]*\Z"
+_WEB = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f]+\Z"
+_Id = Annotated[str, Meta(min_length=1, max_length=512, pattern=_NO_CONTROL)]
+_Label = Annotated[str, Meta(min_length=1, max_length=60, pattern=_NO_CONTROL)]
+_Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+_Web = Annotated[str, Meta(max_length=4096, pattern=_WEB)]
+_Lang = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")]
+_Metric = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
+
+
+class GenericAuthor(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Who acted: immutable id; handle and name as shown; followers as counted by the source."""
+
+    id: _Id
+    handle: Annotated[str, Meta(max_length=256, pattern=_NO_NUL)] | None = None
+    name: Annotated[str, Meta(max_length=640, pattern=_NO_NUL)] | None = None
+    followers: _Count | None = None
+
+
+class GenericMedia(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An attachment: kind, and an id or a web address."""
+
+    kind: MediaKind
+    id: _Id | None = None
+    url: _Web | None = None
+    alt: Annotated[str, Meta(max_length=10_000, pattern=_NO_NUL)] | None = None
+
+
+class GenericEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One thing that someone did; `author`, `text`, `published_at` are optional in a deletion."""
+
+    id: _Id
+    network: _Label
+    author: GenericAuthor | None = None
+    text: str | None = None
+    published_at: str | None = None
+    kind: Kind | None = None
+    change: GenericChange | None = None
+    revision: Annotated[int, Meta(ge=0, le=DELETED_WITHOUT_REVISION)] | None = None
+    conversation_id: _Id | None = None
+    in_reply_to: _Id | None = None
+    lang: _Lang | None = None
+    visibility: Visibility | None = None
+    direction: Direction | None = None
+    url: _Web | None = None
+    media: Annotated[list[GenericMedia], Meta(max_length=100)] | None = None
+    metrics: Annotated[dict[_Metric, _Count], Meta(max_length=100)] | None = None
+    target: _Id | None = None
+
+
+FIELDS = frozenset(
+    name
+    for shape in (GenericEvent, GenericAuthor, GenericMedia)
+    for name in shape.__struct_fields__
+)
+_ALLOWED: Mapping[str, tuple[str, ...]] = {
+    "kind": get_args(Kind),
+    "change": get_args(GenericChange),
+    "visibility": get_args(Visibility),
+    "direction": get_args(Direction),
+}
+_ALLOWED_IN_MEDIA: Mapping[str, tuple[str, ...]] = {"kind": get_args(MediaKind)}
+_DECODER = msgspec.json.Decoder(GenericEvent)
+_BATCH = msgspec.json.Decoder(list[msgspec.Raw])
+_ONE = msgspec.json.Decoder(msgspec.Raw)
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+def read_generic(native: bytes | msgspec.Raw) -> GenericEvent:
+    """Read one generic event whose JSON was checked at the edge before.
+
+    Raises:
+        InvalidMessage: wrong type, missing or invalid field, NUL in the text, absurd time. One
+            sentence, with the path.
+    """
+    try:
+        event = _DECODER.decode(native)
+    except READ_ERRORS as error:
+        raise _refusal(error) from None
+    deleted = event.change == "deleted"
+    if not deleted:
+        _require(event)
+    if event.text is not None:
+        check_text(event.text, "text")
+    if event.published_at is not None:
+        rfc3339(event.published_at, "published_at")
+    return event
+
+
+def _refusal(error: Exception) -> InvalidMessage:
+    in_media = " - at `$.media[" in str(error)
+    return refusal(error, allowed=_ALLOWED_IN_MEDIA if in_media else _ALLOWED)
+
+
+def _require(event: GenericEvent) -> None:
+    """Refuse an event that says less than its change demands."""
+    for name in ("author", "text", "published_at"):
+        if getattr(event, name) is None:
+            path = "author.id" if name == "author" else name
+            raise InvalidMessage(ErrorType.MISSING_FIELD, f"{path} is missing", path=path)
+    if event.change == "updated" and event.revision is None:
+        raise InvalidMessage(
+            ErrorType.MISSING_FIELD,
+            "revision is missing: an update needs its edit time in ms or its edit counter",
+            path="revision",
+        )
+    if event.revision == DELETED_WITHOUT_REVISION:
+        raise InvalidMessage(
+            ErrorType.INVALID_FIELD,
+            f"revision: {DELETED_WITHOUT_REVISION} is kept for deletions",
+            path="revision",
+        )
+
+
+def parse_generic(native: bytes) -> GenericEvent:
+    """Read one generic event strictly: what the edge owes a sender who can mend it.
+
+    Raises:
+        InvalidMessage: as `read_generic`, and malformed JSON, keys given twice, too deep nesting,
+            NUL characters or lone surrogates anywhere. One sentence, with the path.
+    """
+    check_json(native, FIELDS)
+    return read_generic(native)
+
+
+def explode_generic(delivery: Delivery) -> list[NativeObject | Refused]:
+    """Cut a delivery into its generic events: one object, or an array of them.
+
+    Raises:
+        InvalidMessage: the delivery as a whole cannot be read: not JSON, an empty array, or more
+            than BATCH_MAX objects.
+    """
+    body = delivery.body
+    read_utf8(body)
+    check_depth(body)
+    try:
+        if body.lstrip(b" \t\r\n")[:1] == b"[":
+            pieces = [bytes(piece) for piece in _BATCH.decode(body)]
+        else:
+            pieces = [bytes(_ONE.decode(body))]
+    except READ_ERRORS as error:
+        _explain(body)
+        raise _refusal(error) from None
+    if not pieces:
+        raise InvalidMessage(ErrorType.MISSING_FIELD, "the batch is empty")
+    if len(pieces) > BATCH_MAX:
+        raise InvalidMessage(
+            ErrorType.TOO_LARGE, f"the batch holds more than {BATCH_MAX:,} objects"
+        )
+    return [_piece(piece, delivery.context) for piece in pieces]
+
+
+def _explain(body: bytes) -> None:
+    """Raise the strict reader's sentence, which names line, column or path."""
+    check_json(body, FIELDS)
+
+
+def _piece(native: bytes, context: Mapping[str, str]) -> NativeObject | Refused:
+    try:
+        parse_generic(native)
+    except InvalidMessage as error:
+        return Refused(native, error)
+    return NativeObject(native, context)
+
+
+def source_of(context: Mapping[str, str]) -> str:
+    """Return the authenticated source; raises InvalidMessage when it is missing or no name.
+
+    A colon in it would let two sources meet in one object id.
+    """
+    source = context.get("source")
+    if source is None:
+        raise InvalidMessage(
+            ErrorType.MISSING_FIELD, "the delivery names no source", path="context.source"
+        )
+    if _SOURCE.fullmatch(source) is None:
+        raise InvalidMessage(
+            ErrorType.INVALID_FIELD,
+            "the source must be letters, digits, dots, dashes or underscores",
+            path="context.source",
+        )
+    return source
+
+
+Namespace = Callable[[Mapping[str, str]], str]
+"""From a context to the first part of the object ids: `webhook`, `form`, `replay`."""
+
+
+def identify_generic(native: bytes, context: Mapping[str, str], namespace: str) -> Identity:
+    """Return the identity `<namespace>:<source>:<id>` at the event's own revision."""
+    event = read_generic(native)
+    return Identity(
+        object_id(namespace, source_of(context), event.id),
+        _revision(event),
+        _kind(event),
+        _change(event),
+    )
+
+
+def _revision(event: GenericEvent) -> int:
+    if event.revision is not None:
+        return event.revision
+    return DELETED_WITHOUT_REVISION if event.change == "deleted" else 0
+
+
+def _kind(event: GenericEvent) -> Kind:
+    if event.kind is not None:
+        return event.kind
+    return "post" if event.in_reply_to is None else "reply"
+
+
+def _change(event: GenericEvent) -> Change:
+    return event.change or "created"
+
+
+def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
+    """Return what a generic event says, its references as object ids of the same source."""
+    event = read_generic(native_of(raw))
+    source = source_of(raw.context or {})
+    threading: Threading = "root"
+    if event.conversation_id is not None:
+        threading = "network"
+    elif event.in_reply_to is not None:
+        threading = "parent_only"
+    published_at = event.published_at
+
+    def reference(native_id: str | None) -> str | None:
+        return None if native_id is None else object_id(namespace, source, native_id)
+
+    return SocialDraft(
+        mapping=mapping,
+        kind=_kind(event),
+        change=_change(event),
+        visibility=event.visibility or "public",
+        threading=threading,
+        conversation_id=reference(event.conversation_id),
+        published_at=None if published_at is None else rfc3339(published_at, "published_at"),
+        in_reply_to=reference(event.in_reply_to),
+        target=event.target,
+        author=_author(event.author),
+        text=event.text,
+        langs=() if event.lang is None else (event.lang,),
+        media=tuple(
+            Media(kind=medium.kind, id=medium.id, url=medium.url, alt=medium.alt, status="remote")
+            for medium in event.media or ()
+        ),
+        metrics=event.metrics,
+        url=event.url,
+        direction=event.direction,
+        label=event.network,
+    )
+
+
+def _author(author: GenericAuthor | None) -> Author | None:
+    if author is None:
+        return None
+    return Author(id=author.id, handle=author.handle, name=author.name, followers=author.followers)
+
+
+def native_of(raw: RawEvent) -> msgspec.Raw:
+    """Return the native bytes of a raw event; raises InvalidMessage when they are not at hand."""
+    if raw.native is None:
+        raise InvalidMessage(
+            ErrorType.ORIGINAL_GONE, "the original is not in the record", path="native"
+        )
+    return raw.native
