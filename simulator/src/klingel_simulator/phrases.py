@@ -336,20 +336,12 @@ EDIT: Final[Table] = {
     "en": ("Edit: fixed a typo.", "Edit: still not working."),
 }
 
-TAILS: Final[tuple[str, ...]] = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    " 😡",
-    " 🙏",
-    " 😅",
-    " 👍",
-    " …",
-    " #fail",
-    " :-(",
-)
+TAILS: Final[Table] = {
+    "negative": ("", "", "", "", " 😡", " 🙄", " …", " #fail", " :-("),
+    "neutral": ("", "", "", "", " 😅", " 🤔", " …", " 👀"),
+    "positive": ("", "", "", "", " 👍", " 🙏", " 😊", " ❤️"),
+    "none": ("",),
+}
 
 
 def phrase_count() -> int:

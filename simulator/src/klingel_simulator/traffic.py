@@ -21,6 +21,9 @@ OPEN_THREADS: Final = 512
 CRISIS_PERIOD: Final = 20_000
 """Without an end, a crisis returns once in so many objects."""
 
+_EDITABLE: Final = frozenset({"post", "reply", "quote"})
+_DELETABLE: Final = _EDITABLE | {"repost", "reaction"}
+
 T = TypeVar("T")
 
 
@@ -363,10 +366,14 @@ class Traffic:
             return self._addressed()
         return self._brand_talk()
 
-    def _pick_living(self) -> _Living | None:
-        for _ in range(8 if len(self._recent) else 0):
+    def _pick_living(self, kinds: frozenset[str]) -> _Living | None:
+        """Choose something that a customer can still change."""
+        for _ in range(16 if len(self._recent) else 0):
             living = self._recent.choose(self._rng)
-            if not living.deleted and living.latest.person.did not in self._held_authors:
+            last = living.latest
+            if living.deleted or last.by_brand or last.kind not in kinds:
+                continue
+            if last.person.did not in self._held_authors:
                 return living
         return None
 
@@ -383,18 +390,16 @@ class Traffic:
         )
 
     def _edit(self) -> SimulatedObject | None:
-        living = self._pick_living()
-        if living is None or living.latest.by_brand:
-            return None
-        if living.latest.kind not in {"post", "reply", "quote"}:
+        living = self._pick_living(_EDITABLE)
+        if living is None:
             return None
         edited = self._edited(living.latest)
         living.latest = living.delivered = edited
         return edited
 
     def _deletion(self) -> SimulatedObject | None:
-        living = self._pick_living()
-        if living is None or living.latest.by_brand:
+        living = self._pick_living(_DELETABLE)
+        if living is None:
             return None
         last = living.latest
         living.deleted = True
@@ -421,9 +426,9 @@ class Traffic:
             if not self.dialect.author_order or person.did not in self._held_authors:
                 return person
 
-    def _fill(self, templates: tuple[str, ...], **fixed: str) -> str:
+    def _fill(self, templates: tuple[str, ...], mood: str = "neutral", **fixed: str) -> str:
         text = self._rng.choice(templates).format_map(_Slots(self._rng, self.brand, **fixed))
-        return text + self._rng.choice(phrases.TAILS)
+        return text + self._rng.choice(phrases.TAILS[mood])
 
     def _to_brand(self, text: str) -> str:
         at = f"@{self.account}"
@@ -471,15 +476,15 @@ class Traffic:
     def _concern(self, language: str) -> tuple[str, str, str, str]:
         """Choose (text, intent, tone, topic) of something that needs an answer."""
         if self._in_crisis:
-            text = self._fill(phrases.CRISIS[language], city=self._crisis_city)
+            text = self._fill(phrases.CRISIS[language], "negative", city=self._crisis_city)
             return text, "complaint", "negative", "outage"
         draw = self._rng.random()
         if draw < 0.4:
             topics = phrases.COMPLAINT[language]
             topic = self._rng.choice(tuple(topics))
-            return self._fill(topics[topic]), "complaint", "negative", topic
+            return self._fill(topics[topic], "negative"), "complaint", "negative", topic
         if draw < 0.65:
-            return self._fill(phrases.PROBLEM[language]), "problem", "negative", "fault"
+            return self._fill(phrases.PROBLEM[language], "negative"), "problem", "negative", "fault"
         if draw < 0.9:
             return self._fill(phrases.QUESTION[language]), "question", "neutral", "product"
         return self._fill(phrases.LEAD[language]), "lead", "neutral", "sales"
@@ -524,7 +529,7 @@ class Traffic:
 
     def _answer(self, thread: _Thread) -> SimulatedObject:
         customer = thread.customer
-        words = self._fill(phrases.AGENT_REPLY[customer.language]).rstrip()
+        words = self._fill(phrases.AGENT_REPLY[customer.language], "none")
         agent = self._rng.choice(self.brand.agents)
         return self._said(
             self._voice,
@@ -544,12 +549,13 @@ class Traffic:
     def _follow_up(self, thread: _Thread) -> SimulatedObject:
         grateful = thread.turns >= 2 and self._rng.random() < 0.4
         table = phrases.THANKS if grateful else phrases.FOLLOW_UP
+        mood = "positive" if grateful else "negative"
         return self._said(
             thread.customer,
-            self._to_brand(self._fill(table[thread.customer.language])),
+            self._to_brand(self._fill(table[thread.customer.language], mood)),
             kind="reply",
             intent="thanks" if grateful else "follow_up",
-            tone="positive" if grateful else "negative",
+            tone=mood,
             topic=thread.topic,
             heard=True,
             addressed=True,
@@ -576,7 +582,7 @@ class Traffic:
 
     def _crisis_post(self) -> SimulatedObject:
         person = self._someone()
-        text = self._fill(phrases.CRISIS[person.language], city=self._crisis_city)
+        text = self._fill(phrases.CRISIS[person.language], "negative", city=self._crisis_city)
         return self._said(
             person,
             self._with_term(text),
@@ -590,7 +596,7 @@ class Traffic:
         language = "de" if self._rng.random() < 0.8 else "en"
         return self._said(
             self._voice,
-            self._fill(phrases.ANNOUNCEMENT[language]).rstrip(),
+            self._fill(phrases.ANNOUNCEMENT[language], "none"),
             language=language,
             intent="announcement",
             topic="product",
@@ -650,7 +656,7 @@ class Traffic:
         if draw < 0.3:
             text, intent, tone, topic = self._concern(person.language)
         elif draw < 0.55:
-            text = self._fill(phrases.PRAISE[person.language])
+            text = self._fill(phrases.PRAISE[person.language], "positive")
             intent, tone, topic = "praise", "positive", "service"
         else:
             text = self._fill(phrases.BRAND_TALK[person.language])
