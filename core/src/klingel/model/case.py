@@ -8,7 +8,42 @@ from typing import Annotated, Literal, TypeAlias
 from klingel.model.base import Record
 from msgspec import Meta
 
+Addressee: TypeAlias = Annotated[str, Meta(pattern='^[0-9a-f]{16}$')]
+
+
 OriginItem: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+class Priority(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    A sum of named parts.
+    """
+
+    score: Annotated[int, Meta(description='Sum.', ge=0)]
+    parts: Annotated[dict[str, int], Meta(description='Named parts.')]
+
+
+class Opening(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    What a case takes from the fact that opens it, decided when that arrived.
+    """
+
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)]
+    priority: Priority
+    rule: (
+        Annotated[
+            str,
+            Meta(
+                description='Routing rule that chose it; absent for the default.',
+                max_length=120,
+            ),
+        ]
+        | None
+    ) = None
+    network: Annotated[str, Meta(description='Network.', max_length=40)] | None = None
+    channel: (
+        Annotated[str, Meta(description='Channel.', max_length=256)] | None
+    ) = None
 
 
 class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -20,14 +55,23 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str,
         Meta(description='64 bits of the object id, in hex.', pattern='^[0-9a-f]{16}$'),
     ]
-    revision: Annotated[int, Meta(description='Revision.', ge=0, le=4398046511103)]
-    content: Annotated[str, Meta(description='Content hash.', pattern='^[0-9a-f]{16}$')]
-    at: Annotated[
-        datetime, Meta(description='published_at, or received_at where unknown.')
+    revision: Annotated[
+        int,
+        Meta(
+            description='Newest revision that says something; of the deletion while only that is known.',
+            ge=0,
+            le=4398046511103,
+        ),
     ]
-    author: Annotated[
+    content: Annotated[
         str,
-        Meta(description='64 bits of the author id, in hex.', pattern='^[0-9a-f]{16}$'),
+        Meta(description='Content hash of that revision.', pattern='^[0-9a-f]{16}$'),
+    ]
+    at: Annotated[
+        datetime,
+        Meta(
+            description='When it was said: the earliest believed published_at, or received_at where unknown; of the deletion while only that is known.'
+        ),
     ]
     direction: Annotated[
         Literal['inbound', 'outbound', 'third_party'],
@@ -35,10 +79,37 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ]
     change: Annotated[
         Literal['created', 'updated', 'deleted', 'completed'],
-        Meta(description='What happened to it.'),
+        Meta(
+            description='What happened to it in that revision; deleted only while nothing but the deletion is known.'
+        ),
     ]
     received_at: (
-        Annotated[datetime, Meta(description='When klingel first saw it.')] | None
+        Annotated[
+            datetime,
+            Meta(description='When klingel first received it, where that is not `at`.'),
+        ]
+        | None
+    ) = None
+    author: (
+        Annotated[
+            str,
+            Meta(
+                description='64 bits of the author id, in hex; absent where no author is known.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    customer: (
+        Annotated[
+            str,
+            Meta(
+                description='Customer who said it; absent for what the brand or others said.',
+                max_length=1024,
+                min_length=1,
+            ),
+        ]
+        | None
     ) = None
     in_reply_to: (
         Annotated[
@@ -50,29 +121,53 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
-    addressee: (
+    addressees: (
         Annotated[
-            str,
+            list[Addressee],
             Meta(
-                description='Customer an outbound post answers by mention, hashed.',
-                pattern='^[0-9a-f]{16}$',
+                description='Whom an outbound post is addressed to or mentions, 64 bits each in hex.',
+                max_length=8,
             ),
         ]
         | None
     ) = None
-    needs_answer: (
-        Annotated[bool, Meta(description='Whether it can open a case.')] | None
-    ) = None
-    late: (
+    removed: (
         Annotated[
-            bool,
-            Meta(description='Older than max_open_age when received, or not live.'),
+            int,
+            Meta(
+                description='Revision of the newest deletion; it is deleted where this is not below `revision`.',
+                ge=0,
+                le=4398046511103,
+            ),
         ]
         | None
     ) = None
+    removed_at: (
+        Annotated[datetime, Meta(description='When it was deleted.')] | None
+    ) = None
+    silent: (
+        Annotated[
+            bool, Meta(description='It says nothing by itself (repost, reaction).')
+        ]
+        | None
+    ) = None
+    needs_answer: (
+        Annotated[
+            bool,
+            Meta(
+                description='Some revision needed an answer and came in time to open a case.'
+            ),
+        ]
+        | None
+    ) = None
+    opening: Opening | None = None
     decision: (
         Annotated[
-            int, Meta(description="Number of care's decision on this object.", ge=0)
+            int,
+            Meta(
+                description="Number of care's decision on the newest revision; absent for 0.",
+                ge=0,
+            ),
         ]
         | None
     ) = None
@@ -80,7 +175,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[
             str,
             Meta(
-                description='Hash of enrichment and mapping version.',
+                description='64 bits of the mapping version, in hex.',
                 pattern='^[0-9a-f]{16}$',
             ),
         ]
@@ -101,22 +196,58 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
 class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
-    Facts older than the newest 256.
+    Facts older than the newest, and what the case was after them: folding goes on from there.
     """
 
-    hashes: Annotated[list[str], Meta(description='8-byte hashes, newest 4,096.')]
-    count: Annotated[int, Meta(description='How many.', ge=0)]
+    hashes: Annotated[
+        str,
+        Meta(
+            description='8 bytes of each object, base64, newest 1,024.',
+            max_length=16384,
+        ),
+    ]
+    count: Annotated[int, Meta(description='How many objects.', ge=0)]
+    last_at: Annotated[datetime, Meta(description='Newest.')]
+    last_object: Annotated[
+        str,
+        Meta(
+            description='Object of the newest, which orders facts of one instant.',
+            pattern='^[0-9a-f]{16}$',
+        ),
+    ]
+    opened_at: Annotated[datetime, Meta(description='Opening of the case.')]
+    opening: Opening
+    outbound: (
+        Annotated[
+            int,
+            Meta(description='How many of them the brand said; absent for 0.', ge=0),
+        ]
+        | None
+    ) = None
     first_at: Annotated[datetime, Meta(description='Oldest.')] | None = None
-    last_at: Annotated[datetime, Meta(description='Newest.')] | None = None
-
-
-class Priority(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """
-    A sum of named parts.
-    """
-
-    score: Annotated[int, Meta(description='Sum.', ge=0)]
-    parts: Annotated[dict[str, int], Meta(description='Named parts.')]
+    first_response_at: (
+        Annotated[datetime, Meta(description='First answer among them.')] | None
+    ) = None
+    waiting_since: (
+        Annotated[
+            datetime,
+            Meta(
+                description='Oldest word among them that no answer among them follows.'
+            ),
+        ]
+        | None
+    ) = None
+    closed_at: (
+        Annotated[datetime, Meta(description='Closing after them, if closed.')]
+        | None
+    ) = None
+    closed_because: (
+        Annotated[
+            Literal['answered', 'customer_deleted', 'generation_full'],
+            Meta(description='Why closed.'),
+        ]
+        | None
+    ) = None
 
 
 class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -162,7 +293,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Literal['open', 'waiting', 'closed', 'snoozed', 'merged', 'held'],
         Meta(description="State of the case; held is the conversation's own record."),
     ]
-    facts: Annotated[list[Fact], Meta(description='The newest 256, by time.')]
+    facts: Annotated[list[Fact], Meta(description='The newest 128, by time.')]
     config_version: Annotated[
         str, Meta(description='Configuration that decided last.', max_length=64)
     ]
@@ -179,6 +310,13 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[datetime, Meta(description='Publication of the opener.')] | None
     ) = None
     closed_at: Annotated[datetime, Meta(description='When closed.')] | None = None
+    closed_because: (
+        Annotated[
+            Literal['answered', 'customer_deleted', 'generation_full'],
+            Meta(description='Why closed.'),
+        ]
+        | None
+    ) = None
     updated_at: Annotated[datetime, Meta(description='Newest fact.')] | None = None
     first_response_at: (
         Annotated[

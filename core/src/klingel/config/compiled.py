@@ -1,0 +1,87 @@
+"""A brand as the stages look at it: compiled once from its file, asked for every event."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, Self
+
+from klingel.config.brand import Brand, RoutingRule
+from klingel.domain.matching import Rule, RuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledBrand:
+    """Everything that deciding for one brand needs; immutable.
+
+    Args:
+        brand: name of the brand.
+        version: of the configuration, 16 hex digits; every decision records it.
+        accounts: own account ids by network.
+        channels: what the brand hears whole, as (network, id).
+        listening: the listening rules.
+        routing: the routing rules in their order.
+        routing_set: the same rules compiled; ids are theirs.
+        default_queue: where a case goes that no rule routes.
+        open_indirect: whether talk about the brand, not addressed to it, opens cases.
+        max_open_age: an event older than this when received opens nothing.
+        reopen_within: a word after the closing reopens within this, else opens a generation.
+        close_when: whether an answer closes a case by itself.
+    """
+
+    brand: str
+    version: str
+    accounts: dict[str, frozenset[str]]
+    channels: frozenset[tuple[str, str]]
+    listening: RuleSet
+    routing: tuple[RoutingRule, ...]
+    routing_set: RuleSet
+    default_queue: str
+    open_indirect: bool
+    max_open_age: timedelta
+    reopen_within: timedelta
+    close_when: Literal["never", "answered"]
+    _order: dict[str, int] = field(repr=False)
+
+    @classmethod
+    def compile(cls, brand: Brand, version: str) -> Self:
+        """Compile a brand.
+
+        Raises:
+            RuleSyntaxError: a query is wrong; a brand that the loader accepts has none.
+        """
+        accounts: dict[str, set[str]] = {}
+        for account in brand.accounts:
+            accounts.setdefault(account.network, set()).add(account.id)
+        return cls(
+            brand=brand.brand,
+            version=version,
+            accounts={network: frozenset(ids) for network, ids in accounts.items()},
+            channels=frozenset((channel.network, channel.id) for channel in brand.channels),
+            listening=RuleSet.compile(Rule(rule.id, rule.query) for rule in brand.listening),
+            routing=brand.routing,
+            routing_set=RuleSet.compile(Rule(rule.id, rule.when) for rule in brand.routing),
+            default_queue=brand.queues[0].id,
+            open_indirect=brand.triage.open_indirect,
+            max_open_age=timedelta(days=brand.cases.max_open_age_days),
+            reopen_within=timedelta(days=brand.cases.reopen_within_days),
+            close_when=brand.cases.close_when,
+            _order={rule.id: number for number, rule in enumerate(brand.routing)},
+        )
+
+    def owns(self, network: str, account_id: str | None) -> bool:
+        """Whether this account of a network is the brand's own."""
+        own = self.accounts.get(network)
+        return own is not None and account_id in own
+
+    def owns_any(self, network: str, account_ids: Iterable[str]) -> bool:
+        """Whether one of these accounts of a network is the brand's own."""
+        own = self.accounts.get(network)
+        return own is not None and not own.isdisjoint(account_ids)
+
+    def hears_channel(self, network: str, channel_id: str | None) -> bool:
+        """Whether everything that comes through this channel is for the brand."""
+        return channel_id is not None and (network, channel_id) in self.channels
+
+    def place_of(self, rule_id: str) -> int | None:
+        """Return the place of a routing rule in the order, or None where there is none."""
+        return self._order.get(rule_id)

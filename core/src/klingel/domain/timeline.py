@@ -1,0 +1,394 @@
+"""From the facts of a conversation to its cases: one pass over them in the order of their times.
+
+What arrived when plays no part: the same facts give the same cases. The conversation's root comes
+first whatever its clock says, an answer never before what it answers, and at one instant what
+customers say comes before answers.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from msgspec import structs
+
+from klingel.config.compiled import CompiledBrand
+from klingel.domain.facts import can_open, is_deleted
+from klingel.domain.identity import hash64
+from klingel.model.case import Case, Fact, Opening, Summary
+
+MAX_FACTS = 128
+MAX_FOLDED = 1_024
+_FOLDED = "folded"
+_HASH_BYTES = 8
+
+Closing = Literal["answered", "customer_deleted", "generation_full"]
+_Entry = tuple[int, datetime, int, str, Fact]
+_WORD, _ANSWER, _DELETION = 0, 1, 2
+
+
+class Generation:
+    """One case while it is folded: one customer's matter from its opening on."""
+
+    __slots__ = (
+        "after",
+        "closed_at",
+        "closed_because",
+        "customer",
+        "facts",
+        "first_response_at",
+        "number",
+        "opened_at",
+        "opener",
+        "openers",
+        "opening",
+        "pending",
+        "reopened",
+        "summary",
+    )
+
+    def __init__(self, customer: str, number: int, opened_at: datetime, opening: Opening) -> None:
+        self.customer = customer
+        self.number = number
+        self.opened_at = opened_at
+        self.opening = opening
+        self.opener: str | None = None
+        self.openers: set[str] = set()
+        self.facts: list[Fact] = []
+        self.pending: dict[str, datetime] = {}
+        self.first_response_at: datetime | None = None
+        self.closed_at: datetime | None = None
+        self.closed_because: Closing | None = None
+        self.reopened: str | None = None
+        self.after: set[str] = set()
+        self.summary: Summary | None = None
+
+    @classmethod
+    def resumed(cls, case: Case, summary: Summary) -> "Generation":
+        """Return the generation as it was after the facts that are folded into its summary."""
+        self = cls(case.customer_id, case.generation, summary.opened_at, summary.opening)
+        self.summary = summary
+        self.openers.add(_FOLDED)
+        if summary.waiting_since is not None:
+            self.pending[_FOLDED] = summary.waiting_since
+        self.first_response_at = summary.first_response_at
+        self.closed_at = summary.closed_at
+        self.closed_because = summary.closed_because
+        return self
+
+    @property
+    def state(self) -> Literal["open", "waiting", "closed"]:
+        """State of the case now."""
+        if self.closed_at is not None:
+            return "closed"
+        return "open" if self.pending else "waiting"
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """The customer's oldest unanswered word."""
+        return next(iter(self.pending.values()), None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be remembered of it exactly."""
+        folded = self.summary.count if self.summary is not None else 0
+        return folded + len(self.facts) >= MAX_FACTS + MAX_FOLDED
+
+    def close(self, at: datetime, because: Closing) -> None:
+        """Close the case; nobody waits any more."""
+        self.closed_at = at
+        self.closed_because = because
+        self.pending.clear()
+
+    def say(self, fact: Fact, *, opens: bool) -> None:
+        """Add a customer's word; one that needs an answer reopens a closed case."""
+        self.facts.append(fact)
+        if self.closed_at is not None:
+            if not opens:
+                self.after.add(fact.object)
+                return
+            # What opened it before was dealt with by the closing.
+            self.closed_at = self.closed_because = None
+            self.openers.clear()
+            self.reopened = fact.object
+        if opens:
+            self.openers.add(fact.object)
+        if opens or not (fact.silent or is_deleted(fact)):
+            self.pending[fact.object] = fact.at
+
+    def answer(self, fact: Fact, brand: CompiledBrand) -> None:
+        """Add a word of the brand to this customer; one taken back has no effect."""
+        self.facts.append(fact)
+        if is_deleted(fact):
+            return
+        if self.first_response_at is None:
+            self.first_response_at = fact.at
+        if self.closed_at is None:
+            self.pending.clear()
+            if brand.close_when == "answered":
+                self.close(fact.at, "answered")
+
+    def remove(self, fact: Fact, at: datetime) -> None:
+        """Take a word out of the case; the last opener's deletion closes it."""
+        self.pending.pop(fact.object, None)
+        self.openers.discard(fact.object)
+        if not self.openers and self.closed_at is None:
+            self.close(at, "customer_deleted")
+
+    def is_before_folded(self, at: datetime, object_hash: str) -> bool:
+        """Whether a fact of this time lies among those that are folded already."""
+        summary = self.summary
+        return summary is not None and (at, object_hash) < (summary.last_at, summary.last_object)
+
+    def absorb(self, fact: Fact) -> None:
+        """Count a fact that comes later than facts that are folded: it changes what commutes."""
+        summary = self.summary
+        if summary is None:
+            return
+        changes: dict[str, object] = {
+            "hashes": _with_hash(summary.hashes, fact.object),
+            "count": summary.count + 1,
+            "first_at": min(summary.first_at or fact.at, fact.at),
+        }
+        if fact.direction == "outbound":
+            changes["outbound"] = (summary.outbound or 0) + 1
+            if not is_deleted(fact):
+                first = self.first_response_at or fact.at
+                changes["first_response_at"] = self.first_response_at = min(first, fact.at)
+        self.summary = structs.replace(summary, **changes)
+
+    def fold_oldest(self, brand: CompiledBrand) -> None:
+        """Fold the oldest facts into the summary until no more than `MAX_FACTS` are left."""
+        excess = len(self.facts) - MAX_FACTS
+        if excess <= 0:
+            return
+        oldest, self.facts = self.facts[:excess], self.facts[excess:]
+        summary = self.summary
+        opener = oldest[0]
+        past = Generation(self.customer, self.number, self.opened_at, self.opening)
+        if summary is not None:
+            past.closed_at, past.closed_because = summary.closed_at, summary.closed_because
+            past.first_response_at = summary.first_response_at
+            if summary.waiting_since is not None:
+                past.pending[_FOLDED] = summary.waiting_since
+        hashes = summary.hashes if summary is not None else ""
+        outbound = (summary.outbound or 0) if summary is not None else 0
+        for fact in oldest:
+            hashes = _with_hash(hashes, fact.object)
+            if fact.direction == "outbound":
+                outbound += 1
+                past.answer(fact, brand)
+            elif not is_deleted(fact):
+                past.say(fact, opens=can_open(fact))
+        last = oldest[-1]
+        self.summary = Summary(
+            hashes=hashes,
+            count=(summary.count if summary is not None else 0) + excess,
+            outbound=outbound or None,
+            first_at=summary.first_at if summary is not None else opener.at,
+            last_at=last.at,
+            last_object=last.object,
+            opened_at=self.opened_at,
+            opening=self.opening,
+            first_response_at=past.first_response_at,
+            waiting_since=past.waiting_since,
+            closed_at=past.closed_at,
+            closed_because=past.closed_because,
+        )
+
+
+class Timeline:
+    """One pass over the facts of a conversation.
+
+    Args:
+        conversation_id: whose root comes first.
+        brand: whose policy decides.
+        resumed: cases with a summary: the pass goes on from them.
+        elsewhere: object hash to customer, of facts that are no longer folded.
+        arrived: object hash of the fact that has just arrived.
+    """
+
+    def __init__(
+        self,
+        conversation_id: str,
+        brand: CompiledBrand,
+        *,
+        resumed: Iterable[Case] = (),
+        elsewhere: dict[str, str] | None = None,
+        arrived: str = "",
+    ) -> None:
+        self.generations: list[Generation] = []
+        self.held: list[Fact] = []
+        self._root = hash64(conversation_id)
+        self._brand = brand
+        self._arrived = arrived
+        self._facts: dict[str, Fact] = {}
+        self._current: dict[str, Generation] = {}
+        self._placed: dict[str, Generation] = {}
+        self._elsewhere = elsewhere or {}
+        self._names: dict[str, str] | None = None
+        for case in resumed:
+            if case.summary is not None:
+                self._start(Generation.resumed(case, case.summary))
+
+    def run(self, facts: dict[str, Fact]) -> None:
+        """Fold the facts, by object hash, into `generations` and `held`."""
+        self._facts = facts
+        entries: list[_Entry] = []
+        for fact in facts.values():
+            self._enter(fact, entries)
+        if len(entries) > 1:
+            entries.sort()
+        for _, at, step, _, fact in entries:
+            if step == _WORD:
+                self._say(fact)
+            elif step == _ANSWER:
+                self._answer(fact, at)
+            else:
+                generation = self._placed.get(fact.object)
+                if generation is not None:
+                    generation.remove(fact, at)
+        for generation in self.generations:
+            generation.fold_oldest(self._brand)
+        if len(self.held) > 1:
+            self.held.sort(key=lambda fact: (fact.at, fact.object))
+            del self.held[:-MAX_FACTS]
+
+    def place_of(self, object_hash: str) -> Generation | None:
+        """Return the case that an object came to lie in, also where it is folded by now."""
+        return self._placed.get(object_hash)
+
+    def _enter(self, fact: Fact, entries: list[_Entry]) -> None:
+        if fact.change == "deleted":
+            self.held.append(fact)
+            return
+        rank = 0 if fact.object == self._root else 1
+        if fact.direction == "outbound":
+            parent = self._facts.get(fact.in_reply_to) if fact.in_reply_to else None
+            at = (
+                fact.at if parent is None or parent.change == "deleted" else max(fact.at, parent.at)
+            )
+            entries.append((rank, at, _ANSWER, fact.object, fact))
+        elif fact.customer is None:
+            self.held.append(fact)
+        else:
+            entries.append((rank, fact.at, _WORD, fact.object, fact))
+            if is_deleted(fact) and fact.removed_at is not None:
+                entries.append((1, max(fact.at, fact.removed_at), _DELETION, fact.object, fact))
+
+    def _start(self, generation: Generation) -> None:
+        self.generations.append(generation)
+        self._current[generation.customer] = generation
+
+    def _say(self, fact: Fact) -> None:
+        customer = fact.customer or ""
+        opens = can_open(fact)
+        generation = self._current.get(customer)
+        if generation is None:
+            if not opens:
+                self.held.append(fact)
+                return
+        elif generation.is_before_folded(fact.at, fact.object):
+            self._absorb(generation, fact)
+            return
+        if generation is None or (opens and self._is_over(generation, fact.at)):
+            number = 1 if generation is None else generation.number + 1
+            generation = Generation(customer, number, fact.at, fact.opening)  # type: ignore[arg-type]  # can_open
+            generation.opener = fact.object
+            self._start(generation)
+        generation.say(fact, opens=opens)
+        self._placed[fact.object] = generation
+
+    def _is_over(self, generation: Generation, at: datetime) -> bool:
+        """Whether a word that needs an answer opens the next generation."""
+        if generation.closed_at is None:
+            if not generation.is_full:
+                return False
+            generation.close(at, "generation_full")
+            return True
+        full = generation.closed_because == "generation_full"
+        return full or at - generation.closed_at > self._brand.reopen_within
+
+    def _answer(self, fact: Fact, at: datetime) -> None:
+        customer = self._answered_customer(fact)
+        generation = self._current.get(customer) if customer is not None else None
+        if generation is None:
+            self.held.append(fact)
+        elif generation.is_before_folded(at, fact.object):
+            self._absorb(generation, fact)
+        else:
+            generation.answer(fact, self._brand)
+            self._placed[fact.object] = generation
+
+    def _absorb(self, generation: Generation, fact: Fact) -> None:
+        if fact.object == self._arrived:
+            generation.absorb(fact)
+            self._placed[fact.object] = generation
+        else:
+            self.held.append(fact)
+
+    def _answered_customer(self, fact: Fact) -> str | None:
+        """Return whom an outbound post answers: reply chain, else mention, else the only one."""
+        parent_hash = fact.in_reply_to
+        if parent_hash is not None:
+            known, customer = self._customer_of_object(parent_hash)
+            if customer is not None:
+                return customer
+            mentioned = self._mentioned(fact)
+            if known or parent_hash == self._root or mentioned is not None:
+                # A root that is not remembered needs no answer: what replies to it answers
+                # nobody else by guess.
+                return mentioned
+        else:
+            mentioned = self._mentioned(fact)
+            if mentioned is not None:
+                return mentioned
+        unclosed = [each for each in self._current.values() if each.closed_at is None]
+        return unclosed[0].customer if len(unclosed) == 1 else None
+
+    def _customer_of_object(self, object_hash: str) -> tuple[bool, str | None]:
+        """Return whether an object is known, and the customer who said it or was answered by it."""
+        fact = self._facts.get(object_hash)
+        if fact is None or fact.change == "deleted":
+            customer = self._elsewhere.get(object_hash) or self._folded_customer(object_hash)
+            return customer is not None, customer
+        if fact.direction != "outbound":
+            return True, fact.customer
+        placed = self._placed.get(object_hash)
+        return True, placed.customer if placed is not None else None
+
+    def _folded_customer(self, object_hash: str) -> str | None:
+        for generation in self.generations:
+            if generation.summary is not None and is_folded(generation.summary, object_hash):
+                return generation.customer
+        return None
+
+    def _mentioned(self, fact: Fact) -> str | None:
+        if not fact.addressees:
+            return None
+        if self._names is None:
+            self._names = names = {}
+            for each in self._facts.values():
+                if each.customer is not None:
+                    names[hash64(each.customer)] = each.customer
+                    if each.author is not None:
+                        names[each.author] = each.customer
+            for customer in self._current:
+                names[hash64(customer)] = customer
+        return next((self._names[one] for one in fact.addressees if one in self._names), None)
+
+
+def is_folded(summary: Summary, object_hash: str) -> bool:
+    """Whether a summary remembers this object."""
+    wanted = bytes.fromhex(object_hash)
+    hashes = b64decode(summary.hashes)
+    at = hashes.find(wanted)
+    while at >= 0 and at % _HASH_BYTES:
+        at = hashes.find(wanted, at + 1)
+    return at >= 0
+
+
+def _with_hash(hashes: str, object_hash: str) -> str:
+    """Append an object to packed hashes, forgetting the oldest beyond `MAX_FOLDED`."""
+    packed = b64decode(hashes) + bytes.fromhex(object_hash)
+    return b64encode(packed[-MAX_FOLDED * _HASH_BYTES :]).decode()

@@ -1,0 +1,110 @@
+"""Does it need an answer, and why not: the closed set of reasons, one for every event."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from klingel.config.compiled import CompiledBrand
+from klingel.model.social_event import SocialEvent
+
+_FIRST_BELIEVED = datetime(2006, 1, 1, tzinfo=UTC)
+_LEAD = timedelta(minutes=10)
+_SILENT = frozenset({"repost", "reaction"})
+_FRESH = frozenset({"live", "gap_fill"})
+
+
+class TriageReason(StrEnum):
+    """Why an event did or did not open, join, reopen or stop a case."""
+
+    OPENED = "opened"
+    """It needs an answer and opens its customer's case."""
+    NEW_GENERATION = "new_generation"
+    """It needs an answer, and the customer's earlier case was closed too long ago to reopen."""
+    REOPENED = "reopened"
+    """It needs an answer and reopens the customer's closed case."""
+    JOINED = "joined"
+    """A further word of a customer who has an open case here."""
+    CLOSED_GENERATION = "closed_generation"
+    """It belongs to a closed case and does not reopen it."""
+    ANSWERED = "answered"
+    """The brand answers a case."""
+    OWN_POST = "own_post"
+    """The brand speaks, to nobody in particular."""
+    ANSWERS_NOBODY = "answers_nobody"
+    """The brand replies, but to no customer who has a case."""
+    THIRD_PARTY = "third_party"
+    """Neither the brand nor a customer speaks."""
+    REPOST = "repost"
+    """Somebody passes on what another said."""
+    REACTION = "reaction"
+    """Somebody reacts without words."""
+    UNKNOWN_KIND = "unknown_kind"
+    """The mapping does not know this kind of object."""
+    NO_AUTHOR = "no_author"
+    """Nobody to answer is known."""
+    INDIRECT = "indirect"
+    """Talk about the brand that is not addressed to it."""
+    TOO_OLD = "too_old"
+    """It needs an answer but was older than `max_open_age` when it was received."""
+    NOT_LIVE = "not_live"
+    """It needs an answer but comes from an import of history or a new mapping."""
+    DELETED_BEFORE_OPENING = "deleted_before_opening"
+    """Its author had deleted it before klingel received it."""
+    EDITED = "edited"
+    """A further revision of an object that is known already."""
+    DELETED = "deleted"
+    """The deletion of an object that is known."""
+    HELD = "held"
+    """A deletion that waits for its original, which is not known (yet)."""
+    SUPERSEDED = "superseded"
+    """An older revision of an object than the known one."""
+
+
+def believed_time(event: SocialEvent) -> datetime:
+    """Return when it was said: `published_at` where that can be true, else `received_at`.
+
+    A publication before 2006 or more than ten minutes after the receipt is not believed.
+    """
+    published = event.published_at
+    received = event.received_at
+    if published is None or not _FIRST_BELIEVED <= published <= received + _LEAD:
+        return received
+    return published
+
+
+def is_silent(event: SocialEvent) -> bool:
+    """Whether it says nothing by itself: it joins a case, but nobody waits because of it."""
+    return event.kind in _SILENT
+
+
+def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, TriageReason]:
+    """Return whether an event needs an answer, and the reason.
+
+    The reason is `opened` where it does. Its age is another matter: see `lateness`.
+    """
+    reason = TriageReason.OPENED
+    if event.change == "deleted":
+        reason = TriageReason.DELETED
+    elif event.direction == "outbound":
+        reason = TriageReason.OWN_POST
+    elif event.direction == "third_party":
+        reason = TriageReason.THIRD_PARTY
+    elif event.kind == "repost":
+        reason = TriageReason.REPOST
+    elif event.kind == "reaction":
+        reason = TriageReason.REACTION
+    elif event.kind == "unknown":
+        reason = TriageReason.UNKNOWN_KIND
+    elif event.author is None and event.customer_id is None:
+        reason = TriageReason.NO_AUTHOR
+    elif event.addressing == "indirect" and not brand.open_indirect:
+        reason = TriageReason.INDIRECT
+    return reason is TriageReason.OPENED, reason
+
+
+def lateness(event: SocialEvent, brand: CompiledBrand) -> TriageReason | None:
+    """Return why an event comes too late to open a case: `not_live`, `too_old`, or None."""
+    if event.origin.mode not in _FRESH:
+        return TriageReason.NOT_LIVE
+    if event.received_at - believed_time(event) > brand.max_open_age:
+        return TriageReason.TOO_OLD
+    return None
