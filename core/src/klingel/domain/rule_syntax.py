@@ -200,8 +200,10 @@ def _refuse_grammar(query: str, error: ParseError) -> NoReturn:
         raise RuleSyntaxError(
             "The rule ends too early: a word, a phrase or a group is missing.", position
         ) from None
+    word = re.match(r"\w+", query[position:])
+    unexpected = word.group() if word else query[position]
     raise RuleSyntaxError(
-        f"{query[position]!r} is not expected here: put what is meant literally in quotes.",
+        f"{unexpected[:40]!r} is not expected here: put what is meant literally in quotes.",
         position,
     ) from None
 
