@@ -30,6 +30,7 @@ class ErrorType(StrEnum):
     INVALID_TEXT = "invalid_text"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     UNKNOWN_NETWORK = "unknown_network"
+    UNKNOWN_BRAND = "unknown_brand"
     SCHEMA = "schema"
     ORIGINAL_GONE = "original_gone"
     SINK_REFUSED = "sink_refused"

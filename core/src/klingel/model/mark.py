@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builtins import bytes
 from typing import Annotated
 
 from klingel.model.base import Record
@@ -15,7 +16,7 @@ class MarkBatch(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
 
     partition: Annotated[int, Meta(description='Partition of raw-events.', ge=0)]
     rows: Annotated[
-        str,
+        bytes,
         Meta(
             description='32 bytes a row: object hash, revision, offset, content hash whose lowest bit says heard.'
         ),

@@ -181,8 +181,8 @@ class Logic(Protocol):
         """Return the records that remember the batch as a whole."""
         ...
 
-    def restore(self, table: str, message: Message) -> Iterable[Put]:
-        """Return what a mirrored record says about local state."""
+    def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
+        """Return what a mirrored record says about local state, given what is there."""
         ...
 
     def source_of(self, message: Message) -> str:

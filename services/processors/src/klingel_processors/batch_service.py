@@ -111,7 +111,7 @@ class BatchLoop:
         self._failures: dict[int, int] = {}
         self._stopping = asyncio.Event()
         self._fatal: Exception | None = None
-        self.progress_at = clock.monotonic()
+        self._progress_at = clock.monotonic()
 
     @property
     def ready(self) -> bool:
@@ -122,6 +122,10 @@ class BatchLoop:
     def owned(self) -> set[int]:
         """Partitions that are open."""
         return set(self._open)
+
+    def seconds_without_progress(self) -> float:
+        """Return how long ago the loop last came round."""
+        return self._clock.monotonic() - self._progress_at
 
     def stop(self) -> None:
         """Ask the loop to end after the batches in hand."""
@@ -150,7 +154,7 @@ class BatchLoop:
                 if number not in self._paused
             )
         )
-        self.progress_at = self._clock.monotonic()
+        self._progress_at = self._clock.monotonic()
         self._metrics.set(Metric.PARTITIONS, len(self._open))
         self._metrics.set(Metric.PARTITIONS_PAUSED, len(self._paused))
 
@@ -262,8 +266,10 @@ class BatchLoop:
                 table.wipe()  # the mirror was made anew
             start = table.position()
             async for messages in self._log.read(topic, number, start, end):
-                puts = [put for message in messages for put in logic.restore(name, message)]
-                table.apply([(put.key, put.value) for put in puts], messages[-1].offset + 1)
+                seen = Overlay(tables)
+                for message in messages:
+                    seen.put(tuple(logic.restore(name, message, seen)))
+                table.apply(seen.changes(name), messages[-1].offset + 1)
                 records += len(messages)
         seconds = self._clock.monotonic() - started
         self._metrics.count(Metric.REBUILT, records)

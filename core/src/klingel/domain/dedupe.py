@@ -1,0 +1,131 @@
+"""Did we see this before? Marks, sightings and the merge of what several deliveries said.
+
+A *mark* remembers one raw event: object, revision, offset, content, whether anyone heard it. It is
+32 bytes in the log (`understand-marks`) and stands under object and revision in local state.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from klingel.domain.draft import SocialDraft
+from klingel.domain.identity import hash64, hash64_bytes
+
+ROW = struct.Struct(">8sQQQ")
+"""Object hash, revision, offset, content with two flags: 32 bytes."""
+
+_HEARD = 1
+_DELETION = 2
+_SIGHTING = struct.Struct(">QQ")
+
+
+class Sighting(NamedTuple):
+    """One raw event of an object's revision: where it lies, what it said, who listened."""
+
+    offset: int
+    content: int
+    heard: bool
+    deletion: bool
+
+
+class Known(StrEnum):
+    """How a raw event relates to what was seen of its object's revision."""
+
+    NEW = "new"
+    REPLAY = "replay"
+    DUPLICATE = "duplicate"
+    COMPLETES = "completes"
+
+
+def content_bits(content_hash: str) -> int:
+    """Return the 62 bits of a content hash that a mark keeps."""
+    return int(content_hash, 16) & ~(_HEARD | _DELETION)
+
+
+def mark_key(object_id: str, revision: int) -> bytes:
+    """Return the key of an object's revision in local state: 16 bytes."""
+    return hash64_bytes(object_id) + revision.to_bytes(8, "big")
+
+
+def deletion_key(object_id: str) -> bytes:
+    """Return the key under which a deletion before the first sight is remembered: 9 bytes."""
+    return b"x" + hash64_bytes(object_id)
+
+
+def pack_row(object_id: str, revision: int, sighting: Sighting) -> bytes:
+    """Return a mark's 32 bytes."""
+    flags = (_HEARD if sighting.heard else 0) | (_DELETION if sighting.deletion else 0)
+    return ROW.pack(hash64_bytes(object_id), revision, sighting.offset, sighting.content | flags)
+
+
+def unpack_rows(rows: bytes) -> Iterable[tuple[bytes, bytes, Sighting]]:
+    """Yield (mark key, deletion key, sighting) of packed marks."""
+    for hashed, revision, offset, content in ROW.iter_unpack(rows):
+        sighting = _sighting(offset, content)
+        yield hashed + revision.to_bytes(8, "big"), b"x" + hashed, sighting
+
+
+def _sighting(offset: int, content: int) -> Sighting:
+    return Sighting(
+        offset,
+        content & ~(_HEARD | _DELETION),
+        heard=bool(content & _HEARD),
+        deletion=bool(content & _DELETION),
+    )
+
+
+def read_sightings(value: bytes | None) -> tuple[Sighting, ...]:
+    """Read what local state keeps under a mark key."""
+    if value is None:
+        return ()
+    return tuple(_sighting(offset, content) for offset, content in _SIGHTING.iter_unpack(value))
+
+
+def add_sighting(value: bytes | None, sighting: Sighting) -> bytes:
+    """Return the value of a mark key with one more sighting; the same offset counts once."""
+    known = {seen.offset: seen for seen in read_sightings(value)}
+    known[sighting.offset] = sighting
+    return b"".join(
+        _SIGHTING.pack(
+            seen.offset,
+            seen.content | (_HEARD if seen.heard else 0) | (_DELETION if seen.deletion else 0),
+        )
+        for seen in sorted(known.values())
+    )
+
+
+def relate(seen: Sequence[Sighting], offset: int, content: int) -> Known:
+    """Tell how a raw event at `offset` with `content` relates to earlier sightings."""
+    if not seen:
+        return Known.NEW
+    if any(sighting.offset == offset for sighting in seen):
+        return Known.REPLAY
+    if any(sighting.content == content for sighting in seen):
+        return Known.DUPLICATE
+    return Known.COMPLETES
+
+
+def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
+    """Merge what several deliveries said of one revision; the order does not matter.
+
+    A present field beats an absent one; of two present values the one with the greater hash wins.
+    """
+    if len(drafts) == 1:
+        return drafts[0]
+    merged = {}
+    for name in SocialDraft.__struct_fields__:
+        values = [value for draft in drafts if _present(value := getattr(draft, name))]
+        if values:
+            merged[name] = max(values, key=_weight)
+    return SocialDraft(**merged)
+
+
+def _present(value: object) -> bool:
+    return value not in (None, (), "", {})
+
+
+def _weight(value: object) -> str:
+    return hash64(msgspec.json.encode(value).decode("utf-8"))

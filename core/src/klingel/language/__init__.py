@@ -1,0 +1,1 @@
+"""What a text tells, given a loaded model: pure, versioned."""

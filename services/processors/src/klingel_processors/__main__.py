@@ -1,0 +1,42 @@
+"""`klingel-processor understand|care`: one stage in one process."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+import faust
+import structlog
+from klingel.errors import ConfigurationError
+from klingel.logs import configure_logs
+from klingel.metrics import Metrics
+from klingel.settings import Settings, load_settings
+
+from klingel_processors.app import BatchService, Frame
+from klingel_processors.care import app as care
+from klingel_processors.understand import app as understand
+
+STAGES: dict[str, Callable[[Settings, Metrics], tuple[Frame, BatchService]]] = {
+    "understand": understand.build,
+    "care": care.build,
+}
+
+
+def main() -> None:
+    """Run a stage until it is told to stop; exit code 2 for a wrong setting."""
+    parser = argparse.ArgumentParser(prog="klingel-processor", description=__doc__)
+    parser.add_argument("stage", choices=sorted(STAGES))
+    stage = parser.parse_args().stage
+    try:
+        settings = load_settings(os.environ)
+        configure_logs(stage, settings.logs.level)
+        frame, _service = STAGES[stage](settings, Metrics(stage))
+    except ConfigurationError as error:
+        sys.stderr.write(f"klingel-processor: {error}\n")
+        sys.exit(2)
+    structlog.get_logger().info("service_started", pid=os.getpid())
+    faust.Worker(frame, loglevel="WARNING", quiet=True).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The only place where a `faust.App` is built: the frame around a batch service.
+
+Faust gives worker, lifecycle, signals and the web server. Its own Kafka consumer and producer are
+off: the batch service has its own, and no agent or table exists that would need them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import faust
+import structlog
+from aiohttp.web import Response as AiohttpResponse
+from faust.app.base import BootStrategy
+from faust.web import Request, Response, Web
+from klingel.errors import ConfigurationError, SourceUnavailable
+from klingel.metrics import Metrics
+from klingel.settings import HttpSettings, KafkaSettings
+from klingel.stage.ports import Log, Logic
+from mode import Service
+
+from klingel_processors.batch_service import BatchLoop
+
+STUCK_SECONDS = 60.0
+_GRACE_SECONDS = 20.0
+
+
+class _FrameOnly(BootStrategy):
+    """Sensors, web server and our services; nothing of Faust talks to Kafka."""
+
+    enable_kafka = False
+
+
+class Frame(faust.App):
+    """A Faust app without Kafka of its own."""
+
+    BootStrategy = _FrameOnly
+
+
+def build_frame(name: str, kafka: KafkaSettings, http: HttpSettings) -> Frame:
+    """Build the frame of one processor."""
+    return Frame(
+        f"klingel-{name}",
+        broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
+        autodiscover=False,
+        web_host=http.host,
+        web_bind=http.host,
+        web_port=http.port,
+        web_tables_enabled=False,
+        web_metrics_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        worker_redirect_stdouts=False,
+        logging_config=None,
+    )
+
+
+class BatchService(Service):
+    """Runs a batch loop inside the frame.
+
+    Args:
+        prepare: waits until Kafka, topics and configuration are there.
+        loop: builds the loop once they are.
+        beside: further coroutines that run as long as the service does.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[], Awaitable[None]],
+        loop: Callable[[], BatchLoop],
+        beside: tuple[Callable[[], Awaitable[None]], ...] = (),
+    ) -> None:
+        super().__init__()
+        self._prepare = prepare
+        self._build = loop
+        self._beside = beside
+        self._ended = asyncio.Event()
+        self.batch_loop: BatchLoop | None = None
+
+    @Service.task
+    async def _run(self) -> None:
+        beside = [asyncio.ensure_future(each()) for each in self._beside]
+        try:
+            await self._prepare()
+            self.batch_loop = self._build()
+            await self.batch_loop.run()
+        finally:
+            for task in beside:
+                task.cancel()
+            self._ended.set()
+
+    async def on_stop(self) -> None:
+        """Finish the batches in hand within the grace period."""
+        if self.batch_loop is None:
+            return
+        self.batch_loop.stop()
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._ended.wait()
+        except TimeoutError:
+            structlog.get_logger().warning("stopped_in_a_batch")
+
+
+def add_pages(frame: Frame, service: BatchService, metrics: Metrics) -> None:
+    """Serve `/metrics`, `/healthz` (progress) and `/readyz` (partitions open, no brake)."""
+
+    @frame.page("/metrics")  # type: ignore[arg-type] # Faust types a page as a view of a class
+    async def _metrics(_web: Web, _request: Request) -> Response:
+        return AiohttpResponse(body=metrics.render(), content_type="text/plain")  # type: ignore[return-value] # Faust's type has no bytes body
+
+    @frame.page("/healthz")  # type: ignore[arg-type] # Faust types a page as a view of a class
+    async def _health(web: Web, _request: Request) -> Response:
+        loop = service.batch_loop
+        age = 0.0 if loop is None else loop.seconds_without_progress()
+        return web.json(
+            {"seconds_without_progress": round(age, 1)}, status=_status(age < STUCK_SECONDS)
+        )
+
+    @frame.page("/readyz")  # type: ignore[arg-type] # Faust types a page as a view of a class
+    async def _ready(web: Web, _request: Request) -> Response:
+        loop = service.batch_loop
+        ready = loop is not None and loop.ready
+        owned = sorted(loop.owned) if loop else []
+        return web.json({"ready": ready, "partitions": owned}, status=_status(ready))
+
+
+def _status(good: bool) -> int:  # noqa: FBT001 - the one thing it says
+    return 200 if good else 503
+
+
+async def wait_for_topics(
+    log: Log, logic: type[Logic] | Logic, *, retry_seconds: float = 1.0
+) -> None:
+    """Wait until input and mirrors exist; refuse unequal partition counts.
+
+    Raises:
+        ConfigurationError: topics that must lie together have different partition counts.
+    """
+    while True:
+        try:
+            counts = {
+                topic: await log.partitions(topic)
+                for topic in (logic.input, *logic.tables.values())
+            }
+            break
+        except SourceUnavailable as error:
+            structlog.get_logger().info(
+                "service_waits", waiting_for="kafka and topics", reason=str(error)
+            )
+            await asyncio.sleep(retry_seconds)
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{topic} has {count}" for topic, count in sorted(counts.items()))
+        raise ConfigurationError(f"these topics need equal partition counts: {told}")

@@ -1,0 +1,1 @@
+"""care = triage ▶ route: social events in, cases and decisions out."""

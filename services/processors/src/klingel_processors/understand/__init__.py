@@ -1,0 +1,1 @@
+"""understand = normalise ▶ dedupe ▶ match ▶ enrich: raw events in, one social event per brand out."""

@@ -1,0 +1,45 @@
+"""Wiring of understand: ports, world and frame; no decision is made here."""
+
+from klingel.clock import SystemClock
+from klingel.contracts.blobs import BlobStore
+from klingel.contracts.topics import Topic
+from klingel.language.identify import load_detector
+from klingel.metrics import Metrics
+from klingel.settings import Settings
+from klingel_networks.registry import installed
+
+from klingel_processors.app import BatchService, Frame
+from klingel_processors.follow import Follower, Surroundings
+from klingel_processors.kafka_ports import KafkaLog
+from klingel_processors.understand.logic import DIRECTORY, MARKS, NAME, UnderstandLogic, World
+from klingel_processors.wiring import Wiring
+
+MARK_SECONDS = 8 * 86_400
+
+
+def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
+    """Build the app; nothing starts."""
+    around = Surroundings()
+    follower = Follower(
+        settings.kafka, (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS), around.take
+    )
+    detect = load_detector()
+    blobs = BlobStore(settings.blobs.dir)
+
+    def world() -> World:
+        return World(around.brands.by_name, around.tracking)
+
+    def logic(partition: int) -> UnderstandLogic:
+        return UnderstandLogic(
+            partition, networks=installed().network, detect=detect, originals=blobs.get, world=world
+        )
+
+    wiring = Wiring(
+        NAME,
+        settings,
+        metrics,
+        SystemClock(),
+        KafkaLog(settings.kafka),
+        tables={MARKS: MARK_SECONDS, DIRECTORY: None},
+    )
+    return wiring.build(logic, UnderstandLogic, follower)

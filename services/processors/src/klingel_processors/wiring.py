@@ -1,0 +1,91 @@
+"""How a stage's pure half, its ports and the frame are put together; the same for every stage."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from klingel.clock import Clock
+from klingel.metrics import Metrics
+from klingel.settings import Settings
+from klingel.stage.dead_letters import Component
+from klingel.stage.ports import Log, Logic, StateTable, Transactions
+
+from klingel_processors.app import BatchService, Frame, add_pages, build_frame, wait_for_topics
+from klingel_processors.batch_service import BatchLoop, BatchSettings
+from klingel_processors.follow import Follower
+from klingel_processors.kafka_ports import KafkaInput, KafkaTransactions
+from klingel_processors.rocks import RocksTable
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The world of one stage.
+
+    Attributes:
+        name: stage.
+        settings: all settings.
+        metrics: metrics of the process.
+        clock: time.
+        log: for rebuilding and reading back.
+        tables: local table to the seconds after which its entries disappear, None never.
+    """
+
+    name: str
+    settings: Settings
+    metrics: Metrics
+    clock: Clock
+    log: Log
+    tables: Mapping[str, int | None]
+
+    def build(
+        self, logic: Callable[[int], Logic], kind: type[Logic], follower: Follower
+    ) -> tuple[Frame, BatchService]:
+        """Build frame and service; nothing starts."""
+
+        async def prepare() -> None:
+            await wait_for_topics(self.log, kind)
+            await follower.caught_up.wait()
+
+        service = BatchService(prepare, lambda: self._loop(logic, kind), (follower.run,))
+        frame = build_frame(self.name, self.settings.kafka, self.settings.http)
+        frame.service(service)  # type: ignore[arg-type] # Faust takes an instance too
+        add_pages(frame, service, self.metrics)
+        return frame, service
+
+    def _loop(self, logic: Callable[[int], Logic], kind: type[Logic]) -> BatchLoop:
+        kafka, processor = self.settings.kafka, self.settings.processor
+        holder = processor.instance or f"{socket.gethostname()}-{os.getpid()}"
+
+        def writer(partition: int) -> Transactions:
+            return KafkaTransactions(
+                kafka, group=self.name, input_topic=kind.input, partition=partition
+            )
+
+        return BatchLoop(
+            logic=logic,
+            source=KafkaInput(kafka, kind.input, self.name, processor.instance),
+            log=self.log,
+            writer=writer,
+            tables=self._open_tables,
+            component=Component(
+                service=f"klingel-{self.name}/{version('klingel-processors')}",
+                stage=self.name,
+                holder=holder,
+            ),
+            clock=self.clock,
+            metrics=self.metrics,
+            settings=BatchSettings(
+                batch_messages=processor.batch_messages,
+                batch_wait_seconds=processor.batch_wait_seconds,
+                settle_seconds=kafka.session_timeout_seconds / 2,
+            ),
+        )
+
+    def _open_tables(self, partition: int) -> Mapping[str, StateTable]:
+        folder = self.settings.processor.state_dir / self.name / str(partition)
+        return {
+            name: RocksTable(folder / name, ttl_seconds=seconds)
+            for name, seconds in self.tables.items()
+        }
