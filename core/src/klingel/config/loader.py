@@ -1,0 +1,358 @@
+"""Brand files: YAML with line marks in, a checked brand out, every problem with its line.
+
+    brands/nordlicht.yaml:14: routing.2.queue: there is no queue 'bililng'; did you mean 'billing'?
+
+All problems of a file are collected, so that one run shows them all. What YAML has beyond plain
+data is refused: aliases (by which a small file grows without bound), tags, several documents and
+a key that stands twice.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from klingel.config.brand import Brand
+from klingel.domain.matching import RuleSyntaxError, parse_rule
+from klingel.errors import ConfigurationError
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 20
+MAX_PROBLEMS = 100
+
+Place = tuple[str | int, ...]
+_TAGS = {
+    "tag:yaml.org,2002:null",
+    "tag:yaml.org,2002:bool",
+    "tag:yaml.org,2002:int",
+    "tag:yaml.org,2002:float",
+    "tag:yaml.org,2002:str",
+    "tag:yaml.org,2002:seq",
+    "tag:yaml.org,2002:map",
+}
+
+
+class BrandFileError(ConfigurationError):
+    """A brand file is wrong.
+
+    Args:
+        problems: one line each: `file:line: path: what is wrong; what would be right`.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBrand:
+    """A brand and the version of its configuration: 16 hex digits over its content."""
+
+    brand: Brand
+    version: str
+
+
+class _Problem(NamedTuple):
+    line: int
+    path: Place
+    sentence: str
+
+
+def load_brand(path: Path) -> LoadedBrand:
+    """Read and check a brand file.
+
+    Raises:
+        BrandFileError: with every problem of the file, in the order of its lines.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise BrandFileError([f"{path}: {reason}; name a readable brand file"]) from None
+    if len(raw) > MAX_BYTES:
+        raise BrandFileError(
+            [f"{path}: larger than {MAX_BYTES} bytes; a brand file is at most 1 MiB"]
+        )
+    marked = _Marked()
+    brand: Brand | None = None
+    content = marked.read(raw)
+    if not marked.problems:
+        brand = _validate(content, marked)
+    if marked.problems or brand is None:
+        raise BrandFileError(_told(path, marked.problems))
+    return LoadedBrand(brand, version_of(brand))
+
+
+def to_config(brand: Brand) -> dict[str, Any]:
+    """Return the brand as the plain content of a brand-config record; defaults are written out."""
+    return brand.model_dump(mode="json", exclude_none=True)
+
+
+def from_config(config: Mapping[str, Any]) -> Brand:
+    """Read the content of a brand-config record.
+
+    Raises:
+        BrandFileError: it is no valid brand, such as one applied by another version of klingel.
+    """
+    marked = _Marked()
+    brand = _validate(dict(config), marked)
+    if brand is None or marked.problems:
+        raise BrandFileError(_told(Path("brand-config"), marked.problems))
+    return brand
+
+
+def version_of(brand: Brand) -> str:
+    """Return 64 bits over the brand's content as 16 hex digits; order of keys does not matter."""
+    content = msgspec.json.encode(to_config(brand), order="sorted")
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def _told(path: Path, problems: list[_Problem]) -> Iterator[str]:
+    ordered = sorted(set(problems), key=lambda problem: (problem.line, str(problem.path)))
+    for problem in ordered[:MAX_PROBLEMS]:
+        place = ".".join(str(part) for part in problem.path) or "file"
+        where = f"{path}:{problem.line}" if problem.line else str(path)
+        yield f"{where}: {place}: {problem.sentence}"
+    if len(ordered) > MAX_PROBLEMS:
+        yield f"{path}: and {len(ordered) - MAX_PROBLEMS} more; mend these first"
+
+
+class _Marked:
+    """Plain content of a YAML file, with the line of each of its parts."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Place, int] = {}
+        self.problems: list[_Problem] = []
+        self._scalars = yaml.SafeLoader("")
+
+    def read(self, raw: bytes) -> Any:
+        """Return the content; what is wrong with it as YAML is in `problems`."""
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            self.problems.append(_Problem(line, (), "not UTF-8; save the file as UTF-8"))
+            return None
+        try:
+            if self._has_alias(text):
+                return None
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            self.problems.append(_Problem(*_yaml_problem(error)))
+            return None
+        if node is None:
+            self.problems.append(_Problem(1, (), "the file is empty; a brand file is a mapping"))
+            return None
+        return self._content(node, ())
+
+    def line_of(self, path: Place) -> int:
+        """Return the line of a part, or of the nearest part around it; 0 where none is known."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+    def add(self, path: Place, sentence: str) -> None:
+        """Note a problem of a part."""
+        self.problems.append(_Problem(self.line_of(path), path, sentence))
+
+    def _has_alias(self, text: str) -> bool:
+        """Look for aliases and depth before anything is built of them."""
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark is not None else 1
+            if isinstance(event, yaml.AliasEvent):
+                self.problems.append(
+                    _Problem(line, (), f"'*{event.anchor}' is an alias; write the part out")
+                )
+            elif isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    self.problems.append(
+                        _Problem(line, (), f"nested deeper than {MAX_DEPTH}; a brand file is flat")
+                    )
+                    return True
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        return bool(self.problems)
+
+    def _content(self, node: yaml.Node, path: Place) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _TAGS and not node.tag.endswith(":timestamp"):
+            self.add(path, f"the tag {node.tag!r} is not plain data; write the value without a tag")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._content(part, (*path, number)) for number, part in enumerate(node.value)]
+        if node.tag.endswith(":timestamp"):
+            return node.value
+        try:
+            return self._scalars.construct_object(node)
+        except (ValueError, yaml.YAMLError):
+            self.add(path, "this value cannot be read; put it in quotes if it is text")
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, path: Place) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key_node, value in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(_Problem(line, path, "a key is not a word; write `name:`"))
+                continue
+            key = str(key_node.value)
+            place = (*path, key)
+            if key in content:
+                first = self.lines[place]
+                self.problems.append(
+                    _Problem(line, place, f"stands twice, first in line {first}; keep one of them")
+                )
+                continue
+            self.lines[place] = line
+            content[key] = self._content(value, place)
+        return content
+
+
+def _yaml_problem(error: yaml.YAMLError) -> tuple[int, Place, str]:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        return line, (), f"not YAML: {error.problem or error.context}; mend the line"
+    return 1, (), "not YAML: it holds a character that YAML forbids; remove it"
+
+
+def _validate(content: Any, marked: _Marked) -> Brand | None:
+    """Check shape and meaning; problems are noted in `marked`, None where the shape is wrong."""
+    try:
+        # JSON's rules: a list is a tuple, but the text "7" is no number.
+        brand = Brand.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=True):
+            path, sentence = _shape_problem(detail)
+            marked.add(path, sentence)
+        brand = None
+    if isinstance(content, dict):
+        _check_meaning(content, marked)
+    return brand
+
+
+def _shape_problem(detail: ErrorDetails) -> tuple[Place, str]:
+    path = tuple(detail["loc"])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(path[:-1])
+        near = get_close_matches(str(path[-1]), known, 1)
+        right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+        return path, f"unknown key; {right}"
+    if kind == "missing":
+        return path, f"missing; add `{path[-1]}:`"
+    context = detail.get("ctx", {})
+    if kind == "string_type" and not isinstance(detail["input"], dict | list):
+        return path, f"{_shown(detail['input'])} is no text; put it in quotes"
+    if kind == "string_pattern_mismatch":
+        return path, f"{_shown(detail['input'])} does not fit; it must match {context['pattern']}"
+    if kind == "literal_error":
+        return path, f"{_shown(detail['input'])} is not known; it must be {context['expected']}"
+    return path, f"{_shown(detail['input'])} is wrong; {_lowered(detail['msg'])}"
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a brand file (no customer's words) in at most one short line."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return "nothing" if value is None else repr(value)
+
+
+def _keys_at(path: Place) -> list[str]:
+    """Return the keys that are known at a path."""
+    model: type[BaseModel] = Brand
+    for part in path:
+        if isinstance(part, int):
+            continue
+        found = _model_of(model, part)
+        if found is None:
+            return []
+        model = found
+    return sorted(model.model_fields)
+
+
+def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[key].annotation if key in model.model_fields else None
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
+    """Check what a shape cannot say: references, repeated ids, queries."""
+    queues = [queue["id"] for _, queue in _parts(content, "queues") if _is_text(queue.get("id"))]
+    for key in ("queues", "listening", "routing"):
+        _check_repeats(content, key, ("id",), marked)
+    for key in ("accounts", "channels"):
+        _check_repeats(content, key, ("network", "id"), marked)
+    for number, rule in _parts(content, "routing"):
+        queue = rule.get("queue")
+        if _is_text(queue) and queues and queue not in queues:
+            near = get_close_matches(queue, queues, 1)
+            right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
+            marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
+        _check_query(rule, ("routing", number, "when"), marked)
+    for number, rule in _parts(content, "listening"):
+        _check_query(rule, ("listening", number, "query"), marked)
+
+
+def _parts(content: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    parts = content.get(key)
+    if isinstance(parts, list):
+        yield from ((number, part) for number, part in enumerate(parts) if isinstance(part, dict))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _check_repeats(
+    content: dict[str, Any], key: str, identity: tuple[str, ...], marked: _Marked
+) -> None:
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, part in _parts(content, key):
+        value = tuple(part.get(name) for name in identity)
+        if not all(isinstance(each, str) for each in value):
+            continue
+        if value in seen:
+            line = marked.line_of((key, seen[value]))
+            first = f"in line {line}" if line else f"as {key}.{seen[value]}"
+            marked.add(
+                (key, number, identity[-1]),
+                f"{_shown(value[-1])} stands twice, first {first}; each needs an id of its own",
+            )
+        seen.setdefault(value, number)
+
+
+def _check_query(rule: dict[str, Any], path: Place, marked: _Marked) -> None:
+    query = rule.get(str(path[-1]))
+    if not isinstance(query, str) or not query:
+        return
+    try:
+        parse_rule(query)
+    except RuleSyntaxError as error:
+        sentence = error.message.rstrip(".")
+        marked.add(path, f"at character {error.position + 1} of the query: {sentence}")
