@@ -1,0 +1,376 @@
+"""Reads Jetstream, Bluesky's public stream, over a websocket; both of its wires.
+
+Source: bluesky-social/jetstream, `docs/README.md` section 5 and the lexicons
+`network.bsky.jetstream.subscribeEvents` and `getZstdDictionary`.
+
+- An address that ends in `/subscribe` speaks the first wire (cursor: epoch microseconds), a bare host
+  the second (`subscribeEvents`: cursor by sequence, loud errors).
+- A cursor is inclusive: the last event is heard again after a reconnect, and we step back a little
+  further. Doubles are the platform's daily bread.
+- A cursor below the server's floor is refused with `CursorTooOld`. What lies between is gone for this
+  channel: a gap is told, and reading goes on from the oldest event that is still kept.
+- Liveness is judged by any frame of the websocket, pings and pongs included: a quiet stream is not a
+  dead one. After half the deadline we ping; after all of it the connection is opened anew.
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import msgspec
+import zstandard
+from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
+from yarl import URL
+
+from klingel_networks.arrival import Arrival, Gap
+from klingel_networks.contract import Delivery
+
+JETSTREAM = "wss://jetstream.us-west.bsky.network"
+_SECOND_WIRE = "/xrpc/network.bsky.jetstream.subscribeEvents"
+SUBPROTOCOL = "xrpc.v1.json"
+COLLECTIONS = ("app.bsky.feed.post", "app.bsky.feed.repost")
+FRAME_BYTES = 8 << 20
+"""Records are below 1 MiB; what is far larger is not of this protocol."""
+
+LIVE = 0
+"""No cursor: only what happens from now on."""
+
+_DICTIONARY = "/xrpc/network.bsky.jetstream.getZstdDictionary"
+_TIME_CURSOR = 1_000_000_000_000_000
+_TOO_MANY = 429
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTROL = (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
+
+
+@dataclass(frozen=True, slots=True)
+class BlueskyOptions:
+    """What to hear, and how long to wait for it.
+
+    Attributes:
+        url: address of the stream, or of its host alone.
+        collections: record collections; identity and account events come always.
+        overlap_events: how far before the last event to resume (second wire).
+        overlap_seconds: the same in time (first wire, and another host).
+        deadline_seconds: without any frame for so long the connection is dead.
+        compress: ask for the server's zstd dictionary (second wire).
+    """
+
+    url: str = JETSTREAM
+    collections: tuple[str, ...] = COLLECTIONS
+    overlap_events: int = 20
+    overlap_seconds: float = 5.0
+    deadline_seconds: float = 30.0
+    compress: bool = False
+
+    @property
+    def address(self) -> URL:
+        """The address to subscribe at: a bare host speaks the second wire."""
+        url = URL(self.url)
+        return url.with_path(_SECOND_WIRE) if url.path in {"", "/"} else url
+
+    @property
+    def first_wire(self) -> bool:
+        """Whether the address speaks the frozen first wire."""
+        return self.address.path.endswith("/subscribe")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where we are: the host's sequence (0 on the first wire) and the time, epoch microseconds."""
+
+    host: str
+    seq: int
+    time_us: int
+
+    def encode(self) -> str:
+        """Return the cursor."""
+        return f"{self.host}|{self.seq}|{self.time_us}"
+
+    @classmethod
+    def decode(cls, cursor: str) -> "Position":
+        """Read a cursor; raises ConfigurationError, since only we wrote it."""
+        try:
+            host, seq, time_us = cursor.split("|")
+            return cls(host, int(seq), int(time_us))
+        except ValueError:
+            raise ConfigurationError("the stored cursor is not one of Jetstream") from None
+
+
+class _Message(msgspec.Struct):
+    """The parts of a frame that move the cursor, of both wires; all else is the mapping's."""
+
+    type: str | None = msgspec.field(default=None, name="$type")
+    payload: msgspec.Raw | None = None
+    error: str | None = None
+    time_us: int | None = None
+
+
+class _Payload(msgspec.Struct):
+    type: str = msgspec.field(default="", name="$type")
+    seq: int | None = None
+    time: str | None = None
+    witnessed_at: str | None = msgspec.field(default=None, name="witnessedAt")
+    name: str | None = None
+
+
+class _CursorTooOld(Exception):
+    """The server no longer keeps what we ask for."""
+
+
+class _CursorFromElsewhere(Exception):
+    """The server has not come as far as our cursor: it is another archive's."""
+
+
+class BlueskyClient:
+    """One subscription; reads until the connection ends, then raises SourceUnavailable."""
+
+    def __init__(self, options: BlueskyOptions) -> None:
+        self.source = "jetstream"
+        self._options = options
+        self._host = URL(options.url).host or ""
+        self._port = URL(options.url).port
+        self._place = f"{self._host}:{self._port}"
+        self._dictionary: tuple[int, zstandard.ZstdDecompressor] | None = None
+
+    async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Gap, None]:
+        """Yield frames after the cursor.
+
+        Raises:
+            SourceUnavailable: the connection ended, broke or fell silent.
+            RateLimited: the server says when to come back.
+            ConfigurationError: it refuses what we ask for.
+        """
+        position = None if cursor is None else Position.decode(cursor)
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._options.deadline_seconds)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                if self._options.compress and not self._options.first_wire:
+                    await self._fetch_dictionary(session)
+                async with aclosing(self._resumed(session, position)) as arrivals:
+                    async for arrival in arrivals:
+                        yield arrival
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise SourceUnavailable(f"Jetstream is away ({type(error).__name__})") from None
+        raise SourceUnavailable("Jetstream ended the connection")
+
+    async def _resumed(
+        self, session: aiohttp.ClientSession, position: Position | None
+    ) -> AsyncGenerator[Arrival | Gap, None]:
+        """Subscribe at the best cursor that the server still accepts; tell a gap once."""
+        told = False
+        for asked in self._cursors(position):
+            try:
+                async with aclosing(self._subscribed(session, asked, position)) as arrivals:
+                    async for arrival in arrivals:
+                        if isinstance(arrival, Arrival) or not told:
+                            yield arrival
+            except _CursorTooOld:
+                exact = position is None or asked == position.seq or asked >= _TIME_CURSOR
+                if exact and not told:
+                    told = True
+                    yield Gap(
+                        "cursor_too_old",
+                        "Jetstream no longer keeps what followed our cursor; "
+                        "reading goes on from the oldest event it has",
+                    )
+            except _CursorFromElsewhere:
+                continue
+            else:
+                return
+        raise SourceUnavailable("Jetstream accepts none of our cursors")
+
+    def _cursors(self, position: Position | None) -> list[int]:
+        """Return what to ask for, best first: with overlap, exactly, by time; LIVE asks nothing."""
+        if position is None:
+            return [LIVE]
+        overlap_us = int(self._options.overlap_seconds * 1_000_000)
+        by_time = max(_TIME_CURSOR, position.time_us - overlap_us)
+        if self._options.first_wire or position.host != self._place or not position.seq:
+            return [by_time, LIVE]
+        return [max(1, position.seq - self._options.overlap_events), position.seq, by_time, LIVE]
+
+    async def _subscribed(
+        self, session: aiohttp.ClientSession, cursor: int, position: Position | None
+    ) -> AsyncGenerator[Arrival | Gap, None]:
+        ws = await self._connect(session, cursor)
+        last = position or Position(self._place, 0, 0)
+        try:
+            while (body := await self._frame(ws)) is not None:
+                found = self._read(body, last)
+                if isinstance(found, Position):
+                    last = found
+                    yield Arrival(Delivery(body), found.encode())
+                elif found is not None:
+                    yield found
+        finally:
+            await ws.close()
+
+    async def _connect(
+        self, session: aiohttp.ClientSession, cursor: int
+    ) -> aiohttp.ClientWebSocketResponse:
+        options = self._options
+        name = "wantedCollections" if options.first_wire else "collections"
+        query = [(name, collection) for collection in options.collections]
+        if cursor != LIVE:
+            query.append(("cursor", str(cursor)))
+        if self._dictionary is not None:
+            query.append(("zstdDictionary", str(self._dictionary[0])))
+        try:
+            return await session.ws_connect(
+                options.address.extend_query(query),
+                protocols=() if options.first_wire else (SUBPROTOCOL,),
+                autoping=False,
+                max_msg_size=FRAME_BYTES,
+                compress=0,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise await self._refusal(session, query, error) from None
+
+    async def _refusal(
+        self,
+        session: aiohttp.ClientSession,
+        query: list[tuple[str, str]],
+        error: aiohttp.WSServerHandshakeError,
+    ) -> Exception:
+        """Ask once more without upgrade: the refusal's name stands in the body."""
+        if error.status == _TOO_MANY:
+            wish = "" if error.headers is None else error.headers.get("Retry-After", "")
+            after = float(wish) if wish.isdigit() else None
+            return RateLimited("Jetstream wants fewer connections", retry_after=after)
+        if error.status >= 500:
+            return SourceUnavailable(f"Jetstream answers {error.status}")
+        name = await self._error_name(session, query)
+        if name == "CursorTooOld":
+            return _CursorTooOld()
+        if name == "UnknownZstdDictionary":
+            self._dictionary = None
+            return SourceUnavailable("Jetstream has a new zstd dictionary")
+        if name == "InvalidRequest":
+            return ConfigurationError(
+                "Jetstream refuses the subscription: check collections and url"
+            )
+        return SourceUnavailable(f"Jetstream answers {error.status}")
+
+    async def _error_name(
+        self, session: aiohttp.ClientSession, query: list[tuple[str, str]]
+    ) -> str:
+        url = self._options.address.extend_query(query)
+        headers = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "Sec-WebSocket-Protocol": SUBPROTOCOL,
+        }
+        scheme = "https" if url.scheme == "wss" else "http"
+        async with session.get(url.with_scheme(scheme), headers=headers) as response:
+            if response.status < 400:
+                return ""
+            try:
+                answer = json.loads(await response.content.read(65_536))
+            except ValueError:
+                return ""
+        return str(answer.get("error", "")) if isinstance(answer, dict) else ""
+
+    async def _frame(self, ws: aiohttp.ClientWebSocketResponse) -> bytes | None:
+        """Return the next data frame, None when the connection ended; keeps watch meanwhile."""
+        half = self._options.deadline_seconds / 2
+        silent = 0
+        while True:
+            try:
+                message: Any = await ws.receive(timeout=half)
+            except TimeoutError:
+                silent += 1
+                if silent > 1:
+                    raise SourceUnavailable("Jetstream fell silent") from None
+                await ws.ping()
+                continue
+            silent = 0
+            if message.type is aiohttp.WSMsgType.TEXT:
+                return str(message.data).encode("utf-8", "surrogatepass")
+            if message.type is aiohttp.WSMsgType.BINARY:
+                return self._decompressed(bytes(message.data))
+            if message.type is aiohttp.WSMsgType.PING:
+                await ws.pong(message.data)
+            if message.type not in _CONTROL:
+                return None
+
+    def _decompressed(self, frame: bytes) -> bytes:
+        if self._dictionary is None:
+            return frame
+        try:
+            return self._dictionary[1].decompress(frame, max_output_size=FRAME_BYTES)
+        except zstandard.ZstdError:
+            return frame
+
+    async def _fetch_dictionary(self, session: aiohttp.ClientSession) -> None:
+        if self._dictionary is not None:
+            return
+        url = self._options.address
+        scheme = "https" if url.scheme == "wss" else "http"
+        async with session.get(url.with_scheme(scheme).with_path(_DICTIONARY)) as response:
+            if response.status != 200:
+                raise SourceUnavailable(f"the zstd dictionary is away ({response.status})")
+            content = await response.content.read(FRAME_BYTES)
+        dictionary = zstandard.ZstdCompressionDict(content)
+        if not dictionary.dict_id():
+            raise SourceUnavailable("the zstd dictionary has no id")
+        self._dictionary = (
+            dictionary.dict_id(),
+            zstandard.ZstdDecompressor(dict_data=dictionary),
+        )
+
+    def _read(self, body: bytes, last: Position) -> Position | Gap | None:
+        """Learn the position of a frame; None for a notice that needs nothing.
+
+        What we cannot read keeps the last position and goes on as it is: the mapping refuses it.
+        """
+        try:
+            message = msgspec.json.decode(body, type=_Message)
+            if message.type == "error":
+                raise SourceUnavailable(f"Jetstream ended the stream: {_named(message.error)}")
+            if message.payload is None:
+                return Position(self._place, 0, message.time_us or last.time_us)
+            payload = msgspec.json.decode(message.payload, type=_Payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return last
+        if payload.type.endswith("#info"):
+            return self._notice(payload)
+        time_us = _micros(payload.witnessed_at or payload.time) or last.time_us
+        return Position(self._place, payload.seq or last.seq, time_us)
+
+    @staticmethod
+    def _notice(payload: _Payload) -> Gap | None:
+        if payload.name == "FutureCursor":
+            raise _CursorFromElsewhere
+        if payload.name == "OutdatedCursor":
+            return Gap(
+                "outdated_cursor",
+                "Jetstream keeps less than our cursor asks for; reading goes on from its oldest event",
+            )
+        return None
+
+
+_ERRORS = ("ConsumerTooSlow", "CursorTooOld", "UnknownZstdDictionary")
+
+
+def _named(error: str | None) -> str:
+    """Return the name of an error frame when it is of the protocol."""
+    return error if error in _ERRORS else "unknown error"
+
+
+def _micros(text: str | None) -> int:
+    """Return RFC 3339 as epoch microseconds, 0 when it is none."""
+    if text is None:
+        return 0
+    try:
+        at = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return 0
+    if at.tzinfo is None:
+        return 0
+    return (at - _EPOCH) // timedelta(microseconds=1)

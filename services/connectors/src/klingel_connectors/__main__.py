@@ -1,0 +1,212 @@
+"""`klingel-connector run <network>` and `klingel-connector gateway`."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from klingel.clock import SystemClock
+from klingel.errors import ConfigurationError, InvalidMessage
+from klingel.logs import configure_logs
+from klingel.settings import Settings, load_settings
+from klingel_networks.arrival import Mode
+from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
+from klingel_networks.contract import Network
+from klingel_networks.registry import installed
+from klingel_networks.replay.client import ReplayClient, ReplayOptions
+
+from klingel_connectors.runner import Plan
+from klingel_connectors.service import Job, run_connector, run_gateway
+from klingel_connectors.settings import OWN_NAMES, gateway_settings
+
+Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run connectors: they read networks and publish raw events to Kafka.
+
+    Settings common to all services come from KLINGEL_* (docs/reference/settings.md).
+    """
+
+
+@main.group()
+def run() -> None:
+    """Run one connector until SIGTERM, or until its source ends."""
+
+
+@run.command()
+@click.option("--endpoint", default=JETSTREAM, show_default=True, help="Jetstream address.")
+@click.option("--collections", default=",".join(COLLECTIONS), show_default=True, help="Comma list.")
+@click.option("--overlap-events", default=20, show_default=True, help="Heard again on resume.")
+@click.option(
+    "--deadline-seconds", default=30.0, show_default=True, help="Silence until reconnect."
+)
+@click.option("--compress", is_flag=True, help="Ask for the server's zstd dictionary.")
+@click.option("--everything", is_flag=True, help="Publish all, not only what may concern a brand.")
+@click.option("--instance", help="Name of this instance; KLINGEL_CONNECTOR__INSTANCE otherwise.")
+@click.option("--holder", help="Lasting, unique name of this process, such as a pod's.")
+def bluesky(
+    endpoint: str,
+    collections: str,
+    overlap_events: int,
+    deadline_seconds: float,
+    *,
+    compress: bool,
+    everything: bool,
+    instance: str | None,
+    holder: str | None,
+) -> None:
+    """Listen to Bluesky's Jetstream."""
+    settings = _settings()
+
+    def job() -> Job:
+        options = BlueskyOptions(
+            url=endpoint,
+            collections=tuple(name.strip() for name in collections.split(",") if name.strip()),
+            overlap_events=overlap_events,
+            deadline_seconds=deadline_seconds,
+            compress=compress,
+        )
+        return Job(
+            connector="bluesky",
+            network=_network("bluesky"),
+            client=BlueskyClient(options),
+            instance=instance or settings.connector.instance or "bluesky",
+            holder=_holder(holder),
+            static_holder=holder is not None,
+            filtered=not everything,
+            plan=Plan(),
+        )
+
+    _run_job(settings, job)
+
+
+@run.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--network", default="replay", show_default=True, help="Whose deliveries these are.")
+@click.option("--source", default="replay", show_default=True, help="Part of generic events' ids.")
+@click.option("--rate", type=float, help="Events a second; as fast as they are taken without it.")
+@click.option("--recorded-times", is_flag=True, help="Keep intervals; received_at is the recorded.")
+@click.option("--shift-to-now", is_flag=True, help="Move times so that the newest is now.")
+@click.option("--backfill", is_flag=True, help="Import history: opens no cases.")
+@click.option("--exit", "ends", is_flag=True, help="Exit after the last line is acknowledged.")
+@click.option("--instance", help="Name of this instance; KLINGEL_CONNECTOR__INSTANCE otherwise.")
+@click.option("--holder", help="Lasting, unique name of this process, such as a pod's.")
+def replay(
+    files: tuple[Path, ...],
+    network: str,
+    source: str,
+    rate: float | None,
+    *,
+    recorded_times: bool,
+    shift_to_now: bool,
+    backfill: bool,
+    ends: bool,
+    instance: str | None,
+    holder: str | None,
+) -> None:
+    """Ring with recorded events: NDJSON files, plain or .gz."""
+    settings = _settings()
+    mode: Mode = "backfill" if backfill else "live"
+
+    def job() -> Job:
+        generic = network in {"replay", "webhook"}
+        options = ReplayOptions(
+            files=files,
+            network="replay" if generic else network,
+            context={"source": source} if generic else {},
+            rate=rate,
+            recorded_times=recorded_times,
+            shift_to_now=shift_to_now,
+            mode=mode,
+        )
+        return Job(
+            connector="replay",
+            network=_network(options.network),
+            client=ReplayClient(options, SystemClock()),
+            instance=instance or settings.connector.instance or "replay",
+            holder=_holder(holder),
+            static_holder=holder is not None,
+            channel=source if generic else None,
+            plan=Plan(exit_when_finished=ends),
+        )
+
+    _run_job(settings, job)
+
+
+@main.command()
+@click.option("--port", type=int, help="Port; KLINGEL_HTTP__PORT otherwise.")
+@click.option("--host", help="Address to listen on; KLINGEL_HTTP__HOST otherwise.")
+def gateway(port: int | None, host: str | None) -> None:
+    """Answer signed webhooks and contact forms (KLINGEL_WEBHOOK_*, KLINGEL_FORM_*)."""
+    settings = _settings()
+    http = settings.http.model_copy(
+        update={key: value for key, value in (("port", port), ("host", host)) if value is not None}
+    )
+    settings = settings.model_copy(update={"http": http})
+    try:
+        own = gateway_settings(os.environ)
+        network = _network("webhook")
+    except ConfigurationError as error:
+        _refuse(error)
+    configure_logs("gateway", settings.logs.level)
+    _run(lambda stop: run_gateway(settings, own, network, _holder(None), SystemClock(), stop))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings(os.environ, also=OWN_NAMES)
+    except ConfigurationError as error:
+        _refuse(error)
+
+
+def _network(name: str) -> Network:
+    try:
+        return installed().network(name)
+    except InvalidMessage:
+        known = ", ".join(installed().names)
+        raise ConfigurationError(f"no network {name!r} is installed; known: {known}") from None
+
+
+def _holder(given: str | None) -> str:
+    return given or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _run_job(settings: Settings, build: Callable[[], Job]) -> None:
+    try:
+        job = build()
+    except ConfigurationError as error:
+        _refuse(error)
+    configure_logs(f"connector-{job.connector}", settings.logs.level)
+    _run(lambda stop: run_connector(settings, job, SystemClock(), stop))
+
+
+def _run(service: Main) -> None:
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, stop.set)
+        await service(stop)
+
+    try:
+        asyncio.run(until_stopped())
+    except ConfigurationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ConfigurationError) -> NoReturn:
+    click.echo(f"klingel-connector: {error}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The blob store as a folder: content-addressed, written whole or not at all.
+
+A blob's address is `<first two hex digits>/<sha256>`, relative to the folder, so that the folder
+may move. The same bytes have the same address: storing twice changes nothing.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
+from klingel.model.raw_event import BlobRef
+
+INLINE_BYTES = 512 * 1024
+"""Originals above this take the way of the blob store."""
+
+
+class BlobStore:
+    """Blobs under one folder; methods block and belong into a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, content: bytes) -> BlobRef:
+        """Store and return the reference; on return the bytes survive a power cut.
+
+        Raises:
+            SourceUnavailable: the folder cannot be written now (full, away, not ours).
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        reference = BlobRef(sha256=digest, size=len(content), ref=f"{digest[:2]}/{digest}")
+        target = self._folder / reference.ref
+        try:
+            if not target.exists():
+                self._write(target, content)
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
+        return reference
+
+    def get(self, reference: BlobRef) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            InvalidMessage: gone, or not the bytes that were stored.
+            SourceUnavailable: the folder cannot be read now.
+        """
+        try:
+            content = (self._folder / reference.sha256[:2] / reference.sha256).read_bytes()
+        except FileNotFoundError:
+            raise InvalidMessage(
+                ErrorType.ORIGINAL_GONE, "the original is no longer kept"
+            ) from None
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be read: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != reference.sha256:
+            raise InvalidMessage(ErrorType.ORIGINAL_GONE, "the original was altered in the store")
+        return content
+
+    @staticmethod
+    def _write(target: Path, content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,251 @@
+"""What a firehose connector passes on: a superset of what any brand may hear.
+
+It follows `brand-config` and `tracked-conversations` without a group, from their beginning. Until
+both were read to their end, and while no brand is configured, everything passes: too much is work,
+too little would be loss.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from klingel.config.brand import Brand
+from klingel.contracts import codec
+from klingel.contracts.topics import Topic
+from klingel.domain.draft import SocialDraft
+from klingel.domain.matching import Rule, RuleSet
+from klingel.errors import InvalidMessage, KlingelError
+from klingel.model import BrandConfig, RawEvent, TrackedConversation
+from klingel.settings import KafkaSettings
+from klingel_networks.contract import Network
+from pydantic import ValidationError
+
+from klingel_connectors import broker
+
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the brands listen for on one network; immutable, replaced whole.
+
+    Attributes:
+        everything: some brand hears the channel whole, or nothing is known yet.
+        rules: listening rules of all brands; None when there are none.
+        accounts: own account ids.
+    """
+
+    everything: bool = True
+    rules: RuleSet | None = None
+    accounts: frozenset[str] = frozenset()
+
+
+def wanted_of(brands: Iterable[Brand], network: str, channel: str | None) -> Wanted:
+    """Return what these brands want of a network; a rule that cannot be read wants everything."""
+    found = list(brands)
+    if not found:
+        return Wanted()
+    accounts = frozenset(
+        account.id for brand in found for account in brand.accounts if account.network == network
+    )
+    whole = any(
+        own.network == network and (channel is None or own.id == channel)
+        for brand in found
+        for own in brand.channels
+    )
+    rules = [
+        Rule(f"{brand.brand}/{rule.id}", rule.query) for brand in found for rule in brand.listening
+    ]
+    try:
+        compiled = RuleSet.compile(rules) if rules else None
+    except (KlingelError, ValueError):
+        return Wanted()
+    return Wanted(everything=whole, rules=compiled, accounts=accounts)
+
+
+def concerns(draft: SocialDraft, wanted: Wanted, tracked: Mapping[str, int]) -> bool:
+    """Whether an object may concern a brand. Deletions and updates always pass."""
+    if wanted.everything or draft.change != "created" or draft.kind == "unknown":
+        return True
+    own = wanted.accounts
+    if own and (
+        (draft.author is not None and draft.author.id in own)
+        or draft.in_reply_to_author in own
+        or draft.target in own
+        or not own.isdisjoint(draft.mentions)
+        or any(_refers(reference, own) for reference in _references(draft))
+    ):
+        return True
+    if draft.conversation_id is not None and draft.conversation_id in tracked:
+        return True
+    if any(reference in tracked for reference in _references(draft)):
+        return True
+    return wanted.rules is not None and wanted.rules.may_match(draft.text or "")
+
+
+def _references(draft: SocialDraft) -> list[str]:
+    found = (draft.in_reply_to, draft.quotes, draft.reposts, draft.conversation_id)
+    return [reference for reference in found if reference]
+
+
+def _refers(reference: str, accounts: frozenset[str]) -> bool:
+    return any(account in reference for account in accounts)
+
+
+@dataclass(slots=True)
+class _Known:
+    brands: dict[str, Brand] = field(default_factory=dict)
+    tracked: dict[str, int] = field(default_factory=dict)
+    keys: dict[bytes, str] = field(default_factory=dict)
+
+
+class BrandFilter:
+    """Follows the brands in a thread of its own; `passes` is asked in the event loop.
+
+    Args:
+        kafka: how to reach Kafka.
+        network: the pure half of the network.
+        name: the network's name in brand files.
+        channel: what the connector listens to, for brands that hear a channel whole.
+        client_id: name at the broker.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        network: Network,
+        *,
+        name: str,
+        channel: str | None,
+        client_id: str,
+    ) -> None:
+        self._kafka = kafka
+        self._network = network
+        self._name = name
+        self._channel = channel
+        self._client_id = client_id
+        self._log = structlog.get_logger()
+        self._known = _Known()
+        self._wanted = Wanted()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread = threading.Thread(target=self._run, name="brand-filter", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; blocks a moment."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(3.0)
+
+    def passes(self, raw: RawEvent) -> bool:
+        """Whether this raw event may concern a brand; what we cannot read passes."""
+        wanted = self._wanted
+        if wanted.everything or raw.change != "created" or raw.kind == "unknown":
+            return True
+        try:
+            draft = self._network.to_social_event(raw)
+        except Exception:  # noqa: BLE001  understand reads it again and says what is wrong
+            return True
+        return concerns(draft, wanted, self._known.tracked)
+
+    # --- in the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except (kafka_errors.KafkaError, OSError, LookupError) as error:
+                self._log.warning("brands_awaited", error_class=type(error).__name__)
+            self._stopping.wait(_RETRY_SECONDS)
+
+    def _follow(self) -> None:
+        consumer = KafkaConsumer(
+            **broker.connection(self._kafka, f"{self._client_id}-filter"),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        try:
+            topics = {
+                broker.physical(self._kafka, topic): topic
+                for topic in (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS)
+            }
+            places = [
+                TopicPartition(name, partition)
+                for name in topics
+                for partition in self._partitions(consumer, name)
+            ]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            ends = consumer.end_offsets(places)
+            caught_up = False
+            while not self._stopping.is_set():
+                changed = self._read(consumer.poll(timeout_ms=500), topics)
+                if not caught_up:
+                    caught_up = all(consumer.position(place) >= ends[place] for place in places)
+                    changed = caught_up
+                if changed and caught_up:
+                    self._renew()
+        finally:
+            consumer.close(timeout_ms=2_000)
+
+    @staticmethod
+    def _partitions(consumer: Any, name: str) -> set[int]:
+        found: set[int] | None = consumer.partitions_for_topic(name)
+        if not found:
+            raise LookupError(name)
+        return found
+
+    def _read(self, batches: Mapping[Any, list[Any]], topics: Mapping[str, Topic]) -> bool:
+        """Apply records; True when a brand changed."""
+        changed = False
+        for place, records in batches.items():
+            for record in records:
+                if topics[place.topic] is Topic.BRAND_CONFIG:
+                    changed |= self._brand(record)
+                else:
+                    self._conversation(record)
+        return changed
+
+    def _brand(self, record: Any) -> bool:
+        name = bytes(record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            return self._known.brands.pop(name, None) is not None
+        try:
+            config = codec.decode(BrandConfig, bytes(record.value))
+            self._known.brands[name] = Brand.model_validate(config.config)
+        except (InvalidMessage, ValidationError):
+            self._log.warning("brand_unreadable", brand=name)
+            return False
+        return True
+
+    def _conversation(self, record: Any) -> None:
+        """Count brands per conversation; a tombstone names only its key."""
+        key = bytes(record.key or b"")
+        tracked = self._known.tracked
+        before = self._known.keys.pop(key, None)
+        if before is not None:
+            tracked[before] -= 1
+            if not tracked[before]:
+                del tracked[before]
+        if record.value is None:
+            return
+        try:
+            conversation = codec.decode(TrackedConversation, bytes(record.value)).conversation_id
+        except InvalidMessage:
+            return
+        self._known.keys[key] = conversation
+        tracked[conversation] = tracked.get(conversation, 0) + 1
+
+    def _renew(self) -> None:
+        self._wanted = wanted_of(self._known.brands.values(), self._name, self._channel)
+        self._log.info("brands_renewed", count=len(self._known.brands))

@@ -1,0 +1,301 @@
+"""One HTTP process for everything that rings by itself: signed webhooks and contact forms.
+
+    POST /webhook/<source>   Standard Webhooks signature over the raw body
+    POST /form/<source>      contact form, urlencoded or JSON, from an allowed web origin
+
+An answer of 2xx means: every object of the delivery is acknowledged by Kafka (I1). It is always
+202 with the ids, `{"ids": [...]}`: the ids follow from the source and the events' own ids, so a
+repeat is answered with the same ids without any memory, and whether an id was new, repeated or came
+with another body is found out later, by dedupe. All objects of a batch are checked before the first
+is published: a 4xx stored nothing. 503 claims nothing: some objects of that delivery may be stored
+already, and sending it again is safe.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from aiohttp import web
+from klingel.clock import Clock
+from klingel.errors import ErrorType, InvalidMessage, RetryableError
+from klingel.metrics import Metric, Metrics
+from klingel.stage.guard import BrakePulled
+from klingel_networks.contract import Delivery
+from klingel_networks.webhook.form import form_event
+
+from klingel_connectors.intake import Intake, Record
+from klingel_connectors.publisher import Publisher
+from klingel_connectors.raw import Heard, Read, TurnedAway
+from klingel_connectors.settings import GatewaySettings
+from klingel_connectors.signatures import verified
+from klingel_connectors.submissions import Allowance, idempotency_key, read_fields
+
+_UNREADABLE = {
+    ErrorType.MALFORMED_JSON,
+    ErrorType.DUPLICATE_KEYS,
+    ErrorType.TOO_DEEP,
+    ErrorType.INVALID_TEXT,
+}
+_FORM_TYPES = {"application/json", "application/x-www-form-urlencoded"}
+_READ_SECONDS = 30.0
+_MOST_OPEN = 512
+_FORM_BURST_SECONDS = 10.0
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class _RefusedError(Exception):
+    """The request ends here with this status; `sentence` repeats nothing of the body."""
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        *,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.path = path
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The intake of each source: signed webhooks and forms."""
+
+    webhooks: Mapping[str, Intake]
+    forms: Mapping[str, Intake]
+
+
+class Gateway:
+    """Answers deliveries; owns no socket.
+
+    Args:
+        settings: who may ring.
+        doors: intake by source.
+        publisher: shared.
+        metrics: counts.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        doors: Doors,
+        publisher: Publisher,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._doors = doors
+        self._publisher = publisher
+        self._metrics = metrics
+        self._clock = clock
+        self._log = structlog.get_logger()
+        self._open = 0
+        self.broken = ""
+        rate = settings.form_rate
+        self._allowances = {
+            form: Allowance(rate, max(1.0, rate * _FORM_BURST_SECONDS)) for form in settings.forms
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """Build the routes."""
+        return [
+            web.post("/webhook/{source}", self._answered(self._post_webhook)),
+            web.post("/form/{source}", self._answered(self._post_form)),
+            web.options("/form/{source}", self._answered(self._preflight)),
+        ]
+
+    # --- the two doors -------------------------------------------------------------------------
+
+    async def _post_webhook(self, request: web.Request) -> web.Response:
+        source = request.match_info["source"]
+        keys = self._settings.webhooks.get(source)
+        if keys is None:
+            raise _RefusedError(404, "no such source")
+        body = await self._body(request, self._settings.limit_bytes)
+        if not verified(request.headers, body, keys, self._clock.now().timestamp()):
+            raise _RefusedError(401, "the signature is missing, wrong or too old")
+        delivery = Delivery(body, {"source": source})
+        return await self._take(self._doors.webhooks[source], delivery)
+
+    async def _post_form(self, request: web.Request) -> web.Response:
+        source = request.match_info["source"]
+        if source not in self._settings.forms:
+            raise _RefusedError(404, "no such form")
+        cors = self._cors(request)
+        wait = self._allowances[source].take(self._clock.monotonic())
+        if wait:
+            raise _RefusedError(
+                429, "too many submissions; try again later", headers={"Retry-After": _after(wait)}
+            )
+        if request.content_type not in _FORM_TYPES:
+            raise _RefusedError(415, "send application/x-www-form-urlencoded or application/json")
+        body = await self._body(request, self._settings.form_limit_bytes)
+        now = self._clock.now()
+        try:
+            fields = read_fields(body, request.content_type)
+            event = form_event(
+                fields,
+                idempotency_key=idempotency_key(
+                    request.headers.get("Idempotency-Key", ""), fields, now
+                ),
+                key=self._settings.form_key,
+                received_at=now,
+            )
+        except InvalidMessage as error:
+            raise _refusal(error, "") from None
+        delivery = Delivery(event, {"source": source, "via": "form"})
+        response = await self._take(self._doors.forms[source], delivery)
+        response.headers.update(cors)
+        return response
+
+    async def _preflight(self, request: web.Request) -> web.Response:
+        if request.match_info["source"] not in self._settings.forms:
+            raise _RefusedError(404, "no such form")
+        headers = self._cors(request) | {
+            "Access-Control-Allow-Methods": "POST",
+            "Access-Control-Allow-Headers": "content-type, idempotency-key",
+            "Access-Control-Max-Age": "600",
+        }
+        return web.Response(status=204, headers=headers)
+
+    def _cors(self, request: web.Request) -> dict[str, str]:
+        origin = request.headers.get("Origin", "").lower()
+        if origin not in self._settings.origins:
+            raise _RefusedError(403, "this web origin may not post here")
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+    # --- what both do --------------------------------------------------------------------------
+
+    async def _body(self, request: web.Request, limit: int) -> bytes:
+        """Read the body, cut off while reading when it is too large."""
+        if (request.content_length or 0) > limit:
+            raise _too_large(limit)
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_large(limit)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise _RefusedError(408, "the body did not arrive in time") from None
+        return b"".join(chunks)
+
+    async def _take(self, intake: Intake, delivery: Delivery) -> web.Response:
+        """Check everything, publish everything, then answer."""
+        if self._publisher.waiting_for(self._settings.wait_seconds):
+            raise _not_stored()
+        try:
+            results = intake.read(delivery, "live", self._clock.now())
+        except BrakePulled as error:
+            self.broken = str(error)
+            raise _not_stored() from None
+        _check_all(results)
+        try:
+            async with asyncio.timeout(self._settings.wait_seconds):
+                await self._stored(intake, await intake.records(results))
+        except (TimeoutError, RetryableError):
+            raise _not_stored() from None
+        ids = [result.raw.object_id for result in results if isinstance(result, Heard)]
+        return _json(202, {"ids": ids})
+
+    async def _stored(self, intake: Intake, records: list[Record]) -> None:
+        """Return once every record is acknowledged; what comes later is still counted."""
+        loop = asyncio.get_running_loop()
+        acknowledgements: list[asyncio.Future[InvalidMessage | None]] = []
+        for record in records:
+            acknowledgement: asyncio.Future[InvalidMessage | None] = loop.create_future()
+            acknowledgements.append(acknowledgement)
+
+            def done(
+                error: InvalidMessage | None,
+                record: Record = record,
+                acknowledgement: "asyncio.Future[InvalidMessage | None]" = acknowledgement,
+            ) -> None:
+                intake.settled(record, error)
+                if not acknowledgement.done():
+                    acknowledgement.set_result(error)
+
+            await self._publisher.publish(record.output, done)
+        for acknowledgement in acknowledgements:
+            error = await acknowledgement
+            if error is not None:
+                raise _refusal(error, "")
+
+    def _answered(self, handler: Handler) -> Handler:
+        """Turn refusals into answers, and bound how many requests are open."""
+
+        async def answer(request: web.Request) -> web.Response:
+            if self._open >= _MOST_OPEN:
+                return self._refused(_not_stored(), request)
+            self._open += 1
+            try:
+                return await handler(request)
+            except _RefusedError as refusal:
+                return self._refused(refusal, request)
+            finally:
+                self._open -= 1
+
+        return answer
+
+    def _refused(self, refusal: _RefusedError, request: web.Request) -> web.Response:
+        self._metrics.count(Metric.REFUSED, reason=f"http_{refusal.status}")
+        self._log.info("delivery_refused", status=refusal.status)
+        answer = {"error": refusal.sentence}
+        if refusal.path:
+            answer["path"] = refusal.path
+        response = _json(refusal.status, answer)
+        response.headers.update(refusal.headers)
+        if refusal.status != 403 and request.path.startswith("/form/"):
+            with contextlib.suppress(_RefusedError):
+                response.headers.update(self._cors(request))
+        if refusal.status in {408, 413}:
+            response.force_close()
+        return response
+
+
+def _check_all(results: list[Read]) -> None:
+    """Refuse the delivery when one object of it is invalid, naming which."""
+    for index, result in enumerate(results):
+        if isinstance(result, TurnedAway) and isinstance(result.error, InvalidMessage):
+            raise _refusal(result.error, f"[{index}]" if len(results) > 1 else "")
+
+
+def _refusal(error: InvalidMessage, where: str) -> _RefusedError:
+    status = 422
+    if error.error_type in _UNREADABLE:
+        status = 400
+    elif error.error_type is ErrorType.TOO_LARGE:
+        status = 413
+    path = f"{where}.{error.path}" if where and error.path else where or error.path
+    return _RefusedError(status, str(error), path=path)
+
+
+def _too_large(limit: int) -> _RefusedError:
+    return _RefusedError(413, f"the body is larger than {limit:,} bytes")
+
+
+def _not_stored() -> _RefusedError:
+    return _RefusedError(
+        503, "the delivery could not be stored now; send it again", headers={"Retry-After": "5"}
+    )
+
+
+def _after(seconds: float) -> str:
+    return str(max(1, round(seconds + 0.5)))
+
+
+def _json(status: int, answer: Mapping[str, object]) -> web.Response:
+    return web.Response(
+        status=status, body=msgspec.json.encode(answer), content_type="application/json"
+    )

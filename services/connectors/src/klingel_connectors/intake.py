@@ -1,0 +1,155 @@
+"""What connectors and gateway share: a delivery becomes records, each with its fate in the books."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from klingel.clock import Clock
+from klingel.contracts.envelope import Output
+from klingel.contracts.topics import Topic
+from klingel.errors import InvalidMessage
+from klingel.metrics import Metric, Metrics
+from klingel.stage.dead_letters import VALUE_BYTES, kind_of
+from klingel.stage.fates import Fate
+from klingel.stage.guard import Brake
+from klingel_networks.arrival import Mode
+from klingel_networks.contract import Delivery, Network
+
+from klingel_connectors.blobs import INLINE_BYTES, BlobStore
+from klingel_connectors.books import Books
+from klingel_connectors.raw import (
+    Heard,
+    Keep,
+    Origin,
+    Read,
+    TurnedAway,
+    by_reference,
+    dead_letter_output,
+    raw_output,
+    read_delivery,
+)
+from klingel_connectors.suppression import Suppressions
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to publish, and what to note once it is acknowledged."""
+
+    output: Output
+    fate: Fate
+    reason: str
+    object_id: str
+
+
+class Intake:
+    """Turns deliveries of one network into records; counts what it drops on purpose.
+
+    Args:
+        network: the pure half of the network.
+        origin: who listens.
+        version: of this package, for dead letters.
+        blobs: where large originals go.
+        suppressions: asked before anything is written.
+        books: counts.
+        metrics: counts, for Prometheus.
+        clock: for dead letters.
+        keep: superset filter; None keeps everything.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        origin: Origin,
+        *,
+        version: str,
+        blobs: BlobStore,
+        suppressions: Suppressions,
+        books: Books,
+        metrics: Metrics,
+        clock: Clock,
+        keep: Keep | None = None,
+    ) -> None:
+        self._network = network
+        self._origin = origin
+        self._version = version
+        self._blobs = blobs
+        self._suppressions = suppressions
+        self._books = books
+        self._metrics = metrics
+        self._clock = clock
+        self._keep = keep
+        self._brake = Brake()
+
+    def read(self, delivery: Delivery, mode: Mode, received_at: datetime) -> list[Read]:
+        """Explode and identify; raises BrakePulled when our own code raised too often (I8)."""
+        results = read_delivery(self._network, delivery, self._origin, mode, received_at)
+        for result in results:
+            ours = isinstance(result, TurnedAway) and not isinstance(result.error, InvalidMessage)
+            self._brake.note(self._origin.instance, raised=ours)
+        return results
+
+    async def records(self, results: Sequence[Read]) -> list[Record]:
+        """Return what to publish; large originals are in the blob store on return.
+
+        Raises:
+            SourceUnavailable: the blob store is away; nothing was counted for that object.
+        """
+        records = []
+        for result in results:
+            if isinstance(result, TurnedAway):
+                records.append(await self._dead_letter(result))
+                continue
+            reason = self._dropped(result)
+            if reason:
+                self._books.note(Fate.DISCARDED, self._network.name, reason=reason)
+                self._metrics.count(Metric.DISCARDED, reason=reason)
+                continue
+            records.append(await self._raw(result))
+        return records
+
+    def settled(self, record: Record, error: InvalidMessage | None) -> None:
+        """Note an acknowledged record; one that can never be stored is counted as refused."""
+        if error is not None:
+            self._metrics.count(Metric.REFUSED, reason=str(error.error_type))
+            self._books.note(
+                Fate.DISCARDED, self._network.name, reason=f"refused_{error.error_type}"
+            )
+            return
+        self._metrics.count(Metric.RECEIVED, network=self._network.name)
+        self._books.note(
+            record.fate, self._network.name, reason=record.reason, topic=record.output.topic
+        )
+        if record.fate is Fate.DEAD_LETTERED:
+            self._metrics.count(Metric.DEAD_LETTERED, error_type=record.reason.partition(":")[0])
+        else:
+            self._metrics.count(Metric.DELIVERED)
+
+    def _dropped(self, heard: Heard) -> str:
+        if self._suppressions.holds(heard.raw):
+            return "suppressed"
+        if self._keep is not None and not self._keep(heard.raw):
+            return "filtered"
+        return ""
+
+    async def _raw(self, heard: Heard) -> Record:
+        raw = heard.raw
+        if len(heard.native) > INLINE_BYTES:
+            raw = by_reference(raw, await asyncio.to_thread(self._blobs.put, heard.native))
+        return Record(raw_output(raw), Fate.DELIVERED, "", raw.object_id)
+
+    async def _dead_letter(self, turned: TurnedAway) -> Record:
+        ref = None
+        if len(turned.native) > VALUE_BYTES:
+            ref = (await asyncio.to_thread(self._blobs.put, turned.native)).ref
+        output = dead_letter_output(turned, self._origin, self._version, self._clock.now(), ref)
+        return Record(output, Fate.DEAD_LETTERED, kind_of(turned.error), "")
+
+
+TOPICS = (
+    Topic.RAW_EVENTS,
+    Topic.DEAD_LETTERS,
+    Topic.STAGE_LEDGER,
+    Topic.CONNECTOR_STATUS,
+)
+"""What connectors and gateway both write."""

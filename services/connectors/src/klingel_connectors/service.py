@@ -1,0 +1,311 @@
+"""Putting the parts together: a connector process, a gateway process."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+import structlog
+from aiohttp import web
+from klingel.clock import Clock
+from klingel.contracts.topics import Topic
+from klingel.metrics import Metric, Metrics
+from klingel.settings import Settings
+from klingel_networks.arrival import Client
+from klingel_networks.contract import Network
+
+from klingel_connectors.blobs import BlobStore
+from klingel_connectors.books import Books
+from klingel_connectors.cursor import read_cursor
+from klingel_connectors.filters import BrandFilter
+from klingel_connectors.gateway import Doors, Gateway
+from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.lease import Lease
+from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.raw import Keep, Origin
+from klingel_connectors.runner import Plan, Runner
+from klingel_connectors.settings import GatewaySettings
+from klingel_connectors.status import EVERY_SECONDS, STATES, Health, State, status_output
+from klingel_connectors.status_server import HttpServer, Probe, status_routes
+from klingel_connectors.suppression import NoneSuppressed
+
+PACKAGE = "klingel-connectors"
+_TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a connector process is to do.
+
+    Attributes:
+        connector: its noun, such as `bluesky`.
+        network: pure half of what it reads.
+        client: talking half.
+        instance: name of this instance.
+        holder: name of this process; lasting and unique when `static_holder`.
+        channel: what it listens to, where the network has such.
+        filtered: whether only what may concern a brand is published.
+        plan: how it runs.
+    """
+
+    connector: str
+    network: Network
+    client: Client
+    instance: str
+    holder: str
+    plan: Plan
+    static_holder: bool = False
+    channel: str | None = None
+    filtered: bool = False
+
+
+async def run_connector(
+    settings: Settings,
+    job: Job,
+    clock: Clock,
+    stop: asyncio.Event,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run a connector until `stop` or its end; raises ConfigurationError."""
+    metrics = Metrics(f"connector-{job.connector}")
+    origin = Origin(
+        connector=job.connector,
+        instance=job.instance,
+        network=job.network.name,
+        holder=job.holder,
+        channel=job.channel,
+    )
+    books = Books(f"connector-{job.connector}", job.holder, clock.now())
+    publisher = _publisher(
+        settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
+    )
+    brands = _filter(settings, job) if job.filtered else None
+    runner = Runner(
+        client=job.client,
+        origin=origin,
+        intake=_intake(
+            settings, job.network, origin, books, metrics, clock, brands.passes if brands else None
+        ),
+        publisher=publisher,
+        lease=Lease(settings.kafka, job.instance, job.holder, static=job.static_holder),
+        read_cursor=partial(read_cursor, settings.kafka),
+        books=books,
+        metrics=metrics,
+        clock=clock,
+        plan=job.plan,
+        stop=stop,
+    )
+    app = web.Application()
+    health = runner.health
+    app.add_routes(
+        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
+    )
+    server = HttpServer(app, settings.http)
+    await server.start()
+    structlog.get_logger().info("status_listened", host=settings.http.host, port=server.port)
+    if on_listening is not None:
+        on_listening(server.port)
+    if brands is not None:
+        brands.start()
+    try:
+        await runner.run()
+    finally:
+        if brands is not None:
+            await asyncio.to_thread(brands.stop)
+        await server.stop()
+
+
+async def run_gateway(
+    settings: Settings,
+    own: GatewaySettings,
+    network: Network,
+    holder: str,
+    clock: Clock,
+    stop: asyncio.Event,
+    *,
+    grace_seconds: float = 20.0,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run the gateway until `stop`; it listens at once and answers 503 while Kafka is away."""
+    metrics = Metrics("gateway")
+    instance = settings.connector.instance or "gateway"
+    origin = Origin("webhook", instance, network.name, holder)
+    books = Books("connector-webhook", holder, clock.now())
+    publisher = _publisher(settings, instance, clock, ())
+    doors = Doors(
+        webhooks={
+            source: _intake(
+                settings, network, _door(origin, "webhook", source), books, metrics, clock, None
+            )
+            for source in own.webhooks
+        },
+        forms={
+            source: _intake(
+                settings, network, _door(origin, "form", source), books, metrics, clock, None
+            )
+            for source in own.forms
+        },
+    )
+    gateway = Gateway(own, doors, publisher, metrics, clock)
+    health = Health(credential="ok" if own.webhooks else "none")
+    app = web.Application(client_max_size=own.limit_bytes)
+    app.add_routes(gateway.routes())
+    app.add_routes(
+        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
+    )
+    server = HttpServer(app, settings.http)
+    await server.start()
+    structlog.get_logger().info("gateway_listened", host=settings.http.host, port=server.port)
+    if on_listening is not None:
+        on_listening(server.port)
+    house = _House(publisher, gateway, origin, books, health, metrics, clock)
+    starting = asyncio.create_task(publisher.start())
+    keeping = asyncio.create_task(house.keep(starting))
+    await stop.wait()
+    health.turn("stopped")
+    await server.stop()
+    keeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeping
+    if starting.done():
+        await house.last_words(grace_seconds)
+    else:
+        starting.cancel()
+
+
+class _House:
+    """The gateway's housekeeping: books every second, status at changes and every 10 s."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        gateway: Gateway,
+        origin: Origin,
+        books: Books,
+        health: Health,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._publisher = publisher
+        self._gateway = gateway
+        self._origin = origin
+        self._books = books
+        self._health = health
+        self._metrics = metrics
+        self._clock = clock
+        self._next_status = 0.0
+        self._log = structlog.get_logger()
+
+    async def keep(self, starting: "asyncio.Task[None]") -> None:
+        """Run until cancelled; an error of the start ends the process."""
+        self._turn("waiting", f"waiting for {self._publisher.waiting_for()}")
+        await starting
+        while True:
+            waiting_for = self._publisher.waiting_for()
+            if self._gateway.broken:
+                self._turn("failed", self._gateway.broken)
+            elif waiting_for:
+                self._turn("waiting", f"waiting for {waiting_for}")
+            else:
+                self._turn("running")
+            self._measure()
+            await self._write()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def last_words(self, grace_seconds: float) -> None:
+        """Flush, close the books, disconnect."""
+        await self._publisher.flush(grace_seconds / 2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds / 4):
+                self._next_status = 0.0
+                await self._write()
+        await self._publisher.close(grace_seconds / 4)
+        self._log.info("gateway_stopped", instance=self._origin.instance)
+
+    def _turn(self, state: State, reason: str = "") -> None:
+        if self._health.turn(state, reason):
+            self._next_status = 0.0
+            self._log.info("state_changed", state=state, reason=reason)
+            for known in STATES:
+                self._metrics.set(Metric.STATE, 1.0 if known == state else 0.0, state=known)
+
+    def _measure(self) -> None:
+        self._health.in_flight = self._publisher.in_flight
+        self._health.published = self._publisher.acknowledged
+        self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)
+        self._metrics.set(Metric.IN_FLIGHT_BYTES, self._publisher.in_flight_bytes)
+        self._metrics.set(Metric.OLDEST_SECONDS, self._publisher.oldest_seconds())
+
+    async def _write(self) -> None:
+        now = self._clock.now()
+        line = self._books.close(now)
+        if line is not None:
+            await self._publisher.publish(line, _ignore)
+        if self._clock.monotonic() >= self._next_status:
+            self._next_status = self._clock.monotonic() + EVERY_SECONDS
+            await self._publisher.publish(status_output(self._origin, self._health, now), _ignore)
+
+
+def _door(origin: Origin, kind: str, source: str) -> Origin:
+    return Origin(
+        kind, f"{origin.instance}-{kind}-{source}"[:120], origin.network, origin.holder, source
+    )
+
+
+def _publisher(
+    settings: Settings, instance: str, clock: Clock, more: tuple[Topic, ...]
+) -> Publisher:
+    bounds = Bounds(settings.connector.in_flight_messages, settings.connector.in_flight_bytes)
+    return Publisher(
+        settings.kafka, client_id=instance, topics=TOPICS + more, clock=clock, bounds=bounds
+    )
+
+
+def _intake(
+    settings: Settings,
+    network: Network,
+    origin: Origin,
+    books: Books,
+    metrics: Metrics,
+    clock: Clock,
+    keep: Keep | None,
+) -> Intake:
+    return Intake(
+        network,
+        origin,
+        version=version(PACKAGE),
+        blobs=BlobStore(settings.blobs.dir),
+        suppressions=NoneSuppressed(),
+        books=books,
+        metrics=metrics,
+        clock=clock,
+        keep=keep,
+    )
+
+
+def _filter(settings: Settings, job: Job) -> BrandFilter:
+    return BrandFilter(
+        settings.kafka,
+        job.network,
+        name=job.network.name,
+        channel=job.channel,
+        client_id=job.instance,
+    )
+
+
+def _healthy(health: Health) -> Probe:
+    return Probe(health.state != "failed", health.reason or health.state)
+
+
+def _ready(health: Health, publisher: Publisher) -> Probe:
+    waiting_for = publisher.waiting_for()
+    if waiting_for:
+        return Probe(fine=False, says=f"waiting for {waiting_for}")
+    fine = health.state in {"running", "finished", "waiting"}
+    return Probe(fine, health.reason or health.state)
+
+
+def _ignore(_error: object) -> None:
+    """Our own small records always fit."""

@@ -1,0 +1,196 @@
+"""Settings of the gateway and the connectors that are not common to all services.
+
+KLINGEL_WEBHOOK_SOURCES         comma list of sources that may post signed deliveries
+KLINGEL_WEBHOOK_SECRET_<SOURCE> whsec_… secrets, separated by blanks while one is rotated;
+                                or …_FILE with a path. <SOURCE>: upper case, `-` and `.` as `_`
+KLINGEL_WEBHOOK_LIMIT_BYTES     largest body, 1 MiB by default
+KLINGEL_WEBHOOK_WAIT_SECONDS    how long a delivery may wait for Kafka before 503
+KLINGEL_FORM_SOURCES            comma list of contact forms
+KLINGEL_FORM_ORIGINS            comma list of web origins that may post them
+KLINGEL_FORM_KEY                key of the address hash, at least 16 bytes; or …_FILE
+KLINGEL_FORM_RATE               submissions a second and form, 5 by default
+KLINGEL_FORM_LIMIT_BYTES        largest submission, 128 KiB by default
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from klingel.errors import ConfigurationError
+
+OWN_NAMES = ("KLINGEL_WEBHOOK_*", "KLINGEL_FORM_*")
+"""What `klingel.settings.load_settings` must leave to us."""
+
+SECRET_PREFIX = "whsec_"  # noqa: S105  the standard's prefix, not a secret
+_SECRET_BYTES = range(16, 65)
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+_FORM_KEY_BYTES = range(16, 65)
+_PLAIN = {
+    "KLINGEL_WEBHOOK_SOURCES",
+    "KLINGEL_WEBHOOK_LIMIT_BYTES",
+    "KLINGEL_WEBHOOK_WAIT_SECONDS",
+    "KLINGEL_FORM_SOURCES",
+    "KLINGEL_FORM_ORIGINS",
+    "KLINGEL_FORM_KEY",
+    "KLINGEL_FORM_KEY_FILE",
+    "KLINGEL_FORM_RATE",
+    "KLINGEL_FORM_LIMIT_BYTES",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Who may ring at the gateway.
+
+    Attributes:
+        webhooks: source to its secrets' keys, newest first; all are accepted.
+        forms: contact forms.
+        origins: web origins that may post forms.
+        form_key: key of the address hash.
+        limit_bytes: largest signed delivery.
+        form_limit_bytes: largest submission.
+        form_rate: submissions a second and form.
+        wait_seconds: how long a delivery may wait for Kafka.
+    """
+
+    webhooks: Mapping[str, tuple[bytes, ...]]
+    forms: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    form_key: bytes = b""
+    limit_bytes: int = 1 << 20
+    form_limit_bytes: int = 128 << 10
+    form_rate: float = 5.0
+    wait_seconds: float = 10.0
+
+
+def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
+    """Read the gateway's settings.
+
+    Raises:
+        ConfigurationError: a source without a secret, a secret that is none, an unknown name, no
+            source at all. The sentence names the setting, never its value.
+    """
+    sources = _names(environ, "KLINGEL_WEBHOOK_SOURCES")
+    forms = _names(environ, "KLINGEL_FORM_SOURCES")
+    if not sources and not forms:
+        raise ConfigurationError(
+            "KLINGEL_WEBHOOK_SOURCES: the gateway has nobody to listen to; "
+            "name a source there, or a form in KLINGEL_FORM_SOURCES"
+        )
+    _check_known(environ, sources)
+    origins = tuple(_list(environ, "KLINGEL_FORM_ORIGINS"))
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                "KLINGEL_FORM_ORIGINS: an origin is a scheme and a host, such as https://www.example"
+            )
+    if forms and not origins:
+        raise ConfigurationError(
+            "KLINGEL_FORM_ORIGINS: a form needs the web origins that may post it"
+        )
+    return GatewaySettings(
+        webhooks={source: _secrets(environ, source) for source in sources},
+        forms=forms,
+        origins=origins,
+        form_key=_form_key(environ) if forms else b"",
+        limit_bytes=int(_number(environ, "KLINGEL_WEBHOOK_LIMIT_BYTES", 1 << 20, 1024, 64 << 20)),
+        form_limit_bytes=int(
+            _number(environ, "KLINGEL_FORM_LIMIT_BYTES", 128 << 10, 1024, 8 << 20)
+        ),
+        form_rate=_number(environ, "KLINGEL_FORM_RATE", 5.0, 0.01, 10_000),
+        wait_seconds=_number(environ, "KLINGEL_WEBHOOK_WAIT_SECONDS", 10.0, 0.1, 300),
+    )
+
+
+def secret_name(source: str) -> str:
+    """Return the setting that holds a source's secrets."""
+    return "KLINGEL_WEBHOOK_SECRET_" + re.sub(r"[^A-Z0-9]", "_", source.upper())
+
+
+def signing_key(secret: str, name: str) -> bytes:
+    """Decode `whsec_<base64 of 16 to 64 bytes>`; raises ConfigurationError naming the setting."""
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(SECRET_PREFIX) or len(key) not in _SECRET_BYTES:
+        raise ConfigurationError(
+            f"{name}: a secret is {SECRET_PREFIX} and the base64 of 16 to 64 bytes"
+        )
+    return key
+
+
+def _secrets(environ: Mapping[str, str], source: str) -> tuple[bytes, ...]:
+    name = secret_name(source)
+    secrets = _secret(environ, name).split()
+    if not secrets:
+        raise ConfigurationError(
+            f"{name}: source {source} has no secret; set it, or {name}_FILE "
+            "(a webhook without a secret does not start)"
+        )
+    return tuple(signing_key(secret, name) for secret in secrets)
+
+
+def _form_key(environ: Mapping[str, str]) -> bytes:
+    key = _secret(environ, "KLINGEL_FORM_KEY").strip().encode()
+    if len(key) not in _FORM_KEY_BYTES:
+        raise ConfigurationError(
+            "KLINGEL_FORM_KEY: a form needs a key of 16 to 64 bytes for the hash of addresses"
+        )
+    return key
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str:
+    path = environ.get(f"{name}_FILE")
+    if path is None:
+        return environ.get(name, "")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"{name}_FILE: the file cannot be read") from None
+
+
+def _list(environ: Mapping[str, str], name: str) -> list[str]:
+    return [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
+
+
+def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = _list(environ, name)
+    for source in found:
+        if not _SOURCE.fullmatch(source):
+            raise ConfigurationError(
+                f"{name}: a source is letters, digits, dots, dashes or underscores"
+            )
+    settings = [secret_name(source) for source in found]
+    if len(set(settings)) != len(settings):
+        raise ConfigurationError(f"{name}: two sources share the name of their secret")
+    return tuple(found)
+
+
+def _check_known(environ: Mapping[str, str], sources: tuple[str, ...]) -> None:
+    secrets = {secret_name(source) for source in sources}
+    known = _PLAIN | secrets | {f"{name}_FILE" for name in secrets}
+    for name in sorted(environ):
+        if name.startswith(("KLINGEL_WEBHOOK_", "KLINGEL_FORM_")) and name not in known:
+            raise ConfigurationError(
+                f"{name}: unknown setting; a secret's source must stand in KLINGEL_WEBHOOK_SOURCES"
+            )
+
+
+def _number(
+    environ: Mapping[str, str], name: str, default: float, least: float, most: float
+) -> float:
+    text = environ.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise ConfigurationError(f"{name}: must be a number from {least:g} to {most:g}")
+    return value
