@@ -78,6 +78,8 @@ async def bench(tmp_path):
 def to_row(commit, did):
     operations = {"create": "created", "update": "updated", "delete": "deleted"}
     uri = f"at://{did}/{commit['collection']}/{commit['rkey']}"
+    if commit["collection"] == "app.bsky.feed.like" and "record" in commit:
+        uri = f"{commit['record']['subject']['uri']}/reaction/{did}/like"
     return f"bluesky:network:{uri}", operations[commit["operation"]]
 
 
@@ -130,7 +132,8 @@ async def test_a_live_subscriber_receives_everything_from_its_connection_on(benc
         source = asyncio.create_task(bench.ring(rate=5_000))
         events = await read_all(ws)
         truth = await source
-    wanted = [row for row in truth_rows(truth) if "/app.bsky.feed.post/" in row[0]]
+    rows = truth_rows(truth)
+    wanted = [r for r in rows if "/app.bsky.feed.post/" in r[0] and "/reaction/" not in r[0]]
     assert rows_of(events) == wanted
     assert [seq_of(e) for e in events] == sorted({seq_of(e) for e in events})
 
@@ -154,21 +157,28 @@ async def test_resuming_through_drops_garbage_and_repeats_loses_nothing(tmp_path
     async with running(tmp_path, faults=faults) as bench:
         source = asyncio.create_task(bench.ring(rate=4_000))
         seen: dict[int, dict] = {}
-        connections = repeats = 0
+        connections = 0
         ended = False
         while not ended:
             connections += 1
             with contextlib.suppress(aiohttp.ClientError):
                 async with bench.connect(f"{path}?cursor={max(seen, default=1)}") as ws:
                     for event in await read_all(ws):
-                        repeats += seq_of(event) in seen
                         seen[seq_of(event)] = event
                         ended = ended or event["did"] == END
         truth = await source
     assert set(rows_of(seen.values())) == set(truth_rows(truth))
     assert sorted(seen) == list(range(1, bench.server.log.next_seq))
     assert connections > 3
-    assert repeats > connections, "cursors are inclusive, cut-overs repeat"
+
+
+async def test_a_cutover_repeats_the_last_events_when_asked(tmp_path):
+    async with running(tmp_path, faults=Faults(repeat_at_cutover=25)) as bench:
+        await bench.ring(events=100)
+        end = bench.server.log.next_seq
+        async with bench.connect(f"{V1_PATH}?cursor={end - 10}") as ws:
+            seqs = [json.loads((await ws.receive()).data)["cursor"] for _ in range(35)]
+    assert seqs == [*range(end - 10, end), *range(end - 25, end)]
 
 
 async def test_a_stalled_connection_stays_open_and_goes_on_when_resumed(tmp_path):
@@ -186,6 +196,25 @@ async def test_a_stalled_connection_stays_open_and_goes_on_when_resumed(tmp_path
             async with bench.session.post(f"{bench.address}/control/resume") as answer:
                 assert (await answer.json())["resumed"] == 1
             assert len(await read_all(ws)) == bench.server.log.next_seq - 1
+
+
+@pytest.mark.parametrize("deaf", [0, 1])
+async def test_a_stalled_connection_answers_pings_unless_it_is_deaf(tmp_path, deaf):
+    faults = Faults(stall_every=1, stall_seconds=600, deaf_stalls=deaf)
+    async with running(tmp_path, faults=faults) as bench:
+        await bench.ring(events=50)
+        async with bench.connect(f"{V2_PATH}?cursor=1", autoping=False) as ws:
+            await bench.server.first_subscriber.wait()
+            (sub,) = bench.server._subscribers
+            await sub.stalled.wait()
+            await ws.ping(b"late")
+            if deaf:
+                with pytest.raises(TimeoutError):
+                    await ws.receive(timeout=0.05)
+            else:
+                message = await ws.receive()
+                assert message.type is WSMsgType.PONG
+                assert message.data == b"late"
 
 
 async def test_control_drops_every_connection_and_tells_the_state(bench):

@@ -120,7 +120,13 @@ class BlueskyRenderer:
         return to_tid(_EPOCH_US + key * 1_000, self._clock)
 
     def object_id(self, said: SimulatedObject) -> str:
-        """Compute the id that a receiver gives the thing."""
+        """Compute the id that a receiver gives the thing.
+
+        A like is known by what it is about, but its deletion names only its own record.
+        """
+        if said.kind == "reaction" and said.operation != "delete" and said.about is not None:
+            uri = self._strong(said.about)["uri"]
+            return f"bluesky:network:{uri}/reaction/{said.person.did}/like"
         collection = COLLECTIONS[said.kind]
         return f"bluesky:network:at://{said.person.did}/{collection}/{self.rkey(said.key)}"
 

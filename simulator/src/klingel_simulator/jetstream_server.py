@@ -43,7 +43,8 @@ class Faults:
     """What goes wrong, by mean distance in frames (0: never) or by switch.
 
     ``drop_every``: the connection is cut without a close frame. ``stall_every``: nothing is sent
-    for ``stall_seconds`` while the connection stays open and answers pings. ``garbage_every``: a
+    for ``stall_seconds`` while the connection stays open; it answers pings unless ``deaf_stalls``
+    is 1. ``garbage_every``: a
     frame that is not of the protocol. ``repeat_at_cutover``: so many frames are sent again when a
     replay reaches the live end.
     """
@@ -51,6 +52,7 @@ class Faults:
     drop_every: int = 0
     stall_every: int = 0
     stall_seconds: float = 30.0
+    deaf_stalls: int = 0
     garbage_every: int = 0
     repeat_at_cutover: int = 0
 
@@ -91,6 +93,7 @@ class _Subscriber:
         self.hello = asyncio.Event()
         self.closed = asyncio.Event()
         self.resumed = asyncio.Event()
+        self.stalled = asyncio.Event()
         self.transport: asyncio.BaseTransport | None = None
         self.compressor: zstandard.ZstdCompressor | None = None
 
@@ -185,7 +188,10 @@ class JetstreamServer:
                 return _refusal(error)
             return web.Response(status=error.status, text=error.message)
         ws = web.WebSocketResponse(
-            compress=not compressed, max_msg_size=MAX_SUBSCRIBER_MESSAGE_BYTES, timeout=2.0
+            compress=not compressed,
+            max_msg_size=MAX_SUBSCRIBER_MESSAGE_BYTES,
+            timeout=2.0,
+            autoping=False,
         )
         sub = _Subscriber(ws, wanted, second=False)
         if compressed:
@@ -201,7 +207,9 @@ class JetstreamServer:
             start = self._resolve(request.query.get("cursor", ""), refuse=True)
         except RefusedError as error:
             return _refusal(error)
-        ws = web.WebSocketResponse(compress=False, protocols=(SUBPROTOCOL,), timeout=2.0)
+        ws = web.WebSocketResponse(
+            compress=False, protocols=(SUBPROTOCOL,), timeout=2.0, autoping=False
+        )
         sub = _Subscriber(ws, wanted, second=True)
         if dictionary is not None:
             sub.compressor = zstandard.ZstdCompressor(level=1, dict_data=dictionary)
@@ -245,6 +253,11 @@ class JetstreamServer:
     async def _listen(self, sub: _Subscriber) -> None:
         """Read what the client sends: options on the first wire, nothing on the second."""
         async for message in sub.ws:
+            if message.type in {WSMsgType.PING, WSMsgType.PONG}:
+                deaf = sub.stalled.is_set() and self.faults.deaf_stalls
+                if message.type is WSMsgType.PING and not deaf:
+                    await sub.ws.pong(message.data)
+                continue
             if sub.second:
                 await sub.ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"server-push only")
                 break
@@ -322,8 +335,10 @@ class JetstreamServer:
 
     async def _stall(self, sub: _Subscriber, seconds: float) -> None:
         sub.resumed.clear()
+        sub.stalled.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_first_of(sub.resumed, sub.closed), seconds)
+        sub.stalled.clear()
 
     async def _send_garbage(self, sub: _Subscriber) -> None:
         choices: tuple[tuple[bytes, WSMsgType], ...] = (
