@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncapi
 import compatibility
+import config
 import index_templates
 import models
 import topics
@@ -23,6 +24,7 @@ GENERATORS: tuple[Callable[[Path], dict[str, str]], ...] = (
     topics.generate,
     index_templates.generate,
     asyncapi.generate,
+    config.generate,
 )
 
 
