@@ -1,1 +1,1 @@
-"""Shipped fakes; each passes the suite that the real thing passes."""
+"""Fakes that klingel ships: real classes that pass the same suites as the real thing."""

@@ -1,0 +1,346 @@
+"""Kafka as a stage sees it, in memory: partitions, groups, transactions, fencing, compaction.
+
+`InMemoryBroker` holds the logs; `InMemoryInput`, `InMemoryTransactions` and `InMemoryLog` are its
+ports. Transactions occupy an offset for their marker, as Kafka's do, so that offsets have gaps here
+too. Faults can be planted: see `fail_next_commit`.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Literal
+
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.partition import partition_for
+from klingel.contracts.topics import Topic
+from klingel.errors import InvariantViolation, OwnershipLost, SourceUnavailable
+from klingel.stage.ports import Committed, Reassigned, Written
+
+Fault = Literal["before", "after"]
+
+
+class InMemoryBroker:
+    """Logs, committed positions and writer epochs.
+
+    Args:
+        partitions: of every topic.
+    """
+
+    def __init__(self, partitions: int = 4) -> None:
+        self.partitions = partitions
+        self._logs: dict[tuple[Topic, int], list[Message | None]] = defaultdict(list)
+        self._committed: dict[tuple[str, Topic, int], Committed] = {}
+        self._epochs: dict[str, int] = defaultdict(int)
+        self._members: dict[str, list[InMemoryInput]] = defaultdict(list)
+        self._faults: list[Fault] = []
+        self.away = False
+        self.changed = asyncio.Event()
+
+    def append(self, output: Output, timestamp_ms: int = 0) -> Written:
+        """Write one record outside any transaction, as a connector does."""
+        self._answer()
+        written = self._append(output, timestamp_ms)
+        self._ring()
+        return written
+
+    def messages(self, topic: Topic, partition: int | None = None) -> list[Message]:
+        """Return the committed messages of a topic, partition by partition."""
+        numbers = range(self.partitions) if partition is None else (partition,)
+        return [
+            message
+            for number in numbers
+            for message in self._logs[topic, number]
+            if message is not None
+        ]
+
+    def compacted(self, topic: Topic) -> dict[bytes, bytes]:
+        """Return what compaction would leave: the last value of each key, without tombstones."""
+        newest: dict[bytes, bytes | None] = {}
+        for message in self.messages(topic):
+            newest[message.key or b""] = message.value
+        return {key: value for key, value in newest.items() if value is not None}
+
+    def committed(self, group: str, topic: Topic, partition: int) -> Committed | None:
+        """Return a group's committed position."""
+        self._answer()
+        return self._committed.get((group, topic, partition))
+
+    def reset(self, group: str, topic: Topic, offset: int = 0) -> None:
+        """Set a group back, as an operator does to replay; the running line is kept."""
+        for partition in range(self.partitions):
+            known = self._committed.get((group, topic, partition))
+            if known is not None:
+                self._committed[group, topic, partition] = Committed(offset, "")
+
+    def fail_next_commit(self, fault: Fault) -> None:
+        """Let the next commit fail: `before` nothing became visible, `after` everything did."""
+        self._faults.append(fault)
+
+    def end(self, topic: Topic, partition: int) -> int:
+        """Return the offset behind the last record or marker."""
+        self._answer()
+        return len(self._logs[topic, partition])
+
+    def read(self, topic: Topic, partition: int, start: int, stop: int) -> list[Message]:
+        """Return the messages of [start, stop)."""
+        self._answer()
+        return [message for message in self._logs[topic, partition][start:stop] if message]
+
+    # -- for the ports ---------------------------------------------------------------------
+
+    def fence(self, name: str) -> int:
+        """Open a writer name anew; earlier epochs are void."""
+        self._answer()
+        self._epochs[name] += 1
+        return self._epochs[name]
+
+    def commit(
+        self,
+        name: str,
+        epoch: int,
+        outputs: Sequence[Output],
+        position: tuple[str, Topic, int, Committed],
+    ) -> list[Written]:
+        """Write outputs and a position as one, if the epoch still holds."""
+        self._answer()
+        if self._epochs[name] != epoch:
+            raise OwnershipLost("another worker opened the partition")
+        fault = self._faults.pop(0) if self._faults else None
+        if fault == "before":
+            raise SourceUnavailable("the batch was not committed")
+        written = [self._append(output, 0) for output in outputs]
+        for place in {(one.topic, one.partition) for one in written}:
+            self._logs[place].append(None)  # the transaction's marker
+        group, topic, partition, committed = position
+        self._committed[group, topic, partition] = committed
+        self._ring()
+        if fault == "after":
+            raise SourceUnavailable("the batch was committed, the answer was lost")
+        return written
+
+    async def join(self, group: str, member: "InMemoryInput") -> None:
+        """Add a member and share the partitions anew."""
+        self._members[group].append(member)
+        await self._share(group)
+
+    async def leave(self, group: str, member: "InMemoryInput") -> None:
+        """Remove a member and share its partitions among the others."""
+        if member in self._members[group]:
+            self._members[group].remove(member)
+            await member.revoke()
+            await self._share(group)
+
+    async def evict(self, group: str, member: "InMemoryInput") -> None:
+        """Give a silent member's partitions away without telling it, as a session timeout does."""
+        self._members[group].remove(member)
+        await self._share(group)
+
+    async def _share(self, group: str) -> None:
+        members = self._members[group]
+        for member in members:
+            await member.revoke()
+        for number, member in enumerate(members):
+            await member.assign(set(range(number, self.partitions, len(members))))
+
+    def _append(self, output: Output, timestamp_ms: int) -> Written:
+        partition = output.partition
+        if partition is None:
+            partition = partition_for(output.partition_key or output.key, self.partitions)
+        log = self._logs[output.topic, partition]
+        log.append(
+            Message(
+                output.topic,
+                partition,
+                len(log),
+                output.key,
+                output.value,
+                output.headers,
+                timestamp_ms,
+            )
+        )
+        return Written(output.topic, partition, len(log) - 1)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise SourceUnavailable("the broker is away")
+
+    def _ring(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class InMemoryInput:
+    """Membership in a group over one topic (port `Input`)."""
+
+    def __init__(self, broker: InMemoryBroker, topic: Topic, group: str) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._group = group
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._owned: set[int] = set()
+        self._on_assigned: Reassigned | None = None
+        self._on_revoked: Reassigned | None = None
+
+    async def start(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
+        """Join the group."""
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        await self._broker.join(self._group, self)
+
+    async def assign(self, partitions: set[int]) -> None:
+        """Get partitions of the group."""
+        self._owned = partitions
+        self._positions = dict.fromkeys(partitions, 0)
+        self._paused = set()
+        if self._on_assigned is not None:
+            await self._on_assigned(partitions)
+
+    async def revoke(self) -> None:
+        """Give all partitions back."""
+        owned, self._owned = self._owned, set()
+        if owned and self._on_revoked is not None:
+            await self._on_revoked(owned)
+
+    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
+        """Return what lies ahead, waiting for it when there is nothing."""
+        changed = self._broker.changed
+        found = self._take(max_records)
+        if not found:
+            try:
+                async with asyncio.timeout(wait_seconds):
+                    await changed.wait()
+            except TimeoutError:
+                return {}
+            found = self._take(max_records)
+        return found
+
+    def _take(self, max_records: int) -> dict[int, list[Message]]:
+        found: dict[int, list[Message]] = {}
+        if self._broker.away:
+            return found
+        for partition in sorted(self._owned - self._paused):
+            start = self._positions[partition]
+            end = min(self._broker.end(self._topic, partition), start + max_records)
+            messages = self._broker.read(self._topic, partition, start, end)
+            self._positions[partition] = end
+            if messages:
+                found[partition] = messages
+        return found
+
+    async def committed(self, partition: int) -> Committed | None:
+        """Return the group's committed position."""
+        return self._broker.committed(self._group, self._topic, partition)
+
+    async def position_for_first_start(self, partition: int) -> int:
+        """Return the first offset."""
+        del partition
+        return 0
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read on from `offset`."""
+        self._positions[partition] = offset
+
+    def pause(self, partition: int) -> None:
+        """Fetch nothing of it."""
+        self._paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        """Fetch it again."""
+        self._paused.discard(partition)
+
+    def lag(self, partition: int) -> int | None:
+        """Return how many offsets lie ahead."""
+        if self._broker.away or partition not in self._owned:
+            return None
+        return self._broker.end(self._topic, partition) - self._positions[partition]
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        await self._broker.leave(self._group, self)
+
+
+class InMemoryTransactions:
+    """The writer of one owned partition (port `Transactions`)."""
+
+    def __init__(
+        self, broker: InMemoryBroker, *, group: str, input_topic: Topic, partition: int
+    ) -> None:
+        self._broker = broker
+        self._group = group
+        self._topic = input_topic
+        self._name = f"{group}-{partition}"
+        self._epoch: int | None = None
+
+    async def open(self) -> None:
+        """Fence predecessors."""
+        self._epoch = self._broker.fence(self._name)
+
+    async def commit(
+        self, outputs: Sequence[Output], partition: int, committed: Committed
+    ) -> Sequence[Written]:
+        """Write outputs and position as one."""
+        if self._epoch is None:
+            raise InvariantViolation("a writer was used before it was opened")
+        position = (self._group, self._topic, partition, committed)
+        return self._broker.commit(self._name, self._epoch, outputs, position)
+
+    async def close(self) -> None:
+        """Let go."""
+        self._epoch = None
+
+
+class InMemoryLog:
+    """Reading without a group (port `Log`)."""
+
+    def __init__(self, broker: InMemoryBroker) -> None:
+        self._broker = broker
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        """Return the offset behind the last record."""
+        return self._broker.end(topic, partition)
+
+    async def partitions(self, topic: Topic) -> int:
+        """Return how many partitions the topic has."""
+        del topic
+        return self._broker.partitions
+
+    async def read(
+        self, topic: Topic, partition: int, start: int, stop: int
+    ) -> AsyncIterator[Sequence[Message]]:
+        """Yield the messages of [start, stop)."""
+        messages = self._broker.read(topic, partition, start, stop)
+        if messages:
+            yield messages
+
+
+class InMemoryTable:
+    """A local table (port `StateTable`)."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._position = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value."""
+        return self._values.get(key)
+
+    def position(self) -> int:
+        """Return the offset up to which the table is complete."""
+        return self._position
+
+    def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        """Apply changes and position."""
+        for key, value in puts:
+            if value is None:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
+        self._position = position
+
+    def wipe(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+        self._position = 0
+
+    def close(self) -> None:
+        """Let go; there is nothing to let go of."""
