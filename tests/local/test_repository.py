@@ -4,7 +4,7 @@ import pytest
 from klingel_local.errors import FetchError
 from klingel_local.repository import mirror_address, repository_address
 
-NAMESPACE = 'xmlns="http://maven.apache.org/SETTINGS/1.2.0"'
+NAMESPACE = 'xmlns="http://settings.invalid/1.2.0"'
 
 
 def settings_xml(

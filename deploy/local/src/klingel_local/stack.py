@@ -253,8 +253,8 @@ class LocalStack:
         with self._alone():
             self._end_survivors()
             for version in _BUILDS:
-                for place in (self.folder, self._open_folder()):
-                    shutil.rmtree(place / f"elasticsearch-{version}", ignore_errors=True)
+                shutil.rmtree(self.folder / f"elasticsearch-{version}", ignore_errors=True)
+            shutil.rmtree(self._open_folder(), ignore_errors=True)
             for name in ("kafka", "logs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / _STACK_FILE).unlink(missing_ok=True)
