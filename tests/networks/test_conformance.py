@@ -1,0 +1,281 @@
+"""Every network passes the conformance suite; a network that lies does not."""
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from klingel.errors import ErrorType, InvalidMessage
+from klingel_networks.conformance import NetworkConformance, Sample
+from klingel_networks.contract import Delivery, Identity, Network
+from klingel_networks.registry import NetworkRegistry, installed
+
+CRM = {"source": "crm"}
+KINDS = (
+    "post",
+    "reply",
+    "repost",
+    "quote",
+    "comment",
+    "direct_message",
+    "email",
+    "review",
+    "reaction",
+    "story",
+    "chat",
+    "unknown",
+)
+
+
+def generic(**more: Any) -> dict[str, Any]:
+    """Return a complete generic event, changed by `more`."""
+    return {
+        "id": "4711",
+        "network": "forum",
+        "author": {"id": "u-17", "handle": "erika", "name": "Erika M.", "followers": 42},
+        "text": "Seit gestern kein Netz 😡 — was ist da los?\n\tGrüße",
+        "published_at": "2026-07-04T14:38:08.5+02:00",
+        "conversation_id": "4700",
+        "in_reply_to": "4709",
+        "lang": "de",
+        "visibility": "public",
+        "direction": "inbound",
+        "url": "https://forum.example/4711",
+        "media": [
+            {"kind": "image", "id": "m1", "url": "https://forum.example/m1", "alt": "Router"}
+        ],
+        "metrics": {"likes": 3},
+        "target": "brand-account",
+    } | more
+
+
+def least(**more: Any) -> dict[str, Any]:
+    """Return a generic event of nothing but its required fields, changed by `more`."""
+    return {
+        "id": "1",
+        "network": "n",
+        "author": {"id": "a"},
+        "text": "",
+        "published_at": "2026-07-04T14:38:08Z",
+    } | more
+
+
+def body(event: Any) -> bytes:
+    """Return JSON bytes."""
+    return json.dumps(event, ensure_ascii=False).encode()
+
+
+GENERIC_SAMPLES = (
+    Sample(
+        body(generic()),
+        CRM,
+        again=(Delivery(body(generic(metrics={"likes": 9})), CRM | {"request": "2"}),),
+        edited=(
+            Delivery(body(generic(change="updated", revision=1, text="nun geht es")), CRM),
+            Delivery(body({"id": "4711", "network": "forum", "change": "deleted"}), CRM),
+        ),
+    ),
+    Sample(body([least(id=kind, kind=kind) for kind in KINDS]), CRM, objects=len(KINDS)),
+    Sample(body([least(), least(id=7), least(id="b", text=None)]), CRM, 3, refused=2),
+    Sample(body(least()), CRM),
+)
+
+DID = "did:plc:" + "a" * 24
+TARGET = "did:plc:" + "b" * 24
+ROOT = f"at://{TARGET}/app.bsky.feed.post/3mpt7u2vlgs2c"
+
+
+def frame(
+    collection: str, record: Any, operation: str = "create", rev: str = "3mptbypnxeq2i"
+) -> bytes:
+    """Return a frame of the first wire."""
+    commit = {"rev": rev, "operation": operation, "collection": collection, "rkey": "3mptbyp7lu223"}
+    if record is not None:
+        commit |= {"record": {"$type": collection} | record, "cid": "bafyrei"}
+    return body({"did": DID, "time_us": 1783175888130414, "kind": "commit", "commit": commit})
+
+
+def second_wire(first: bytes) -> Delivery:
+    """Return the same commit as the second wire sends it, seen by another instance, later."""
+    told = json.loads(first)
+    payload = {
+        "$type": "network.bsky.jetstream.subscribeEvents#commit",
+        "seq": 99,
+        "did": told["did"],
+        "time": "2026-07-05T00:00:00.000001Z",
+    } | told["commit"]
+    return Delivery(body({"$type": "message", "payload": payload}), {"seq": "99"})
+
+
+def post(**more: Any) -> dict[str, Any]:
+    """Return a post record."""
+    return {
+        "createdAt": "2026-07-04T14:38:07.112Z",
+        "langs": ["de"],
+        "text": "Hallo @marke 🦋",
+    } | more
+
+
+REF = {"uri": ROOT, "cid": "bafyrei"}
+POST = frame("app.bsky.feed.post", post())
+REPLY = frame("app.bsky.feed.post", post(reply={"root": REF, "parent": REF}))
+QUOTE = frame("app.bsky.feed.post", post(embed={"$type": "app.bsky.embed.record", "record": REF}))
+LIKE = frame("app.bsky.feed.like", {"subject": REF, "createdAt": "2026-07-04T14:38:07Z"})
+REPOST = frame("app.bsky.feed.repost", {"subject": REF, "createdAt": "2026-07-04T14:38:07Z"})
+FOLLOW = frame("app.bsky.graph.follow", {"subject": TARGET})
+IDENTITY = body(
+    {
+        "did": DID,
+        "time_us": 1783175888130414,
+        "kind": "identity",
+        "identity": {
+            "did": DID,
+            "handle": "erika.test",
+            "seq": 5,
+            "time": "2026-07-04T14:38:07.112Z",
+        },
+    }
+)
+BLUESKY_SAMPLES = (
+    Sample(
+        POST,
+        again=(second_wire(POST),),
+        edited=(
+            Delivery(frame("app.bsky.feed.post", post(text="neu"), "update")),
+            Delivery(frame("app.bsky.feed.post", None, "delete")),
+        ),
+    ),
+    Sample(REPLY, again=(second_wire(REPLY),)),
+    Sample(QUOTE, again=(second_wire(QUOTE),)),
+    Sample(LIKE, {"seq": "5"}, again=(second_wire(LIKE),)),
+    Sample(REPOST, again=(second_wire(REPOST),)),
+    Sample(FOLLOW, again=(second_wire(FOLLOW),)),
+    Sample(IDENTITY),
+    Sample(body({"did": DID, "kind": "account", "time_us": 1}), refused=1),
+)
+
+
+class TestWebhook(NetworkConformance):
+    """The generic webhook."""
+
+    network = "webhook"
+    samples = GENERIC_SAMPLES
+
+
+class TestForm(NetworkConformance):
+    """What the contact form sends through the webhook's mapping."""
+
+    network = "webhook"
+    samples = tuple(
+        replace(each, context={"source": "site", "via": "form"}, again=(), edited=())
+        for each in GENERIC_SAMPLES
+    )
+
+
+class TestReplay(NetworkConformance):
+    """Recorded generic events."""
+
+    network = "replay"
+    samples = GENERIC_SAMPLES
+
+
+class TestReplayOfBluesky(NetworkConformance):
+    """Native deliveries of Bluesky through replay, generic events beside them."""
+
+    network = "replay"
+    samples = (
+        *(
+            replace(each, context=dict(each.context) | {"network": "bluesky"}, again=(), edited=())
+            for each in BLUESKY_SAMPLES
+        ),
+        *GENERIC_SAMPLES,
+    )
+
+
+class TestBluesky(NetworkConformance):
+    """Jetstream frames of both wires."""
+
+    network = "bluesky"
+    samples = BLUESKY_SAMPLES
+
+
+class _Lying(NetworkConformance):
+    """The suite over a network that is broken in one way."""
+
+    network = "webhook"
+    samples = GENERIC_SAMPLES
+    broken: Network
+
+    @property
+    def pure(self) -> Network:
+        return self.broken
+
+
+def _lying(**half: Any) -> _Lying:
+    suite = _Lying()
+    suite.broken = replace(installed().network("webhook"), **half)
+    return suite
+
+
+def _counting(native: bytes, context: Any, seen: list[int] = []) -> Identity:  # noqa: B006 - the fault under test: identity that depends on how often it is asked
+    seen.append(1)
+    identity = installed().network("webhook").identify(native, context)
+    return identity._replace(revision=len(seen))
+
+
+def _raising(_: Delivery) -> Any:
+    raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("half", "check"),
+    [
+        (
+            {"explode": lambda delivery: installed().network("webhook").explode(delivery)[:1]},
+            "test_n_objects_in_are_n_out",
+        ),
+        ({"identify": _counting}, "test_identity_and_mapping_are_the_same_every_time"),
+        (
+            {"explode": _raising},
+            "test_garbage_is_refused_and_nothing_else",
+        ),
+        (
+            {"explode": _raising},
+            "test_damaged_bytes_are_refused_or_mapped",
+        ),
+    ],
+)
+def test_the_suite_catches_a_network_that_breaks_the_contract(half, check):
+    """A lost object, an unstable identity, a foreign exception: the suite fails on each."""
+    with pytest.raises((AssertionError, LookupError)):
+        getattr(_lying(**half), check)()
+
+
+def test_the_suite_catches_a_refusal_that_repeats_the_text():
+    """A sentence that echoes what was sent fails the suite."""
+
+    def explode(delivery: Delivery) -> Any:
+        raise InvalidMessage(ErrorType.INVALID_FIELD, f"odd: {delivery.body[:400]!r}")
+
+    with pytest.raises(AssertionError):
+        _lying(explode=explode).test_no_refusal_repeats_what_was_sent()
+
+
+def test_an_unknown_network_is_refused_with_a_reason():
+    """A raw event of a network that is not installed is a dead letter, not a crash."""
+    with pytest.raises(InvalidMessage) as caught:
+        installed().network("orkut")
+    assert caught.value.error_type is ErrorType.UNKNOWN_NETWORK
+    assert NetworkRegistry({}).names == ()
+
+
+def test_the_registry_finds_every_folder():
+    """Each folder with a manifest has its entry point, and the other way round."""
+    folders = {
+        each.name
+        for each in files("klingel_networks").iterdir()
+        if (each / "connector.yaml").is_file()
+    }
+    assert folders == set(installed().names)
