@@ -1,0 +1,95 @@
+# One verb per need. CI calls only these.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := core networks[runtime] services/connectors services/processors services/indexer cli simulator deploy/local
+SOURCES := core networks services cli simulator deploy schemas/generate tests benchmarks
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## Explain every verb
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(READY) ## Make .venv and install every package in it
+
+$(READY): constraints.txt $(wildcard */pyproject.toml services/*/pyproject.toml deploy/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "klingel needs Python 3.11 or newer; name one with PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt $(foreach package,$(PACKAGES),-e $(package)) -r requirements-dev.txt
+	@touch $@
+
+.PHONY: up
+up: setup ## Start the real Kafka and Elasticsearch on this machine
+	$(BIN)/python -m klingel_local up
+
+.PHONY: down
+down: setup ## Stop them
+	$(BIN)/python -m klingel_local down
+
+.PHONY: status
+status: setup ## Say whether they run, and where
+	$(BIN)/python -m klingel_local status
+
+.PHONY: demo
+demo: setup ## Ring: everything from nothing to a live board (CHECK=1, INPUT=FILE…, NETWORK=bluesky)
+	$(BIN)/klingel demo $(if $(CHECK),--check) $(foreach file,$(INPUT),--input $(file)) $(if $(NETWORK),--network $(NETWORK))
+
+.PHONY: fmt
+fmt: setup ## Format the code
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+
+.PHONY: lint
+lint: setup ## Lint and check the format
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+
+.PHONY: types
+types: setup ## Check the types
+	$(BIN)/mypy -p klingel -p klingel_networks -p klingel_connectors -p klingel_processors -p klingel_indexer -p klingel_cli -p klingel_simulator -p klingel_local
+
+.PHONY: imports
+imports: setup ## Check who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: generate
+generate: setup ## Write what derives from schemas/
+	$(BIN)/python schemas/generate
+
+.PHONY: check-generated
+check-generated: setup ## Fail when generated files lag
+	$(BIN)/python schemas/generate --check
+
+.PHONY: unit
+unit: setup ## Run the tests that need no servers
+	$(BIN)/python -m pytest -m "not servers and not faults"
+
+.PHONY: check
+check: lint types imports check-generated unit ## The gate: everything without servers, under two minutes
+
+.PHONY: test
+test: check ## Everything that needs no Docker
+	$(BIN)/python -m pytest -m "servers or faults"
+
+.PHONY: test-all
+test-all: check ## `test` on both Elasticsearch versions, and the long fault run
+	KLINGEL_LOCAL_ES=8 $(BIN)/python -m pytest -m servers
+	KLINGEL_LOCAL_ES=9 $(BIN)/python -m pytest -m servers
+	$(MAKE) test-faults
+
+.PHONY: test-faults
+test-faults: setup ## Kill and freeze every process while 30,000 events ring
+	$(BIN)/python -m pytest tests/faults -m faults --long-faults
+
+.PHONY: bench
+bench: setup ## Measure what the README claims
+	$(BIN)/python benchmarks/pipeline.py
+
+.PHONY: clean
+clean: ## Remove what was built and the local state; not the download cache
+	-$(BIN)/python -m klingel_local wipe
+	rm -rf $(VENV) .klingel
