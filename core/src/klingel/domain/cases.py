@@ -100,7 +100,6 @@ class _Arrival(NamedTuple):
     event: SocialEvent
     fact: Fact
     reason: TriageReason
-    routed: Routing | None
 
 
 def fold_event(
@@ -121,7 +120,7 @@ def fold_event(
         brand: the event's brand.
         now: when this is decided, aware UTC; stands in the decision and the case events alone.
     """
-    arrival = _arrival(event, position, routing, brand)
+    arrival = _arrival(event, position, brand)
     home, known = _find(state, arrival.fact.object)
     if _needs_no_memory(arrival) and (known is None or not supersedes(arrival.fact, known)):
         # It must tell a known fact nothing either: it may as well have come first.
@@ -135,40 +134,36 @@ def fold_event(
             reason = _known_reason(event)
             decision = _decision(arrival, brand, now, reason, folded, 0)
             return FoldOutcome(state, (), (), decision, (), repeated=event.revision == 0)
-        fact = arrival.fact
+        fact = _routed(arrival, routing)
     else:
-        fact = join(known, arrival.fact)
+        counts = known.change == "deleted" or supersedes(arrival.fact, known)
+        fact = join(known, _routed(arrival, routing) if counts else arrival.fact)
         if fact == known:
             return _repeated(state, arrival, known, home, brand, now)
     return _fold(state, arrival, fact, known, brand, now)
 
 
-def _arrival(
-    event: SocialEvent,
-    position: Position,
-    routing: Callable[[SocialEvent], Routing],
-    brand: CompiledBrand,
-) -> _Arrival:
+def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _Arrival:
     object_hash = hash64(event.object_id)
     if event.change == "deleted":
-        reason = TriageReason.DELETED
-        return _Arrival(event, deletion_of(event, object_hash, position), reason, None)
+        return _Arrival(event, deletion_of(event, object_hash, position), TriageReason.DELETED)
     needed, reason = needs_answer(event, brand)
-    late = lateness(event, brand)
-    routed = None
-    if event.direction == "inbound" and (
-        (needed and late is None) or event.revision > 0 or event.change != "created"
+    late = lateness(event, brand) if needed else None
+    fact = fact_of(event, object_hash, position, needs_answer=needed and late is None)
+    return _Arrival(event, fact, late or reason)
+
+
+def _routed(arrival: _Arrival, routing: Callable[[SocialEvent], Routing]) -> Fact:
+    """Return the fact with what a case would take from it, where it may open one.
+
+    A further revision is routed even where it needs no answer: an earlier one may have.
+    """
+    event, fact = arrival.event, arrival.fact
+    if fact.customer is None or not (
+        fact.needs_answer or event.revision > 0 or event.change != "created"
     ):
-        # A further revision is routed even where it needs no answer: an earlier one may have.
-        routed = routing(event)
-    fact = fact_of(
-        event,
-        object_hash,
-        position,
-        needs_answer=needed and late is None,
-        opening=_opening(event, routed) if routed is not None else None,
-    )
-    return _Arrival(event, fact, late if needed and late is not None else reason, routed)
+        return fact
+    return structs.replace(fact, opening=_opening(event, routing(event)))
 
 
 def _opening(event: SocialEvent, routed: Routing) -> Opening:
@@ -192,7 +187,7 @@ def _needs_no_memory(arrival: _Arrival) -> bool:
         event.object_id == event.conversation_id
         and event.revision == 0
         and event.change == "created"
-        and not can_open(arrival.fact)
+        and not arrival.fact.needs_answer
     )
 
 

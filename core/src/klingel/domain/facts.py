@@ -13,7 +13,7 @@ from msgspec import structs
 
 from klingel.domain.identity import hash64
 from klingel.domain.triage import believed_time, is_silent
-from klingel.model.case import Fact, Opening
+from klingel.model.case import Fact
 from klingel.model.social_event import SocialEvent
 
 MAX_ADDRESSEES = 8
@@ -63,7 +63,6 @@ def fact_of(
     position: Position,
     *,
     needs_answer: bool,
-    opening: Opening | None,
 ) -> Fact:
     """Return the fact that a social event makes, which is no deletion.
 
@@ -72,7 +71,6 @@ def fact_of(
         object_hash: `hash64` of its object id.
         position: partition and offset of the event in social-events.
         needs_answer: whether it needs an answer and comes in time to open a case.
-        opening: what a case would take from it, where it can open one.
     """
     at = utc(believed_time(event))
     received_at = utc(event.received_at)
@@ -90,7 +88,6 @@ def fact_of(
         change=event.change,
         silent=is_silent(event) or event.kind == "unknown" or None,
         needs_answer=needs_answer or None,
-        opening=opening,
         version=_version(event.mapping),
         origin=list(position),
     )
