@@ -105,12 +105,18 @@ class FakeElasticsearch:
         """Address of the HTTP interface."""
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody listens."""
+        return self._runner is None
+
     async def start(self) -> None:
         """Listen; on the same port again after `stop`."""
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/", self._root)
         app.router.add_get("/_cluster/health", self._health)
         app.router.add_post("/_bulk", self._bulk)
+        app.router.add_put("/_bulk", self._bulk)
         for kind in ("component", "index"):
             app.router.add_put(f"/_{kind}_template/{{name}}", self._put_template)
             app.router.add_get(f"/_{kind}_template/{{name}}", self._get_template)
@@ -168,7 +174,8 @@ class FakeElasticsearch:
     async def _get_index(self, request: web.Request) -> web.Response:
         pattern = request.match_info["index"]
         found: dict[str, Any] = {name: {} for name in self.indices if _matches(name, pattern)}
-        if not found and "*" not in pattern:
+        lenient = "*" in pattern or request.query.get("ignore_unavailable") == "true"
+        if not found and not lenient:
             return _error(_Refused(404, "index_not_found_exception"))
         return _answer(found)
 

@@ -5,8 +5,8 @@ import os
 import sys
 
 import structlog
-from klingel.errors import ConfigurationError, KlingelError
 
+from klingel.errors import ConfigurationError, KlingelError
 from klingel_indexer.worker import run
 
 

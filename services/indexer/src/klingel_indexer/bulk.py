@@ -19,10 +19,10 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from elasticsearch.serializer import JsonSerializer
+
 from klingel.clock import Clock
 from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel.metrics import Metric, Metrics
-
 from klingel_indexer.classify import (
     RequestVerdict,
     Verdict,
@@ -38,6 +38,7 @@ _HEADERS = {
     "accept": "application/vnd.elasticsearch+json; compatible-with=8",
 }
 _LINE_OVERHEAD = 128
+_CALM_ROUNDS = 4
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -210,7 +211,7 @@ def _replaces(newer: Write, held: Write) -> bool:
 
 
 class Concurrency:
-    """How many requests may be in flight: one more after a calm round, half after a 429.
+    """How many requests may be in flight: one more after four calm rounds, half after a 429.
 
     Args:
         maximum: at most; the start is two.
@@ -246,7 +247,7 @@ class Concurrency:
     def calm(self) -> None:
         """Note an answer without a 429."""
         self._calm += 1
-        if self._calm >= self.limit and self.limit < self._maximum:
+        if self._calm >= _CALM_ROUNDS * self.limit and self.limit < self._maximum:
             self._calm = 0
             self.limit += 1
             self._wake()

@@ -18,6 +18,8 @@ from hashlib import blake2b
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta, Raw
+
 from klingel.contracts.codec import safe_sentence
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
@@ -25,7 +27,6 @@ from klingel.domain.identity import document_version
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.base import Record
 from klingel.stage.fates import Fate, Outcome
-from msgspec import Meta, Raw
 
 ID_BYTES = 512
 """Elasticsearch refuses a longer `_id`."""
@@ -235,7 +236,7 @@ def _one_line(document: bytes) -> bytes:
 
 def _spliced(document: bytes, added: bytes) -> bytes:
     """Return two JSON objects as one; they share no name and the first one is not empty."""
-    return _one_line(document).rstrip()[:-1] + b"," + added[1:]
+    return _one_line(document.rstrip()[:-1] + b"," + added[1:])
 
 
 def _given(raw: Raw) -> Raw | msgspec.UnsetType:

@@ -13,11 +13,11 @@ from aiokafka.errors import (
     KafkaTimeoutError,
     OffsetOutOfRangeError,
 )
+
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation, SourceUnavailable
-
 from klingel_indexer.convert import INPUTS
 from klingel_indexer.service import Position, Slot
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 import structlog
+
 from klingel.clock import Clock
 from klingel.contracts.envelope import Message, Output, rfc3339
 from klingel.contracts.topics import Topic
@@ -27,7 +28,6 @@ from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, BrakePulled
 from klingel.stage.ledger import Tally, ledger_output
-
 from klingel_indexer.bulk import BulkLimits, BulkTransport, BulkWriter, Item, Settled, Sleep
 from klingel_indexer.convert import Write, convert
 from klingel_indexer.offsets import OffsetTracker, Ticket

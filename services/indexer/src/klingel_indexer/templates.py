@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+
 from klingel.errors import ConfigurationError
 
 WRITTEN_FOR = "klingel-"

@@ -14,13 +14,13 @@ from aiohttp import web
 from aiokafka.errors import KafkaError
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
+
 from klingel.clock import SystemClock
 from klingel.contracts.resources import schemas_dir
 from klingel.errors import CredentialsRejected, KlingelError, RetryableError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import ElasticsearchSettings, KafkaSettings, Settings, load_settings
-
 from klingel_indexer.bulk import BulkLimits, ElasticsearchTransport, elasticsearch_client
 from klingel_indexer.kafka import KafkaSink, KafkaSource
 from klingel_indexer.service import STAGE, Indexer, IndexerOptions
