@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+
 from klingel.domain.matching import ANALYSER, RULES_ANALYSIS, RULES_PROPERTIES, tokens
 
 pytestmark = pytest.mark.servers

@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 from elasticsearch import Elasticsearch
+
 from klingel.domain.matching import (
     FIELDS,
     QUERY_STRING,

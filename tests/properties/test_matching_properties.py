@@ -4,6 +4,7 @@ from itertools import product
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from klingel.domain.matching import (
     Rule,
     RuleDocument,

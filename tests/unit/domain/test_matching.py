@@ -1,6 +1,7 @@
 """Listening rules: what hits, where, and which rules are looked at."""
 
 import pytest
+
 from klingel.domain.matching import (
     Rule,
     RuleDocument,
@@ -43,6 +44,7 @@ def hears(query: str, text: str = "", **fields) -> bool:
         ("verspät*", "verspät", True),
         ("me?er", "Meier", True),
         ("me?er", "Meyyer", False),
+        ("me?er", "Meer", False),
         ("m**r", "mr", True),
         ("st*m*g", "Strommangellage-Strommg", True),
         ('"*"~3 OR x', "x", None),
@@ -133,6 +135,12 @@ def test_hits_come_in_the_order_of_the_rules():
     assert [hit.rule_id for hit in rules.match(document)] == ["b", "field", "a"]
 
 
+def test_required_words_within_one_another_are_all_found():
+    rules = RuleSet.compile([Rule("a", "hof*"), Rule("b", "bahn*"), Rule("c", "bahnhof")])
+    hits = rules.match(RuleDocument(text="Bahnhof"))
+    assert [hit.rule_id for hit in hits] == ["b", "c"]
+
+
 def test_no_rules_hear_nothing():
     rules = RuleSet.compile([])
     assert rules.match(RuleDocument(text="x")) == []
@@ -162,6 +170,7 @@ def test_warnings_carry_the_rule():
     [
         ("strom", {"strom"}),
         ("gas AND netzentgelt", {"netzentgelt"}),
+        ("netzentgelt AND gas", {"netzentgelt"}),
         ("gas OR strom", {"gas", "strom"}),
         ("(gas OR strom) AND NOT wasser", {"gas", "strom"}),
         ("st*zahlung*", {"zahlung"}),

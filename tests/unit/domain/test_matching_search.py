@@ -1,6 +1,7 @@
 """Listening rules as Elasticsearch queries (their hits are compared in tests/integration)."""
 
 import pytest
+
 from klingel.domain.matching import parse_rule, to_elasticsearch, to_query_string
 
 

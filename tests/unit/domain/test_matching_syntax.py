@@ -1,6 +1,7 @@
 """The syntax of listening rules: what is read, and what is refused with which remedy."""
 
 import pytest
+
 from klingel.domain.rule_syntax import (
     CLAUSE_LIMIT,
     DEPTH_LIMIT,

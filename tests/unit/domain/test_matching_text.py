@@ -5,6 +5,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
+
 from klingel.domain import rule_text
 from klingel.domain.rule_text import JAVA_EXPRESSION, SEPARATORS, SINGLES, fold, terms_of, tokens
 

@@ -163,7 +163,7 @@ class _Heard:
 
     @cached_property
     def places(self) -> list[Span]:
-        return places_of(self.folded)
+        return places_of(self.folded, self.terms)
 
     def span(self, first: int, last: int) -> Span:
         """Give the place of the tokens from the first to the last one."""
@@ -244,7 +244,8 @@ class RuleSet:
             compiled = self.rules[number]
             if compiled.holds(heard):
                 spans = _evidence(compiled.root, heard) or ()
-                hits.append(RuleHit(compiled.rule.id, tuple(sorted(spans)), compiled.rule.version))
+                rule = compiled.rule
+                hits.append(RuleHit(rule.id, tuple(sorted(spans)), rule.version))
         return hits
 
     def may_match(self, text: str) -> bool:

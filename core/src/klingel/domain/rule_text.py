@@ -252,16 +252,26 @@ def terms_of(folded: str) -> list[str]:
     return _TOKEN.findall(folded)
 
 
-def places_of(folded: str) -> list[tuple[int, int]]:
-    """Give where each of `terms_of` starts and ends, in code points."""
-    return [found.span() for found in _TOKEN.finditer(folded)]
+def places_of(folded: str, terms: list[str]) -> list[tuple[int, int]]:
+    """Give where each of the `terms_of` a text starts and ends, in code points.
+
+    Between two terms there are separators only, so the next occurrence is the term itself.
+    """
+    places: list[tuple[int, int]] = []
+    end = 0
+    for term in terms:
+        start = folded.index(term, end)
+        end = start + len(term)
+        places.append((start, end))
+    return places
 
 
 def tokens(text: str) -> list[Token]:
     """Give the words of a text with their places in code points of the original."""
-    return [
-        Token(found.group(), found.start(), found.end()) for found in _TOKEN.finditer(fold(text))
-    ]
+    folded = fold(text)
+    terms = terms_of(folded)
+    places = places_of(folded, terms)
+    return [Token(term, start, end) for term, (start, end) in zip(terms, places, strict=True)]
 
 
 def is_run(text: str) -> bool:
