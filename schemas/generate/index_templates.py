@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from klingel.domain.rule_text import ANALYSER, RULES_ANALYSIS
+from klingel.domain.matching import ANALYSER, RULES_ANALYSIS
 
 FOLDER = "schemas/generated/elasticsearch"
 PREFIX = "klingel"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from klingel.contracts.topics import Topic, topic_specs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,19 +72,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("field_set", list(field_sets()))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def schemas() -> Path:
     """The folder `schemas`."""
     return SCHEMAS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def examples() -> Callable[[Topic], list[Sample]]:
     """Examples of a topic, by name."""
     return lambda topic: [sample for sample in samples("examples") if sample.topic == topic]

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 from klingel.contracts.topics import topic_specs
 
 RELEASED = {

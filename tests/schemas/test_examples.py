@@ -6,6 +6,7 @@ from statistics import median
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import InvalidMessage

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import yaml
+
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic, topic_specs
 

@@ -34,7 +34,7 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     field__connect_errors_exception_message: Annotated[str, Meta(description="One sentence without the author's words.")] = field(
         name='__connect.errors.exception.message'
     )
-    x_dlq_kind: Annotated[str, Meta(description='Closed set: klingel.errors.ErrorType.', pattern='^[a-z_]+(:[A-Za-z_]+)?$')] = field(
+    x_dlq_kind: Annotated[str, Meta(description='Closed set: klingel.errors.ErrorType.', pattern='^[a-z_]+(:[A-Za-z_][A-Za-z0-9_]*)?$')] = field(
         name='x-dlq-kind'
     )
     x_dlq_service: Annotated[str, Meta(description='Service and version.', min_length=1)] = field(
