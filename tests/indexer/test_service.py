@@ -1,0 +1,478 @@
+"""The loop: what is committed, when, and that its books add up, whatever fails."""
+
+import asyncio
+import json
+import random
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import pytest
+
+from klingel.contracts.codec import decode
+from klingel.contracts.envelope import Message, SourcePosition
+from klingel.contracts.topics import Topic
+from klingel.errors import SourceUnavailable
+from klingel.metrics import Metrics
+from klingel.model import LedgerLine
+from klingel_indexer.bulk import Answer, BulkLimits
+from klingel_indexer.service import Indexer, IndexerOptions, Position
+
+POSTS = Topic.ROUTED_EVENTS
+STRICT = "strict_dynamic_mapping_exception"
+
+
+class Log:
+    """One input partition and its group's position, as Kafka would keep them."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.records = defaultdict(list)
+        self.ends = Counter()
+        self.committed = {}
+        self.commits = []
+        self.failing_commits = 0
+        self.positions = {}
+        self.paused = set()
+
+    def append(self, made: Message):
+        """Append at the next free offset."""
+        slot = (made.topic, made.partition)
+        offset = self.ends[slot]
+        self.records[slot].append(
+            Message(made.topic, made.partition, offset, made.key, made.value, made.headers, 1)
+        )
+        self.ends[slot] += 1
+        self.committed.setdefault(slot, Position(0))
+        return offset
+
+    def marker(self, slot=(POSTS, 0)):
+        """Let a transaction end: an offset without a record."""
+        self.ends[slot] += 1
+
+
+class LogSource:
+    """The indexer's port over a Log; a new one begins where the log was committed."""
+
+    def __init__(self, log):
+        self.log = log
+        log.paused = set()
+        log.positions = {slot: held.offset for slot, held in log.committed.items()}
+
+    async def fetch(self, max_records, wait_seconds):
+        """Return what lies ahead; wait when nothing does."""
+        found = []
+        for slot, position in self.log.positions.items():
+            if slot in self.log.paused:
+                continue
+            ahead = [one for one in self.log.records[slot] if one.offset >= position]
+            taken = ahead[: max_records - len(found)]
+            found += taken
+            if len(taken) == len(ahead):
+                self.log.positions[slot] = self.log.ends[slot]
+            elif taken:
+                self.log.positions[slot] = taken[-1].offset + 1
+        if not found:
+            await self.log.clock.sleep(max(wait_seconds, 0.01))
+        await asyncio.sleep(0)
+        return found
+
+    async def consumed(self, slot):
+        """Return the position, markers included."""
+        return self.log.positions.get(slot)
+
+    def lag(self, slot):
+        """Return how many offsets lie ahead."""
+        return self.log.ends[slot] - self.log.positions[slot]
+
+    def pause(self, slots):
+        """Fetch nothing of these."""
+        self.log.paused |= set(slots)
+
+    def resume(self, slots):
+        """Fetch these again."""
+        self.log.paused -= set(slots)
+
+    async def commit(self, positions):
+        """Commit, unless a failure is planted."""
+        if self.log.failing_commits:
+            self.log.failing_commits -= 1
+            raise SourceUnavailable("planted")
+        self.log.committed |= positions
+        self.log.commits.append(dict(positions))
+
+
+class Books:
+    """Where lines and letters go."""
+
+    def __init__(self):
+        self.outputs = []
+        self.failing = 0
+
+    async def publish(self, outputs):
+        """Keep the records, unless a failure is planted."""
+        if self.failing:
+            self.failing -= 1
+            raise SourceUnavailable("planted")
+        self.outputs += outputs
+
+    @property
+    def letters(self):
+        """Dead letters."""
+        return [one for one in self.outputs if one.topic is Topic.DEAD_LETTERS]
+
+    @property
+    def lines(self):
+        """Ledger lines, decoded."""
+        return [
+            decode(LedgerLine, one.value) for one in self.outputs if one.topic is Topic.STAGE_LEDGER
+        ]
+
+
+class Answers:
+    """A transport that answers each item as told; `hold` keeps requests with that id waiting."""
+
+    def __init__(self):
+        self.items = {}
+        self.held = {}
+        self.written = Counter()
+        self.away = False
+
+    def hold(self, id_):
+        """Keep requests with this id waiting until the event returned is set."""
+        self.held[id_] = asyncio.Event()
+        return self.held[id_]
+
+    async def send(self, body):
+        """Answer each item as told, 200 by default."""
+        if self.away:
+            raise SourceUnavailable("planted")
+        metas = [json.loads(line) for line in body.split(b"\n")[0:-1:2]]
+        ids = [next(iter(meta.values()))["_id"] for meta in metas]
+        for id_ in ids:
+            if id_ in self.held:
+                await self.held[id_].wait()
+        items = []
+        for id_ in ids:
+            status, error_type = self.items.get(id_, (200, ""))
+            if status == 200:
+                self.written[id_] += 1
+                items.append({"index": {"status": 200}})
+            else:
+                items.append({"index": {"status": status, "error": {"type": error_type}}})
+        return Answer(200, items=items)
+
+
+class Stage:
+    """An indexer over the three of them; `restart` is what a killed worker's successor is."""
+
+    def __init__(self, clock, **limits):
+        self.clock = clock
+        self.log = Log(clock)
+        self.books = Books()
+        self.answers = Answers()
+        self._limits = BulkLimits(**limits)
+        self.metrics = Metrics("indexer")
+
+    def restart(self):
+        """Begin anew where the log was committed."""
+        source = LogSource(self.log)
+        options = IndexerOptions(index_prefix="t-", holder="w1", limits=self._limits)
+        self.indexer = Indexer(
+            source,
+            self.books,
+            self.answers,
+            options=options,
+            clock=self.clock,
+            metrics=self.metrics,
+            sleep=self.clock.sleep,
+        )
+        self.indexer.assign(dict(self.log.committed))
+        return self.indexer
+
+    async def until(self, condition, rounds=400):
+        """Run rounds of the loop until something is so."""
+        for _ in range(rounds):
+            if condition():
+                return
+            await self.indexer.tick()
+        raise AssertionError("never came true")
+
+    @property
+    def committed(self):
+        """Committed offset of the posts' first partition."""
+        return self.log.committed[POSTS, 0].offset
+
+
+@pytest.fixture
+async def stage(clock):
+    made = Stage(clock)
+    yield made
+    await made.indexer.writer.close()
+
+
+def post(build, at, **fields):
+    source = SourcePosition(Topic.SOCIAL_EVENTS, 0, at, 0).encode()
+    return build.routed(
+        build.social_event(f"n:s:{at}", **fields), headers=[("klingel-source", source)]
+    )
+
+
+async def test_everything_is_indexed_and_committed(stage, build):
+    for at in range(5):
+        stage.log.append(post(build, at))
+    stage.restart()
+    await stage.until(lambda: stage.committed == 5)
+    assert stage.answers.written == {f"n:s:{at}": 1 for at in range(5)}
+    assert stage.indexer.ready
+
+
+async def test_nothing_is_committed_past_a_message_in_the_air(build, clock):
+    """One request hangs; what others settled behind it waits for it (I7)."""
+    stage = Stage(clock, documents=1, requests=2)
+    for at in range(4):
+        stage.log.append(post(build, at))
+    stage.restart()
+    stage.indexer.writer.concurrency.limit = 4
+    release = stage.answers.hold("n:s:1")
+    await stage.until(lambda: len(stage.answers.written) == 3)
+    await stage.until(lambda: stage.committed == 1)
+    for _ in range(20):
+        await stage.indexer.tick()
+    assert stage.committed == 1
+    release.set()
+    await stage.until(lambda: stage.committed == 4)
+    await stage.indexer.writer.close()
+
+
+async def test_dead_letter_is_acknowledged_before_the_commit(stage, build):
+    """Kafka refuses the letter three times: the offset stays where it is until it is written."""
+    stage.log.append(build.message(b"{broken"))
+    stage.books.failing = 3
+    seen = []
+
+    async def look():
+        seen.append(stage.committed)
+
+    stage.clock.on_sleep = look
+    stage.restart()
+    await stage.until(lambda: stage.committed == 1)
+    assert len(stage.books.letters) == 1
+    letter = stage.books.letters[0]
+    headers = dict(letter.headers)
+    assert letter.value == b"{broken"
+    assert headers["x-dlq-kind"] == b"malformed_json"
+    assert headers["__connect.errors.topic"] == b"routed-events"
+    assert set(seen[:3]) == {0}
+
+
+async def test_refused_document_is_a_dead_letter_and_its_neighbours_are_not(stage, build):
+    for at in range(3):
+        stage.log.append(post(build, at))
+    stage.answers.items["n:s:1"] = (400, "document_parsing_exception")
+    stage.restart()
+    await stage.until(lambda: stage.committed == 3)
+    (letter,) = stage.books.letters
+    headers = dict(letter.headers)
+    assert headers["x-dlq-kind"] == b"sink_refused"
+    assert headers["__connect.errors.offset"] == b"1"
+    assert set(stage.answers.written) == {"n:s:0", "n:s:2"}
+
+
+async def test_letter_that_cannot_be_indexed_makes_no_letter_of_itself(stage, build):
+    stage.log.append(build.message(b"x", Topic.DEAD_LETTERS))
+    stage.answers.items["dead-letters/0/0/1"] = (400, "document_parsing_exception")
+    stage.restart()
+    slot = (Topic.DEAD_LETTERS, 0)
+    await stage.until(lambda: stage.log.committed[slot].offset == 1)
+    assert stage.books.letters == []
+    await stage.until(lambda: stage.books.lines)
+    assert stage.books.lines[0].reasons == {"discarded:letter_not_indexed": 1}
+
+
+async def test_code_that_raises_on_many_stops_its_partition_alone(stage, build):
+    """Fifty of them: a bad deploy must not empty the input into the dead letters (I8)."""
+    for at in range(200):
+        stage.log.append(build.message(b"{}", Topic.RAW_EVENTS))
+        stage.log.append(post(build, at))
+    stage.restart()
+    await stage.until(lambda: stage.committed == 200)
+    assert not stage.indexer.ready
+    assert len(stage.books.letters) == 49
+    assert stage.log.committed[Topic.RAW_EVENTS, 0].offset == 49
+    assert (Topic.RAW_EVENTS, 0) in stage.log.paused
+    assert stage.indexer.progress()["raw-events/0"]["stopped"]
+
+
+async def test_templates_that_do_not_fit_stop_the_partition(stage, build):
+    """Unknown fields are ours, never a network's: they are read again once templates are applied."""
+    for at in range(100):
+        stage.log.append(post(build, at))
+        stage.answers.items[f"n:s:{at}"] = (400, STRICT)
+    stage.restart()
+    await stage.until(lambda: stage.indexer.progress()["routed-events/0"]["stopped"])
+    await stage.until(lambda: stage.committed == 49)
+    stage.answers.items.clear()
+    stage.restart()
+    await stage.until(lambda: stage.committed == 100)
+    assert len(stage.books.letters) == 49
+    assert len(stage.answers.written) == 51
+
+
+async def test_without_room_the_partitions_pause_and_polling_goes_on(build, clock):
+    stage = Stage(clock, documents=5, outstanding_documents=10)
+    for at in range(100):
+        stage.log.append(post(build, at))
+    indexer = stage.restart()
+    indexer._options = IndexerOptions(fetch_messages=7, limits=stage._limits)
+    stage.answers.away = True
+    await stage.until(lambda: stage.log.paused)
+    assert indexer.writer.outstanding <= 10 + 7
+    assert not indexer.ready
+    before = indexer.ticked_at
+    await indexer.tick()
+    assert indexer.ticked_at >= before
+    assert indexer.writer.outstanding <= 10 + 7
+    stage.answers.away = False
+    await stage.until(lambda: stage.committed == 100)
+    assert not stage.log.paused
+    assert indexer.ready
+    await indexer.writer.close()
+
+
+async def test_failed_commit_is_tried_again(stage, build):
+    stage.log.append(post(build, 0))
+    stage.log.failing_commits = 2
+    stage.restart()
+    await stage.until(lambda: stage.committed == 1)
+    assert len(stage.log.commits) == 1
+
+
+async def test_position_passes_over_transaction_markers(stage, build):
+    stage.log.append(post(build, 0))
+    stage.log.marker()
+    stage.restart()
+    await stage.until(lambda: stage.committed == 2)
+
+
+async def test_messages_of_partitions_that_are_not_ours_are_ignored(stage, build):
+    stage.log.append(post(build, 0))
+    indexer = stage.restart()
+    await indexer.revoke()
+    for _ in range(5):
+        await indexer.tick()
+    assert stage.committed == 0
+    assert not stage.answers.written
+
+
+async def test_revocation_finishes_what_is_in_flight_and_closes_the_books(stage, build):
+    for at in range(3):
+        stage.log.append(post(build, at))
+    indexer = stage.restart()
+    await indexer.tick()
+    await indexer.revoke()
+    assert stage.committed == 3
+    (line,) = stage.books.lines
+    assert (line.before, line.after, line.received) == (0, 3, 3)
+    assert indexer.progress() == {}
+
+
+def notify(event):
+    async def tell():
+        event.set()
+
+    return tell
+
+
+async def test_stop_finishes_what_is_in_flight(stage, build):
+    for at in range(3):
+        stage.log.append(post(build, at))
+    indexer = stage.restart()
+    started = asyncio.Event()
+    stage.clock.on_sleep = notify(started)
+    running = asyncio.create_task(indexer.run())
+    await started.wait()
+    indexer.stop()
+    await running
+    assert stage.committed == 3
+    assert sum(line.received for line in stage.books.lines) == 3
+
+
+async def test_line_is_written_when_nothing_follows(stage, build):
+    """The last messages of the day are in the ledger a second later."""
+    stage.log.append(post(build, 0))
+    stage.restart()
+    await stage.until(lambda: stage.books.lines)
+    assert stage.books.lines[0].fates == {"delivered": 1}
+
+
+async def test_lines_come_at_most_once_a_second(stage, build):
+    stage.log.append(post(build, 0))
+    stage.restart()
+    started = stage.clock.monotonic()
+    for at in range(1, 60):
+        stage.log.append(post(build, at))
+        for _ in range(3):
+            await stage.indexer.tick()
+    assert len(stage.books.lines) <= stage.clock.monotonic() - started + 1
+
+
+async def test_message_whose_source_was_passed_is_redone(stage, build):
+    for at in (0, 1, 1, 0, 2):
+        stage.log.append(post(build, at))
+    stage.restart()
+    await stage.until(lambda: stage.books.lines)
+    assert (stage.books.lines[0].received, stage.books.lines[0].redone) == (5, 2)
+
+
+async def test_latency_is_counted_from_receipt_and_publication(stage, build):
+    stage.log.append(post(build, 0))
+    stage.restart()
+    await stage.until(lambda: stage.committed == 1)
+    sums = {name: value for name, _, value in stage.metrics.samples() if name.endswith("_sum")}
+    assert 30 <= sums["klingel_received_to_indexed_seconds_sum"] < 32
+    assert 60 <= sums["klingel_published_to_indexed_seconds_sum"] < 62
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_books_add_up_however_often_the_worker_is_killed(clock, build, seed):
+    """Whatever is killed, every offset is in exactly one effective line and nothing is redone."""
+    chance = random.Random(seed)
+    stage = Stage(clock, documents=7)
+    upstream = 0
+    for _ in range(300):
+        if chance.random() < 0.05:
+            stage.log.append(build.message(b"{broken"))
+        else:
+            stage.log.append(post(build, upstream))
+            upstream += 1
+        if chance.random() < 0.2:
+            stage.log.marker()
+    end = stage.log.ends[POSTS, 0]
+    received = len(stage.log.records[POSTS, 0])
+    stage.restart()
+    for _ in range(30):
+        for _ in range(chance.randrange(8)):
+            stage.indexer._options = IndexerOptions(
+                "t-", "w", fetch_messages=chance.randrange(1, 20), limits=stage._limits
+            )
+            await stage.indexer.tick()
+        stage.log.failing_commits = chance.choice([0, 0, 1])
+        await stage.indexer.writer.close()
+        stage.restart()
+    await stage.until(lambda: stage.committed == end)
+    await stage.indexer.revoke()
+
+    effective: list[LedgerLine] = []
+    for line in stage.books.lines:
+        while effective and effective[-1].before >= line.before:
+            effective.pop()
+        effective.append(line)
+    assert effective[0].before == 0
+    for earlier, later in pairwise(effective):
+        assert earlier.after == later.before
+    assert sum(line.received for line in effective) == received
+    assert sum(line.redone for line in effective) == 0
+    fates = sum((Counter(line.fates) for line in effective), Counter())
+    assert fates["delivered"] == upstream == len(stage.answers.written)
+    assert fates["dead_lettered"] == received - upstream
+    await stage.indexer.writer.close()
