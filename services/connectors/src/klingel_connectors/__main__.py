@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+
 from klingel.clock import SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
+from klingel_connectors.runner import Plan
+from klingel_connectors.service import Job, run_connector, run_gateway
+from klingel_connectors.settings import OWN_NAMES, gateway_settings
 from klingel_networks.arrival import Mode
 from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
 from klingel_networks.contract import Network
 from klingel_networks.registry import installed
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
-
-from klingel_connectors.runner import Plan
-from klingel_connectors.service import Job, run_connector, run_gateway
-from klingel_connectors.settings import OWN_NAMES, gateway_settings
 
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.partition import partition_for
@@ -13,7 +14,6 @@ from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage, SourceUnavailable
 from klingel.model import ConnectorCursor
 from klingel.settings import KafkaSettings
-
 from klingel_connectors import broker
 
 _READ_SECONDS = 30

@@ -13,6 +13,8 @@ from typing import Any
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
+from pydantic import ValidationError
+
 from klingel.config.brand import Brand
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
@@ -21,10 +23,8 @@ from klingel.domain.matching import Rule, RuleSet
 from klingel.errors import InvalidMessage, KlingelError
 from klingel.model import BrandConfig, RawEvent, TrackedConversation
 from klingel.settings import KafkaSettings
-from klingel_networks.contract import Network
-from pydantic import ValidationError
-
 from klingel_connectors import broker
+from klingel_networks.contract import Network
 
 _RETRY_SECONDS = 1.0
 

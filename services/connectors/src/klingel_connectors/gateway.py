@@ -19,19 +19,19 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 from aiohttp import web
+
 from klingel.clock import Clock
 from klingel.errors import ErrorType, InvalidMessage, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.stage.guard import BrakePulled
-from klingel_networks.contract import Delivery
-from klingel_networks.webhook.form import form_event
-
 from klingel_connectors.intake import Intake, Record
 from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import Heard, Read, TurnedAway
 from klingel_connectors.settings import GatewaySettings
 from klingel_connectors.signatures import verified
 from klingel_connectors.submissions import Allowance, idempotency_key, read_fields
+from klingel_networks.contract import Delivery
+from klingel_networks.webhook.form import form_event
 
 _UNREADABLE = {
     ErrorType.MALFORMED_JSON,

@@ -13,9 +13,6 @@ from klingel.metrics import Metric, Metrics
 from klingel.stage.dead_letters import VALUE_BYTES, kind_of
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake
-from klingel_networks.arrival import Mode
-from klingel_networks.contract import Delivery, Network
-
 from klingel_connectors.blobs import INLINE_BYTES, BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.raw import (
@@ -30,6 +27,8 @@ from klingel_connectors.raw import (
     read_delivery,
 )
 from klingel_connectors.suppression import Suppressions
+from klingel_networks.arrival import Mode
+from klingel_networks.contract import Delivery, Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from typing import Any
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka import errors as kafka_errors
+
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
 from klingel.model import ConnectorLease
 from klingel.settings import KafkaSettings
-
 from klingel_connectors import broker
 
 _RETRY_SECONDS = 1.0

@@ -9,20 +9,20 @@ nothing grows.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
+
 from klingel.clock import Clock
 from klingel.contracts.envelope import Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.settings import KafkaSettings
-
 from klingel_connectors import broker
 
 HEADER_BYTES = 400
@@ -95,6 +95,7 @@ class Publisher:
         clock: for ages.
         bounds: most that may be in flight.
         connect: opens a producer; blocks; raises kafka-python's errors.
+        sleep: waits between attempts.
     """
 
     def __init__(
@@ -106,12 +107,14 @@ class Publisher:
         clock: Clock,
         bounds: Bounds | None = None,
         connect: Callable[[], Producer] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._kafka = kafka
         self._topics = tuple(topics)
         self._clock = clock
         self._bounds = bounds or Bounds()
         self._connect = connect or (lambda: KafkaProducer(**broker.producer(kafka, client_id)))
+        self._sleep = sleep
         self._log = structlog.get_logger()
         self._producer: Producer | None = None
         self._partitions: dict[Topic, int] = {}
@@ -308,7 +311,7 @@ class Publisher:
         wait, rounds, acknowledged = _FIRST_WAIT, 0, self.acknowledged
         while True:
             await self._wake_again.wait()
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
             rounds += 1
             if self.acknowledged != acknowledged:
@@ -353,7 +356,7 @@ class Publisher:
                 self._log.warning(
                     "kafka_awaited", waiting_for="Kafka", error_class=type(error).__name__
                 )
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
 
     async def _look_up(self, producer: Producer) -> None:
@@ -370,7 +373,7 @@ class Publisher:
                     break
                 self._waiting_for = f"topic {name} (klingel topics apply makes it)"
                 self._log.warning("topic_awaited", topic=name)
-                await asyncio.sleep(wait)
+                await self._sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from kafka import errors as kafka_errors
+
 from klingel.clock import Clock
 from klingel.errors import (
     ConfigurationError,
@@ -25,8 +26,6 @@ from klingel.metrics import Metric, Metrics
 from klingel.model import ConnectorCursor
 from klingel.stage.fates import Fate
 from klingel.stage.guard import BrakePulled
-from klingel_networks.arrival import Arrival, Client, Gap
-
 from klingel_connectors.books import Books
 from klingel_connectors.cursor import (
     Prefix,
@@ -49,11 +48,10 @@ from klingel_connectors.status import (
     gap_output,
     status_output,
 )
+from klingel_networks.arrival import Arrival, Client, Gap
 
 BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between attempts where the manifest gives no table of the network's own."""
-
-_TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,14 @@ class Plan:
         back_off: seconds before the next attempt, by attempt; the last one repeats.
         grace_seconds: how long a stop may take to flush.
         exit_when_finished: whether a source with an end ends the process.
+        tick_seconds: between two rounds of housekeeping; cursors are saved that often at most.
         credential: what state the credential is in while all is well.
     """
 
     back_off: Sequence[float] = BACK_OFF
     grace_seconds: float = 20.0
     exit_when_finished: bool = False
+    tick_seconds: float = 1.0
     credential: Credential = "none"
 
 
@@ -172,7 +172,9 @@ class Runner:
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
             if self._finished and self._plan.exit_when_finished:
-                while not self._stop.is_set() and not await self._publisher.flush(_TICK_SECONDS):
+                while not self._stop.is_set() and not await self._publisher.flush(
+                    self._plan.tick_seconds
+                ):
                     continue
                 return
 
@@ -290,7 +292,7 @@ class Runner:
     async def _keep_house(self) -> None:
         """Every second: cursor, ledger, metrics; status at changes and every 10 s."""
         while True:
-            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.sleep(self._plan.tick_seconds)
             self._measure()
             self._tell_what_we_wait_for()
             await self._save_cursor()

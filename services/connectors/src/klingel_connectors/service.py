@@ -9,13 +9,11 @@ from importlib.metadata import version
 
 import structlog
 from aiohttp import web
+
 from klingel.clock import Clock
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metric, Metrics
 from klingel.settings import Settings
-from klingel_networks.arrival import Client
-from klingel_networks.contract import Network
-
 from klingel_connectors.blobs import BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.cursor import read_cursor
@@ -30,6 +28,8 @@ from klingel_connectors.settings import GatewaySettings
 from klingel_connectors.status import EVERY_SECONDS, STATES, Health, State, status_output
 from klingel_connectors.status_server import HttpServer, Probe, status_routes
 from klingel_connectors.suppression import NoneSuppressed
+from klingel_networks.arrival import Client
+from klingel_networks.contract import Network
 
 PACKAGE = "klingel-connectors"
 _TICK_SECONDS = 1.0

@@ -8,9 +8,8 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
 from klingel.model import ConnectorStatus
-from klingel_networks.arrival import Gap
-
 from klingel_connectors.raw import Origin
+from klingel_networks.arrival import Gap
 
 State = Literal["starting", "running", "waiting", "finished", "stopped", "failed"]
 Credential = Literal["none", "ok", "expiring", "refresh_failed", "revoked"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+
 from klingel.metrics import Metrics
 from klingel.settings import HttpSettings
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from urllib.parse import parse_qsl
 
 import msgspec
+
 from klingel.contracts.codec import safe_sentence
 from klingel.errors import ErrorType, InvalidMessage
 from klingel_networks.bounds import check_json

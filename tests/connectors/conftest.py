@@ -1,0 +1,134 @@
+"""What the suites of the connectors share."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from klingel.clock import SystemClock
+from klingel.contracts.topics import Topic
+from klingel.metrics import Metrics
+from klingel.settings import KafkaSettings
+from klingel_connectors.blobs import BlobStore
+from klingel_connectors.books import Books
+from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.raw import Origin
+from klingel_connectors.suppression import NoneSuppressed
+from klingel_connectors.testing import RecordingProducer
+from klingel_networks.arrival import Arrival
+from klingel_networks.contract import Delivery, Network
+from klingel_networks.registry import installed_network
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+DEADLINE = 10.0
+
+
+@pytest.fixture
+def eventually():
+    """Yield to the loop until something holds, within a deadline."""
+
+    async def wait(holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not holds():  # noqa: ASYNC110  what holds is any condition, also another thread's
+                await asyncio.sleep(0.001)
+
+    return wait
+
+
+def _generic(number: int | str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "network": "shop",
+        "author": {"id": "a1"},
+        "text": f"Wo bleibt meine Lieferung {number}?",
+        "published_at": "2026-11-20T10:00:00Z",
+    } | more
+
+
+@pytest.fixture
+def generic():
+    """Build a generic event."""
+    return _generic
+
+
+@pytest.fixture
+def arrival():
+    """Build the arrival of a generic event, its cursor being its number."""
+
+    def build(number: int, body: bytes | None = None) -> Arrival:
+        said = json.dumps(_generic(number)).encode() if body is None else body
+        return Arrival(Delivery(said, {"source": "src"}), cursor=str(number))
+
+    return build
+
+
+@pytest.fixture
+def kafka() -> KafkaSettings:
+    return KafkaSettings()
+
+
+@pytest.fixture
+def network() -> Network:
+    return installed_network("replay")
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test")
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books("connector-test", "holder", NOW)
+
+
+@pytest.fixture
+def origin() -> Origin:
+    return Origin("test", "test-1", "replay", "holder", "src")
+
+
+@pytest.fixture
+def producer() -> RecordingProducer:
+    return RecordingProducer()
+
+
+@pytest.fixture
+def make_intake(network, origin, books, metrics, tmp_path):
+    def make(**more: Any) -> Intake:
+        arguments: dict[str, Any] = {
+            "version": "1.2.3",
+            "blobs": BlobStore(tmp_path / "blobs"),
+            "suppressions": NoneSuppressed(),
+            "books": books,
+            "metrics": metrics,
+            "clock": SystemClock(),
+        }
+        return Intake(more.pop("network", network), more.pop("origin", origin), **arguments | more)
+
+    return make
+
+
+@pytest.fixture
+async def make_publisher(kafka):
+    made: list[Publisher] = []
+
+    def make(producer: Any, **more: Any) -> Publisher:
+        publisher = Publisher(
+            kafka,
+            client_id="test",
+            topics=(*TOPICS, Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES),
+            clock=more.pop("clock", SystemClock()),
+            bounds=more.pop("bounds", Bounds()),
+            connect=more.pop("connect", lambda: producer),
+            sleep=more.pop("sleep", lambda _seconds: asyncio.sleep(0)),
+        )
+        made.append(publisher)
+        return publisher
+
+    yield make
+    for publisher in made:
+        await publisher.close(0.0)
