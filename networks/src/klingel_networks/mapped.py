@@ -65,8 +65,8 @@ def _mapped(network: Network, piece: NativeObject | Refused) -> dict[str, Any]:
         return _dead_lettered(error)
     said = {
         name: value
-        for name, value in msgspec.to_builtins(draft).items()
-        if value is not None and value != []
+        for name, value in msgspec.json.decode(msgspec.json.encode(draft)).items()
+        if value not in (None, [])
     }
     named = {
         "event_id": raw.event_id,
