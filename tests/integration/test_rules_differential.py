@@ -250,6 +250,8 @@ def post_of(row: dict, random: Random) -> dict:
         "mentions": re.findall(r"@(\w+)", text),
         "links": re.findall(r"https?://\S+", text),
     }
+    if random.random() < 0.01:
+        post["links"].append("https://example.com/" + "x" * 2_000)
     if re.fullmatch(r"[a-z]{2,3}", row.get("lang") or ""):
         post["lang"] = {"code": row["lang"]}
     return post

@@ -42,6 +42,7 @@ from klingel.domain.rule_text import (
     RULES_PROPERTIES,
     Token,
     fold,
+    fold_value,
     places_of,
     terms_of,
     tokens,
@@ -96,11 +97,11 @@ class RuleDocument:
         network: name of the network.
         kind: of the event, such as `post`.
         author_id: exactly as the network writes it.
-        author_handle: with or without the sign, in any case.
+        author_handle: without the sign, in any case.
         followers: of the author, if known.
         has_link: whether the event carries a link.
         hashtags: without the sign, in any case.
-        mentions: ids or handles of the accounts mentioned, in any case.
+        mentions: ids or handles (without the sign) of the accounts mentioned, in any case.
         visibility: who can see it.
     """
 
@@ -151,15 +152,15 @@ class _Heard:
     @cached_property
     def handle(self) -> str | None:
         handle = self.document.author_handle
-        return None if handle is None else fold(handle.removeprefix("@"))
+        return None if handle is None else fold_value(handle)
 
     @cached_property
     def hashtags(self) -> frozenset[str]:
-        return frozenset(fold(tag.removeprefix("#")) for tag in self.document.hashtags)
+        return frozenset(fold_value(tag) for tag in self.document.hashtags)
 
     @cached_property
     def mentions(self) -> frozenset[str]:
-        return frozenset(fold(mention.removeprefix("@")) for mention in self.document.mentions)
+        return frozenset(fold_value(mention) for mention in self.document.mentions)
 
     @cached_property
     def places(self) -> list[Span]:
@@ -374,7 +375,7 @@ def _field_condition(node: FieldValue | Followers | HasLink) -> _Holds:
 
 
 def _value_condition(name: str, value: str, *, wildcard: bool) -> _Holds:
-    folded = fold(value)
+    folded = fold_value(value)
     if wildcard:
         return _pattern_condition(name, _wildcard_matcher(value), _wildcard_matcher(folded))
     if name == "author":

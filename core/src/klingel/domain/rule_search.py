@@ -16,7 +16,7 @@ from klingel.domain.rule_syntax import (
     Wildcard,
     Word,
 )
-from klingel.domain.rule_text import fold
+from klingel.domain.rule_text import fold_value
 
 TEXT_FIELD: Final = "text.rules"
 
@@ -39,6 +39,7 @@ _FOLLOWERS: Final = "author.followers"
 _AUTHOR_ID: Final = "author.id"
 _AUTHOR_HANDLE: Final = "author.handle"
 _LINKS: Final = "links"
+_TOO_LONG: Final = "_ignored"  # names the fields whose value was too long to be indexed
 
 
 def to_elasticsearch(query: RuleQuery) -> dict[str, Any]:
@@ -86,15 +87,16 @@ def _field_query(node: FieldValue | Followers | HasLink) -> dict[str, Any]:
     match node:
         case FieldValue("author", value, wildcard):
             by_id = _value_query(_AUTHOR_ID, value, wildcard=wildcard)
-            by_handle = _value_query(_AUTHOR_HANDLE, fold(value), wildcard=wildcard)
+            by_handle = _value_query(_AUTHOR_HANDLE, fold_value(value), wildcard=wildcard)
             return {"bool": {"should": [by_id, by_handle], "minimum_should_match": 1}}
         case FieldValue(field, value, wildcard):
-            return _value_query(_PLACES[field], fold(value), wildcard=wildcard)
+            return _value_query(_PLACES[field], fold_value(value), wildcard=wildcard)
         case Followers(low, high):
             bounds = {"gte": low, "lte": high}
             limits = {name: bound for name, bound in bounds.items() if bound is not None}
             return {"range": {_FOLLOWERS: limits}} if limits else {"exists": {"field": _FOLLOWERS}}
-    return {"exists": {"field": _LINKS}}
+    either = [{"exists": {"field": _LINKS}}, {"term": {_TOO_LONG: {"value": _LINKS}}}]
+    return {"bool": {"should": either, "minimum_should_match": 1}}
 
 
 def _value_query(place: str, value: str, *, wildcard: bool) -> dict[str, Any]:
@@ -135,14 +137,14 @@ def _field_string(node: FieldValue | Followers | HasLink) -> str:
     match node:
         case FieldValue("author", value, wildcard):
             by_id = _value_string(value, wildcard=wildcard)
-            by_handle = _value_string(fold(value), wildcard=wildcard)
+            by_handle = _value_string(fold_value(value), wildcard=wildcard)
             return f"({_AUTHOR_ID}:{by_id} OR {_AUTHOR_HANDLE}:{by_handle})"
         case FieldValue(field, value, wildcard):
-            return f"{_PLACES[field]}:{_value_string(fold(value), wildcard=wildcard)}"
+            return f"{_PLACES[field]}:{_value_string(fold_value(value), wildcard=wildcard)}"
         case Followers(low, high):
             bounds = ("*" if bound is None else str(bound) for bound in (low, high))
             return f"{_FOLLOWERS}:[{' TO '.join(bounds)}]"
-    return f"_exists_:{_LINKS}"
+    return f"(_exists_:{_LINKS} OR {_TOO_LONG}:{_LINKS})"
 
 
 def _value_string(value: str, *, wildcard: bool) -> str:

@@ -219,7 +219,7 @@ RULES_PROPERTIES: Final[dict[str, Any]] = {
     },
     "hashtags": _FOLDED,
     "mentions": _FOLDED,
-    "links": _KEYWORD,
+    "links": {"type": "keyword", "ignore_above": 1024},
 }
 """`mappings.properties` that the queries of rules need, as far as they need it."""
 
@@ -241,6 +241,15 @@ def fold(text: str) -> str:
     if not text.isascii():
         text = _LOWERS_UNLIKE_JAVA.sub(_lower_unlike, text)
     return text.lower()
+
+
+def fold_value(value: str) -> str:
+    """Lower-case the value of a field (a handle, a hashtag) as the index's normaliser does."""
+    if not value.isascii():
+        value = _LOWERS_UNLIKE_JAVA.sub(
+            lambda found: _LOWERED.get(found.group(), found.group()), value
+        )
+    return value.lower()
 
 
 def terms_of(folded: str) -> list[str]:
