@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import faust
 import structlog
+
 from klingel.errors import ConfigurationError
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import Settings, load_settings
-
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.care import app as care
 from klingel_processors.understand import app as understand

@@ -12,12 +12,12 @@ import structlog
 from aiohttp.web import Response as AiohttpResponse
 from faust.app.base import BootStrategy
 from faust.web import Request, Response, Web
+from mode import Service
+
 from klingel.errors import ConfigurationError, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.settings import HttpSettings, KafkaSettings
 from klingel.stage.ports import Log, Logic
-from mode import Service
-
 from klingel_processors.batch_service import BatchLoop
 
 STUCK_SECONDS = 60.0

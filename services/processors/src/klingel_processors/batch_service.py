@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
+
 from klingel.clock import Clock
 from klingel.contracts.envelope import Message
 from klingel.errors import InvariantViolation, OwnershipLost, RetryableError
@@ -174,8 +175,9 @@ class BatchLoop:
         """Finish or abandon the batch in hand within a bound, then let go."""
         task = self._opening.pop(number, None)
         if task is not None:
+            # No longer assigned, it closes what it opens; cut short, it would leave connections.
+            await asyncio.wait({task}, timeout=REVOKE_SECONDS)
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         held = self._open.pop(number, None)
         self._paused.discard(number)
         if held is None:
@@ -188,6 +190,7 @@ class BatchLoop:
             await held.close()
 
     async def _leave(self) -> None:
+        self._assigned.clear()
         for number in list(self._opening) + list(self._open):
             held = self._open.get(number)
             if held is not None and not held.tally.empty and number not in self._paused:

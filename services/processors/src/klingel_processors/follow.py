@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+
 from klingel.config.brands import Brands
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.settings import KafkaSettings
-
 from klingel_processors.kafka_ports import client_options, to_message
 
 Take = Callable[[Message], None]

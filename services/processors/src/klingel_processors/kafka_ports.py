@@ -7,6 +7,7 @@ Kafka is away or the outcome is unknown, OwnershipLost when somebody fenced us.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,6 +22,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 from aiokafka.structs import OffsetAndMetadata
+
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -233,12 +235,11 @@ class KafkaTransactions:
             max_batch_size=262_144,
             max_request_size=4 << 20,
         )
+        self._producer = producer  # before the start, so that close() lets go of it whatever comes
         try:
             await producer.start()
         except (KafkaError, OSError) as error:
-            await _quietly_stop(producer)
             raise SourceUnavailable("Kafka does not open a transaction for now") from error
-        self._producer = producer
 
     async def commit(
         self, outputs: Sequence[Output], partition: int, committed: Committed
@@ -304,31 +305,20 @@ class KafkaLog:
         self._prefix = kafka.topic_prefix
         self._kafka = kafka
         self._lock = asyncio.Lock()
+        self._kept: AIOKafkaConsumer | None = None
 
     async def end(self, topic: Topic, partition: int) -> int:
         """Return the last stable offset."""
-        async with self._lock:
-            consumer = await self._consumer()
-            try:
-                place = TopicPartition(self._prefix + topic, partition)
-                offsets = await consumer.end_offsets([place])
-                return int(offsets[place])
-            except KafkaError as error:
-                raise SourceUnavailable("the end of the log is unknown for now") from error
-            finally:
-                await consumer.stop()
+        async with self._lock, self._consumer() as consumer:
+            place = TopicPartition(self._prefix + topic, partition)
+            offsets = await consumer.end_offsets([place])
+            return int(offsets[place])
 
     async def partitions(self, topic: Topic) -> int:
         """Return how many partitions the topic has."""
-        async with self._lock:
-            consumer = await self._consumer()
-            try:
-                found = await consumer._client._wait_on_metadata(self._prefix + topic)  # noqa: SLF001 - the consumer has no public way to ask for a topic it does not read
-                return len(found)
-            except KafkaError as error:
-                raise SourceUnavailable(f"{topic}: unknown for now") from error
-            finally:
-                await consumer.stop()
+        async with self._lock, self._consumer() as consumer:
+            found = await consumer._client._wait_on_metadata(self._prefix + topic)  # noqa: SLF001 - the consumer has no public way to ask for a topic it does not read
+            return len(found)
 
     async def read(
         self, topic: Topic, partition: int, start: int, stop: int
@@ -336,38 +326,47 @@ class KafkaLog:
         """Yield the committed messages of [start, stop)."""
         if start >= stop:
             return
-        async with self._lock:
-            consumer = await self._consumer()
-            try:
-                place = TopicPartition(self._prefix + topic, partition)
-                consumer.assign([place])
-                first = (await consumer.beginning_offsets([place]))[place]
-                consumer.seek(place, max(start, first))
-                while await consumer.position(place) < stop:
-                    batches = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
-                    messages = [
-                        to_message(topic, record)
-                        for record in batches.get(place, ())
-                        if record.offset < stop
-                    ]
-                    if messages:
-                        yield messages
-            except KafkaError as error:
-                raise SourceUnavailable(f"{topic}: cannot be read for now") from error
-            finally:
-                await consumer.stop()
+        async with self._lock, self._consumer() as consumer:
+            place = TopicPartition(self._prefix + topic, partition)
+            consumer.assign([place])
+            first = (await consumer.beginning_offsets([place]))[place]
+            consumer.seek(place, max(start, first))
+            while await consumer.position(place) < stop:
+                batches = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
+                messages = [
+                    to_message(topic, record)
+                    for record in batches.get(place, ())
+                    if record.offset < stop
+                ]
+                if messages:
+                    yield messages
 
-    async def _consumer(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """The consumer, for one reading; client errors mean that Kafka is away for now."""
+        try:
+            if self._kept is None:
+                self._kept = self._new_consumer()
+                await self._kept.start()
+            yield self._kept
+        except (KafkaError, OSError) as error:
+            await self.close()
+            raise SourceUnavailable("Kafka cannot be read for now") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
             **client_options(self._kafka),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES,
         )
-        try:
-            await consumer.start()
-        except (KafkaError, OSError) as error:
-            await consumer.stop()
-            raise SourceUnavailable("Kafka does not answer") from error
-        return consumer
+
+    async def close(self) -> None:
+        """Let go of the connection; the next reading opens another."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await kept.stop()

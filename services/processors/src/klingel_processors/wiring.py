@@ -11,7 +11,6 @@ from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel.stage.dead_letters import Component
 from klingel.stage.ports import Log, Logic, StateTable, Transactions
-
 from klingel_processors.app import BatchService, Frame, add_pages, build_frame, wait_for_topics
 from klingel_processors.batch_service import BatchLoop, BatchSettings
 from klingel_processors.follow import Follower

@@ -4,7 +4,6 @@ from klingel.clock import SystemClock
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.settings import Settings
-
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.care.logic import CASES, NAME, CareLogic
 from klingel_processors.follow import Follower, Surroundings

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
+
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
 from klingel.contracts.envelope import (

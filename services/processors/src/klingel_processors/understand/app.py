@@ -7,7 +7,6 @@ from klingel.language.identify import load_detector
 from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel_networks.registry import installed
-
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.follow import Follower, Surroundings
 from klingel_processors.kafka_ports import KafkaLog

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, SourcePosition, ce_headers, trace_id

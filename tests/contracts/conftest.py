@@ -1,0 +1,96 @@
+"""The ports of a stage, in memory and over the real Kafka: one suite for both."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.topics import Topic
+from klingel.settings import KafkaSettings
+from klingel.stage.ports import Input, Log, Transactions
+from klingel.testing.broker import (
+    InMemoryBroker,
+    InMemoryInput,
+    InMemoryLog,
+    InMemoryTransactions,
+)
+from klingel_processors.kafka_ports import KafkaInput, KafkaLog, KafkaTransactions
+
+SESSION_SECONDS = 3.0
+
+
+@dataclass
+class World:
+    """One broker behind its ports."""
+
+    name: str
+    new_input: Callable[[], Input]
+    new_writer: Callable[[int], Transactions]
+    log: Log
+    settings: KafkaSettings | None = None
+    broker: InMemoryBroker | None = None
+
+    async def append(self, *outputs: Output) -> None:
+        """Write records as a connector does."""
+        if self.broker is not None:
+            for output in outputs:
+                self.broker.append(output)
+            return
+        assert self.settings is not None
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.bootstrap, enable_idempotence=True
+        )
+        await producer.start()
+        for output in outputs:
+            await producer.send(
+                self.settings.topic_prefix + output.topic,
+                value=output.value,
+                key=output.key,
+                partition=output.partition,
+                headers=list(output.headers),
+            )
+        await producer.stop()
+
+    async def messages(self, topic: Topic) -> list[Message]:
+        """Return the committed messages of a topic, partition by partition."""
+        found = []
+        for partition in range(await self.log.partitions(topic)):
+            end = await self.log.end(topic, partition)
+            async for messages in self.log.read(topic, partition, 0, end):
+                found.extend(messages)
+        return found
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.servers)])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """The same ports over both brokers."""
+    if request.param == "memory":
+        broker = InMemoryBroker()
+        yield World(
+            "memory",
+            lambda: InMemoryInput(broker, Topic.RAW_EVENTS, "suite"),
+            lambda partition: InMemoryTransactions(
+                broker, group="suite", input_topic=Topic.RAW_EVENTS, partition=partition
+            ),
+            InMemoryLog(broker),
+            broker=broker,
+        )
+        return
+    settings = KafkaSettings(
+        bootstrap=request.getfixturevalue("kafka_bootstrap"),
+        topic_prefix=request.getfixturevalue("topic_prefix"),
+        session_timeout_seconds=SESSION_SECONDS,
+    )
+    log = KafkaLog(settings)
+    yield World(
+        "kafka",
+        lambda: KafkaInput(settings, Topic.RAW_EVENTS, "suite", None),
+        lambda partition: KafkaTransactions(
+            settings, group="suite", input_topic=Topic.RAW_EVENTS, partition=partition
+        ),
+        log,
+        settings=settings,
+    )
+    await log.close()
