@@ -1,0 +1,189 @@
+"""Kafka for a command: the only place where a kafka-python client is made."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.partition import partition_for
+from klingel.contracts.topics import Topic
+from klingel.errors import SourceUnavailable
+from klingel.settings import KafkaSettings
+
+BOOTSTRAP_MS = 10_000
+WAIT_SECONDS = 30.0
+
+Slot = tuple[Topic, int]
+"""A partition of a topic."""
+
+
+def connection(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return what every client needs to connect."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap.split(","),
+        "client_id": "klingel-cli",
+        "security_protocol": kafka.security_protocol,
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
+    }
+    if kafka.sasl_mechanism is not None:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        if kafka.sasl_password is not None:
+            options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    if kafka.ssl_cafile is not None:
+        options["ssl_cafile"] = str(kafka.ssl_cafile)
+    return options
+
+
+@contextmanager
+def admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
+    """Open an admin client; raises KafkaError."""
+    client = KafkaAdminClient(**connection(kafka))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+class Log:
+    """Reads topics without a group, committed records only; see `reading`."""
+
+    def __init__(self, consumer: KafkaConsumer, prefix: str) -> None:
+        self._consumer = consumer
+        self._prefix = prefix
+
+    def slots(self, topic: Topic) -> list[Slot]:
+        """Return a topic's partitions; raises SourceUnavailable where it does not exist."""
+        numbers = self._consumer.partitions_for_topic(self._prefix + topic)
+        if not numbers:
+            raise SourceUnavailable(
+                f"there is no topic {self._prefix}{topic}; run `klingel topics apply`"
+            )
+        return [(topic, number) for number in sorted(numbers)]
+
+    def ends(self, slots: Sequence[Slot]) -> dict[Slot, int]:
+        """Return the position behind the last committed record or marker of each."""
+        found = self._consumer.end_offsets([self._place(slot) for slot in slots])
+        return {slot: found[self._place(slot)] for slot in slots}
+
+    def begins(self, slots: Sequence[Slot]) -> dict[Slot, int]:
+        """Return the first offset that each still has."""
+        found = self._consumer.beginning_offsets([self._place(slot) for slot in slots])
+        return {slot: found[self._place(slot)] for slot in slots}
+
+    def read(self, ranges: Mapping[Slot, tuple[int, int]]) -> Iterator[Message]:
+        """Yield the committed messages of [start, stop), of each partition in offset order.
+
+        Raises:
+            SourceUnavailable: nothing more comes although the log goes on.
+        """
+        begins = self.begins(list(ranges))
+        due = {
+            self._place(slot): stop
+            for slot, (start, stop) in ranges.items()
+            if max(start, begins[slot]) < stop
+        }
+        names = {self._place(slot): slot for slot in ranges}
+        self._consumer.assign(list(due))
+        for place in due:
+            slot = names[place]
+            self._consumer.seek(place, max(ranges[slot][0], begins[slot]))
+        silent = 0.0
+        while due:
+            batches = self._consumer.poll(timeout_ms=500, max_records=5000)
+            silent = 0.0 if batches else silent + 0.5
+            for place, records in batches.items():
+                topic, partition = names[place]
+                for record in records:
+                    if record.offset < due.get(place, 0):
+                        yield to_message(topic, partition, record)
+            for place in [place for place in due if self._consumer.position(place) >= due[place]]:
+                del due[place]
+                self._consumer.pause(place)
+            if silent >= WAIT_SECONDS:
+                raise SourceUnavailable("Kafka sends nothing although the log goes on")
+        self._consumer.assign([])
+
+    def read_whole(self, topic: Topic) -> Iterator[Message]:
+        """Yield everything that is committed in a topic now."""
+        slots = self.slots(topic)
+        return self.read({slot: (0, end) for slot, end in self.ends(slots).items()})
+
+    def _place(self, slot: Slot) -> TopicPartition:
+        return TopicPartition(self._prefix + slot[0], slot[1])
+
+
+def to_message(topic: Topic, partition: int, record: Any) -> Message:
+    """Return a client's record as a Message."""
+    return Message(
+        topic,
+        partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple(record.headers),
+        record.timestamp,
+    )
+
+
+@contextmanager
+def reading(kafka: KafkaSettings) -> Iterator[Log]:
+    """Open a reader of committed records; raises KafkaError."""
+    consumer = KafkaConsumer(
+        **connection(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=4 << 20,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        yield Log(consumer, kafka.topic_prefix)
+    finally:
+        consumer.close(autocommit=False)
+
+
+def publish(kafka: KafkaSettings, outputs: Sequence[Output]) -> None:
+    """Write records and wait until every one is acknowledged by all replicas.
+
+    Raises:
+        KafkaError: one of them is not; those before it may be.
+    """
+    producer = KafkaProducer(
+        **connection(kafka),
+        acks="all",
+        enable_idempotence=True,
+        allow_auto_create_topics=False,
+        compression_type="zstd",
+        max_request_size=4 << 20,
+        max_block_ms=int(WAIT_SECONDS * 1000),
+        delivery_timeout_ms=int(WAIT_SECONDS * 1000),
+        request_timeout_ms=10_000,
+    )
+    try:
+        sent = [_send(producer, kafka.topic_prefix, output) for output in outputs]
+        for receipt in sent:
+            receipt.get(timeout=WAIT_SECONDS)
+    finally:
+        producer.close(timeout=5)
+
+
+def _send(producer: KafkaProducer, prefix: str, output: Output) -> Any:
+    name = prefix + output.topic
+    partition = output.partition
+    if partition is None:
+        count = len(producer.partitions_for(name) or ())
+        if not count:
+            raise SourceUnavailable(f"there is no topic {name}; run `klingel topics apply`")
+        partition = partition_for(output.partition_key or output.key, count)
+    return producer.send(
+        name,
+        key=output.key,
+        value=output.value,
+        headers=list(output.headers),
+        partition=partition,
+    )

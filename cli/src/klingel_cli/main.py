@@ -1,0 +1,42 @@
+"""The main group.
+
+Every command is loaded when it is asked for: one that is not installed takes no other along.
+"""
+
+from importlib.metadata import version
+
+import click
+
+from klingel_cli.shell import Commands, Shell
+
+_COMMANDS = {
+    "demo": ("klingel_cli.demo.command:demo", "Ring: everything from nothing to a live board."),
+    "topics": ("klingel_cli.commands.topics:topics_group", "Make and check Kafka's topics."),
+    "index": (
+        "klingel_cli.commands.index:index_group",
+        "Make and check Elasticsearch's templates.",
+    ),
+    "config": (
+        "klingel_cli.commands.config:config_group",
+        "Check brand files and put them in force.",
+    ),
+}
+
+
+@click.command(
+    cls=Commands,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("klingel-cli"), prog_name="klingel")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """klingel: every customer who rings is heard, and nothing said is lost.
+
+    Settings come from KLINGEL_* variables, such as KLINGEL_KAFKA__BOOTSTRAP and
+    KLINGEL_ELASTICSEARCH__URL.
+
+    Exit codes: 0 all is well, 1 checked and found wrong, 2 wrong usage or configuration, 3 Kafka
+    or Elasticsearch is away.
+    """
+    ctx.obj = Shell()
