@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from klingel.config.compiled import CompiledBrand
+from klingel.domain import conversation
 from klingel.domain.cases import ConversationState, FoldOutcome, fold_event, tracked_of
 from klingel.domain.identity import hash64
 from klingel.domain.routing import route
@@ -67,7 +69,9 @@ def words(draw: st.DrawFn, name: str, others: Sequence[str]) -> list[SocialEvent
     ]
     if draw(st.integers(0, 3)) == 0:
         after = minute + draw(st.integers(0, 600))
-        events.append(deleted(name, after, draw(st.sampled_from([2, 2**42 - 1]))))
+        # One revision is one event: it is not an edit and a deletion at once.
+        revision = draw(st.sampled_from(sorted({2, 4, 2**42 - 1} - set(revisions))))
+        events.append(deleted(name, after, revision))
     return events
 
 
@@ -171,6 +175,44 @@ def test_a_replay_changes_nothing_and_is_repeated(
 
 def _object(event: SocialEvent) -> str:
     return hash64(event.object_id)
+
+
+@pytest.mark.parametrize("close_when", ["never", "answered"])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), data=st.data())
+def test_folding_only_what_an_event_can_reach_gives_the_same_as_folding_all(
+    close_when: str, events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """Large conversations look at the reach of an event alone: no outcome may tell."""
+    placed = data.draw(st.permutations(list(enumerate(events))))
+    _, expected = fold(BRANDS[close_when], placed)
+    with patch.object(conversation, "SMALL", 0):
+        _, outcomes = fold(BRANDS[close_when], placed)
+    for outcome, other in zip(outcomes, expected, strict=True):
+        assert outcome.state == other.state
+        assert sorted(outcome.changed, key=_identity) == sorted(other.changed, key=_identity)
+        assert sorted(outcome.removed) == sorted(other.removed)
+        assert outcome.decision == other.decision
+        assert set(map(repr, outcome.case_events)) == set(map(repr, other.case_events))
+        assert outcome.repeated == other.repeated
+
+
+def _identity(record: Case) -> str:
+    return record.case_id
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), data=st.data())
+def test_an_old_state_folds_on_as_before_when_a_newer_one_has_gone_on(
+    events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """States are values: what was made of one of them does not change it."""
+    placed = data.draw(st.permutations(list(enumerate(events))))
+    with patch.object(conversation, "SMALL", 0):
+        middle, _ = fold(BRANDS["answered"], placed[: len(placed) // 2])
+        once, _ = fold(BRANDS["answered"], placed[len(placed) // 2 :], middle)
+        twice, _ = fold(BRANDS["answered"], placed[len(placed) // 2 :], middle)
+    assert once == twice
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

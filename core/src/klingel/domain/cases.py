@@ -6,8 +6,7 @@ then all cases are derived from the facts anew (`klingel.domain.timeline`): so o
 and batches cannot matter. What happened to a case is the difference of before and after.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.case_history import history
+from klingel.domain.conversation import NOBODY, ConversationState, customers_by_object, reach_of
 from klingel.domain.facts import (
     Position,
     can_open,
@@ -26,52 +26,13 @@ from klingel.domain.facts import (
 )
 from klingel.domain.identity import case_id, hash64
 from klingel.domain.routing import Routing, explain
-from klingel.domain.timeline import Generation, Timeline, is_folded
+from klingel.domain.timeline import Generation, Lookup, Timeline, is_folded
 from klingel.domain.triage import TriageReason, lateness, needs_answer
 from klingel.model.case import Case, Fact, Opening, Priority
 from klingel.model.case_event import CaseEvent
 from klingel.model.routed_event import Decision
 from klingel.model.social_event import SocialEvent
 from klingel.model.tracked_conversation import TrackedConversation
-
-NOBODY = "-"
-"""Customer id of the conversation's own record."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationState:
-    """All records of one conversation of one brand.
-
-    Attributes:
-        cases: by case id.
-        held: the conversation's own record: facts that belong to no case.
-    """
-
-    cases: dict[str, Case] = field(default_factory=dict)
-    held: Case | None = None
-
-    @classmethod
-    def of(cls, records: Iterable[Case]) -> "ConversationState":
-        """Build the state from records of one conversation, in any order."""
-        cases: dict[str, Case] = {}
-        held = None
-        for record in records:
-            if record.state == "held":
-                held = record
-            else:
-                cases[record.case_id] = record
-        return cls(cases, held)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is remembered."""
-        return not self.cases and self.held is None
-
-    def records(self) -> Iterator[Case]:
-        """Give all records, the conversation's own last."""
-        yield from self.cases.values()
-        if self.held is not None:
-            yield self.held
 
 
 class FoldOutcome(NamedTuple):
@@ -92,6 +53,9 @@ class FoldOutcome(NamedTuple):
     decision: Decision
     case_events: tuple[CaseEvent, ...]
     repeated: bool
+
+
+_UNNAMED: dict[str, str] = {}
 
 
 class _Arrival(NamedTuple):
@@ -121,7 +85,7 @@ def fold_event(
         now: when this is decided, aware UTC; stands in the decision and the case events alone.
     """
     arrival = _arrival(event, position, brand)
-    home, known = _find(state, arrival.fact.object)
+    home, known = state.find(arrival.fact.object)
     if _needs_no_memory(arrival) and (known is None or not supersedes(arrival.fact, known)):
         # It must tell a known fact nothing either: it may as well have come first.
         if known is not None and known.change != "deleted":
@@ -191,14 +155,6 @@ def _needs_no_memory(arrival: _Arrival) -> bool:
     )
 
 
-def _find(state: ConversationState, object_hash: str) -> tuple[Case | None, Fact | None]:
-    for record in state.records():
-        for fact in record.facts:
-            if fact.object == object_hash:
-                return record, fact
-    return None, None
-
-
 def _folded_in(state: ConversationState, fact: Fact) -> Case | None:
     """Return the case in whose summary an object lies already."""
     for case in state.cases.values():
@@ -244,68 +200,116 @@ def _fold(
     now: datetime,
 ) -> FoldOutcome:
     event = arrival.event
-    facts, frozen, resumed = _material(state)
-    elsewhere: dict[str, str] = {}
-    cases: dict[str, Case] = {}
-    for case in frozen:
-        replaced = [fact if each.object == fact.object else each for each in case.facts]
-        elsewhere.update((each.object, case.customer_id) for each in replaced)
-        cases[case.case_id] = _revised(case, structs.replace(case, facts=replaced), brand)
-    if fact.object not in elsewhere:
-        facts[fact.object] = fact
-    timeline = Timeline(
-        event.conversation_id,
-        brand,
-        resumed=resumed,
-        elsewhere=elsewhere,
-        arrived=fact.object,
-    )
-    timeline.run(facts)
+    reach = None
+    if state.is_large:
+        reach = reach_of(state, state.index(), fact, known, hash64(event.conversation_id))
+    before = state.cases
+    if reach is not None:
+        before = {case.case_id: case for case in state.cases_of(reach)}
+    material = _material(before.values(), state.held, fact)
+    timeline = _timeline(state, material, fact, event, brand, partial=reach is not None)
+    timeline.run(material.facts)
+    cases = {case.case_id: _revised(before[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
-        case = _case(state, generation, event, brand)
+        case = _case(before, generation, event, brand)
         cases[case.case_id] = case
-    after = ConversationState(cases, _held(state.held, timeline.held, event, brand))
+    held = _held(state.held, timeline.held, event, brand)
+    changed = [case for case in cases.values() if case is not before.get(case.case_id)]
+    removed = [identity for identity in before if identity not in cases]
+    if reach is not None:
+        after = state.then(changed, removed, held, state.index())
+    else:
+        after = ConversationState(cases, held)
+    if held is not None and held is not state.held:
+        changed.append(held)
+    elif held is None and state.held is not None:
+        removed.append(state.held.case_id)
     place = timeline.place_of(fact.object)
     reason = _reason(arrival, fact, known, place)
-    home = cases[_case_id(event, place)] if place is not None else None
-    if place is None and fact.object in elsewhere:
-        home = next(each for each in frozen if any(f.object == fact.object for f in each.facts))
+    home = cases.get(_case_id(event, place)) if place is not None else material.home
     return FoldOutcome(
         after,
-        tuple(record for record in after.records() if _is_new(state, record)),
-        _removed(state, after),
+        tuple(changed),
+        tuple(removed),
         _decision(arrival, brand, now, reason, home, _number(event, fact)),
-        history(state.cases, cases, event, fact, brand.version, now),
+        history(before, cases, event, fact, brand.version, now),
         repeated=False,
     )
 
 
-def _material(
-    state: ConversationState,
-) -> tuple[dict[str, Fact], Sequence[Case], Sequence[Case]]:
-    """Return the facts to fold, the cases that stay as they are, and those that are resumed.
+class _Material(NamedTuple):
+    """What is folded.
+
+    Attributes:
+        facts: by object hash.
+        frozen: cases that stay as they are but for the content of their facts.
+        resumed: cases with folded facts, from which the fold goes on.
+        elsewhere: object hash to customer, of the facts of frozen cases.
+        home: the frozen case in which the arrived fact lies, if any.
+    """
+
+    facts: dict[str, Fact]
+    frozen: list[Case]
+    resumed: list[Case]
+    elsewhere: dict[str, str]
+    home: Case | None
+
+
+def _material(cases: Collection[Case], held: Case | None, arrived: Fact) -> _Material:
+    """Sort out what is folded anew.
 
     Generations before one that has folded facts are history: nothing can change them.
     """
     last_folded: dict[str, int] = {}
-    for case in state.cases.values():
+    for case in cases:
         if case.summary is not None:
-            known = last_folded.get(case.customer_id, 0)
-            last_folded[case.customer_id] = max(known, case.generation)
-    facts: dict[str, Fact] = {}
-    frozen: list[Case] = []
-    resumed: list[Case] = []
-    for record in state.records():
-        if last_folded and record.state != "held":
-            boundary = last_folded.get(record.customer_id, 0)
-            if record.generation < boundary:
-                frozen.append(record)
-                continue
-            if record.generation == boundary:
-                resumed.append(record)
-        for fact in record.facts:
-            facts[fact.object] = fact
-    return facts, frozen, resumed
+            number = last_folded.get(case.customer_id, 0)
+            last_folded[case.customer_id] = max(number, case.generation)
+    material = _Material({}, [], [], {}, None)
+    home = None
+    for case in cases:
+        boundary = last_folded.get(case.customer_id, 0)
+        if case.generation < boundary:
+            facts = [arrived if each.object == arrived.object else each for each in case.facts]
+            frozen = structs.replace(case, facts=facts)
+            material.frozen.append(frozen)
+            material.elsewhere.update((each.object, case.customer_id) for each in facts)
+            if arrived in facts:
+                home = frozen
+            continue
+        if case.generation == boundary:
+            material.resumed.append(case)
+        for fact in case.facts:
+            material.facts[fact.object] = fact
+    for fact in held.facts if held is not None else ():
+        material.facts[fact.object] = fact
+    if home is None:
+        material.facts[arrived.object] = arrived
+    return material._replace(home=home)
+
+
+def _timeline(
+    state: ConversationState,
+    material: _Material,
+    fact: Fact,
+    event: SocialEvent,
+    brand: CompiledBrand,
+    *,
+    partial: bool,
+) -> Timeline:
+    elsewhere: Lookup = material.elsewhere.get
+    names: Lookup = _UNNAMED.get
+    if partial:
+        index = state.index()
+        elsewhere, names = customers_by_object(state, index), index.names.get
+    return Timeline(
+        event.conversation_id,
+        brand,
+        resumed=material.resumed,
+        elsewhere=elsewhere,
+        names=names,
+        arrived=fact.object,
+    )
 
 
 def _case_id(event: SocialEvent, generation: Generation) -> str:
@@ -313,11 +317,11 @@ def _case_id(event: SocialEvent, generation: Generation) -> str:
 
 
 def _case(
-    state: ConversationState, generation: Generation, event: SocialEvent, brand: CompiledBrand
+    before: dict[str, Case], generation: Generation, event: SocialEvent, brand: CompiledBrand
 ) -> Case:
     """Return the record of a generation; the old one itself where nothing changed."""
     identity = _case_id(event, generation)
-    old = state.cases.get(identity)
+    old = before.get(identity)
     opening = generation.opening
     facts = generation.facts
     summary = generation.summary
@@ -397,19 +401,6 @@ def _held(
         updated_at=max(fact.at for fact in facts),
         config_version=brand.version,
     )
-
-
-def _is_new(before: ConversationState, record: Case) -> bool:
-    if record.state == "held":
-        return record is not before.held
-    return record is not before.cases.get(record.case_id)
-
-
-def _removed(before: ConversationState, after: ConversationState) -> tuple[str, ...]:
-    gone = [identity for identity in before.cases if identity not in after.cases]
-    if before.held is not None and after.held is None:
-        gone.append(before.held.case_id)
-    return tuple(gone)
 
 
 def _reason(

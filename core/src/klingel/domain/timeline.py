@@ -6,7 +6,7 @@ customers say comes before answers.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -25,6 +25,11 @@ _HASH_BYTES = 8
 Closing = Literal["answered", "customer_deleted", "generation_full"]
 _Entry = tuple[int, datetime, int, str, Fact]
 _WORD, _ANSWER, _DELETION = 0, 1, 2
+Lookup = Callable[[str], str | None]
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 class Generation:
@@ -204,7 +209,8 @@ class Timeline:
         conversation_id: whose root comes first.
         brand: whose policy decides.
         resumed: cases with a summary: the pass goes on from them.
-        elsewhere: object hash to customer, of facts that are no longer folded.
+        elsewhere: tells the customer of facts that lie in cases which are not folded here.
+        names: tells the customer by the hash of an id, of customers who are not folded here.
         arrived: object hash of the fact that has just arrived.
     """
 
@@ -214,7 +220,8 @@ class Timeline:
         brand: CompiledBrand,
         *,
         resumed: Iterable[Case] = (),
-        elsewhere: dict[str, str] | None = None,
+        elsewhere: Lookup = _nothing,
+        names: Lookup = _nothing,
         arrived: str = "",
     ) -> None:
         self.generations: list[Generation] = []
@@ -225,7 +232,8 @@ class Timeline:
         self._facts: dict[str, Fact] = {}
         self._current: dict[str, Generation] = {}
         self._placed: dict[str, Generation] = {}
-        self._elsewhere = elsewhere or {}
+        self._elsewhere = elsewhere
+        self._other_names = names
         self._names: dict[str, str] | None = None
         for case in resumed:
             if case.summary is not None:
@@ -310,7 +318,12 @@ class Timeline:
         return full or at - generation.closed_at > self._brand.reopen_within
 
     def _answer(self, fact: Fact, at: datetime) -> None:
-        customer = self._answered_customer(fact)
+        told, customer = self._told_customer(fact)
+        if told == bool(fact.guessed):
+            fact = structs.replace(fact, guessed=not told or None)
+        if not told:
+            unclosed = [each for each in self._current.values() if each.closed_at is None]
+            customer = unclosed[0].customer if len(unclosed) == 1 else None
         generation = self._current.get(customer) if customer is not None else None
         if generation is None:
             self.held.append(fact)
@@ -327,30 +340,23 @@ class Timeline:
         else:
             self.held.append(fact)
 
-    def _answered_customer(self, fact: Fact) -> str | None:
-        """Return whom an outbound post answers: reply chain, else mention, else the only one."""
-        parent_hash = fact.in_reply_to
-        if parent_hash is not None:
-            known, customer = self._customer_of_object(parent_hash)
-            if customer is not None:
-                return customer
-            mentioned = self._mentioned(fact)
-            if known or parent_hash == self._root or mentioned is not None:
-                # A root that is not remembered needs no answer: what replies to it answers
-                # nobody else by guess.
-                return mentioned
-        else:
-            mentioned = self._mentioned(fact)
-            if mentioned is not None:
-                return mentioned
-        unclosed = [each for each in self._current.values() if each.closed_at is None]
-        return unclosed[0].customer if len(unclosed) == 1 else None
+    def _told_customer(self, fact: Fact) -> tuple[bool, str | None]:
+        """Return whether reply chain or mention tells whom an outbound post answers, and whom."""
+        known, customer = False, None
+        if fact.in_reply_to is not None:
+            known, customer = self._customer_of_object(fact.in_reply_to)
+            # A root that is not remembered needs no answer: what replies to it answers nobody
+            # else by guess.
+            known = known or fact.in_reply_to == self._root
+        if customer is None:
+            customer = self._mentioned(fact)
+        return known or customer is not None, customer
 
     def _customer_of_object(self, object_hash: str) -> tuple[bool, str | None]:
         """Return whether an object is known, and the customer who said it or was answered by it."""
         fact = self._facts.get(object_hash)
         if fact is None or fact.change == "deleted":
-            customer = self._elsewhere.get(object_hash) or self._folded_customer(object_hash)
+            customer = self._elsewhere(object_hash) or self._folded_customer(object_hash)
             return customer is not None, customer
         if fact.direction != "outbound":
             return True, fact.customer
@@ -375,7 +381,8 @@ class Timeline:
                         names[each.author] = each.customer
             for customer in self._current:
                 names[hash64(customer)] = customer
-        return next((self._names[one] for one in fact.addressees if one in self._names), None)
+        found = (self._names.get(one) or self._other_names(one) for one in fact.addressees)
+        return next(filter(None, found), None)
 
 
 def is_folded(summary: Summary, object_hash: str) -> bool:

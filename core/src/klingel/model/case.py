@@ -131,6 +131,15 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
+    guessed: (
+        Annotated[
+            bool,
+            Meta(
+                description='Neither parent nor mention tells whom an outbound post answers: the only open case, if there is one.'
+            ),
+        ]
+        | None
+    ) = None
     removed: (
         Annotated[
             int,

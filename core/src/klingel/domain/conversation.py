@@ -1,0 +1,218 @@
+"""The records of one conversation of one brand, and where in them to look.
+
+A post that goes round has thousands of customers below it, each with a case. So that one more word
+does not cost a look at all of them, a large conversation keeps an index, and `reach_of` says whose
+cases an event can change.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from klingel.domain.facts import is_deleted
+from klingel.domain.identity import case_id, hash64
+from klingel.model.case import Case, Fact
+
+SMALL = 8
+"""Up to so many cases all are folded anew: that is cheaper than an index."""
+
+NOBODY = "-"
+"""Customer id of the conversation's own record."""
+
+
+class Index:
+    """What a large conversation knows by hash; derived from its records, never written."""
+
+    __slots__ = ("addressed", "guessed", "names", "objects", "parents", "token")
+
+    def __init__(self, records: Iterable[Case], token: object) -> None:
+        self.objects: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.parents: set[str] = set()
+        self.addressed: set[str] = set()
+        self.guessed: set[str] = set()
+        self.token = token
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Case) -> None:
+        """Note the facts of a record."""
+        if record.customer_id != NOBODY:
+            self.names[hash64(record.customer_id)] = record.customer_id
+        for fact in record.facts:
+            self.objects[fact.object] = record.case_id
+            if fact.direction == "outbound":
+                self._add_outbound(fact)
+            elif fact.customer is not None:
+                self.names[hash64(fact.customer)] = fact.customer
+                if fact.author is not None:
+                    self.names[fact.author] = fact.customer
+
+    def _add_outbound(self, fact: Fact) -> None:
+        if fact.in_reply_to is not None:
+            self.parents.add(fact.in_reply_to)
+        self.addressed.update(fact.addressees or ())
+        if fact.guessed:
+            self.guessed.add(fact.object)
+        else:
+            self.guessed.discard(fact.object)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationState:
+    """All records of one conversation of one brand.
+
+    Attributes:
+        cases: by case id.
+        held: the conversation's own record: facts that belong to no case.
+    """
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    held: Case | None = None
+    _index: Index | None = field(default=None, compare=False, repr=False)
+    _token: object = field(default_factory=object, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, records: Iterable[Case]) -> "ConversationState":
+        """Build the state from records of one conversation, in any order."""
+        cases: dict[str, Case] = {}
+        held = None
+        for record in records:
+            if record.state == "held":
+                held = record
+            else:
+                cases[record.case_id] = record
+        return cls(cases, held)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self.cases and self.held is None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether looking at all cases for one event is too much."""
+        return len(self.cases) > SMALL
+
+    def records(self) -> Iterator[Case]:
+        """Give all records, the conversation's own last."""
+        yield from self.cases.values()
+        if self.held is not None:
+            yield self.held
+
+    def cases_of(self, customers: Iterable[str]) -> Iterator[Case]:
+        """Give the cases of some customers, generation by generation."""
+        some = self.held or next(iter(self.cases.values()))
+        for customer in customers:
+            generation = 1
+            while True:
+                identity = case_id(some.brand, some.conversation_id, customer, generation)
+                case = self.cases.get(identity)
+                if case is None:
+                    break
+                yield case
+                generation += 1
+
+    def index(self) -> Index:
+        """Return the index, built where the one at hand has gone on with another state."""
+        if self._index is not None and self._index.token is self._token:
+            return self._index
+        return Index(self.records(), self._token)
+
+    def find(self, object_hash: str) -> tuple[Case | None, Fact | None]:
+        """Return the record and the fact of an object, if it is remembered."""
+        records: Iterable[Case] = self.records()
+        if self.is_large:
+            identity = self.index().objects.get(object_hash)
+            home = self.cases.get(identity, self.held) if identity is not None else None
+            records = () if home is None else (home,)
+        for record in records:
+            for fact in record.facts:
+                if fact.object == object_hash:
+                    return record, fact
+        return None, None
+
+    def then(
+        self, changed: Iterable[Case], removed: Iterable[str], held: Case | None, index: Index
+    ) -> "ConversationState":
+        """Return the state after some records have changed; the index goes on with it."""
+        cases = dict(self.cases)
+        for identity in removed:
+            cases.pop(identity, None)
+        # Nobody owns the index while it is between two states.
+        index.token = None
+        for case in changed:
+            cases[case.case_id] = case
+            index.add(case)
+        if held is not None and held is not self.held:
+            index.add(held)
+        after = ConversationState(cases, held, index)
+        index.token = after._token
+        return after
+
+
+def customers_by_object(state: ConversationState, index: Index) -> Callable[[str], str | None]:
+    """Return a function that tells in whose case an object lies, by its hash."""
+
+    def customer(object_hash: str) -> str | None:
+        case = state.cases.get(index.objects.get(object_hash, ""))
+        return case.customer_id if case is not None else None
+
+    return customer
+
+
+def reach_of(
+    state: ConversationState, index: Index, fact: Fact, known: Fact | None, root: str
+) -> tuple[str, ...] | None:
+    """Return the customers whose cases a fact can change; None where it may be anybody's.
+
+    Args:
+        state: before the fact.
+        index: of the state.
+        fact: what is known of the object now.
+        known: what was known of it before.
+        root: hash of the conversation's root.
+    """
+    if index.guessed:
+        return None
+    was_said = known is not None and known.change != "deleted"
+    if was_said and known is not None:
+        moved = known.customer != fact.customer or known.direction != fact.direction
+        if moved or fact.direction == "outbound":
+            return None
+    elif _is_awaited(index, fact):
+        return None
+    if fact.change == "deleted" or fact.direction == "third_party":
+        return ()
+    if fact.direction == "inbound":
+        return () if fact.customer is None else (fact.customer,)
+    return _answered(state, index, fact, root)
+
+
+def _is_awaited(index: Index, fact: Fact) -> bool:
+    """Whether posts of the brand may answer somebody else now that this is said."""
+    if fact.object in index.parents:
+        return True
+    if fact.customer is None:
+        return False
+    name = hash64(fact.customer)
+    return name not in index.names and (name in index.addressed or fact.author in index.addressed)
+
+
+def _answered(
+    state: ConversationState, index: Index, fact: Fact, root: str
+) -> tuple[str, ...] | None:
+    told = False
+    if fact.in_reply_to is not None:
+        home, parent = state.find(fact.in_reply_to)
+        told = fact.in_reply_to == root
+        if parent is not None and home is not None:
+            if parent.change == "deleted" or is_deleted(parent):
+                return None
+            told = True
+            customer = parent.customer if home.state == "held" else home.customer_id
+            if customer is not None:
+                return (customer,)
+    for one in fact.addressees or ():
+        if one in index.names:
+            return (index.names[one],)
+    return () if told else None
