@@ -246,7 +246,7 @@ def test_sentences_are_clear():
 
 
 def test_what_is_odd_but_valid_passes():
-    """null is absent, unknown fields are ignored, odd times within 1970..2199 are accepted."""
+    """A null is absent, unknown fields are ignored, odd times within 1970..2199 are accepted."""
     told = event(kind=None, media=None, url=None, more={"x": [1]}, text="")
     assert mapped(told)[1].kind == "post"
     for moment in (
@@ -381,6 +381,25 @@ def test_a_form_that_cannot_be_taken_names_the_field(more, path):
     assert caught.value.path == path
     assert path in str(caught.value)
     assert "erika" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "a\n", "k" * 513, "\ud800"])
+def test_a_form_needs_a_key_that_can_be_an_id(key):
+    """Empty, with control characters, too long, not encodable: refused by its own name."""
+    fields = {"email": "erika@example.org", "message": "Hilfe"}
+    with pytest.raises(InvalidMessage) as caught:
+        form_event(fields, idempotency_key=key, key=KEY, received_at=NOW)
+    assert caught.value.path == "idempotency_key"
+    with pytest.raises(ValueError, match="aware"):
+        form_event(fields, idempotency_key="k", key=KEY, received_at=NOW.replace(tzinfo=None))
+
+
+def test_one_invalid_object_is_refused_not_lost():
+    """K4 for a delivery of one: readable but invalid is one refused object."""
+    for told in (b'{"id":1}', b'{"id":"a","id":"b"}', b'{"text":"\\u0000"}', b"7"):
+        (piece,) = NETWORK.explode(Delivery(b" " + told + b"\n", CRM))
+        assert isinstance(piece, Refused)
+        assert piece.native == told
 
 
 def test_a_short_key_hashes_no_address():

@@ -79,6 +79,34 @@ def check_json(body: bytes, known_fields: Collection[str]) -> None:
     """
     text = read_utf8(body)
     check_depth(body)
+    try:
+        tree = _STRICT.decode(text)
+    except _KeyTwice:
+        raise _doubled(text, known_fields) from None
+    except json.JSONDecodeError as error:
+        raise InvalidMessage(
+            ErrorType.MALFORMED_JSON,
+            f"the body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+        ) from None
+    except ValueError:  # an integer of more than 4,300 digits
+        raise InvalidMessage(ErrorType.INVALID_FIELD, "a number is out of range") from None
+    if any(escape in text for escape in _ESCAPES):
+        _check_strings(tree, known_fields)
+
+
+class _KeyTwice(Exception):
+    """An object holds a key twice; where, a second reading finds out."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        raise _KeyTwice
+    return built
+
+
+def _doubled(text: str, known_fields: Collection[str]) -> InvalidMessage:
+    """Return the complaint about the outermost object that holds a key twice."""
     doubled: list[dict[str, Any]] = []
 
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -88,27 +116,22 @@ def check_json(body: bytes, known_fields: Collection[str]) -> None:
         return built
 
     try:
-        tree = json.loads(text, object_pairs_hook=build, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise InvalidMessage(
-            ErrorType.MALFORMED_JSON,
-            f"the body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-        ) from None
-    except ValueError:  # an integer of more than 4,300 digits
-        raise InvalidMessage(ErrorType.INVALID_FIELD, "a number is out of range") from None
-    if doubled:
-        path = _path_of(tree, {id(each) for each in doubled}, known_fields)
-        raise InvalidMessage(
-            ErrorType.DUPLICATE_KEYS, f"{path or 'the object'} holds a key twice", path=path
-        )
-    if any(escape in text for escape in _ESCAPES):
-        _check_strings(tree, known_fields)
+        tree = json.loads(text, object_pairs_hook=build)
+    except ValueError:  # what follows the key is malformed, too
+        return InvalidMessage(ErrorType.MALFORMED_JSON, "the body is not valid JSON")
+    path = _path_of(tree, {id(each) for each in doubled}, known_fields)
+    return InvalidMessage(
+        ErrorType.DUPLICATE_KEYS, f"{path or 'the object'} holds a key twice", path=path
+    )
 
 
 def _refuse_constant(_: str) -> NoReturn:
     raise InvalidMessage(
         ErrorType.MALFORMED_JSON, "the body is not valid JSON: NaN and Infinity are no numbers"
     )
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
 
 
 def _step(path: str, key: str | int, known_fields: Collection[str]) -> str:
@@ -258,3 +281,8 @@ def _rule(rule: str, allowed: Collection[str]) -> tuple[ErrorType, str]:
     if ", got" in rule:
         return ErrorType.WRONG_TYPE, phrase
     return ErrorType.INVALID_FIELD, phrase
+
+
+def is_unreadable(error: InvalidMessage) -> bool:
+    """Return whether a body could not be read at all, rather than holding an invalid object."""
+    return error.error_type in {ErrorType.MALFORMED_JSON, ErrorType.TOO_DEEP}

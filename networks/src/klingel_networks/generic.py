@@ -5,7 +5,8 @@ Shared by `webhook` (and its contact form) and `replay`. The format, field by fi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -21,6 +22,7 @@ from klingel_networks.bounds import (
     check_depth,
     check_json,
     check_text,
+    is_unreadable,
     read_utf8,
     refusal,
     rfc3339,
@@ -37,11 +39,9 @@ MediaKind = Literal["image", "video", "audio", "file", "sticker", "location", "l
 GenericChange = Literal["created", "updated", "deleted"]
 
 # \Z, not $: a trailing line feed is a control character too.
-_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+\Z"
-_NO_NUL = r"^[^\x00]*\Z"
 _WEB = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f]+\Z"
-_Id = Annotated[str, Meta(min_length=1, max_length=512, pattern=_NO_CONTROL)]
-_Label = Annotated[str, Meta(min_length=1, max_length=60, pattern=_NO_CONTROL)]
+_Id = Annotated[str, Meta(min_length=1, max_length=512)]
+_Label = Annotated[str, Meta(min_length=1, max_length=60)]
 _Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 _Web = Annotated[str, Meta(max_length=4096, pattern=_WEB)]
 _Lang = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")]
@@ -52,8 +52,8 @@ class GenericAuthor(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Who acted: immutable id; handle and name as shown; followers as counted by the source."""
 
     id: _Id
-    handle: Annotated[str, Meta(max_length=256, pattern=_NO_NUL)] | None = None
-    name: Annotated[str, Meta(max_length=640, pattern=_NO_NUL)] | None = None
+    handle: Annotated[str, Meta(max_length=256)] | None = None
+    name: Annotated[str, Meta(max_length=640)] | None = None
     followers: _Count | None = None
 
 
@@ -63,7 +63,7 @@ class GenericMedia(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     kind: MediaKind
     id: _Id | None = None
     url: _Web | None = None
-    alt: Annotated[str, Meta(max_length=10_000, pattern=_NO_NUL)] | None = None
+    alt: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
 class GenericEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -102,7 +102,8 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
 _ALLOWED_IN_MEDIA: Mapping[str, tuple[str, ...]] = {"kind": get_args(MediaKind)}
 _DECODER = msgspec.json.Decoder(GenericEvent)
 _BATCH = msgspec.json.Decoder(list[msgspec.Raw])
-_ONE = msgspec.json.Decoder(msgspec.Raw)
+_BLANKS = b" \t\r\n"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -113,18 +114,58 @@ def read_generic(native: bytes | msgspec.Raw) -> GenericEvent:
         InvalidMessage: wrong type, missing or invalid field, NUL in the text, absurd time. One
             sentence, with the path.
     """
+    return _read(native)[0]
+
+
+def _read(native: bytes | msgspec.Raw) -> tuple[GenericEvent, datetime | None]:
+    """Return the event and when it was published."""
     try:
         event = _DECODER.decode(native)
     except READ_ERRORS as error:
         raise _refusal(error) from None
-    deleted = event.change == "deleted"
-    if not deleted:
+    if event.change != "deleted":
         _require(event)
+    _check_names(event)
     if event.text is not None:
         check_text(event.text, "text")
-    if event.published_at is not None:
-        rfc3339(event.published_at, "published_at")
-    return event
+    if event.published_at is None:
+        return event, None
+    return event, rfc3339(event.published_at, "published_at")
+
+
+def _check_names(event: GenericEvent) -> None:
+    """Refuse control characters in ids and NUL in names.
+
+    Almost every string is printable, which is cheaper to see than a pattern's match.
+    """
+    author = event.author
+    for path, value in (
+        ("id", event.id),
+        ("network", event.network),
+        ("author.id", None if author is None else author.id),
+        ("conversation_id", event.conversation_id),
+        ("in_reply_to", event.in_reply_to),
+        ("target", event.target),
+    ):
+        if value is not None and not value.isprintable():
+            _check_id(value, path)
+    if author is not None:
+        _check_free(author.handle, "author.handle")
+        _check_free(author.name, "author.name")
+    for at, medium in enumerate(event.media or ()):
+        if medium.id is not None:
+            _check_id(medium.id, f"media[{at}].id")
+        _check_free(medium.alt, f"media[{at}].alt")
+
+
+def _check_id(value: str, path: str) -> None:
+    if _CONTROL.search(value) is not None:
+        raise InvalidMessage(ErrorType.INVALID_FIELD, f"{path} holds control characters", path=path)
+
+
+def _check_free(value: str | None, path: str) -> None:
+    if value is not None and "\x00" in value:
+        raise InvalidMessage(ErrorType.INVALID_TEXT, f"{path} holds a NUL character", path=path)
 
 
 def _refusal(error: Exception) -> InvalidMessage:
@@ -171,15 +212,14 @@ def explode_generic(delivery: Delivery) -> list[NativeObject | Refused]:
             than BATCH_MAX objects.
     """
     body = delivery.body
+    if body.lstrip(_BLANKS)[:1] != b"[":
+        return [_one(body, delivery.context)]
     read_utf8(body)
     check_depth(body)
     try:
-        if body.lstrip(b" \t\r\n")[:1] == b"[":
-            pieces = [bytes(piece) for piece in _BATCH.decode(body)]
-        else:
-            pieces = [bytes(_ONE.decode(body))]
+        pieces = [bytes(piece) for piece in _BATCH.decode(body)]
     except READ_ERRORS as error:
-        _explain(body)
+        check_json(body, FIELDS)  # names line, column or path, where it can
         raise _refusal(error) from None
     if not pieces:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the batch is empty")
@@ -190,9 +230,12 @@ def explode_generic(delivery: Delivery) -> list[NativeObject | Refused]:
     return [_piece(piece, delivery.context) for piece in pieces]
 
 
-def _explain(body: bytes) -> None:
-    """Raise the strict reader's sentence, which names line, column or path."""
-    check_json(body, FIELDS)
+def _one(body: bytes, context: Mapping[str, str]) -> NativeObject | Refused:
+    native = body.strip(_BLANKS)
+    piece = _piece(native, context)
+    if isinstance(piece, Refused) and is_unreadable(piece.error):
+        raise piece.error
+    return piece
 
 
 def _piece(native: bytes, context: Mapping[str, str]) -> NativeObject | Refused:
@@ -220,10 +263,6 @@ def source_of(context: Mapping[str, str]) -> str:
             path="context.source",
         )
     return source
-
-
-Namespace = Callable[[Mapping[str, str]], str]
-"""From a context to the first part of the object ids: `webhook`, `form`, `replay`."""
 
 
 def identify_generic(native: bytes, context: Mapping[str, str], namespace: str) -> Identity:
@@ -255,14 +294,13 @@ def _change(event: GenericEvent) -> Change:
 
 def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
     """Return what a generic event says, its references as object ids of the same source."""
-    event = read_generic(native_of(raw))
+    event, published_at = _read(native_of(raw))
     source = source_of(raw.context or {})
     threading: Threading = "root"
     if event.conversation_id is not None:
         threading = "network"
     elif event.in_reply_to is not None:
         threading = "parent_only"
-    published_at = event.published_at
 
     def reference(native_id: str | None) -> str | None:
         return None if native_id is None else object_id(namespace, source, native_id)
@@ -274,7 +312,7 @@ def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
         visibility=event.visibility or "public",
         threading=threading,
         conversation_id=reference(event.conversation_id),
-        published_at=None if published_at is None else rfc3339(published_at, "published_at"),
+        published_at=published_at,
         in_reply_to=reference(event.in_reply_to),
         target=event.target,
         author=_author(event.author),

@@ -51,6 +51,7 @@ from klingel_networks.bounds import (
     READ_ERRORS,
     check_depth,
     check_text,
+    is_unreadable,
     read_utf8,
     refusal,
 )
@@ -117,7 +118,7 @@ def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     try:
         _identity(_decode(FRAME, body, ""))
     except InvalidMessage as error:
-        if error.error_type in {ErrorType.MALFORMED_JSON, ErrorType.TOO_DEEP}:
+        if is_unreadable(error):
             raise
         return [Refused(body, error)]
     return [NativeObject(body, delivery.context)]

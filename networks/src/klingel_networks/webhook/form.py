@@ -25,6 +25,7 @@ _REQUIRED = ("email", "message")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f<>,;]{1,64}@[^\s@\x00-\x1f\x7f<>,;]{1,189}")
 _PAGE = re.compile(r"https?://[^\x00-\x20\x7f]+", re.IGNORECASE)
 _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]*")
+_KEY = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,512}")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -54,7 +55,16 @@ def form_event(
 
     Raises:
         InvalidMessage: one sentence naming the field.
+        ValueError: `received_at` is naive, or the key too short: mistakes of the caller.
     """
+    if received_at.tzinfo is None:
+        raise ValueError("received_at must be aware")
+    if _KEY.fullmatch(idempotency_key) is None:
+        raise InvalidMessage(
+            ErrorType.INVALID_FIELD,
+            "the idempotency key must have 1 to 512 characters, no control characters",
+            path="idempotency_key",
+        )
     given = {name: _field(fields, name) for name in _LIMITS}
     email = given["email"].strip()
     if _EMAIL.fullmatch(email) is None:
