@@ -10,8 +10,9 @@ import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -39,6 +40,8 @@ _HEADERS = {
 }
 _LINE_OVERHEAD = 128
 _CALM_ROUNDS = 4
+
+_ENCODER = msgspec.json.Encoder()
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -134,22 +137,19 @@ class Item:
     """A document on its way; `tag` is the caller's.
 
     Attributes:
+        size: bytes in a bulk body, nearly.
         superseded: older versions of the same document that this one stands for. They are sent
             after all when this one is refused.
     """
 
-    __slots__ = ("_lines", "superseded", "tag", "write")
+    __slots__ = ("_lines", "size", "superseded", "tag", "write")
 
     def __init__(self, write: Write, tag: Any) -> None:
         self.write = write
         self.tag = tag
-        self.superseded: list[Item] = []
+        self.size = len(write.body) + _LINE_OVERHEAD
+        self.superseded: tuple[Item, ...] = ()
         self._lines: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes in a bulk body, nearly."""
-        return len(self.write.body) + _LINE_OVERHEAD
 
     def lines(self) -> bytes:
         """Return action and document, each on its line."""
@@ -160,19 +160,16 @@ class Item:
 
 def action_line(write: Write) -> bytes:
     """Return the line that names index, id and version."""
-    name = msgspec.json.encode(write.id)
+    name = _ENCODER.encode(write.id)
+    head = _action_head(write.op, write.index)
     if write.version is None:
-        return b'{"%s":{"_index":"%s","_id":%s}}\n' % (
-            write.op.encode(),
-            write.index.encode(),
-            name,
-        )
-    return b'{"%s":{"_index":"%s","_id":%s,"version":%d,"version_type":"external_gte"}}\n' % (
-        write.op.encode(),
-        write.index.encode(),
-        name,
-        write.version,
-    )
+        return b"%s%s}}\n" % (head, name)
+    return b'%s%s,"version":%d,"version_type":"external_gte"}}\n' % (head, name, write.version)
+
+
+@lru_cache(maxsize=4096)
+def _action_head(op: str, index: str) -> bytes:
+    return b'{"%s":{"_index":"%s","_id":' % (op.encode(), index.encode())
 
 
 class Batch:
@@ -191,12 +188,12 @@ class Batch:
             self.bytes += item.size
             return
         if _replaces(item.write, held.write):
-            item.superseded = [*held.superseded, held]
-            held.superseded = []
+            item.superseded = (*held.superseded, held)
+            held.superseded = ()
             self._items[key] = item
             self.bytes += item.size - held.size
         else:
-            held.superseded.append(item)
+            held.superseded = (*held.superseded, item)
 
     def items(self) -> list[Item]:
         """Return what is to be sent."""
@@ -297,8 +294,7 @@ def backoff_seconds(failures: int, limits: BulkLimits, chance: float) -> float:
     return longest * (0.5 + chance / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The end of one document: its verdict and, when refused, Elasticsearch's error type."""
 
     item: Item
@@ -526,10 +522,13 @@ class BulkWriter:
         again: list[Item] = []
         for end in settled:
             ends.append(end)
-            older, end.item.superseded = end.item.superseded, []
+            older = end.item.superseded
+            if not older:
+                continue
+            end.item.superseded = ()
             if end.verdict.succeeded:
                 ends.extend(Settled(item, Verdict.COALESCED) for item in older)
-            elif older:
+            else:
                 second = Batch()
                 for item in older:
                     second.add(item)

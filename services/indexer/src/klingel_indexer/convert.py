@@ -18,7 +18,7 @@ from hashlib import blake2b
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from klingel.contracts.codec import safe_sentence
 from klingel.contracts.envelope import Message
@@ -88,7 +88,7 @@ class _DeletedEvent(Record, frozen=True):
     kind: str
     conversation_id: str
     received_at: Raw
-    changed_at: Raw = Raw()
+    changed_at: Raw | UnsetType = UNSET
 
 
 class _Decision(Record, frozen=True):
@@ -97,11 +97,11 @@ class _Decision(Record, frozen=True):
     config_version: str
     triage: Raw
     routed_at: Raw
-    case_id: Raw = Raw()
-    queue: Raw = Raw()
-    priority: Raw = Raw()
-    rule: Raw = Raw()
-    explain: Raw = Raw()
+    case_id: Raw | UnsetType = UNSET
+    queue: Raw | UnsetType = UNSET
+    priority: Raw | UnsetType = UNSET
+    rule: Raw | UnsetType = UNSET
+    explain: Raw | UnsetType = UNSET
 
 
 class _Routed(Record, frozen=True):
@@ -117,11 +117,11 @@ class _Added(Record, frozen=True):
     indexed_at: str
     triage: Raw
     routed_at: Raw
-    case_id: Raw | msgspec.UnsetType = msgspec.UNSET
-    queue: Raw | msgspec.UnsetType = msgspec.UNSET
-    priority: Raw | msgspec.UnsetType = msgspec.UNSET
-    rule: Raw | msgspec.UnsetType = msgspec.UNSET
-    explain: Raw | msgspec.UnsetType = msgspec.UNSET
+    case_id: Raw | UnsetType = UNSET
+    queue: Raw | UnsetType = UNSET
+    priority: Raw | UnsetType = UNSET
+    rule: Raw | UnsetType = UNSET
+    explain: Raw | UnsetType = UNSET
 
 
 class _CaseHead(Record, frozen=True):
@@ -236,11 +236,9 @@ def _one_line(document: bytes) -> bytes:
 
 def _spliced(document: bytes, added: bytes) -> bytes:
     """Return two JSON objects as one; they share no name and the first one is not empty."""
-    return _one_line(document.rstrip()[:-1] + b"," + added[1:])
-
-
-def _given(raw: Raw) -> Raw | msgspec.UnsetType:
-    return raw if bytes(raw) else msgspec.UNSET
+    if not document.endswith(b"}"):
+        document = document.rstrip()
+    return _one_line(b"".join((memoryview(document)[:-1], b",", memoryview(added)[1:])))
 
 
 def _convert_routed(message: Message, prefix: str, indexed_at: str) -> Write:
@@ -273,11 +271,11 @@ def _merged(
         indexed_at=indexed_at,
         triage=decision.triage,
         routed_at=decision.routed_at,
-        case_id=_given(decision.case_id),
-        queue=_given(decision.queue),
-        priority=_given(decision.priority),
-        rule=_given(decision.rule),
-        explain=_given(decision.explain),
+        case_id=decision.case_id,
+        queue=decision.queue,
+        priority=decision.priority,
+        rule=decision.rule,
+        explain=decision.explain,
     )
     document = bytes(raw)
     # Both halves name direction and configuration, and a document may name a field once. They
@@ -304,7 +302,9 @@ def _emptied(raw: Raw, event: _EventHead, version: int, indexed_at: str) -> byte
             "revision": event.revision,
             "conversation_id": deleted.conversation_id,
             "index": event.index,
-            "deleted_at": deleted.changed_at if bytes(deleted.changed_at) else deleted.received_at,
+            "deleted_at": deleted.received_at
+            if deleted.changed_at is UNSET
+            else deleted.changed_at,
             "document_version": version,
             "indexed_at": indexed_at,
         }
