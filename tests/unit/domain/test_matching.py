@@ -3,6 +3,7 @@
 import pytest
 
 from klingel.domain.matching import (
+    SPAN_LIMIT,
     Rule,
     RuleDocument,
     RuleHit,
@@ -46,6 +47,9 @@ def hears(query: str, text: str = "", **fields) -> bool:
         ("me?er", "Meyyer", False),
         ("me?er", "Meer", False),
         ("m**r", "mr", True),
+        ("a*bc*bcd", "abcbcd", True),
+        ("a*bcd*d", "abcd", False),
+        ("a*b?d", "abbdbxd", True),
         ("st*m*g", "Strommangellage-Strommg", True),
         ('"*"~3 OR x', "x", None),
     ],
@@ -136,6 +140,25 @@ def test_hits_come_in_the_order_of_the_rules():
     rules = RuleSet.compile([Rule("b", "x"), Rule("field", "lang:de"), Rule("a", "y x")])
     document = RuleDocument(text="x y", lang="de")
     assert [hit.rule_id for hit in rules.match(document)] == ["b", "field", "a"]
+
+
+def test_a_wildcard_takes_bounded_time_on_any_text():
+    """With an expression that goes back, this would run for longer than the universe is old."""
+    assert not hears("a*" * 40 + "b", "a" * 255)
+    assert hears("a*" * 40 + "b", "a" * 100 + "cb")
+
+
+def test_a_hit_reports_the_first_places_only():
+    [hit] = RuleSet.compile([Rule("r", "a")]).match(RuleDocument(text="a " * 20_000))
+    assert hit.spans == tuple((2 * at, 2 * at + 1) for at in range(SPAN_LIMIT))
+
+
+def test_long_texts_are_matched_as_short_ones():
+    rules = RuleSet.compile([Rule("r", '"strom weg"~2 AND "gas da" AND NOT wasser')])
+    text = "rest " * 200 + "weg strom und gas da"
+    [hit] = rules.match(RuleDocument(text=text))
+    assert [text[start:end] for start, end in hit.spans] == ["weg strom", "gas da"]
+    assert not rules.match(RuleDocument(text=text + " wasser"))
 
 
 def test_required_words_within_one_another_are_all_found():

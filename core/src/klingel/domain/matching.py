@@ -54,6 +54,7 @@ __all__ = [
     "QUERY_STRING",
     "RULES_ANALYSIS",
     "RULES_PROPERTIES",
+    "SPAN_LIMIT",
     "TEXT_FIELD",
     "Rule",
     "RuleDocument",
@@ -70,6 +71,9 @@ __all__ = [
 ]
 
 Span = tuple[int, int]
+
+SPAN_LIMIT: Final = 32
+"""Most places reported for a hit: the first ones, so that a hostile text makes no large event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +129,18 @@ class RuleHit:
     Args:
         rule_id: of the rule.
         spans: places (start, end) of the words and phrases that were found, in code points of the
-            original text, rising and without repetition; none when only fields were asked for.
+            original text, rising and without repetition, at most SPAN_LIMIT; none when only fields
+            were asked for.
         version: of the rule.
     """
 
     rule_id: str
     spans: tuple[Span, ...]
     version: str = ""
+
+
+_LONG: Final = 100
+"""From so many words on, an index of their places is cheaper than looking for each."""
 
 
 class _Heard:
@@ -147,7 +156,16 @@ class _Heard:
         """Give the places of a word among the words, rising."""
         if term not in self.words:
             return []
+        if len(self.terms) > _LONG:
+            return self.index[term]
         return [at for at, other in enumerate(self.terms) if other == term]
+
+    @cached_property
+    def index(self) -> dict[str, list[int]]:
+        index: dict[str, list[int]] = {}
+        for at, term in enumerate(self.terms):
+            index.setdefault(term, []).append(at)
+        return index
 
     @cached_property
     def handle(self) -> str | None:
@@ -246,7 +264,7 @@ class RuleSet:
             if compiled.holds(heard):
                 spans = _evidence(compiled.root, heard) or ()
                 rule = compiled.rule
-                hits.append(RuleHit(rule.id, tuple(sorted(spans)), rule.version))
+                hits.append(RuleHit(rule.id, tuple(sorted(spans)[:SPAN_LIMIT]), rule.version))
         return hits
 
     def may_match(self, text: str) -> bool:
@@ -351,9 +369,13 @@ def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
     if pattern.endswith("*") and not re.search(r"[*?]", pattern[:-1]):
         prefix = pattern[:-1]
         return lambda term: term.startswith(prefix)
-    # Stars in a row mean one star, and would make the expression explode.
-    pieces = re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
-    expression = "".join({"*": ".*", "?": "."}.get(piece) or re.escape(piece) for piece in pieces)
+    first, *others = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
+    expression = first
+    if others:
+        # The leftmost place of a piece is never worse than a later one: without going back, the
+        # time is bounded whatever the text (as in the standard library's fnmatch).
+        inner = "".join(f"(?>.*?{piece})" for piece in others[:-1] if piece)
+        expression += f"{inner}.*{others[-1]}"
     full = re.compile(expression, re.DOTALL).fullmatch
     return lambda term: full(term) is not None
 
