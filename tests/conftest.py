@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -78,10 +79,24 @@ def topic_prefix(kafka_bootstrap: str) -> Iterator[str]:
         )
     try:
         admin.create_topics(topics)
+        _await_leaders(admin, names)
         yield prefix
         admin.delete_topics(names)
     finally:
         admin.close()
+
+
+def _await_leaders(admin: KafkaAdminClient, names: list[str]) -> None:
+    """A topic is created before it has leaders; a client that comes in between waits for long."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = admin.describe_topics(names)
+        if all(
+            topic["partitions"] and all(part["leader_id"] >= 0 for part in topic["partitions"])
+            for topic in found
+        ):
+            return
+    pytest.fail("the topics have no leaders after 30 s")
 
 
 @pytest.fixture

@@ -332,7 +332,8 @@ class KafkaLog:
             first = (await consumer.beginning_offsets([place]))[place]
             consumer.seek(place, max(start, first))
             while await consumer.position(place) < stop:
-                batches = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
+                # Short: behind the last record only markers may lie, and no record ends the wait.
+                batches = await consumer.getmany(place, timeout_ms=25, max_records=5000)
                 messages = [
                     to_message(topic, record)
                     for record in batches.get(place, ())
