@@ -23,9 +23,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import zstandard
-from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
 from yarl import URL
 
+from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
 from klingel_networks.arrival import Arrival, Gap
 from klingel_networks.contract import Delivery
 
@@ -41,6 +41,7 @@ LIVE = 0
 
 _DICTIONARY = "/xrpc/network.bsky.jetstream.getZstdDictionary"
 _TIME_CURSOR = 1_000_000_000_000_000
+_OK = 200
 _TOO_MANY = 429
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTROL = (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
@@ -104,7 +105,7 @@ class _Message(msgspec.Struct):
     """The parts of a frame that move the cursor, of both wires; all else is the mapping's."""
 
     type: str | None = msgspec.field(default=None, name="$type")
-    payload: msgspec.Raw | None = None
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     error: str | None = None
     time_us: int | None = None
 
@@ -271,7 +272,7 @@ class BlueskyClient:
             if response.status < 400:
                 return ""
             try:
-                answer = json.loads(await response.content.read(65_536))
+                answer = json.loads(await _bounded(response))
             except ValueError:
                 return ""
         return str(answer.get("error", "")) if isinstance(answer, dict) else ""
@@ -308,17 +309,16 @@ class BlueskyClient:
             return frame
 
     async def _fetch_dictionary(self, session: aiohttp.ClientSession) -> None:
+        """Fetch the dictionary once; a server without one is read uncompressed."""
         if self._dictionary is not None:
             return
         url = self._options.address
         scheme = "https" if url.scheme == "wss" else "http"
         async with session.get(url.with_scheme(scheme).with_path(_DICTIONARY)) as response:
-            if response.status != 200:
-                raise SourceUnavailable(f"the zstd dictionary is away ({response.status})")
-            content = await response.content.read(FRAME_BYTES)
+            content = await _bounded(response) if response.status == _OK else b""
         dictionary = zstandard.ZstdCompressionDict(content)
         if not dictionary.dict_id():
-            raise SourceUnavailable("the zstd dictionary has no id")
+            return
         self._dictionary = (
             dictionary.dict_id(),
             zstandard.ZstdDecompressor(dict_data=dictionary),
@@ -333,8 +333,10 @@ class BlueskyClient:
             message = msgspec.json.decode(body, type=_Message)
             if message.type == "error":
                 raise SourceUnavailable(f"Jetstream ended the stream: {_named(message.error)}")
-            if message.payload is None:
-                return Position(self._place, 0, message.time_us or last.time_us)
+            if not bytes(message.payload):
+                if not self._options.first_wire or message.time_us is None:
+                    return last
+                return Position(self._place, 0, message.time_us)
             payload = msgspec.json.decode(message.payload, type=_Payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return last
@@ -353,6 +355,16 @@ class BlueskyClient:
                 "Jetstream keeps less than our cursor asks for; reading goes on from its oldest event",
             )
         return None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body that is small by protocol; a larger one is cut off and void."""
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > FRAME_BYTES:
+            return b""
+    return body
 
 
 _ERRORS = ("ConsumerTooSlow", "CursorTooOld", "UnknownZstdDictionary")

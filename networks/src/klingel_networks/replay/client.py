@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
+
 from klingel.clock import Clock
 from klingel.contracts.envelope import rfc3339
 from klingel.errors import ConfigurationError
-
 from klingel_networks.arrival import Arrival, Gap, Mode
 from klingel_networks.contract import Delivery
 

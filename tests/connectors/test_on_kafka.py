@@ -1,0 +1,233 @@
+"""Publisher, cursor, lease, filter and whole connectors against the real Kafka."""
+
+import asyncio
+import json
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from klingel.clock import SystemClock
+from klingel.contracts import codec
+from klingel.contracts.envelope import Output
+from klingel.contracts.partition import partition_for
+from klingel.contracts.topics import Topic
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model import BrandConfig, ConnectorCursor, ConnectorStatus, RawEvent
+from klingel.settings import KafkaSettings, Settings
+from klingel_connectors.cursor import cursor_output, read_cursor, saved_cursor
+from klingel_connectors.filters import BrandFilter
+from klingel_connectors.lease import Lease
+from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.runner import Plan
+from klingel_connectors.service import Job, run_connector
+from klingel_networks.registry import installed_network
+from klingel_networks.replay.client import ReplayClient, ReplayOptions
+
+pytestmark = pytest.mark.servers
+TOPICS = (Topic.RAW_EVENTS, Topic.CONNECTOR_CURSORS, Topic.BRAND_CONFIG)
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap, topic_prefix):
+    return KafkaSettings(
+        bootstrap=kafka_bootstrap,
+        topic_prefix=topic_prefix,
+        group_prefix=topic_prefix,
+        session_timeout_seconds=6,
+    )
+
+
+@pytest.fixture
+async def publisher(kafka):
+    made = Publisher(
+        kafka, client_id="test", topics=TOPICS, clock=SystemClock(), bounds=Bounds(500, 1 << 20)
+    )
+    await made.start()
+    yield made
+    await made.close(5)
+
+
+@pytest.fixture
+def read(kafka):
+    """Read a topic to its end."""
+
+    def records(topic):
+        name = kafka.topic_prefix + topic
+        consumer = KafkaConsumer(
+            bootstrap_servers=kafka.bootstrap,
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        try:
+            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name)]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            ends = consumer.end_offsets(places)
+            found = []
+            while any(consumer.position(place) < ends[place] for place in places):
+                for batch in consumer.poll(timeout_ms=1000).values():
+                    found.extend(batch)
+            return found
+        finally:
+            consumer.close()
+
+    return records
+
+
+def output(number, size=200, topic=Topic.RAW_EVENTS, **more):
+    return Output(
+        topic, f"k{number}".encode(), b"%d " % number + b"x" * size, (("h", b"1"),), **more
+    )
+
+
+async def test_the_publisher_keeps_its_bounds_and_loses_nothing(publisher, read):
+    highest = 0
+    for number in range(5_000):
+        await publisher.publish(output(number), lambda _error: None)
+        highest = max(highest, publisher.in_flight)
+    assert await publisher.flush(30)
+    assert highest <= 500
+    records = read(Topic.RAW_EVENTS)
+    assert len(records) == 5_000
+    assert {bytes(record.key) for record in records} == {b"k%d" % at for at in range(5_000)}
+    assert all(record.partition == partition_for(bytes(record.key), 4) for record in records)
+    assert list(records[0].headers) == [("h", b"1")]
+
+
+async def test_a_record_above_the_request_size_is_refused_alone(publisher, read):
+    with pytest.raises(InvalidMessage) as refused:
+        await publisher.deliver([output(1), output(2, size=2 << 20), output(3)])
+    assert refused.value.error_type is ErrorType.TOO_LARGE
+    assert sorted(bytes(record.key) for record in read(Topic.RAW_EVENTS)) == [b"k1", b"k3"]
+
+
+async def test_a_topic_first_written_later_is_looked_up(publisher, read):
+    await publisher.deliver([output(1, topic=Topic.DEAD_LETTERS)])
+    assert len(read(Topic.DEAD_LETTERS)) == 1
+
+
+async def test_a_saved_cursor_is_read_back_and_a_stale_epoch_ignored(publisher, kafka):
+    now = SystemClock().now()
+
+    def save(instance, cursor, epoch):
+        return cursor_output(saved_cursor(instance, "s", cursor, "h", epoch, now, finished=False))
+
+    assert await asyncio.to_thread(read_cursor, kafka, "one", "s") is None
+    await publisher.deliver([save("one", "1", 1), save("two", "9", 1)])
+    await publisher.deliver([save("one", "2", 2)])
+    await publisher.deliver([save("one", "stale", 1)])
+    stored = await asyncio.to_thread(read_cursor, kafka, "one", "s")
+    assert (stored.cursor, stored.epoch) == ("2", 2)
+    assert (await asyncio.to_thread(read_cursor, kafka, "two", "s")).cursor == "9"
+
+
+async def test_two_holders_never_hold_the_lease_together(kafka):
+    """K7: the second takes over when the first leaves."""
+    first, second = Lease(kafka, "i", "first"), Lease(kafka, "i", "second")
+    async with asyncio.timeout(40):
+        first.start()
+        await first.held.wait()
+        before = first.generation
+        second.start()
+        holders = {first: "first", second: "second"}
+        # the newcomer makes the group decide anew: exactly one of them is given it
+        await asyncio.wait(
+            [asyncio.create_task(_held_in_later_generation(lease, before)) for lease in holders],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        assert first.held.is_set() != second.held.is_set()
+        owner, other = (first, second) if first.held.is_set() else (second, first)
+        generation = owner.generation
+        await owner.stop()
+        await other.held.wait()
+        assert not owner.held.is_set()
+        assert other.generation > generation
+        await other.stop()
+
+
+async def _held_in_later_generation(lease, generation):
+    while not (lease.held.is_set() and lease.generation > generation):  # noqa: ASYNC110  thread's
+        await asyncio.sleep(0.01)
+
+
+async def test_the_filter_follows_the_brands(publisher, kafka, eventually):
+    filtering = BrandFilter(
+        kafka, installed_network("replay"), name="shop", channel=None, client_id="t"
+    )
+    config = {
+        "brand": "nordlicht",
+        "name": "Nordlicht",
+        "listening": [{"id": "name", "query": "nordlicht"}],
+        "queues": [{"id": "care"}],
+    }
+    record = BrandConfig(
+        brand="nordlicht", version="0" * 16, applied_at=SystemClock().now(), config=config
+    )
+    filtering.start()
+    try:
+        assert filtering._wanted.everything
+        await publisher.deliver([Output(Topic.BRAND_CONFIG, b"nordlicht", codec.encode(record))])
+        await eventually(lambda: not filtering._wanted.everything)
+        assert filtering._wanted.rules.may_match("Nordlicht wieder weg")
+        await publisher.deliver([Output(Topic.BRAND_CONFIG, b"nordlicht", None)])
+        await eventually(lambda: filtering._wanted.everything)
+    finally:
+        await asyncio.to_thread(filtering.stop)
+
+
+@pytest.fixture
+def run_replay(kafka, tmp_path):
+    """Run a replay connector to its end, or until so many raw events were sent."""
+
+    async def run(*files, stop_when=None, **options):
+        clock, stop = SystemClock(), asyncio.Event()
+        job = Job(
+            connector="replay",
+            network=installed_network("replay"),
+            client=ReplayClient(
+                ReplayOptions(files=files, context={"source": "s"}, **options), clock
+            ),
+            instance="replay-1",
+            holder="pod-0",
+            static_holder=True,
+            plan=Plan(exit_when_finished=True, tick_seconds=0.05),
+        )
+        settings = Settings.model_validate({"kafka": kafka, "blobs": {"dir": tmp_path / "blobs"}})
+        running = asyncio.create_task(run_connector(settings, job, clock, stop))
+        async with asyncio.timeout(60):
+            if stop_when is not None:
+                while not await asyncio.to_thread(stop_when):  # noqa: ASYNC110  Kafka's to say
+                    await asyncio.sleep(0.05)
+                stop.set()
+            await running
+
+    return run
+
+
+async def test_replay_stopped_and_resumed_publishes_every_line_once(
+    run_replay, read, tmp_path, generic
+):
+    """Clean stops: the cursor stands exactly behind what was acknowledged."""
+    path = tmp_path / "events.ndjson"
+    lines = [json.dumps(generic(at)) for at in range(600)]
+    lines[300] = "{broken"
+    path.write_text("\n".join(lines))
+    await run_replay(path, rate=200.0, stop_when=lambda: len(read(Topic.RAW_EVENTS)) > 50)
+    first = len(read(Topic.RAW_EVENTS))
+    assert 50 < first < 599
+    await run_replay(path)
+    raw = [codec.decode(RawEvent, record.value) for record in read(Topic.RAW_EVENTS)]
+    assert len(raw) == 599
+    assert {event.object_id for event in raw} == {
+        f"replay:s:{at}" for at in range(600) if at != 300
+    }
+    (letter,) = read(Topic.DEAD_LETTERS)
+    assert letter.value == b"{broken"
+    cursors = [codec.decode(ConnectorCursor, r.value) for r in read(Topic.CONNECTOR_CURSORS)]
+    assert cursors[-1].finished
+    assert json.loads(cursors[-1].cursor) == {"file": "events.ndjson", "line": 600}
+    assert cursors[-1].epoch > cursors[0].epoch
+    states = [codec.decode(ConnectorStatus, r.value).state for r in read(Topic.CONNECTOR_STATUS)]
+    assert states[-1] == "finished"
+    assert "stopped" in states
