@@ -13,7 +13,7 @@ DONE = Outcome(Fate.DELIVERED)
 
 def received(tracker: OffsetTracker, offsets: list[int]):
     return [
-        tracker.receive(Message(Topic.ROUTED_EVENTS, 0, offset, None, b"")) for offset in offsets
+        tracker.receive(Message(Topic.ROUTED_EVENTS, 0, offset, None, b"abc")) for offset in offsets
     ]
 
 
@@ -42,6 +42,7 @@ def test_nothing_is_committed_past_an_unsettled_message(history):
         assert all(tracker.position <= offset for offset in unsettled)
     assert out == offsets[: len(out)]
     assert len(tracker) == len(offsets) - len(out)
+    assert tracker.held_bytes == 3 * len(tracker)
     if len(order) == len(offsets):
         assert tracker.position == offsets[-1] + 1
 

@@ -339,6 +339,23 @@ async def test_without_room_the_partitions_pause_and_polling_goes_on(build, cloc
     await indexer.writer.close()
 
 
+async def test_one_document_that_waits_for_ever_does_not_fill_the_memory(build, clock):
+    """Everything behind it is written and held: fetching stops at a bound, and goes on after."""
+    stage = Stage(clock, documents=5, outstanding_documents=20)
+    for at in range(300):
+        stage.log.append(post(build, at))
+    stage.answers.items["n:s:0"] = (503, "unavailable_shards_exception")
+    indexer = stage.restart()
+    indexer._options = IndexerOptions(fetch_messages=7, limits=stage._limits)
+    for _ in range(200):
+        await indexer.tick()
+    assert indexer.progress()["routed-events/0"]["waiting"] <= 2 * 20 + 7
+    assert stage.committed == 0
+    stage.answers.items.clear()
+    await stage.until(lambda: stage.committed == 300)
+    await indexer.writer.close()
+
+
 async def test_failed_commit_is_tried_again(stage, build):
     stage.log.append(post(build, 0))
     stage.log.failing_commits = 2

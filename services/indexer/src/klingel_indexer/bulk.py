@@ -429,11 +429,15 @@ class BulkWriter:
     async def progress(self, longest_seconds: float) -> None:
         """Wait until something was settled, or `longest_seconds`."""
         self._changed.clear()
+        waits = [
+            asyncio.ensure_future(self._changed.wait()),
+            asyncio.ensure_future(self._sleep(longest_seconds)),
+        ]
         try:
-            async with asyncio.timeout(longest_seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def drain(self, longest_seconds: float) -> bool:
         """Send what waits and wait at most `longest_seconds`; True when all is settled."""

@@ -25,16 +25,19 @@ class OffsetTracker:
 
     Attributes:
         position: the offset that may be committed; only ever grows.
+        held_bytes: values of the messages that are not passed yet, settled ones included.
     """
 
     def __init__(self, position: int) -> None:
         self.position = position
+        self.held_bytes = 0
         self._waiting: deque[Ticket] = deque()
 
     def receive(self, message: Message) -> Ticket:
         """Take in the next message; its offset lies above all earlier ones."""
         ticket = Ticket(message)
         self._waiting.append(ticket)
+        self.held_bytes += len(message.value or b"")
         return ticket
 
     def passed(self) -> list[tuple[Message, Outcome]]:
@@ -45,6 +48,7 @@ class OffsetTracker:
             done.append((waiting.popleft().message, outcome))
         if done:
             self.position = done[-1][0].offset + 1
+            self.held_bytes -= sum(len(message.value or b"") for message, _ in done)
         return done
 
     def caught_up(self, consumed: int) -> None:
