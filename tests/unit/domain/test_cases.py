@@ -151,6 +151,24 @@ def test_an_answer_finds_its_customer_by_chain_then_mention_then_the_only_one() 
     assert (nobody.decision.triage, nobody.decision.case_id) == ("own_post", None)
 
 
+def test_a_thread_of_the_brand_has_one_customer_whatever_its_clocks_say() -> None:
+    thread = [answered(f"r{n}", 90 - n / 10, in_reply_to=f"r{n - 1}") for n in range(1, 100)]
+    conversation = rung(
+        said("a", "anna", 1), said("b", "ben", 2), *thread, answered("r0", 50, in_reply_to="b")
+    )
+    assert conversation.case("ben").counts == {"inbound": 1, "outbound": 100}
+    assert conversation.case("anna").state == "open"
+
+
+def test_posts_that_reply_to_each_other_in_a_circle_answer_nobody() -> None:
+    conversation = rung(
+        said("a", "anna", 1),
+        answered("r", 2, in_reply_to="s"),
+        answered("s", 3, in_reply_to="r"),
+    )
+    assert conversation.case().state == "open"
+
+
 def test_a_reply_to_the_brands_own_root_answers_nobody_by_guess() -> None:
     conversation = rung(
         answered("root", 0), said("a", "anna", 1), answered("r", 2, in_reply_to="root")

@@ -8,7 +8,6 @@ cases an event can change.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from klingel.domain.facts import is_deleted
 from klingel.domain.identity import case_id, hash64
 from klingel.model.case import Case, Fact
 
@@ -206,7 +205,9 @@ def _answered(
         home, parent = state.find(fact.in_reply_to)
         told = fact.in_reply_to == root
         if parent is not None and home is not None:
-            if parent.change == "deleted" or is_deleted(parent):
+            if home.state == "held" and (
+                parent.direction == "outbound" or parent.change == "deleted"
+            ):
                 return None
             told = True
             customer = parent.customer if home.state == "held" else home.customer_id

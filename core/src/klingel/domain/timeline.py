@@ -232,6 +232,7 @@ class Timeline:
         self._facts: dict[str, Fact] = {}
         self._current: dict[str, Generation] = {}
         self._placed: dict[str, Generation] = {}
+        self._told: dict[str, tuple[bool, str | None]] = {}
         self._elsewhere = elsewhere
         self._other_names = names
         self._names: dict[str, str] | None = None
@@ -341,16 +342,33 @@ class Timeline:
             self.held.append(fact)
 
     def _told_customer(self, fact: Fact) -> tuple[bool, str | None]:
-        """Return whether reply chain or mention tells whom an outbound post answers, and whom."""
-        known, customer = False, None
-        if fact.in_reply_to is not None:
-            known, customer = self._customer_of_object(fact.in_reply_to)
-            # A root that is not remembered needs no answer: what replies to it answers nobody
-            # else by guess.
-            known = known or fact.in_reply_to == self._root
-        if customer is None:
-            customer = self._mentioned(fact)
-        return known or customer is not None, customer
+        """Return whether reply chain or mention tells whom an outbound post answers, and whom.
+
+        Neither time nor cases play a part in it: a chain of replies has one customer.
+        """
+        chain: list[Fact] = []
+        post: Fact | None = fact
+        while post is not None and post.object not in self._told:
+            # Replies in a circle, which only broken sources make, tell nothing.
+            self._told[post.object] = (True, None)
+            chain.append(post)
+            parent = self._facts.get(post.in_reply_to) if post.in_reply_to is not None else None
+            if parent is not None and (
+                parent.direction != "outbound" or parent.change == "deleted"
+            ):
+                parent = None
+            post = parent
+        for each in reversed(chain):
+            told, customer = False, None
+            if each.in_reply_to is not None:
+                told, customer = self._customer_of_object(each.in_reply_to)
+                # A root that is not remembered needs no answer: what replies to it answers
+                # nobody else by guess.
+                told = told or each.in_reply_to == self._root
+            if customer is None:
+                customer = self._mentioned(each)
+            self._told[each.object] = (told or customer is not None, customer)
+        return self._told[fact.object]
 
     def _customer_of_object(self, object_hash: str) -> tuple[bool, str | None]:
         """Return whether an object is known, and the customer who said it or was answered by it."""
@@ -360,6 +378,9 @@ class Timeline:
             return customer is not None, customer
         if fact.direction != "outbound":
             return True, fact.customer
+        told, customer = self._told[object_hash]
+        if told:
+            return True, customer
         placed = self._placed.get(object_hash)
         return True, placed.customer if placed is not None else None
 
