@@ -12,6 +12,7 @@ from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import LedgerLine, RawEvent
 from klingel.stage.guard import BrakePulled
 from klingel_connectors.blobs import INLINE_BYTES, BlobStore
+from klingel_connectors.books import Books
 from klingel_connectors.raw import TurnedAway, check_identity
 from klingel_networks.contract import Delivery, Identity, NativeObject, Network, Refused
 
@@ -202,6 +203,26 @@ async def test_books_count_each_object_when_its_fate_is_certain(make_intake, boo
     assert line.reasons == {"dead_lettered:missing_field": 1}
     assert line.after - line.before == 2 * 3600 * 1000
     assert books.close(NOW.replace(hour=15)) is None
+
+
+async def test_metrics_follow_the_books(make_intake, metrics, generic):
+    books = Books("connector-test", "holder", NOW, metrics)
+    intake = make_intake(books=books, keep=lambda raw: raw.object_id != "replay:src:2")
+    batch = [generic(1), generic(2), {"id": "x"}]
+    for record in await taken(intake, json.dumps(batch).encode()):
+        intake.settled(record, None)
+    books.close(NOW.replace(hour=13))
+    counted = {
+        (name, labels.get("reason") or labels.get("error_type")): value
+        for name, labels, value in metrics.samples()
+        if name.endswith("_total") and value
+    }
+    assert counted == {
+        ("klingel_received_total", None): 3.0,
+        ("klingel_delivered_total", None): 1.0,
+        ("klingel_discarded_total", "filtered"): 1.0,
+        ("klingel_dead_lettered_total", "missing_field"): 1.0,
+    }
 
 
 def test_a_refused_piece_passes_its_own_reason(make_intake):

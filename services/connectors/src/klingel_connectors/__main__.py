@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -156,7 +157,7 @@ def gateway(port: int | None, host: str | None) -> None:
         network = _network("webhook")
     except ConfigurationError as error:
         _refuse(error)
-    configure_logs("gateway", settings.logs.level)
+    _configure_logs("gateway", settings)
     _run(lambda stop: run_gateway(settings, own, network, _holder(None), SystemClock(), stop))
 
 
@@ -179,12 +180,18 @@ def _holder(given: str | None) -> str:
     return given or f"{socket.gethostname()}-{os.getpid()}"
 
 
+def _configure_logs(component: str, settings: Settings) -> None:
+    configure_logs(component, settings.logs.level)
+    # kafka-python logs every attempt to connect; we say ourselves what we wait for, and how long
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
 def _run_job(settings: Settings, build: Callable[[], Job]) -> None:
     try:
         job = build()
     except ConfigurationError as error:
         _refuse(error)
-    configure_logs(f"connector-{job.connector}", settings.logs.level)
+    _configure_logs(f"connector-{job.connector}", settings)
     _run(lambda stop: run_connector(settings, job, SystemClock(), stop))
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
+from klingel.metrics import Metric, Metrics
 from klingel.model import LedgerLine
 from klingel.stage.fates import Fate
 from klingel.stage.ledger import ledger_output
@@ -31,11 +32,14 @@ class Books:
         stage: `connector-<name>` or `gateway`.
         holder: who writes them.
         since: when they were opened.
+        metrics: counted too, a line at a time: counting each object there would cost more than
+            reading it.
     """
 
     stage: str
     holder: str
     since: datetime
+    metrics: Metrics | None = None
     received: int = 0
     fates: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -59,6 +63,7 @@ class Books:
         before, after = milliseconds(self.since), milliseconds(now)
         if not self.received or after <= before:
             return None
+        self._measure()
         line = LedgerLine(
             stage=self.stage,
             topic="",
@@ -78,3 +83,17 @@ class Books:
         for counts in (self.fates, self.reasons, self.networks, self.emitted):
             counts.clear()
         return ledger_output(line)
+
+    def _measure(self) -> None:
+        if self.metrics is None:
+            return
+        for name, count in self.networks.items():
+            self.metrics.count(Metric.RECEIVED, count, network=name.partition(":")[2])
+        self.metrics.count(Metric.DELIVERED, self.fates[Fate.DELIVERED])
+        for name, count in self.reasons.items():
+            fate, _, reason = name.partition(":")
+            if fate == Fate.DISCARDED:
+                self.metrics.count(Metric.DISCARDED, count, reason=reason)
+            elif fate == Fate.DEAD_LETTERED:
+                kind = reason.partition(":")[0]
+                self.metrics.count(Metric.DEAD_LETTERED, count, error_type=kind)

@@ -22,7 +22,7 @@ def connection(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
         "security_protocol": kafka.security_protocol,
         "allow_auto_create_topics": False,
         "reconnect_backoff_max_ms": 2_000,
-        "bootstrap_timeout_ms": 10_000,
+        "bootstrap_timeout_ms": 5_000,
         "metrics_enabled": False,
     }
     if kafka.sasl_mechanism is not None:

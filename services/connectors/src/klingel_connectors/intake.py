@@ -102,7 +102,6 @@ class Intake:
             reason = self._dropped(result)
             if reason:
                 self._books.note(Fate.DISCARDED, self._network.name, reason=reason)
-                self._metrics.count(Metric.DISCARDED, reason=reason)
                 continue
             records.append(await self._raw(result))
         return records
@@ -115,14 +114,9 @@ class Intake:
                 Fate.DISCARDED, self._network.name, reason=f"refused_{error.error_type}"
             )
             return
-        self._metrics.count(Metric.RECEIVED, network=self._network.name)
         self._books.note(
             record.fate, self._network.name, reason=record.reason, topic=record.output.topic
         )
-        if record.fate is Fate.DEAD_LETTERED:
-            self._metrics.count(Metric.DEAD_LETTERED, error_type=record.reason.partition(":")[0])
-        else:
-            self._metrics.count(Metric.DELIVERED)
 
     def _dropped(self, heard: Heard) -> str:
         if self._suppressions.holds(heard.raw):

@@ -128,7 +128,7 @@ class Lease:
         self._log.info("lease_taken", instance=self._instance, generation=generation)
 
     def _gone(self) -> None:
-        if self.held.is_set():
+        if self.held.is_set() and not self._stopping.is_set():
             self._log.warning("lease_lost", instance=self._instance)
         self.held.clear()
         self.lost.set()

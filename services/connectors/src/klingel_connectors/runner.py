@@ -50,7 +50,7 @@ from klingel_connectors.status import (
 )
 from klingel_networks.arrival import Arrival, Client, Gap
 
-BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between attempts where the manifest gives no table of the network's own."""
 
 
@@ -159,7 +159,7 @@ class Runner:
     async def _hold_and_read(self) -> None:
         while not self._stop.is_set():
             if not self._lease.held.is_set():
-                self._turn("waiting", "another holder has the lease")
+                self._turn("waiting", "waiting for the lease")
                 await self._first_of_events(self._lease.held)
                 continue
             await self._take_up()

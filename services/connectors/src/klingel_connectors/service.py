@@ -77,7 +77,7 @@ async def run_connector(
         holder=job.holder,
         channel=job.channel,
     )
-    books = Books(f"connector-{job.connector}", job.holder, clock.now())
+    books = Books(f"connector-{job.connector}", job.holder, clock.now(), metrics)
     publisher = _publisher(
         settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
     )
@@ -132,7 +132,7 @@ async def run_gateway(
     metrics = Metrics("gateway")
     instance = settings.connector.instance or "gateway"
     origin = Origin("webhook", instance, network.name, holder)
-    books = Books("connector-webhook", holder, clock.now())
+    books = Books("connector-webhook", holder, clock.now(), metrics)
     publisher = _publisher(settings, instance, clock, ())
     doors = Doors(
         webhooks={
