@@ -10,7 +10,7 @@ from kafka.admin import KafkaAdminClient
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
-from klingel.errors import SourceUnavailable
+from klingel.errors import ConfigurationError, SourceUnavailable
 from klingel.settings import KafkaSettings
 
 BOOTSTRAP_MS = 10_000
@@ -38,6 +38,11 @@ def connection(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def missing(topic: str) -> ConfigurationError:
+    """Return what to say of a topic that is not there."""
+    return ConfigurationError(f"there is no topic {topic}; run `klingel topics apply`")
+
+
 @contextmanager
 def admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """Open an admin client; raises KafkaError."""
@@ -56,12 +61,10 @@ class Log:
         self._prefix = prefix
 
     def slots(self, topic: Topic) -> list[Slot]:
-        """Return a topic's partitions; raises SourceUnavailable where it does not exist."""
+        """Return a topic's partitions; raises ConfigurationError where it does not exist."""
         numbers = self._consumer.partitions_for_topic(self._prefix + topic)
         if not numbers:
-            raise SourceUnavailable(
-                f"there is no topic {self._prefix}{topic}; run `klingel topics apply`"
-            )
+            raise missing(self._prefix + topic)
         return [(topic, number) for number in sorted(numbers)]
 
     def ends(self, slots: Sequence[Slot]) -> dict[Slot, int]:
@@ -135,6 +138,7 @@ def reading(kafka: KafkaSettings) -> Iterator[Log]:
     consumer = KafkaConsumer(
         **connection(kafka),
         group_id=None,
+        allow_auto_create_topics=False,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
@@ -178,7 +182,7 @@ def _send(producer: KafkaProducer, prefix: str, output: Output) -> Any:
     if partition is None:
         count = len(producer.partitions_for(name) or ())
         if not count:
-            raise SourceUnavailable(f"there is no topic {name}; run `klingel topics apply`")
+            raise missing(name)
         partition = partition_for(output.partition_key or output.key, count)
     return producer.send(
         name,

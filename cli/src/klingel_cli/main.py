@@ -20,6 +20,15 @@ _COMMANDS = {
         "klingel_cli.commands.config:config_group",
         "Check brand files and put them in force.",
     ),
+    "map": ("klingel_cli.commands.map:map_command", "Show what becomes of native deliveries."),
+    "search": ("klingel_cli.commands.search:search", "Search posts, in the syntax of the rules."),
+    "explain": ("klingel_cli.commands.explain:explain", "Follow one event to where it ends."),
+    "audit": ("klingel_cli.commands.audit:audit_command", "Prove that nothing was lost."),
+    "dead-letters": (
+        "klingel_cli.commands.dead_letters:dead_letters",
+        "See what could not be read, and send it again.",
+    ),
+    "status": ("klingel_cli.commands.status:status", "See who works and what waits."),
 }
 
 

@@ -24,6 +24,7 @@ from kafka.errors import (
 from rich.console import Console
 from rich.table import Table
 
+from klingel.config.loader import BrandFileError
 from klingel.errors import ConfigurationError, InvalidMessage, KlingelError, RetryableError
 from klingel.settings import Settings, load_settings
 from klingel_networks.registry import installed
@@ -34,15 +35,23 @@ AWAY = 3
 
 
 class Failure(click.ClickException):
-    """Ends a command with one sentence and an exit code."""
+    """Ends a command with a sentence and an exit code.
 
-    def __init__(self, sentence: str, exit_code: int) -> None:
+    Args:
+        sentence: what is wrong and what would be right; lines that name a file speak for themselves.
+        exit_code: see above.
+        bare: print the lines as they are, so that editors find file and line.
+    """
+
+    def __init__(self, sentence: str, exit_code: int, *, bare: bool = False) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
+        self._bare = bare
 
     def show(self, file: Any = None) -> None:
         """Print the sentence on standard error."""
-        click.echo(f"klingel: {self.format_message()}", file=file, err=True)
+        lead = "" if self._bare else "klingel: "
+        click.echo(f"{lead}{self.format_message()}", file=file, err=True)
 
 
 class Shell:
@@ -152,6 +161,8 @@ class Commands(click.Group):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             return super().invoke(ctx)
+        except BrandFileError as error:
+            raise Failure(str(error), WRONG_USAGE, bare=True) from None
         except ConfigurationError as error:
             raise Failure(str(error), WRONG_USAGE) from None
         except RetryableError as error:
@@ -181,7 +192,7 @@ def _of_kafka(error: KafkaError, ctx: click.Context) -> Failure:
         return Failure(
             f"a topic with the prefix '{kafka.topic_prefix}' is missing at {kafka.bootstrap}; "
             "run `klingel topics apply`",
-            FOUND_WRONG,
+            WRONG_USAGE,
         )
     if isinstance(error, AuthorizationError | SaslAuthenticationFailedError):
         return Failure(

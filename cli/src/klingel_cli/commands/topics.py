@@ -1,9 +1,9 @@
 """`klingel topics`: make the topics, or say what is wrong with them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
-from kafka.admin import KafkaAdminClient
 
 from klingel.settings import KafkaSettings
 from klingel_cli import topics
@@ -27,8 +27,8 @@ def topics_group() -> None:
 def apply_topics(shell: Shell, *, as_json: bool) -> None:
     """Make what is missing, set what differs.
 
-    Run it as often as you like. A topic never loses partitions, and gets more only while it is
-    empty: keys would lie elsewhere, and what belongs together would part.
+    Run it as often as you like. Topics never lose partitions, and get more only while all of those
+    that would are empty: keys would lie elsewhere, and what belongs together would part.
     """
     kafka = shell.settings.kafka
     wanted = {topic.name: topic for topic in topics.wanted(kafka)}
@@ -39,11 +39,10 @@ def apply_topics(shell: Shell, *, as_json: bool) -> None:
         missing = [wanted[each.topic] for each in found if each.what == "missing"]
         if missing:
             topics.create(client, missing)
-        refused = [
-            each
-            for each in found
-            if each.what == "partitions" and not _grown(kafka, client, wanted[each.topic], each)
-        ]
+        resized = [each for each in found if each.what == "partitions"]
+        refused = [] if _may_grow(kafka, wanted, resized) else resized
+        for each in resized if not refused else ():
+            topics.grow(client, wanted[each.topic])
         altered = [each for each in found if each.what not in {"missing", "partitions"}]
         for name in dict.fromkeys(each.topic for each in altered):
             config = {each.what: each.wanted for each in altered if each.topic == name}
@@ -57,17 +56,17 @@ def apply_topics(shell: Shell, *, as_json: bool) -> None:
         shell.found_wrong()
 
 
-def _grown(
-    kafka: KafkaSettings, client: KafkaAdminClient, topic: Wanted, difference: Difference
+def _may_grow(
+    kafka: KafkaSettings, wanted: Mapping[str, Wanted], resized: list[Difference]
 ) -> bool:
-    if int(difference.wanted) < int(difference.held):
+    """Whether all of these topics may grow: one alone would part from those it lies beside."""
+    if not resized:
+        return True
+    if any(int(each.wanted) < int(each.held) for each in resized):
         return False
     with reading(kafka) as log:
-        slots = log.slots(topic.spec.name)
-        if not topics.is_empty(log.begins(slots), log.ends(slots)):
-            return False
-    topics.grow(client, topic)
-    return True
+        slots = [slot for each in resized for slot in log.slots(wanted[each.topic].spec.name)]
+        return topics.is_empty(log.begins(slots), log.ends(slots))
 
 
 def _say(
@@ -85,7 +84,7 @@ def _say(
     for each in refused:
         shell.say(
             f"refused  {each.topic}: has {each.held} partitions, wanted are {each.wanted}; "
-            "a topic never shrinks, and grows only while it is empty"
+            "topics never shrink, and grow only while all of them are empty"
         )
     unchanged = count - len({each.topic for each in (*done, *refused)})
     shell.say(f"{count} topics at {kafka.bootstrap}; {unchanged} were right already")

@@ -1,0 +1,128 @@
+"""`klingel audit`: prove from the ledger that nothing was lost and nothing counted twice."""
+
+import time
+
+import click
+
+from klingel.stage.audit import AuditReport, Problem
+from klingel_cli.books import Books, located, read_books
+from klingel_cli.shell import Shell, as_json, pass_shell
+
+_ATTEMPTS = 3
+_SETTLE_SECONDS = 1.0
+_COLUMNS = (
+    "stage",
+    "topic",
+    "#received",
+    "#delivered",
+    "#repeated",
+    "#discarded",
+    "#dead-lettered",
+    "#waiting",
+    "#redone",
+)
+
+
+@click.command("audit")
+@as_json
+@pass_shell
+def audit_command(shell: Shell, *, as_json: bool) -> None:
+    """Prove from the ledger that every message has its fate, from raw-events to the index.
+
+    No offset skipped, none counted twice, and what one stage emitted the next one received. Exit 1
+    when something does not add up; the first offset that does not is named.
+    """
+    books, report = settled(shell)
+    problems = [located(shell.settings.kafka, books, each) for each in report.problems]
+    if as_json:
+        shell.tell(_told(report, problems, whole=books.whole))
+    else:
+        _show(shell, report, problems, whole=books.whole)
+    if problems:
+        shell.found_wrong()
+
+
+def settled(shell: Shell) -> tuple[Books, AuditReport]:
+    """Read and check the books.
+
+    A transaction becomes visible in its partitions one after the other. So what does not add up is
+    looked at again, and only what stays is a problem.
+    """
+    attempt = 1
+    while True:
+        books = read_books(shell.settings.kafka, shell.now())
+        report = books.audit()
+        if report.clean or attempt == _ATTEMPTS:
+            return books, report
+        attempt += 1
+        time.sleep(_SETTLE_SECONDS)
+
+
+def _show(shell: Shell, report: AuditReport, problems: list[Problem], *, whole: bool) -> None:
+    shell.table(
+        _COLUMNS,
+        [
+            (
+                each.stage,
+                each.topic,
+                each.received,
+                each.fates["delivered"],
+                each.fates["repeated"],
+                each.fates["discarded"],
+                each.fates["dead_lettered"],
+                each.waiting,
+                each.redone,
+            )
+            for each in report.totals
+        ],
+    )
+    if not whole:
+        shell.say(
+            "\nretention has taken the first lines of the ledger: "
+            "the sums between stages were not compared"
+        )
+    if not problems:
+        waiting = sum(report.waiting.values())
+        tail = f"; {waiting:,} messages wait" if waiting else ""
+        shell.say(f"\neverything adds up{tail}")
+        return
+    shell.say(f"\n{len(problems):,} things do not add up, the first one first:")
+    for problem in problems:
+        shell.say(f"  {_where(problem)}: {problem.sentence}")
+
+
+def _where(problem: Problem) -> str:
+    place = f"{problem.stage} {problem.topic}"
+    if problem.partition is not None:
+        place += f"/{problem.partition}"
+    return place if problem.offset is None else f"{place} at offset {problem.offset}"
+
+
+def _told(report: AuditReport, problems: list[Problem], *, whole: bool) -> dict[str, object]:
+    return {
+        "clean": not problems,
+        "whole": whole,
+        "problems": [
+            {
+                "kind": each.kind,
+                "stage": each.stage,
+                "topic": each.topic,
+                "partition": each.partition,
+                "offset": each.offset,
+                "sentence": each.sentence,
+            }
+            for each in problems
+        ],
+        "totals": [
+            {
+                "stage": each.stage,
+                "topic": each.topic,
+                "received": each.received,
+                "redone": each.redone,
+                "waiting": each.waiting,
+                "fates": dict(each.fates),
+                "emitted": dict(each.emitted),
+            }
+            for each in report.totals
+        ],
+    }

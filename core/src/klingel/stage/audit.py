@@ -1,0 +1,365 @@
+"""Whether the books add up, from `raw-events` to the index (I3); pure.
+
+Three things are proven from the ledger lines of each stage. Within a partition the lines follow
+one another, so that no offset was skipped and none was counted twice. Within a line every message
+that was received has one fate. Between two stages, what one emitted into a topic is what the next
+received from it, less what that one had passed before, plus what still waits in the log:
+`emitted(n, topic) = received(n+1, topic) - redone(n+1) + waiting(n+1)`.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from klingel.contracts.envelope import SourcePosition
+from klingel.contracts.topics import Topic
+from klingel.model import LedgerLine
+from klingel.stage.fates import Fate
+
+Slot = tuple[str, int]
+"""Topic and partition."""
+
+Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "lost", "surplus"]
+
+CHAIN: Mapping[str, Mapping[str, str | None]] = {
+    "understand": {Topic.RAW_EVENTS: None},
+    "care": {Topic.SOCIAL_EVENTS: "understand"},
+    "indexer": {
+        Topic.ROUTED_EVENTS: "care",
+        Topic.CASES: "care",
+        Topic.CASE_EVENTS: "care",
+        Topic.DEAD_LETTERS: None,
+        Topic.CONNECTOR_STATUS: None,
+    },
+}
+"""Stage to its inputs, each with the stage that writes it; None where that lies outside the books.
+
+Connectors and gateway have no input offsets: their lines tell what they refused, and what they
+wrote is the log of `raw-events` itself.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that does not add up.
+
+    Attributes:
+        kind: what sort of thing.
+        stage: whose books.
+        topic: input topic.
+        partition: input partition; None where only the topic's sum is wrong.
+        offset: the first offset that does not add up; None where only the sum is wrong.
+        sentence: for people.
+    """
+
+    kind: Kind
+    stage: str
+    topic: str
+    partition: int | None
+    offset: int | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A stage's sums over one input topic.
+
+    Attributes:
+        received, redone, fates: as in LedgerLine.
+        waiting: messages in the log that the stage has not counted yet.
+        emitted: records by topic, those of timers and commands included.
+    """
+
+    stage: str
+    topic: str
+    received: int = 0
+    redone: int = 0
+    waiting: int = 0
+    fates: Mapping[str, int] = field(default_factory=dict)
+    emitted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit comes to.
+
+    Attributes:
+        problems: in the order of the stages, then of partitions and offsets.
+        waiting: (stage, topic) to messages that wait.
+        totals: one for each stage and input topic.
+    """
+
+    problems: tuple[Problem, ...]
+    waiting: Mapping[tuple[str, str], int]
+    totals: tuple[Totals, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything adds up."""
+        return not self.problems
+
+
+class Place(NamedTuple):
+    """Where a record lies and what caused it."""
+
+    partition: int
+    offset: int
+    source: SourcePosition | None
+
+
+def standing(lines: Iterable[LedgerLine]) -> list[LedgerLine]:
+    """Return the lines of one partition that count.
+
+    A line whose `before` is not after an earlier one's replaces that one and all later ones: its
+    worker started anew from there.
+
+    Args:
+        lines: of one stage, topic and partition, in the order in which they were written.
+    """
+    kept: list[LedgerLine] = []
+    for line in lines:
+        while kept and kept[-1].before >= line.before:
+            kept.pop()
+        kept.append(line)
+    return kept
+
+
+def by_slot(lines: Iterable[LedgerLine], stage: str) -> dict[Slot, list[LedgerLine]]:
+    """Return a stage's standing lines by input partition."""
+    written: dict[Slot, list[LedgerLine]] = {}
+    for line in lines:
+        if line.stage == stage:
+            written.setdefault((line.topic, line.partition), []).append(line)
+    return {slot: standing(of) for slot, of in sorted(written.items())}
+
+
+def audit(
+    lines: Sequence[LedgerLine],
+    ends: Mapping[Slot, int],
+    *,
+    waiting: Mapping[Slot, int] | None = None,
+    begins: Mapping[Slot, int] | None = None,
+    whole: bool = True,
+) -> AuditReport:
+    """Check the books.
+
+    Args:
+        lines: of all stages; those of one partition in the order in which they were written.
+        ends: where the log of each input partition ends.
+        waiting: messages between the last line and the end, where they were counted; else the
+            difference of the offsets, in which the markers of transactions are counted too.
+        begins: first offset that the log of each partition still holds, where known.
+        whole: whether the ledger still holds its first lines. Where retention has taken them,
+            neither the start of the books nor the sums between stages can be compared.
+    """
+    problems: list[Problem] = []
+    totals: dict[tuple[str, str], Totals] = {}
+    for stage, inputs in CHAIN.items():
+        books = by_slot(lines, stage)
+        for topic, upstream in inputs.items():
+            slots = sorted({slot for slot in (*books, *ends) if slot[0] == topic})
+            ahead = 0
+            for slot in slots:
+                known = (begins or {}) if whole else {}
+                problems += _contiguous(stage, slot, books.get(slot, []), ends, known)
+                ahead += _ahead(slot, books.get(slot, []), ends, waiting or {}, begins or {})
+            of_topic = [line for slot in slots for line in books.get(slot, [])]
+            found = _totals(stage, topic, of_topic, ahead)
+            totals[stage, topic] = found
+            if upstream is not None and whole:
+                problems += _between(found, upstream, totals)
+    return AuditReport(
+        problems=tuple(problems),
+        waiting={key: each.waiting for key, each in totals.items()},
+        totals=tuple(totals.values()),
+    )
+
+
+def _contiguous(
+    stage: str,
+    slot: Slot,
+    lines: Sequence[LedgerLine],
+    ends: Mapping[Slot, int],
+    begins: Mapping[Slot, int],
+) -> Iterable[Problem]:
+    """Check the lines of one partition, one after the other."""
+
+    def problem(kind: Kind, offset: int, sentence: str) -> Problem:
+        return Problem(kind, stage, slot[0], slot[1], offset, sentence)
+
+    if not lines:
+        return
+    begin = begins.get(slot, lines[0].before)
+    if begin < lines[0].before:
+        yield problem(
+            "start",
+            begin,
+            f"the books begin at {lines[0].before}, but the log still holds {begin} on",
+        )
+    position = lines[0].before
+    for line in lines:
+        if line.before > position:
+            yield problem(
+                "gap", position, f"no line covers the offsets {position} to {line.before - 1}"
+            )
+        elif line.before < position:
+            yield problem(
+                "overlap",
+                line.before,
+                f"two lines cover the offsets {line.before} to {position - 1}",
+            )
+        position = line.after
+        yield from (problem(*each) for each in _within(line))
+    end = ends.get(slot)
+    if end is not None and position > end:
+        yield problem("beyond", end, f"the books reach {position}, but the log ends at {end}")
+
+
+def _within(line: LedgerLine) -> Iterable[tuple[Kind, int, str]]:
+    """Check one line by itself."""
+    where = f"the line over {line.before} to {line.after - 1}"
+    told = sum(line.fates.values())
+    if line.received != told:
+        sentence = f"{where} received {line.received:,} messages and tells the fate of {told:,}"
+        yield "counts", line.before, sentence
+    if line.received > line.after - line.before:
+        sentence = f"{where} received {line.received:,} messages, more than lie there"
+        yield "range", line.before, sentence
+    if line.redone > line.received:
+        sentence = f"{where} had passed {line.redone:,} of {line.received:,} messages before"
+        yield "counts", line.before, sentence
+
+
+def _ahead(
+    slot: Slot,
+    lines: Sequence[LedgerLine],
+    ends: Mapping[Slot, int],
+    waiting: Mapping[Slot, int],
+    begins: Mapping[Slot, int],
+) -> int:
+    if slot in waiting:
+        return waiting[slot]
+    position = lines[-1].after if lines else begins.get(slot, 0)
+    return max(0, ends.get(slot, position) - position)
+
+
+def _totals(stage: str, topic: str, lines: Sequence[LedgerLine], waiting: int) -> Totals:
+    fates: Counter[str] = Counter({str(fate): 0 for fate in Fate if fate is not Fate.WAITING})
+    emitted: Counter[str] = Counter()
+    for line in lines:
+        fates.update(line.fates)
+        emitted.update(line.emitted)
+        emitted.update(line.caused or {})
+    return Totals(
+        stage=stage,
+        topic=topic,
+        received=sum(line.received for line in lines),
+        redone=sum(line.redone for line in lines),
+        waiting=waiting,
+        fates=dict(fates),
+        emitted=dict(emitted),
+    )
+
+
+def _between(
+    found: Totals, upstream: str, totals: Mapping[tuple[str, str], Totals]
+) -> Iterable[Problem]:
+    """Compare what one stage emitted with what the next one received."""
+    emitted = sum(
+        each.emitted.get(found.topic, 0) for (stage, _), each in totals.items() if stage == upstream
+    )
+    first_time = found.received - found.redone
+    missing = emitted - first_time
+    if missing > found.waiting:
+        yield Problem(
+            "lost",
+            found.stage,
+            found.topic,
+            None,
+            None,
+            f"{upstream} emitted {emitted:,} records, {found.stage} received {first_time:,} for "
+            f"the first time and {found.waiting:,} wait: {missing - found.waiting:,} are lost",
+        )
+    elif missing < 0:
+        yield Problem(
+            "surplus",
+            found.stage,
+            found.topic,
+            None,
+            None,
+            f"{upstream} emitted {emitted:,} records, but {found.stage} received {first_time:,} "
+            f"for the first time: {-missing:,} too many",
+        )
+
+
+def locate(
+    problem: Problem, lines: Sequence[LedgerLine], records: Iterable[Place]
+) -> Problem | None:
+    """Name the first offset behind a wrong sum, from the topic's own records.
+
+    Args:
+        problem: `lost` or `surplus`.
+        lines: of all stages.
+        records: what the topic holds, as far back as the books reach.
+
+    Returns:
+        The problem with partition and offset; None when the records do not show it.
+    """
+    upstream = CHAIN[problem.stage][problem.topic]
+    there = list(records)
+    assert upstream is not None
+    return _where_received(problem, lines, there) or _where_emitted(problem, upstream, lines, there)
+
+
+def _where_received(
+    problem: Problem, lines: Sequence[LedgerLine], records: Sequence[Place]
+) -> Problem | None:
+    """Find the first line of the receiving stage that counted other than the log holds."""
+    books = by_slot(lines, problem.stage)
+    for (topic, partition), standing_lines in books.items():
+        if topic != problem.topic:
+            continue
+        offsets = sorted(place.offset for place in records if place.partition == partition)
+        for line in standing_lines:
+            first = bisect_left(offsets, line.before)
+            held = bisect_left(offsets, line.after) - first
+            if held != line.received:
+                return Problem(
+                    problem.kind,
+                    problem.stage,
+                    topic,
+                    partition,
+                    offsets[first] if held else line.before,
+                    f"the log holds {held:,} messages at {line.before} to {line.after - 1}, "
+                    f"{problem.stage} counted {line.received:,}",
+                )
+    return None
+
+
+def _where_emitted(
+    problem: Problem, upstream: str, lines: Sequence[LedgerLine], records: Sequence[Place]
+) -> Problem | None:
+    """Find the first line of the emitting stage whose records are not those of the log."""
+    sources = {place.source for place in records if place.source is not None}
+    for (topic, partition), standing_lines in by_slot(lines, upstream).items():
+        caused = sorted(
+            source.offset
+            for source in sources
+            if source.topic == topic and source.partition == partition
+        )
+        for line in standing_lines:
+            held = bisect_left(caused, line.after) - bisect_left(caused, line.before)
+            told = line.emitted.get(problem.topic, 0)
+            if held != told:
+                return Problem(
+                    problem.kind,
+                    upstream,
+                    topic,
+                    partition,
+                    line.before,
+                    f"of {topic} at {line.before} to {line.after - 1}, {upstream} tells {told:,} "
+                    f"records into {problem.topic}, the log holds {held:,}",
+                )
+    return None
