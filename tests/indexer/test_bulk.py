@@ -266,6 +266,7 @@ async def test_cluster_away_for_minutes_loses_nothing_and_bounds_memory(
     assert set(made.verdicts.values()) == {"written"}
     assert await fake_cluster.count(fake_cluster.events) == 50
     assert made.writer.room
+    assert made.writer.outstanding == made.writer.outstanding_bytes == 0
     assert made.writer.waiting_for is None
 
 
