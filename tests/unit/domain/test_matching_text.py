@@ -7,7 +7,15 @@ from itertools import pairwise
 import pytest
 
 from klingel.domain import rule_text
-from klingel.domain.rule_text import JAVA_EXPRESSION, SEPARATORS, SINGLES, fold, terms_of, tokens
+from klingel.domain.rule_text import (
+    JAVA_EXPRESSION,
+    SEPARATORS,
+    SINGLES,
+    TOKEN_LIMIT,
+    fold,
+    terms_of,
+    tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +80,30 @@ def test_letters_and_digits_of_every_script_can_be_searched():
     assert lost - late == {0x2E2F}  # the vertical tilde, a sign by use
 
 
-def test_the_expression_for_java_is_the_one_for_python():
-    spelled = re.sub(
-        r"\\x\{([0-9A-F]+)\}", lambda code: f"\\U{int(code.group(1), 16):08X}", JAVA_EXPRESSION
+def _code_points(spelled: str) -> set[int]:
+    """Code points of the inside of a Java character class without nested classes."""
+    found: set[int] = set()
+    for first, last in re.findall(r"\\x\{([0-9A-F]+)\}(?:-\\x\{([0-9A-F]+)\})?", spelled):
+        found.update(range(int(first, 16), int(last or first, 16) + 1))
+    return found
+
+
+def _all(ranges: tuple[tuple[int, int], ...]) -> set[int]:
+    return {code for first, last in ranges for code in range(first, last + 1)}
+
+
+def test_the_expression_for_java_has_the_words_of_the_one_for_python():
+    """Its classes, put together as Java does, hold exactly singles, and neither nor separators."""
+    shape = (
+        r"\[([^&]*)&&\[([^\]]*)\]\]"  # singles within their bounds
+        r"\|\[([^\[]*)\[\^([^\[]*)\[([^&]*)&&\[([^\]]*)\]\]\]\]\{1,(\d+)\}"
     )
-    assert spelled == rule_text._TOKEN.pattern
+    parts = re.fullmatch(shape, JAVA_EXPRESSION)
+    assert parts is not None
+    bounds, singles, common, ascii_only, beyond, others, limit = parts.groups()
+    everything = set(range(0x110000))
+    assert _code_points(bounds) & _code_points(singles) == _all(SINGLES)
+    excluded = _code_points(ascii_only) | (_code_points(beyond) & _code_points(others))
+    runs = _code_points(common) | (everything - excluded)
+    assert runs == everything - _all(SEPARATORS) - _all(SINGLES)
+    assert int(limit) == TOKEN_LIMIT

@@ -364,6 +364,8 @@ class KafkaLog:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES,
+            # A fetch that waits at the end of the log holds up every other request behind it.
+            fetch_max_wait_ms=10,
         )
 
     async def close(self) -> None:
