@@ -135,7 +135,7 @@ def _essence(record: Case) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("close_when", ["never", "answered"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_order_and_repetition_of_arrival_change_no_case(
     close_when: str, events: list[SocialEvent], data: st.DataObject
@@ -178,7 +178,7 @@ def _object(event: SocialEvent) -> str:
 
 
 @pytest.mark.parametrize("close_when", ["never", "answered"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_folding_only_what_an_event_can_reach_gives_the_same_as_folding_all(
     close_when: str, events: list[SocialEvent], data: st.DataObject
@@ -201,7 +201,7 @@ def _identity(record: Case) -> str:
     return record.case_id
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_an_old_state_folds_on_as_before_when_a_newer_one_has_gone_on(
     events: list[SocialEvent], data: st.DataObject
@@ -215,7 +215,7 @@ def test_an_old_state_folds_on_as_before_when_a_newer_one_has_gone_on(
     assert once == twice
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_records_alone_carry_the_state_across_any_cut(
     events: list[SocialEvent], data: st.DataObject
@@ -240,7 +240,7 @@ def test_records_alone_carry_the_state_across_any_cut(
     assert essence(written) == essence(expected)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_every_fact_counts_once_and_only_for_its_customer(
     events: list[SocialEvent], data: st.DataObject
@@ -258,7 +258,7 @@ def test_every_fact_counts_once_and_only_for_its_customer(
         }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_every_event_has_one_reason_and_every_case_a_history(
     events: list[SocialEvent], data: st.DataObject
