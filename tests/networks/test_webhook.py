@@ -178,6 +178,8 @@ def test_a_batch_judges_every_element_alone():
         (event(id="a\x1fb"), ErrorType.INVALID_FIELD, "id"),
         (event(id="a\x85b"), ErrorType.INVALID_FIELD, "id"),
         (event(id="é" * 513), ErrorType.TOO_LARGE, "id"),
+        (event(id="é" * 385), ErrorType.TOO_LARGE, "id"),
+        (event(in_reply_to="🦋" * 193), ErrorType.TOO_LARGE, "in_reply_to"),
         (event(author=None), ErrorType.MISSING_FIELD, "author.id"),
         (event(author={}), ErrorType.MISSING_FIELD, "author.id"),
         (event(author="erika"), ErrorType.WRONG_TYPE, "author"),
@@ -255,7 +257,8 @@ def test_what_is_odd_but_valid_passes():
         "1999-12-31t23:59:59z",
     ):
         assert mapped(event(published_at=moment))[1].published_at.tzinfo is UTC
-    assert mapped(event(id="é" * 512, text="a" * 100_000))
+    assert mapped(event(id="é" * 384, text="a" * 100_000))
+    assert mapped(event(id="a" * 512))
     escaped = b'{"id":"1","network":"n","author":{"id":"a"},"text":"\\ud83e\\udd8b \\\\u0000",'
     assert mapped(escaped + b'"published_at":"2026-07-04T14:38:08Z"}')[1].text == "🦋 \\u0000"
     assert mapped(b'{"x":' + b"[" * 63 + b"]" * 63 + b"," + body(event())[1:])

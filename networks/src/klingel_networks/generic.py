@@ -31,6 +31,8 @@ from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 
 BATCH_MAX = 1_000
 """Objects in one delivery."""
+ID_BYTES_MAX = 768
+"""Bytes of an id: with network, source, brand and revision an event id still fits its 1,024."""
 COUNT_MAX = 2**53 - 1
 """The greatest integer on which all JSON readers agree."""
 
@@ -147,7 +149,7 @@ def _check_names(event: GenericEvent) -> None:
         ("in_reply_to", event.in_reply_to),
         ("target", event.target),
     ):
-        if value is not None and not value.isprintable():
+        if value is not None and not (value.isascii() and value.isprintable()):
             _check_id(value, path)
     if author is not None:
         _check_free(author.handle, "author.handle")
