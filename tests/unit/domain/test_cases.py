@@ -406,17 +406,22 @@ def test_what_comes_later_than_what_is_folded_counts_once_and_changes_what_commu
     assert conversation.case().first_response_at == at(2.5)
 
 
-def test_a_case_without_end_ends_its_generation() -> None:
+def test_a_case_without_end_ends_its_generation_below_the_hard_size() -> None:
     limit = MAX_FACTS + MAX_FOLDED
-    conversation = rung(*[said(f"m{number}", minute=number) for number in range(limit + 1)])
+    anna = "did:plc:annavonderkueste2345abcd"
+    talk = [
+        said(f"{anna}/app.bsky.feed.post/{number:013}", anna, number, in_reply_to="root")
+        for number in range(limit + 2)
+    ]
+    conversation = rung(*talk[:-1])
     assert conversation.reasons[-1] == "new_generation"
-    first, second = conversation.case(), conversation.case(generation=2)
+    first, second = conversation.case(anna), conversation.case(anna, generation=2)
     assert (first.state, first.closed_because) == ("closed", "generation_full")
     assert (second.state, second.opened_at) == ("open", at(limit))
-    assert max(len(msgspec.json.encode(each)) for each in (first, second)) < 64 * 1024
-    conversation.ring(said(f"m{limit + 1}", minute=limit + 1))
-    assert conversation.case() is first
-    assert len(conversation.case(generation=2).facts) == 2
+    assert len(msgspec.json.encode(first)) < 64 * 1024
+    conversation.ring(talk[-1])
+    assert conversation.case(anna) is first
+    assert len(conversation.case(anna, generation=2).facts) == 2
 
 
 def _write_and_read(records: Sequence[Case]) -> list[Case]:

@@ -17,8 +17,10 @@ from klingel.domain.facts import can_open, is_deleted
 from klingel.domain.identity import hash64
 from klingel.model.case import Case, Fact, Opening, Summary
 
-MAX_FACTS = 128
+MAX_FACTS = 96
+"""Newest facts that a record holds: with the folded hashes it stays below 64 KB."""
 MAX_FOLDED = 1_024
+"""Objects that a summary remembers; then the generation ends."""
 _FOLDED = "folded"
 _HASH_BYTES = 8
 

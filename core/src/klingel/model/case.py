@@ -302,7 +302,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Literal['open', 'waiting', 'closed', 'snoozed', 'merged', 'held'],
         Meta(description="State of the case; held is the conversation's own record."),
     ]
-    facts: Annotated[list[Fact], Meta(description='The newest 128, by time.')]
+    facts: Annotated[list[Fact], Meta(description='The newest 96, by time.')]
     config_version: Annotated[
         str, Meta(description='Configuration that decided last.', max_length=64)
     ]
