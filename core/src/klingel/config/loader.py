@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from klingel.config.brand import Brand
+from klingel.contracts.topics import Topic
 from klingel.domain.matching import RuleSyntaxError, parse_rule
 from klingel.errors import ConfigurationError
 
@@ -106,7 +107,7 @@ def from_config(config: Mapping[str, Any]) -> Brand:
     marked = _Marked()
     brand = _validate(dict(config), marked)
     if brand is None or marked.problems:
-        raise BrandFileError(_told(Path("brand-config"), marked.problems))
+        raise BrandFileError(_told(Path(Topic.BRAND_CONFIG), marked.problems))
     return brand
 
 
