@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from klingel.config.brand import Brand
 from klingel.config.compiled import CompiledBrand
+from klingel.contracts.topics import Topic
 from klingel.domain.draft import Change, Kind
 from klingel.domain.identity import event_id, hash64, index_month
 from klingel.model.social_event import Author, Origin, SocialEvent
@@ -77,7 +78,7 @@ def said(
         matches=[],
         network="bluesky",
         connector="bluesky-1",
-        origin=Origin(topic="raw-events", partition=0, offset=0, mode=mode),
+        origin=Origin(topic=Topic.RAW_EVENTS.value, partition=0, offset=0, mode=mode),
         direction=direction,
         addressing=addressing,
         visibility="public",
