@@ -80,9 +80,9 @@ def test_quality_is_complete_and_todos_name_their_issue():
 def test_settings_are_typed_defaulted_and_secret():
     """Values by type, defaults where none is given, secrets wrapped and never shown."""
     manifest = installed().manifest("webhook")
-    configured = manifest.configure({"secret": "whsec_canary", "tolerance_seconds": "60"})
-    assert configured["tolerance_seconds"] == 60
-    assert configured["max_body_bytes"] == 1_048_576
+    configured = manifest.configure({"secret": "whsec_canary", "wait_seconds": "60"})
+    assert configured["wait_seconds"] == 60
+    assert configured["limit_bytes"] == 1_048_576
     assert isinstance(configured["secret"], SecretStr)
     assert configured["secret"].get_secret_value() == "whsec_canary"
     assert "canary" not in repr(configured)
@@ -97,8 +97,8 @@ def test_settings_are_typed_defaulted_and_secret():
         ("webhook", {}, "webhook.secret is missing"),
         (
             "webhook",
-            {"secret": "s", "tolerance_seconds": "canary"},
-            "webhook.tolerance_seconds must be an integer",
+            {"secret": "s", "wait_seconds": "canary"},
+            "webhook.wait_seconds must be an integer",
         ),
         ("webhook", {"secret": "s", "secrets": "canary"}, "webhook has no setting 'secrets'"),
         ("replay", {"shift_to_now": "canary"}, "replay.shift_to_now must be true or false"),

@@ -163,6 +163,10 @@ def _check_names(event: GenericEvent) -> None:
 def _check_id(value: str, path: str) -> None:
     if _CONTROL.search(value) is not None:
         raise InvalidMessage(ErrorType.INVALID_FIELD, f"{path} holds control characters", path=path)
+    if len(value.encode()) > ID_BYTES_MAX:
+        raise InvalidMessage(
+            ErrorType.TOO_LARGE, f"{path} is longer than {ID_BYTES_MAX} bytes of UTF-8", path=path
+        )
 
 
 def _check_free(value: str | None, path: str) -> None:
