@@ -1,8 +1,12 @@
 """Publisher, cursor, lease, filter and whole connectors against the real Kafka."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 
+import aiohttp
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
@@ -12,14 +16,15 @@ from klingel.contracts.envelope import Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import BrandConfig, ConnectorCursor, ConnectorStatus, RawEvent
+from klingel.model import BrandConfig, ConnectorCursor, ConnectorStatus, LedgerLine, RawEvent
 from klingel.settings import KafkaSettings, Settings
 from klingel_connectors.cursor import cursor_output, read_cursor, saved_cursor
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.lease import Lease
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.runner import Plan
-from klingel_connectors.service import Job, run_connector
+from klingel_connectors.service import Job, run_connector, run_gateway
+from klingel_connectors.settings import GatewaySettings
 from klingel_networks.registry import installed_network
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
 
@@ -231,3 +236,52 @@ async def test_replay_stopped_and_resumed_publishes_every_line_once(
     states = [codec.decode(ConnectorStatus, r.value).state for r in read(Topic.CONNECTOR_STATUS)]
     assert states[-1] == "finished"
     assert "stopped" in states
+
+
+async def test_the_gateway_answers_503_until_its_topics_exist_then_stores(kafka, read, generic):
+    """It listens at once, says what it waits for, and loses nothing of what it accepted."""
+    key, listening, stop = bytes(32), asyncio.get_running_loop().create_future(), asyncio.Event()
+    running = asyncio.create_task(
+        run_gateway(
+            Settings.model_validate({"kafka": kafka}),
+            GatewaySettings(webhooks={"shop": (key,)}, wait_seconds=2.0),
+            installed_network("webhook"),
+            "holder",
+            SystemClock(),
+            stop,
+            on_listening=listening.set_result,
+        )
+    )
+    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        address = f"http://127.0.0.1:{await listening}"
+        accepted = set()
+        while len(accepted) < 200:
+            batch = [generic(f"{len(accepted)}-{at}") for at in range(20)]
+            body = json.dumps(batch).encode()
+            async with session.post(
+                f"{address}/webhook/shop", data=body, headers=_signed(key, body)
+            ) as answer:
+                assert answer.status in {202, 503}
+                if answer.status == 202:
+                    accepted.update((await answer.json())["ids"])
+                else:
+                    assert answer.headers["Retry-After"]
+                    await asyncio.sleep(0.05)
+        async with session.get(f"{address}/readyz") as answer:
+            assert answer.status == 200
+        stop.set()
+        await running
+    assert {bytes(record.key).decode() for record in read(Topic.RAW_EVENTS)} == accepted
+    lines = [codec.decode(LedgerLine, record.value) for record in read(Topic.STAGE_LEDGER)]
+    assert {line.stage for line in lines} == {"connector-webhook"}
+    assert sum(line.fates["delivered"] for line in lines) == len(accepted)
+
+
+def _signed(key, body):
+    at = str(int(SystemClock().now().timestamp()))
+    digest = hmac.new(key, f"m.{at}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": "m",
+        "webhook-timestamp": at,
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+    }

@@ -177,3 +177,23 @@ async def test_a_producer_that_never_recovers_is_replaced(make_publisher):
     assert broken.closed
     assert {record["key"] for record in good.sent} == {b"k1", b"k2"}
     assert publisher.in_flight == 0
+
+
+async def test_lost_metadata_never_block_the_loop_twice(make_publisher):
+    """`send` blocks when kafka-python has lost a topic's metadata: then it is looked up aside."""
+
+    class Forgetful(RecordingProducer):
+        blocked = 0
+
+        def send(self, topic, **record):
+            if self.blocked == 0:
+                self.blocked += 1
+                raise kafka_errors.KafkaTimeoutError
+            return super().send(topic, **record)
+
+    producer = Forgetful()
+    publisher = make_publisher(producer)
+    await publisher.start()
+    await publisher.deliver([output(number) for number in range(50)])
+    assert producer.blocked == 1
+    assert len({record["key"] for record in producer.sent}) == 50

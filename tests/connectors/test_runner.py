@@ -246,3 +246,20 @@ async def test_recorded_times_and_modes_reach_the_raw_event(make_bench, arrival)
     (record,) = bench.producer.of(Topic.RAW_EVENTS)
     assert b'"mode":"backfill"' in record["value"]
     assert b'"received_at":"2020-' in record["value"]
+
+
+async def test_a_stop_between_two_deliveries_is_no_end_of_the_source(make_bench, arrival):
+    """The cursor of a stopped source must not say that its end was reached."""
+    bench = make_bench([arrival(1), arrival(2)])
+    taken = bench.runner._take
+
+    async def take_and_stop(item):
+        await taken(item)
+        bench.stop.set()
+
+    bench.runner._take = take_and_stop
+    await bench.runner.run()
+    assert bench.keys() == ["replay:src:1"]
+    assert bench.states()[-1] == "stopped"
+    last = bench.records(Topic.CONNECTOR_CURSORS, ConnectorCursor)[-1]
+    assert (last.cursor, last.finished) == ("1", None)

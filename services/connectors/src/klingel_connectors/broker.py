@@ -51,5 +51,5 @@ def producer(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
         "max_request_size": 1 << 20,
         "delivery_timeout_ms": NEVER_MS,
         "request_timeout_ms": 30_000,
-        "max_block_ms": 5_000,
+        "max_block_ms": 500,
     }

@@ -268,6 +268,11 @@ class Publisher:
                 headers=list(output.headers),
                 partition=partition,
             )
+        except kafka_errors.KafkaTimeoutError as error:
+            # its metadata were lost: they are looked up in a thread, the loop must not block again
+            self._partitions.pop(output.topic, None)
+            self.report(entry, error)
+            return
         except kafka_errors.KafkaError as error:
             self.report(entry, error)
             return

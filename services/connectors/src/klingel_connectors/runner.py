@@ -225,6 +225,8 @@ class Runner:
                 self._turn("failed", str(error))
                 await self._stop.wait()
             else:
+                if self._stop.is_set():
+                    return
                 self._finished = True
                 self._turn("finished")
                 if not self._plan.exit_when_finished:
