@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := core networks[runtime] services/connectors services/processors services/indexer cli simulator deploy/local
+PACKAGES := core[testing] networks[runtime] services/connectors services/processors services/indexer cli simulator deploy/local
 SOURCES := core networks services cli simulator deploy schemas/generate tests benchmarks
 READY := $(VENV)/.ready
 

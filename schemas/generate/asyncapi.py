@@ -138,6 +138,8 @@ def _message(event: str, topic: dict[str, Any], root: Path) -> Schema:
     }
     if event == _DEAD_LETTER:
         message["contentType"] = "application/octet-stream"
+        own = {"klingel-source": _ENVELOPE["properties"]["klingel-source"]}
+        shape = shape | {"properties": shape["properties"] | own}
         return message | {"headers": shape, "payload": {"description": "The original bytes."}}
     return message | {"headers": {"$ref": "#/components/schemas/envelope"}, "payload": shape}
 

@@ -150,7 +150,8 @@ class Utf8Error(Exception):
 def test_dead_letter_headers_describe_what_the_code_writes(document, error):
     """The headers of a cut dead letter are valid by the document, and all are described."""
     headers = document["components"]["messages"]["dead-letter.v1"]["headers"]
-    message = envelope.Message(Topic.RAW_EVENTS, 3, 17, b"key", b"x" * (VALUE_BYTES + 1))
+    source = (("klingel-source", b"raw-events/0/5/0"),)
+    message = envelope.Message(Topic.SOCIAL_EVENTS, 3, 17, b"key", b"x" * (VALUE_BYTES + 1), source)
     letter = dead_letter(
         message,
         error,

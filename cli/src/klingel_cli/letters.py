@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from klingel.contracts.envelope import Headers, Message, Output
+from klingel.contracts.envelope import SOURCE_HEADER, Headers, Message, Output
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
 from klingel.model.raw_event import BlobRef
-from klingel.stage.dead_letters import PREFIX
+from klingel.stage.dead_letters import ORIGINAL_SOURCE_HEADER, PREFIX
 
 REPLAYED = "x-replayed-from"
 _OWN = ("x-dlq-", PREFIX)
@@ -52,7 +52,15 @@ class Letter:
     @property
     def original_headers(self) -> Headers:
         """The message's own headers."""
-        return tuple(header for header in self.message.headers if not header[0].startswith(_OWN))
+        kept = [
+            header
+            for header in self.message.headers
+            if not header[0].startswith(_OWN) and header[0] != SOURCE_HEADER
+        ]
+        source = self.message.header(ORIGINAL_SOURCE_HEADER)
+        if source is not None:
+            kept.append((SOURCE_HEADER, source))
+        return tuple(kept)
 
     @property
     def size(self) -> int:

@@ -69,3 +69,12 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     x_dlq_network: Annotated[str, Meta(description='Network.')] | None = field(
         name='x-dlq-network', default=None
     )
+    x_dlq_klingel_source: (
+        Annotated[
+            str,
+            Meta(
+                description='The klingel-source that the message carried; a redrive puts it back.'
+            ),
+        ]
+        | None
+    ) = field(name='x-dlq-klingel-source', default=None)

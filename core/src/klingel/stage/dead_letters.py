@@ -9,12 +9,21 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from klingel.contracts.envelope import Headers, Message, Output, rfc3339
+from klingel.contracts.envelope import (
+    SOURCE_HEADER,
+    Headers,
+    Message,
+    Output,
+    SourcePosition,
+    rfc3339,
+)
 from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage
 
 VALUE_BYTES = 64 * 1024
 PREFIX = "__connect.errors."
+ORIGINAL_SOURCE_HEADER = "x-dlq-klingel-source"
+"""The `klingel-source` that the message itself carried; a redrive puts it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ def _output(
     ref: str | None,
 ) -> Output:
     body = value or b""
+    original_source = next((text for name, text in headers if name == SOURCE_HEADER), None)
     own = [
         (PREFIX + "topic", where[0]),
         (PREFIX + "partition", str(where[1])),
@@ -128,6 +138,11 @@ def _output(
         ("x-dlq-first-failed-at", rfc3339(now)),
         ("x-dlq-attempt", str(_attempt(headers) + 1)),
     ]
+    if where[0]:
+        # Its own position, so that whoever reads dead letters can tell what it has passed.
+        own.append((SOURCE_HEADER, SourcePosition(*where, 0).encode().decode()))
+    if original_source is not None:
+        own.append((ORIGINAL_SOURCE_HEADER, original_source.decode()))
     if network:
         own.append(("x-dlq-network", network))
     if len(body) > VALUE_BYTES:
