@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from klingel.clock import SystemClock
+from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.settings import KafkaSettings
-from klingel_connectors.blobs import BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.publisher import Bounds, Publisher

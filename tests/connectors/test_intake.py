@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from klingel.contracts import codec
+from klingel.contracts.blobs import INLINE_BYTES, BlobStore
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import REVISION_MAX
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import LedgerLine, RawEvent
 from klingel.stage.guard import BrakePulled
-from klingel_connectors.blobs import INLINE_BYTES, BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.raw import TurnedAway, check_identity
 from klingel_networks.contract import Delivery, Identity, NativeObject, Network, Refused

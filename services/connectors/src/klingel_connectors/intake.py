@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from klingel.clock import Clock
+from klingel.contracts.blobs import INLINE_BYTES, BlobStore
 from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage
@@ -13,7 +14,6 @@ from klingel.metrics import Metric, Metrics
 from klingel.stage.dead_letters import VALUE_BYTES, kind_of
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake
-from klingel_connectors.blobs import INLINE_BYTES, BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.raw import (
     Heard,

@@ -11,10 +11,10 @@ import structlog
 from aiohttp import web
 
 from klingel.clock import Clock
+from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metric, Metrics
 from klingel.settings import Settings
-from klingel_connectors.blobs import BlobStore
 from klingel_connectors.books import Books
 from klingel_connectors.cursor import read_cursor
 from klingel_connectors.filters import BrandFilter

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from klingel.contracts.blobs import BlobStore
 from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
-from klingel_connectors.blobs import BlobStore
 
 
 def test_what_was_put_comes_back_and_twice_is_once(tmp_path):
