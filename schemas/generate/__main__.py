@@ -14,6 +14,7 @@ import compatibility
 import config
 import index_templates
 import models
+import reference
 import topics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ GENERATORS: tuple[Callable[[Path], dict[str, str]], ...] = (
     index_templates.generate,
     asyncapi.generate,
     config.generate,
+    reference.generate,
 )
 
 
