@@ -155,8 +155,12 @@ def publish(kafka: KafkaSettings, outputs: Sequence[Output]) -> None:
     """Write records and wait until every one is acknowledged by all replicas.
 
     Raises:
-        KafkaError: one of them is not; those before it may be.
+        ConfigurationError: a topic is missing; nothing is written.
+        KafkaError: one of them is not acknowledged; those before it may be.
     """
+    if not outputs:
+        return
+    counts = _partition_counts(kafka, {kafka.topic_prefix + each.topic for each in outputs})
     producer = KafkaProducer(
         **connection(kafka),
         acks="all",
@@ -169,21 +173,28 @@ def publish(kafka: KafkaSettings, outputs: Sequence[Output]) -> None:
         request_timeout_ms=10_000,
     )
     try:
-        sent = [_send(producer, kafka.topic_prefix, output) for output in outputs]
+        sent = [_send(producer, kafka.topic_prefix, output, counts) for output in outputs]
         for receipt in sent:
             receipt.get(timeout=WAIT_SECONDS)
     finally:
         producer.close(timeout=5)
 
 
-def _send(producer: KafkaProducer, prefix: str, output: Output) -> Any:
+def _partition_counts(kafka: KafkaSettings, names: set[str]) -> dict[str, int]:
+    with admin(kafka) as client:
+        absent = sorted(names - set(client.list_topics()))
+        if absent:
+            raise missing(absent[0])
+        return {
+            each["name"]: len(each["partitions"]) for each in client.describe_topics(list(names))
+        }
+
+
+def _send(producer: KafkaProducer, prefix: str, output: Output, counts: Mapping[str, int]) -> Any:
     name = prefix + output.topic
     partition = output.partition
     if partition is None:
-        count = len(producer.partitions_for(name) or ())
-        if not count:
-            raise missing(name)
-        partition = partition_for(output.partition_key or output.key, count)
+        partition = partition_for(output.partition_key or output.key, counts[name])
     return producer.send(
         name,
         key=output.key,

@@ -1,5 +1,6 @@
 """Topics as they are against topics as `schemas/topics` wants them; the difference is pure."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from kafka.admin import (
 )
 
 from klingel.contracts.topics import TopicSpec, topic_specs
+from klingel.errors import SourceUnavailable
 from klingel.settings import KafkaSettings
 from klingel_cli.kafka import Slot
 
@@ -114,6 +116,28 @@ def describe(client: KafkaAdminClient, topics: list[Wanted]) -> dict[str, Held]:
         )
         for name in names
     }
+
+
+def wait_until_seen(
+    client: KafkaAdminClient, topics: list[Wanted], left: set[Difference], seconds: float = 30.0
+) -> None:
+    """Wait until the broker tells what was changed: it learns of it from the controller.
+
+    Args:
+        client: of the cluster.
+        topics: all that are wanted.
+        left: differences that stay.
+        seconds: at most.
+
+    Raises:
+        SourceUnavailable: it does not tell in time.
+        KafkaError: Kafka is away.
+    """
+    deadline = time.monotonic() + seconds
+    while not set(differences(topics, describe(client, topics))) <= left:
+        if time.monotonic() > deadline:
+            raise SourceUnavailable("Kafka accepted the changes and does not show them yet")
+        time.sleep(0.05)
 
 
 def create(client: KafkaAdminClient, topics: list[Wanted]) -> None:

@@ -51,6 +51,6 @@ def _show(shell: Shell, steps: list[Step]) -> None:
                 shell.say(f"      {name:13} {value}")
     last = steps[-1]
     if last.state in {"ended", "waiting", "dead_lettered", "missing"}:
-        shell.say(f"\nit ends before the {last.name}: {last.sentence}")
+        shell.say(f"\nit ends before the {last.name}")
     else:
         shell.say(f"\nit reached the {last.name}")

@@ -47,6 +47,7 @@ def apply_topics(shell: Shell, *, as_json: bool) -> None:
         for name in dict.fromkeys(each.topic for each in altered):
             config = {each.what: each.wanted for each in altered if each.topic == name}
             topics.configure(client, name, config)
+        topics.wait_until_seen(client, [*wanted.values()], set(refused))
     done = [each for each in found if each not in refused]
     if as_json:
         shell.tell({"topics": len(wanted), "changed": _told(done), "refused": _told(refused)})
