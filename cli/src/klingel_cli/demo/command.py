@@ -1,0 +1,125 @@
+"""The command itself."""
+
+import json
+from pathlib import Path
+
+import click
+
+from klingel.config.loader import load_brand
+from klingel_cli.demo.check import Result, check
+from klingel_cli.demo.index import Index
+from klingel_cli.demo.processes import Fleet, FleetError
+from klingel_cli.demo.rehearsal import (
+    Recording,
+    Traffic,
+    brand_file,
+    demo_folder,
+    furnish,
+    open_services,
+    stage_set,
+)
+from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Shell, pass_shell
+from klingel_local.errors import LocalStackError
+
+_BLUESKY_SHARE = 2 / 3
+
+
+@click.command("demo")
+@click.option("--check", "is_check", is_flag=True, help="Ring for a bounded time, judge, end.")
+@click.option(
+    "--input",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Ring with recorded events (NDJSON, plain or .gz) instead of the simulated networks.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["bluesky"]),
+    help="Listen live to this network; with --input: whose deliveries the files hold.",
+)
+@click.option(
+    "--brand",
+    "brand_path",
+    type=click.Path(path_type=Path),
+    help="Brand file; brands/nordlicht.yaml without it.",
+)
+@click.option("--events", default=9_000, show_default=True, help="Of the simulated networks.")
+@click.option("--rate", type=float, help="Events a second; 900 with --check, else 200.")
+@click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
+@click.option(
+    "--timeout", "seconds", default=300.0, show_default=True, help="Bound of each wait, seconds."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where everything lies; .klingel/demo of the checkout without it. It is wiped.",
+)
+@pass_shell
+def demo(
+    shell: Shell,
+    *,
+    is_check: bool,
+    files: tuple[Path, ...],
+    network: str | None,
+    brand_path: Path | None,
+    events: int,
+    rate: float | None,
+    seed: int,
+    seconds: float,
+    folder: Path | None,
+) -> None:
+    """Ring: real Kafka, real Elasticsearch, every service, an example brand, a live board.
+
+    Ctrl-C stops everything. With --check it rings for a bounded time without a terminal, waits
+    until all is indexed, and prints one line of JSON; exit 1 when anything was lost or doubled.
+    """
+    brand = brand_path or brand_file()
+    name = load_brand(brand).brand.brand
+    pace = rate if rate is not None else (900.0 if is_check else 200.0)
+    source = _source(files, network, events if is_check else 0, pace, seed)
+    if is_check and source is None:
+        raise Failure("--check judges what was sent; a live network keeps no list", WRONG_USAGE)
+    where = (folder or demo_folder()).absolute()
+    try:
+        with stage_set(where, _say) as stack, Fleet(stack, where) as fleet:
+            furnish(fleet, brand, _say)
+            open_services(fleet, _say)
+            index = Index(stack, fleet.read_settings().elasticsearch.index_prefix)
+            if is_check:
+                assert source is not None
+                result = check(fleet, index, source, name, seconds, _say)
+                _stop(fleet)
+    except (FleetError, LocalStackError) as error:
+        raise Failure(str(error), FOUND_WRONG) from None
+    _tell(shell, result)
+
+
+def _source(
+    files: tuple[Path, ...], network: str | None, events: int, rate: float, seed: int
+) -> Traffic | Recording | None:
+    """Return who rings; None for a live network."""
+    if files:
+        return Recording(files, network or "replay", rate)
+    if network:
+        return None
+    bluesky = round(events * _BLUESKY_SHARE)
+    return Traffic(seed, bluesky, events - bluesky, rate)
+
+
+def _stop(fleet: Fleet) -> None:
+    for sentence in fleet.stop_all():
+        _say(sentence)
+
+
+def _tell(shell: Shell, result: Result) -> None:
+    for sentence in result.sentences():
+        _say(sentence)
+    click.echo(json.dumps(result.told()))
+    if not result.passed:
+        shell.found_wrong()
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)

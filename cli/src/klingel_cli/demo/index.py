@@ -1,0 +1,307 @@
+"""What the demo reads from Elasticsearch: whole indices for judging, small questions for the board."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from klingel_cli.demo.judging import CaseEventRecord, CaseRecord, Document, folded_objects
+from klingel_cli.demo.processes import Servers
+
+UNWELL: Final = (ApiError, TransportError)
+"""What a question raises while Elasticsearch is away."""
+
+_PAGE: Final = 2_000
+_KEEP_ALIVE: Final = "1m"
+_WAITING: Final = {"exists": {"field": "waiting_since"}}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue and what waits in it; `oldest` None where nothing does."""
+
+    queue: str
+    cases: int
+    waiting: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PostRow:
+    """A routed post, for the operator's board alone."""
+
+    at: datetime
+    network: str
+    queue: str
+    priority: int
+    text: str
+
+
+class Index:
+    """The indices of one prefix.
+
+    Args:
+        servers: where Elasticsearch answers.
+        prefix: of the indices, such as `klingel-`.
+    """
+
+    def __init__(self, servers: Servers, prefix: str) -> None:
+        self._client = Elasticsearch(
+            servers.elasticsearch_url,
+            basic_auth=servers.elasticsearch_auth,
+            request_timeout=10,
+            max_retries=0,
+        )
+        self.prefix = prefix
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def refresh(self) -> None:
+        """Make everything that is written searchable."""
+        self._client.indices.refresh(index=f"{self.prefix}*")
+
+    # ------------------------------------------------------------------ whole indices
+
+    def documents(self) -> list[Document]:
+        """Return every post of every brand."""
+        fields = ["brand", "object_id", "revision", "deleted_at"]
+        return [
+            Document(
+                place=f"{hit['_index']}/{hit['_id']}",
+                brand=hit["_source"]["brand"],
+                object_id=hit["_source"]["object_id"],
+                revision=hit["_source"]["revision"],
+                emptied="deleted_at" in hit["_source"],
+            )
+            for hit in self._all("events-*", fields)
+        ]
+
+    def cases(self) -> list[CaseRecord]:
+        """Return every case of every brand."""
+        fields = ["brand", "case_id", "facts.object", "summary.hashes"]
+        return [_case(hit["_source"]) for hit in self._all("cases-*", fields)]
+
+    def case_events(self) -> list[CaseEventRecord]:
+        """Return every event of every case."""
+        return [
+            CaseEventRecord(
+                place=hit["_id"],
+                case_id=hit["_source"]["case_id"],
+                cause=hit["_source"]["cause"],
+                kind=hit["_source"]["kind"],
+            )
+            for hit in self._all("case-events-*", ["case_id", "cause", "kind"])
+        ]
+
+    def _all(self, pattern: str, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        index = f"{self.prefix}{pattern}"
+        if not self._client.indices.get_alias(index=index, allow_no_indices=True).body:
+            return
+        opened = self._client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)
+        place, after = opened["id"], None
+        try:
+            while True:
+                page = self._client.search(
+                    pit={"id": place, "keep_alive": _KEEP_ALIVE},
+                    size=_PAGE,
+                    sort=["_shard_doc"],
+                    source_includes=list(fields),
+                    track_total_hits=False,
+                    search_after=after,
+                )
+                place, hits = page["pit_id"], page["hits"]["hits"]
+                if not hits:
+                    return
+                yield from hits
+                after = hits[-1]["sort"]
+        finally:
+            self._client.close_point_in_time(id=place)
+
+    # ------------------------------------------------------------------ questions of the board
+
+    def queues(self) -> list[QueueRow]:
+        """Return the queues that hold open cases, the one that waits longest first."""
+        found = self._client.search(
+            index=f"{self.prefix}cases-*",
+            allow_no_indices=True,
+            size=0,
+            query={"terms": {"state": ["open", "waiting"]}},
+            aggs={
+                "queues": {
+                    "terms": {"field": "queue", "size": 50},
+                    "aggs": {
+                        "waiting": {
+                            "filter": _WAITING,
+                            "aggs": {"oldest": {"min": {"field": "waiting_since"}}},
+                        }
+                    },
+                }
+            },
+        )
+        buckets = found.get("aggregations", {}).get("queues", {}).get("buckets", [])
+        rows = [
+            QueueRow(
+                each["key"],
+                each["doc_count"],
+                each["waiting"]["doc_count"],
+                _at(each["waiting"]["oldest"]["value"]),
+            )
+            for each in buckets
+        ]
+        return sorted(rows, key=lambda row: row.oldest or datetime.max.replace(tzinfo=UTC))
+
+    def last_posts(self, count: int) -> list[PostRow]:
+        """Return the posts that were routed to a queue last, the newest first."""
+        found = self._client.search(
+            index=f"{self.prefix}events-*",
+            allow_no_indices=True,
+            size=count,
+            query={"exists": {"field": "queue"}},
+            sort=[{"routed_at": {"order": "desc", "unmapped_type": "date"}}],
+            source_includes=["routed_at", "network", "queue", "priority", "text"],
+            track_total_hits=False,
+        )
+        return [_post(hit["_source"]) for hit in found["hits"]["hits"]]
+
+    def dead_letters(self) -> dict[str, int]:
+        """Return the dead letters by kind."""
+        found = self._client.search(
+            index=f"{self.prefix}dead-letters",
+            ignore_unavailable=True,
+            size=0,
+            aggs={"kinds": {"terms": {"field": "kind", "size": 20}}},
+        )
+        buckets = found.get("aggregations", {}).get("kinds", {}).get("buckets", [])
+        return {each["key"]: each["doc_count"] for each in buckets}
+
+    def seen_since(self, since: datetime) -> list[tuple[str, datetime, datetime]]:
+        """Return (id and version, received_at, indexed_at) of what is searchable now.
+
+        Args:
+            since: least `indexed_at`.
+        """
+        found = self._client.search(
+            index=f"{self.prefix}events-*",
+            allow_no_indices=True,
+            size=10_000,
+            query={
+                "bool": {
+                    "filter": [
+                        {"range": {"indexed_at": {"gte": since.isoformat()}}},
+                        {"exists": {"field": "received_at"}},
+                    ]
+                }
+            },
+            sort=[{"indexed_at": {"order": "asc", "unmapped_type": "date"}}],
+            source=False,
+            fields=["received_at", "indexed_at", "document_version"],
+            track_total_hits=False,
+        )
+        return [_sight(hit) for hit in found["hits"]["hits"]]
+
+
+def _case(source: Mapping[str, Any]) -> CaseRecord:
+    summary = source.get("summary")
+    folded = folded_objects(summary["hashes"]) if summary else ()
+    facts = (fact["object"] for fact in source.get("facts", ()))
+    return CaseRecord(source["brand"], source["case_id"], (*folded, *facts))
+
+
+def _at(milliseconds: float | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _post(source: Mapping[str, Any]) -> PostRow:
+    return PostRow(
+        at=_time(source["routed_at"]),
+        network=source["network"],
+        queue=source["queue"],
+        priority=source.get("priority", 0),
+        text=source.get("text", ""),
+    )
+
+
+def _sight(hit: Mapping[str, Any]) -> tuple[str, datetime, datetime]:
+    fields = hit["fields"]
+    key = f"{hit['_id']}@{fields['document_version'][0]}"
+    return key, _time(fields["received_at"][0]), _time(fields["indexed_at"][0])
+
+
+@dataclass(slots=True)
+class Sightings:
+    """Measures received → searchable: it searches all the time and notes what comes into sight.
+
+    A latency is the time from `received_at` (when a connector first held the event) to the first
+    search that found the document; it is too large by at most one round, never too small. Each
+    round looks back a little further than the oldest document that came into sight in the last one.
+
+    Args:
+        index: where to search.
+        round_seconds: between two searches.
+        window: how many latencies are kept; None keeps all.
+    """
+
+    index: Index
+    round_seconds: float = 0.2
+    window: int | None = None
+    first_received: datetime | None = None
+    last_seen: datetime | None = None
+    count: int = 0
+    latencies: deque[float] = field(default_factory=deque)
+    _known: dict[str, None] = field(default_factory=dict)
+    _since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Search in the background until `stop`."""
+        self.latencies = deque(maxlen=self.window)
+        self._thread = threading.Thread(target=self._run, name="sightings", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the searching."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(15)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self.look()
+            except UNWELL:
+                pass  # away or not there yet: the next round tells
+            spent = time.monotonic() - began
+            # At most half of the time is spent on asking: the measure must not be the load.
+            self._stopping.wait(max(self.round_seconds, spent))
+
+    def look(self) -> None:
+        """Search once; raises one of UNWELL."""
+        found = self.index.seen_since(self._since)
+        now = datetime.now(UTC)
+        fresh = [each for each in found if each[0] not in self._known]
+        if not fresh:
+            return
+        for key, received_at, _ in fresh:
+            self._known[key] = None
+            self.latencies.append(max(0.0, (now - received_at).total_seconds()))
+            if self.first_received is None or received_at < self.first_received:
+                self.first_received = received_at
+        self.count += len(fresh)
+        self.last_seen = now
+        self._since = min(indexed_at for _, _, indexed_at in fresh) - timedelta(seconds=2)
+        while len(self._known) > 200_000:
+            del self._known[next(iter(self._known))]
