@@ -1,19 +1,16 @@
 """The command as a person runs it: arguments and environment in, what is printed and the code out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from klingel.contracts.envelope import Output, SourcePosition, ce_headers, trace_id
-from klingel.contracts.topics import Topic
+from klingel.contracts.envelope import Output
 from klingel.settings import KafkaSettings
 from klingel_cli.kafka import publish
 from klingel_cli.main import main
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BRAND = """\
 brand: nordlicht
 name: Nordlicht
@@ -86,32 +83,3 @@ def put(kafka: KafkaSettings) -> Callable[[Iterable[Output]], None]:
         publish(kafka, list(outputs))
 
     return write
-
-
-def record(
-    topic: Topic,
-    key: str,
-    value: bytes | None,
-    *,
-    partition: int = 0,
-    identity: str | None = None,
-    caused_by: SourcePosition | None = None,
-    extra: Sequence[tuple[str, bytes]] = (),
-) -> Output:
-    """A record as a stage writes it."""
-    return Output(
-        topic=topic,
-        key=key.encode(),
-        value=value,
-        headers=ce_headers(
-            topic,
-            event_id=identity or key,
-            source="klingel/test",
-            subject=key,
-            time=NOON,
-            trace=trace_id(key),
-            caused_by=caused_by,
-            extra=extra,
-        ),
-        partition=partition,
-    )

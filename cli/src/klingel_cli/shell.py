@@ -17,7 +17,9 @@ from typing import Any, Never
 import click
 from kafka.errors import (
     AuthorizationError,
+    InvalidReplicationFactorError,
     KafkaError,
+    RetriableError,
     SaslAuthenticationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -78,7 +80,7 @@ class Shell:
 
     def tell(self, content: Any) -> None:
         """Print one line of JSON to programs."""
-        click.echo(json.dumps(content, ensure_ascii=False, default=_plain))
+        click.echo(harmless(json.dumps(content, ensure_ascii=False, default=_plain)))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table; a column whose name starts with `#` is aligned to the right."""
@@ -102,6 +104,16 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
+
+
+def harmless(line: str) -> str:
+    """Return a line of JSON in which everything that is not printable is an escape of JSON.
+
+    Only strings hold such characters: lone surrogates, control and formatting characters.
+    """
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def shown(value: object) -> str:
@@ -186,6 +198,13 @@ def _with_path(error: InvalidMessage) -> str:
     return f"{error.path}: {error}" if error.path else str(error)
 
 
+def _refusal(error: KafkaError) -> str:
+    """Return what kind of refusal it is, and which setting it is about where that is known."""
+    if isinstance(error, InvalidReplicationFactorError):
+        return "it has fewer brokers than KLINGEL_KAFKA__REPLICATION wants replicas"
+    return type(error).__name__.removesuffix("Error")
+
+
 def _of_kafka(error: KafkaError, ctx: click.Context) -> Failure:
     kafka = ctx.ensure_object(Shell).settings.kafka
     if isinstance(error, UnknownTopicOrPartitionError):
@@ -200,6 +219,8 @@ def _of_kafka(error: KafkaError, ctx: click.Context) -> Failure:
             "see KLINGEL_KAFKA__SASL_USERNAME and the ACLs",
             WRONG_USAGE,
         )
+    if not isinstance(error, RetriableError):
+        return Failure(f"Kafka at {kafka.bootstrap} refuses: {_refusal(error)}", WRONG_USAGE)
     return Failure(
         f"Kafka at {kafka.bootstrap} does not answer ({type(error).__name__}); "
         "start it or set KLINGEL_KAFKA__BOOTSTRAP",

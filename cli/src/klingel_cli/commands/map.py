@@ -27,7 +27,11 @@ LARGEST = 64 << 20
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE...",
 )
-@click.option("--source", help="Authenticated source that the deliveries came from, as context.")
+@click.option(
+    "--source",
+    help="Authenticated source of the deliveries, part of their ids where the network's ids are its "
+    "sources' own; the network's name by default.",
+)
 @click.option("--lines", is_flag=True, help="One delivery a line, whatever the file is called.")
 @pass_shell
 def map_command(
@@ -40,8 +44,10 @@ def map_command(
     delivery. `-` reads standard input.
     """
     registry = installed()
-    registry.manifest(network_name)  # its error names the nearest network
+    manifest = registry.manifest(network_name)  # its error names the nearest network
     network = registry.network(network_name)
+    if source is None and manifest.scope == "source":
+        source = network_name
     context = {} if source is None else {"source": source}
     for path in files:
         for body in deliveries(path, lines=lines):
@@ -49,7 +55,13 @@ def map_command(
 
 
 def _map(shell: Shell, network: Network, body: bytes, context: dict[str, str]) -> None:
-    for told in map_delivery(network, body, context):
+    try:
+        mapped = map_delivery(network, body, context)
+    except Exception as error:  # noqa: BLE001 - as a stage does: what our own code raises is a fate
+        kind = type(error).__name__
+        sentence = f"our own code raised {kind}"
+        mapped = [{"fate": "dead_lettered", "reason": f"unhandled:{kind}", "sentence": sentence}]
+    for told in mapped:
         shell.tell(told)
 
 

@@ -1,0 +1,472 @@
+"""Against the real Kafka and Elasticsearch: index, search, explain, audit and status."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import Headers, Output, SourcePosition, ce_headers, trace_id
+from klingel.contracts.partition import conversation_key, partition_for
+from klingel.contracts.topics import Topic
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model import ConnectorStatus, LedgerLine, RawEvent, RoutedEvent, SocialEvent
+from klingel.model.routed_event import Decision
+from klingel.model.social_event import Author, Lang, Match, Origin
+from klingel.settings import KafkaSettings
+from klingel.stage.dead_letters import Component, dead_letter
+from klingel.stage.ledger import Tally, ledger_output
+from klingel_cli.books import group_of
+from klingel_cli.kafka import admin, reading
+from klingel_cli.search_client import ask
+from klingel_cli.shell import Shell
+
+pytestmark = pytest.mark.servers
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+OBJECT = "webhook:shop:m1"
+CONVERSATION = "webhook:shop:c1"
+PLACE = conversation_key("nordlicht", CONVERSATION)
+NEAR = partition_for(PLACE, 4)
+RAW = partition_for(OBJECT.encode(), 4)
+Put = Callable[[Iterable[Output]], None]
+
+
+def headers(topic: Topic, identity: str, *, caused_by: SourcePosition | None = None) -> Headers:
+    return ce_headers(
+        topic,
+        event_id=identity,
+        source="klingel/test",
+        subject=identity,
+        time=NOON,
+        trace=trace_id(identity),
+        caused_by=caused_by,
+    )
+
+
+def raw_output(revision: int = 0, value: bytes | None = None) -> Output:
+    raw = RawEvent(
+        event_id=f"{OBJECT}@{revision}",
+        object_id=OBJECT,
+        revision=revision,
+        network="webhook",
+        connector="webhook-1",
+        kind="post",
+        change="created",
+        mode="live",
+        received_at=NOON,
+        native=msgspec.Raw(b"{}"),
+        context={},
+    )
+    return Output(
+        Topic.RAW_EVENTS,
+        OBJECT.encode(),
+        value or codec.encode(raw),
+        headers(Topic.RAW_EVENTS, raw.event_id),
+    )
+
+
+def social(revision: int = 0, offset: int = 0) -> SocialEvent:
+    return SocialEvent(
+        event_id=f"nordlicht/{OBJECT}@{revision}",
+        object_id=OBJECT,
+        kind="post",
+        change="created",
+        revision=revision,
+        brand="nordlicht",
+        matches=[Match(how="rule", rule="name")],
+        network="webhook",
+        connector="webhook-1",
+        origin=Origin(topic="raw-events", partition=RAW, offset=offset, mode="live"),
+        direction="inbound",
+        addressing="direct",
+        visibility="public",
+        published_at=NOON,
+        received_at=NOON,
+        conversation_id=CONVERSATION,
+        threading="network",
+        author=Author(id="anna", handle="anna.example"),
+        text="Nordlicht, my bill is [red]wrong[/red] \x1b[31m",
+        lang=Lang(code="en", score=0.9, from_="detector"),
+        index="2026.03",
+        content_hash="0123456789abcdef",
+        mapping="webhook/1",
+        config_version="0123456789abcdef",
+    )
+
+
+def social_output(event: SocialEvent) -> Output:
+    source = SourcePosition("raw-events", event.origin.partition, event.origin.offset, 0)
+    return Output(
+        Topic.SOCIAL_EVENTS,
+        event.event_id.encode(),
+        codec.encode(event),
+        headers(Topic.SOCIAL_EVENTS, event.event_id, caused_by=source),
+        partition_key=PLACE,
+    )
+
+
+def routed_output(event: SocialEvent) -> Output:
+    decision = Decision(
+        number=0,
+        direction="inbound",
+        triage="problem",
+        routed_at=NOON,
+        config_version="0123456789abcdef",
+        case_id="nordlicht:c1:anna#1",
+        queue="billing",
+        priority=5,
+        rule="bills",
+        explain=["bills: hit on bill"],
+    )
+    routed = RoutedEvent(event=msgspec.Raw(codec.encode(event)), decision=decision)
+    return Output(
+        Topic.ROUTED_EVENTS,
+        event.event_id.encode(),
+        codec.encode(routed),
+        headers(
+            Topic.ROUTED_EVENTS,
+            event.event_id,
+            caused_by=SourcePosition("social-events", NEAR, 0, 0),
+        ),
+        partition_key=PLACE,
+    )
+
+
+@pytest.fixture
+def both(env: dict[str, str], elasticsearch_url: str, index_prefix: str, run) -> Any:
+    """Settings for both servers, with templates applied; indices are deleted afterwards."""
+    settings = env | {
+        "KLINGEL_ELASTICSEARCH__URL": elasticsearch_url,
+        "KLINGEL_ELASTICSEARCH__INDEX_PREFIX": index_prefix,
+    }
+    result = run("index", "apply", "--refresh-interval", "1s", env=settings)
+    assert result.exit_code == 0, result.output
+    yield settings
+    elasticsearch = Shell().settings.elasticsearch.model_copy(update={"url": elasticsearch_url})
+
+    async def clear(client: Any) -> None:
+        made = await client.indices.get(index=f"{index_prefix}*")
+        if made.body:
+            await client.indices.delete(index=list(made.body))
+        await client.indices.delete_index_template(name=f"{index_prefix}*")
+        await client.cluster.delete_component_template(name=f"{index_prefix}*")
+
+    ask(elasticsearch, clear)
+
+
+@pytest.fixture
+def index(both: dict[str, str]) -> Callable[[SocialEvent], None]:
+    """Put the document of an event into the index, searchable at once."""
+    elasticsearch = Shell().settings.elasticsearch.model_copy(
+        update={"url": both["KLINGEL_ELASTICSEARCH__URL"]}
+    )
+    prefix = both["KLINGEL_ELASTICSEARCH__INDEX_PREFIX"]
+
+    def put(event: SocialEvent) -> None:
+        document = msgspec.to_builtins(event) | {
+            "queue": "billing",
+            "decision": 0,
+            "document_version": event.revision << 20,
+            "indexed_at": "2026-03-02T12:00:01.000Z",
+        }
+
+        async def write(client: Any) -> None:
+            await client.index(
+                index=f"{prefix}events-nordlicht-2026.03",
+                id=event.object_id,
+                document=document,
+                refresh=True,
+            )
+
+        ask(elasticsearch, write)
+
+    return put
+
+
+@pytest.fixture
+def commit(kafka: KafkaSettings) -> Callable[[str, Topic, int, int, str], None]:
+    """Commit where a stage stands, with its running tally."""
+
+    def write(stage: str, topic: Topic, partition: int, offset: int, metadata: str = "") -> None:
+        place = TopicPartition(kafka.topic_prefix + topic, partition)
+        with admin(kafka) as client:
+            _alter(client, group_of(kafka, stage), {place: OffsetAndMetadata(offset, metadata, -1)})
+
+    return write
+
+
+def _alter(client: KafkaAdminClient, group: str, offsets: dict[Any, Any]) -> None:
+    client.alter_group_offsets(group, offsets)
+
+
+# -- index and search ------------------------------------------------------------------------
+
+
+def test_templates_are_applied_and_a_difference_is_told(run, both) -> None:
+    assert run("index", "check", "--refresh-interval", "1s", env=both).exit_code == 0
+    result = run("index", "check", "--refresh-interval", "7s", env=both)
+    assert result.exit_code == 1
+    assert "refresh_interval; `klingel index apply` mends it" in result.stdout
+    fresh = both | {"KLINGEL_ELASTICSEARCH__INDEX_PREFIX": "never-"}
+    missing = json.loads(run("index", "check", "--json", env=fresh).stdout)["differences"]
+    assert any("is missing" in each for each in missing)
+
+
+def test_a_refused_template_is_exit_2_and_says_why(run, both) -> None:
+    result = run("index", "apply", "--refresh-interval", "soon", env=both)
+    assert result.exit_code == 2
+    assert "refresh_interval" in result.stderr
+
+
+def test_search_hits_what_the_rule_hits(run, both, index) -> None:
+    index(social())
+    result = run("search", "nordlicht AND bill", env=both)
+    assert result.exit_code == 0, result.output
+    assert "[red]wrong[/red]" in result.stdout
+    assert "\x1b[31m" not in result.stdout
+    assert "1 of 1 posts" in result.stdout
+    hit = json.loads(run("search", "--json", "network:webhook", "bill", env=both).stdout)
+    assert hit["object_id"] == OBJECT
+    by_field = run("search", "queue:billing AND decision:0", "--brand", "nordlicht", env=both)
+    assert "1 of 1 posts" in by_field.stdout
+    assert "0 of 0 posts" in run("search", "bill", "--brand", "other", env=both).stdout
+
+
+def test_a_query_that_is_none_is_exit_2_and_not_repeated(run, both, index) -> None:
+    index(social())
+    result = run("search", "queue:(billing AND", env=both)
+    assert result.exit_code == 2
+    assert "Elasticsearch refuses the query" in result.stderr
+    assert "Traceback" not in result.output
+
+
+# -- explain ---------------------------------------------------------------------------------
+
+
+def steps(run, event_id: str, settings: dict[str, str]) -> list[tuple[str, str]]:
+    result = run("explain", "--json", event_id, env=settings)
+    return [(each["step"], each["state"]) for each in json.loads(result.stdout)["steps"]]
+
+
+def test_the_whole_way_of_an_event_is_told(run, both, put: Put, index) -> None:
+    event = social()
+    put([raw_output(), social_output(event), routed_output(event)])
+    index(event)
+    found = [
+        ("raw event", "found"),
+        ("social event", "found"),
+        ("routing decision", "found"),
+        ("document", "found"),
+    ]
+    assert steps(run, f"{OBJECT}@0", both) == found
+    assert steps(run, f"nordlicht/{OBJECT}@0", both) == found
+    result = run("explain", f"{OBJECT}@0", env=both)
+    assert f"raw-events/{RAW}/0" in result.stdout
+    assert "heard by      rule name" in result.stdout
+    assert "because       bills: hit on bill" in result.stdout
+    assert "it reached the document" in result.stdout
+    assert "my bill" not in result.stdout
+
+
+def test_a_way_that_ends_names_the_step_and_the_reason(run, both, put: Put, commit) -> None:
+    result = run("explain", f"{OBJECT}@0", env=both)
+    assert result.exit_code == 1
+    assert "no connector published revision 0" in result.stdout
+
+    put([raw_output()])
+    assert steps(run, f"{OBJECT}@0", both)[-1] == ("social event", "waiting")
+    commit("understand", Topic.RAW_EVENTS, RAW, 1)
+    assert steps(run, f"{OBJECT}@0", both)[-1] == ("social event", "ended")
+    assert "no brand hears it" in run("explain", f"{OBJECT}@0", env=both).stdout
+
+    event = social()
+    put([social_output(event)])
+    assert steps(run, f"{OBJECT}@0", both)[-1] == ("routing decision", "waiting")
+    put([routed_output(event)])
+    assert steps(run, f"{OBJECT}@0", both)[-1] == ("document", "waiting")
+    commit("indexer", Topic.ROUTED_EVENTS, NEAR, 1)
+    assert steps(run, f"{OBJECT}@0", both)[-1] == ("document", "ended")
+
+
+def test_a_way_that_ends_in_the_dead_letters_names_the_letter(run, both, put: Put, kafka) -> None:
+    put([raw_output()])
+    with reading(kafka) as log:
+        (message,) = list(log.read_whole(Topic.RAW_EVENTS))
+    error = InvalidMessage(ErrorType.MISSING_FIELD, "text is missing", path="text")
+    put([dead_letter(message, error, Component("klingel-understand/1", "understand"), NOON)])
+    result = run("explain", f"{OBJECT}@0", env=both)
+    assert "understand could not read it: text: text is missing" in result.stdout
+    assert "dead-letters/" in result.stdout
+
+
+def test_a_revision_that_a_newer_one_replaced_is_told(run, both, put: Put, index) -> None:
+    event = social()
+    put([raw_output(), social_output(event), routed_output(event)])
+    index(social(revision=7))
+    result = run("explain", f"{OBJECT}@0", env=both)
+    assert "it holds revision 7, which replaced this one" in result.stdout
+
+
+# -- audit and status ------------------------------------------------------------------------
+
+
+def books(lines: Sequence[tuple[str, Topic, int, int, int, dict[str, int]]]) -> list[Output]:
+    """Ledger lines: stage, topic, partition, before, after, emitted."""
+    return [
+        ledger_output(
+            LedgerLine(
+                stage=stage,
+                topic=str(topic),
+                partition=partition,
+                before=before,
+                after=after,
+                received=after - before,
+                redone=0,
+                fates={"delivered": after - before},
+                emitted=emitted,
+                written_at=NOON,
+                holder="worker-1",
+            )
+        )
+        for stage, topic, partition, before, after, emitted in lines
+    ]
+
+
+def filled(topic: Topic, partition: int, count: int) -> list[Output]:
+    """Records whose content no audit looks at; their sources are raw-events in order."""
+    return [
+        Output(
+            topic,
+            b"key",
+            b"{}",
+            (("klingel-source", SourcePosition("raw-events", 0, at, 0).encode()),),
+            partition=partition,
+        )
+        for at in range(count)
+    ]
+
+
+def test_books_that_add_up_are_clean_and_what_waits_is_told(run, env, put: Put) -> None:
+    put(filled(Topic.RAW_EVENTS, 0, 5) + filled(Topic.SOCIAL_EVENTS, 1, 2))
+    put(
+        books(
+            [
+                ("understand", Topic.RAW_EVENTS, 0, 0, 2, {"social-events": 1}),
+                ("understand", Topic.RAW_EVENTS, 0, 2, 3, {"social-events": 1}),
+                ("care", Topic.SOCIAL_EVENTS, 1, 0, 2, {}),
+            ]
+        )
+    )
+    result = run("audit", env=env)
+    assert result.exit_code == 0, result.output
+    assert "everything adds up; 2 messages wait" in result.stdout
+    told = json.loads(run("audit", "--json", env=env).stdout)
+    assert told["clean"] is True
+    assert told["totals"][0]["received"] == 3
+    assert told["totals"][0]["waiting"] == 2
+
+
+def test_the_running_tally_of_a_committed_offset_belongs_to_the_books(
+    run, env, put: Put, commit
+) -> None:
+    put(filled(Topic.RAW_EVENTS, 0, 3) + filled(Topic.SOCIAL_EVENTS, 1, 1))
+    put(books([("care", Topic.SOCIAL_EVENTS, 1, 0, 1, {})]))
+    assert run("audit", env=env).exit_code == 1  # care received what nobody tells of
+    tally = Tally.resume("understand", Topic.RAW_EVENTS, 0, 0, "")
+    metadata = json.loads(tally.metadata()) | {
+        "r": 3,
+        "f": {"delivered": 1, "discarded": 2},
+        "e": {"social-events": 1},
+    }
+    commit("understand", Topic.RAW_EVENTS, 0, 3, json.dumps(metadata))
+    result = run("audit", env=env)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at once again at what does not add up."""
+    monkeypatch.setattr("klingel_cli.commands.audit._SETTLE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize(
+    ("lines", "where", "sentence"),
+    [
+        (
+            [
+                ("understand", Topic.RAW_EVENTS, 0, 0, 2, {}),
+                ("understand", Topic.RAW_EVENTS, 0, 3, 5, {}),
+            ],
+            "understand raw-events/0 at offset 2",
+            "no line covers the offsets 2 to 2",
+        ),
+        (
+            [
+                ("understand", Topic.RAW_EVENTS, 0, 0, 5, {"social-events": 2}),
+                ("care", Topic.SOCIAL_EVENTS, 1, 0, 2, {}),
+                ("care", Topic.SOCIAL_EVENTS, 1, 1, 2, {}),
+            ],
+            "care social-events/1 at offset 1",
+            "two lines cover the offsets 1 to 1",
+        ),
+        (
+            [
+                ("understand", Topic.RAW_EVENTS, 0, 0, 2, {"social-events": 2}),
+                ("understand", Topic.RAW_EVENTS, 0, 2, 5, {"social-events": 1}),
+                ("care", Topic.SOCIAL_EVENTS, 1, 0, 2, {}),
+            ],
+            "understand raw-events/0 at offset 2",
+            "tells 1 records into social-events, the log holds 0",
+        ),
+    ],
+    ids=["gap", "overlap", "lost"],
+)
+def test_what_does_not_add_up_is_exit_1_and_named_by_its_first_offset(
+    run, env, put: Put, lines: Any, where: str, sentence: str
+) -> None:
+    put(filled(Topic.RAW_EVENTS, 0, 5) + filled(Topic.SOCIAL_EVENTS, 1, 2))
+    put(books(lines))
+    result = run("audit", env=env)
+    assert result.exit_code == 1
+    assert where in result.stdout
+    assert sentence in result.stdout
+
+
+def test_status_tells_services_queues_connectors_and_letters(run, env, put: Put) -> None:
+    status = ConnectorStatus(
+        instance="bluesky-1",
+        connector="bluesky",
+        network="bluesky",
+        state="running",
+        at=NOON,
+        published=7,
+    )
+    put(
+        [
+            *filled(Topic.RAW_EVENTS, 0, 5),
+            *books([("understand", Topic.RAW_EVENTS, 0, 0, 2, {})]),
+            Output(Topic.CONNECTOR_STATUS, b"bluesky-1", codec.encode(status)),
+            Output(Topic.DEAD_LETTERS, b"key", b"x", (("x-dlq-kind", b"too_deep"),)),
+        ]
+    )
+    told = json.loads(run("status", "--json", env=env).stdout)
+    assert [each["stage"] for each in told["services"]] == ["understand"]
+    assert told["services"][0]["workers"] == ["worker-1"]
+    assert told["queues"][0] == {
+        "stage": "understand",
+        "topic": "raw-events",
+        "partitions": 4,
+        "waiting": 3,
+    }
+    assert told["connectors"][0]["state"] == "running"
+    assert told["dead_letters"] == {"too_deep": 1}
+    shown = run("status", env=env)
+    assert shown.exit_code == 0, shown.output
+    assert "bluesky-1" in shown.stdout
