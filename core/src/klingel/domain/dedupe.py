@@ -17,6 +17,9 @@ from klingel.domain.identity import hash64, hash64_bytes
 ROW = struct.Struct(">8sQQQ")
 """Object hash, revision, offset, content with two flags: 32 bytes."""
 
+SIGHTINGS = 32
+"""Raw events of one revision that local state remembers."""
+
 _HEARD = 1
 _DELETION = 2
 _SIGHTING = struct.Struct(">QQ")
@@ -85,16 +88,42 @@ def read_sightings(value: bytes | None) -> tuple[Sighting, ...]:
 
 
 def add_sighting(value: bytes | None, sighting: Sighting) -> bytes:
-    """Return the value of a mark key with one more sighting; the same offset counts once."""
+    """Return the value of a mark key with one more sighting; the same offset counts once.
+
+    Beyond SIGHTINGS the newest one that repeats an earlier one is forgotten: seen once more, it is
+    a duplicate again.
+    """
     known = {seen.offset: seen for seen in read_sightings(value)}
     known[sighting.offset] = sighting
+    kept = sorted(known.values())
+    if len(kept) > SIGHTINGS:
+        del kept[_newest_repetition(kept)]
     return b"".join(
         _SIGHTING.pack(
             seen.offset,
             seen.content | (_HEARD if seen.heard else 0) | (_DELETION if seen.deletion else 0),
         )
-        for seen in sorted(known.values())
+        for seen in kept
     )
+
+
+def _newest_repetition(sightings: Sequence[Sighting]) -> int:
+    told = [sighting[1:] for sighting in sightings]
+    return next((at for at in range(len(told) - 1, 0, -1) if told[at] in told[:at]), len(told) - 1)
+
+
+def content_at(seen: Sequence[Sighting], offset: int) -> int | None:
+    """Return what the raw event at `offset` said when it was seen, None if it was not."""
+    return next((sighting.content for sighting in seen if sighting.offset == offset), None)
+
+
+def other_contents(seen: Sequence[Sighting], own: int) -> list[int]:
+    """Return where each content other than `own` was seen first: offsets, in order."""
+    first: dict[int, int] = {}
+    for sighting in sorted(seen):
+        if sighting.content != own:
+            first.setdefault(sighting.content, sighting.offset)
+    return sorted(first.values())
 
 
 def relate(seen: Sequence[Sighting], offset: int, content: int) -> Known:
@@ -112,9 +141,9 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
     """Merge what several deliveries said of one revision; the order does not matter.
 
     A present field beats an absent one; of two present values the one with the greater hash wins.
+    A deletion beats everything else that has its revision.
     """
-    if len(drafts) == 1:
-        return drafts[0]
+    drafts = [draft for draft in drafts if draft.change == "deleted"] or drafts
     merged = {}
     for name in SocialDraft.__struct_fields__:
         values = [value for draft in drafts if _present(value := getattr(draft, name))]

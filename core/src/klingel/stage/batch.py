@@ -82,11 +82,14 @@ def run_batch(
     done: list[tuple[Message, Outcome]] = []
     rows: list[bytes] = []
     partition = messages[0].partition
+    # What a message needs to see may lie in its own batch: where a batch is cut must not matter.
+    seen = dict(history)
 
     def step(message: Message) -> Outcome:
-        return logic.step(message, overlay, now, history)
+        return logic.step(message, overlay, now, seen)
 
     for message in messages:
+        seen[message.topic, message.partition, message.offset] = message
         outcome, error = guard(step, message, brake, logic.source_of)
         if outcome.fate is Fate.DEAD_LETTERED:
             assert error is not None

@@ -23,7 +23,8 @@ from klingel.contracts.envelope import (
 )
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
-from klingel.domain.cases import ConversationState, FoldOutcome, fold_event, tracked_of
+from klingel.domain.cases import FoldOutcome, fold_event, tracked_of
+from klingel.domain.conversation import ConversationState
 from klingel.domain.routing import route
 from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
 from klingel.model import Case, RoutedEvent, SocialEvent

@@ -19,10 +19,12 @@ from klingel.domain.dedupe import (
     Known,
     Sighting,
     add_sighting,
+    content_at,
     content_bits,
     deletion_key,
     mark_key,
     merge_drafts,
+    other_contents,
     pack_row,
     read_sightings,
     relate,
@@ -32,7 +34,9 @@ from klingel.domain.direction import addressing_of, direction_of
 from klingel.domain.draft import SocialDraft
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
+from klingel.domain.matching import RuleDocument
 from klingel.domain.rule_text import fold, terms_of
+from klingel.errors import InvalidMessage, RetryableError
 from klingel.language.identify import Detector, identify_language
 from klingel.model import DirectoryEntry, MarkBatch, RawEvent, SocialEvent
 from klingel.model.directory_entry import Contribution
@@ -46,6 +50,9 @@ from klingel_networks.contract import Network
 NAME = "understand"
 SOURCE = f"klingel/{NAME}"
 CONTRIBUTIONS = 8
+"""Contents of one revision that are merged; a further one completes nothing."""
+ROWS_A_RECORD = 1000
+REVISION_DIGITS = 13  # of 2^42 - 1
 
 MARKS = "marks"
 DIRECTORY = "directory"
@@ -71,6 +78,17 @@ class _Said:
     raw: RawEvent
     draft: SocialDraft
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A raw event beside what is known of its object."""
+
+    message: Message
+    said: _Said
+    entry: DirectoryEntry | None
+    seen: Sequence[Sighting]
+    state: StateView
 
 
 class UnderstandLogic:
@@ -114,21 +132,27 @@ class UnderstandLogic:
         return (message.header("ce_source") or b"").decode("utf-8", "replace")
 
     def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
-        """Return the other contributions to this object's revision, as far as they differ.
+        """Return where the other contents of this object's revision lie.
 
-        Whether they differ is told by the sightings alone, so that the common case, an object
-        never seen before, costs one look-up by the identity in the headers.
+        The common case, an object never seen before, costs one look-up by the identity in the
+        headers. It is asked outside the guard and raises RetryableError alone.
         """
         identity = (message.header("ce_id") or b"").decode("utf-8", "replace")
-        object_id, _, revision = identity.rpartition("@")
-        if not revision.isdigit():
-            return ()
-        seen = read_sightings(state.get(MARKS, mark_key(object_id, int(revision))))
-        return [
-            (Topic.RAW_EVENTS, self._partition, sighting.offset)
-            for sighting in seen
-            if sighting.offset != message.offset
-        ]
+        object_id, _, digits = identity.rpartition("@")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= REVISION_DIGITS):
+            return []
+        seen = read_sightings(state.get(MARKS, mark_key(object_id, int(digits))))
+        if all(sighting.offset == message.offset for sighting in seen):
+            return []
+        own = content_at(seen, message.offset)
+        if own is None:
+            try:
+                own = content_bits(self._said(message).content)
+            except RetryableError:
+                raise
+            except Exception:  # noqa: BLE001 - step raises the same, and there the guard sees it
+                return []
+        return [(Topic.RAW_EVENTS, self._partition, offset) for offset in other_contents(seen, own)]
 
     def step(
         self,
@@ -144,36 +168,29 @@ class UnderstandLogic:
         known = relate(seen, message.offset, bits)
         if raw.mode == "remap" and known is not Known.NEW:
             known = Known.REPLAY
-        entry = self._entry(state, raw.object_id)
+        case = _Case(message, said, self._entry(state, raw.object_id), seen, state)
+        if known is Known.REPLAY:
+            return self._replay(case, history)
+        lost = self._lost(case)
+        if lost is not None:
+            return lost
         if known is Known.NEW:
-            return self._new(message, said, entry, state)
+            return self._tell(case, said)
+        whole = self._whole(case, bits, history)
         if known is Known.DUPLICATE:
-            return self._duplicate(message, said, entry, seen, state)
-        return self._several(message, said, entry, seen, known, history, state)
+            return self._duplicate(case, whole)
+        if whole is None:
+            return self._outcome(said, "completes_nothing")
+        return self._tell(case, whole)
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime
     ) -> Sequence[Output]:
-        """Return the batch's marks as one record."""
-        if not rows:
-            return ()
-        identity = f"marks/{partition}/{hash64(*(row.hex() for row in rows))}"
-        return (
-            Output(
-                topic=Topic.UNDERSTAND_MARKS,
-                key=str(partition).encode(),
-                value=codec.encode(MarkBatch(partition=partition, rows=b"".join(rows))),
-                headers=ce_headers(
-                    Topic.UNDERSTAND_MARKS,
-                    event_id=identity,
-                    source=SOURCE,
-                    subject=f"marks/{partition}",
-                    time=now,
-                    trace=trace_id(identity),
-                ),
-                partition=partition,
-            ),
-        )
+        """Return the batch's marks, as one record for each ROWS_A_RECORD of them."""
+        return [
+            _marks_output(b"".join(rows[at : at + ROWS_A_RECORD]), partition, now)
+            for at in range(0, len(rows), ROWS_A_RECORD)
+        ]
 
     def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
         """Return what a mirrored record says of local state."""
@@ -206,145 +223,130 @@ class UnderstandLogic:
 
     # -- the four relations ----------------------------------------------------------------
 
-    def _new(
-        self, message: Message, said: _Said, entry: DirectoryEntry | None, state: StateView
-    ) -> Outcome:
-        deletion = said.draft.change == "deleted"
-        if deletion and entry is None:
-            return self._unheard(message, said, state, "unknown_object", deletion=True)
-        if entry is None and state.get(MARKS, deletion_key(said.raw.object_id)) is not None:
-            return self._unheard(message, said, state, "deleted_before_seen")
-        return self._tell(message, said, entry, state, heard_by=frozenset())
+    def _replay(self, case: _Case, history: Mapping[Coordinates, Message]) -> Outcome:
+        """Say again what all contributions say, to those who heard it; leaves no mark."""
+        said = case.said
+        if case.entry is None:
+            return self._outcome(said, self._unheard_reason(case))
+        own = content_at(case.seen, case.message.offset)
+        whole = self._whole(case, content_bits(said.content) if own is None else own, history)
+        if whole is None:
+            if said.raw.mode != "remap":
+                return self._outcome(said, "completes_nothing")
+            whole = said
+        return self._tell(case, whole, only=case.entry.brands, mark=False)
 
-    def _duplicate(
-        self,
-        message: Message,
-        said: _Said,
-        entry: DirectoryEntry | None,
-        seen: Sequence[Sighting],
-        state: StateView,
-    ) -> Outcome:
+    def _lost(self, case: _Case) -> Outcome | None:
+        """Discard what tells of an object that nobody knows and that is, or was, deleted."""
+        if case.entry is not None:
+            return None
+        if case.said.draft.change == "deleted":
+            return self._unheard(case, "unknown_object", deletion=True)
+        if case.state.get(MARKS, deletion_key(case.said.raw.object_id)) is not None:
+            return self._unheard(case, "deleted_before_seen")
+        return None
+
+    @staticmethod
+    def _unheard_reason(case: _Case) -> str:
+        """Return why nobody heard it the first time."""
+        offset = case.message.offset
+        if any(each.offset == offset and each.deletion for each in case.seen):
+            return "unknown_object"
+        gone = case.state.get(MARKS, deletion_key(case.said.raw.object_id))
+        if gone is not None and int.from_bytes(gone, "big") < offset:
+            return "deleted_before_seen"
+        return "not_heard"
+
+    def _duplicate(self, case: _Case, whole: _Said | None) -> Outcome:
         """Match again for brands that do not hear the object yet; else it is one too many."""
-        if said.draft.change == "deleted" and entry is None:
-            return self._unheard(message, said, state, "unknown_object", deletion=True)
-        heard_by = frozenset(entry.brands) if entry else frozenset()
-        outcome = self._tell(message, said, entry, state, heard_by=heard_by)
-        if outcome.fate is Fate.DELIVERED:
-            return outcome
-        reason = "duplicate" if any(sighting.heard for sighting in seen) else outcome.reason
-        return self._unheard(message, said, state, reason, heard=bool(heard_by))
+        heard_by = frozenset(case.entry.brands) if case.entry is not None else frozenset()
+        if whole is not None:
+            outcome = self._tell(case, whole, heard_by=heard_by)
+            if outcome.fate is Fate.DELIVERED:
+                return outcome
+        heard = any(sighting.heard for sighting in case.seen)
+        return self._unheard(case, "duplicate" if heard else "not_heard", heard=bool(heard_by))
 
-    def _several(
-        self,
-        message: Message,
-        said: _Said,
-        entry: DirectoryEntry | None,
-        seen: Sequence[Sighting],
-        known: Known,
-        history: Mapping[Coordinates, Message],
-        state: StateView,
-    ) -> Outcome:
-        """A replay, or another content at the same revision: what all contributions say."""
-        replay = known is Known.REPLAY
-        if replay and entry is None:
-            own = next((s for s in seen if s.offset == message.offset), None)
-            gone = own is not None and own.deletion
-            return self._outcome(said, "unknown_object" if gone else "not_heard")
-        told = [said]
-        for sighting in seen:
-            if sighting.offset == message.offset:
-                continue
-            other = history.get((Topic.RAW_EVENTS, self._partition, sighting.offset))
+    def _whole(self, case: _Case, own: int, history: Mapping[Coordinates, Message]) -> _Said | None:
+        """Return what all contents of the revision say, None when one cannot be read any more."""
+        offsets = other_contents(case.seen, own)
+        if not offsets:
+            return case.said
+        if len(offsets) >= CONTRIBUTIONS:
+            return None
+        drafts = [case.said.draft]
+        for offset in offsets:
+            other = history.get((Topic.RAW_EVENTS, self._partition, offset))
             if other is None:
-                if replay:
-                    continue
-                return self._unheard(message, said, state, "completes_nothing")
-            told.append(self._said(other))
-        draft = merge_drafts([one.draft for one in told])
-        whole = _Said(said.raw, draft, content_hash(draft))
-        return self._tell(
-            message,
-            whole,
-            entry,
-            state,
-            heard_by=frozenset(),
-            mark=not replay,
-            content=said.content,
-        )
+                return None
+            try:
+                drafts.append(self._said(other).draft)
+            except InvalidMessage:  # it was valid once: its original is gone
+                return None
+        draft = merge_drafts(drafts)
+        return _Said(case.said.raw, draft, content_hash(draft))
 
     # -- outcomes --------------------------------------------------------------------------
 
     def _outcome(self, said: _Said, reason: str) -> Outcome:
         return Outcome(Fate.DISCARDED, reason=reason, network=said.raw.network)
 
+    @staticmethod
     def _mark(
-        self,
-        message: Message,
-        said: _Said,
-        content: str,
-        state: StateView,
-        *,
-        heard: bool,
-        deletion: bool = False,
+        case: _Case, *, heard: bool, deletion: bool = False
     ) -> tuple[tuple[Put, ...], tuple[bytes, ...]]:
-        sighting = Sighting(message.offset, content_bits(content), heard, deletion)
-        key = mark_key(said.raw.object_id, said.raw.revision)
-        puts = [Put(MARKS, key, add_sighting(state.get(MARKS, key), sighting))]
+        raw, offset = case.said.raw, case.message.offset
+        sighting = Sighting(offset, content_bits(case.said.content), heard, deletion)
+        key = mark_key(raw.object_id, raw.revision)
+        puts = [Put(MARKS, key, add_sighting(case.state.get(MARKS, key), sighting))]
         if deletion and not heard:
-            gone = deletion_key(said.raw.object_id)
-            puts.append(Put(MARKS, gone, message.offset.to_bytes(8, "big")))
-        row = pack_row(said.raw.object_id, said.raw.revision, sighting)
-        return tuple(puts), (row,)
+            puts.append(Put(MARKS, deletion_key(raw.object_id), offset.to_bytes(8, "big")))
+        return tuple(puts), (pack_row(raw.object_id, raw.revision, sighting),)
 
     def _unheard(
-        self,
-        message: Message,
-        said: _Said,
-        state: StateView,
-        reason: str,
-        *,
-        heard: bool = False,
-        deletion: bool = False,
+        self, case: _Case, reason: str, *, heard: bool = False, deletion: bool = False
     ) -> Outcome:
-        puts, rows = self._mark(message, said, said.content, state, heard=heard, deletion=deletion)
+        puts, rows = self._mark(case, heard=heard, deletion=deletion)
         return Outcome(
-            Fate.DISCARDED, reason=reason, network=said.raw.network, puts=puts, rows=rows
+            Fate.DISCARDED, reason=reason, network=case.said.raw.network, puts=puts, rows=rows
         )
 
     def _tell(
         self,
-        message: Message,
-        said: _Said,
-        entry: DirectoryEntry | None,
-        state: StateView,
+        case: _Case,
+        whole: _Said,
         *,
-        heard_by: frozenset[str],
+        heard_by: frozenset[str] = frozenset(),
+        only: Collection[str] | None = None,
         mark: bool = True,
-        content: str | None = None,
     ) -> Outcome:
-        """Emit one social event for each brand that hears it and is not in `heard_by`."""
-        raw, draft = said.raw, said.draft
+        """Emit one social event for each brand that hears it.
+
+        Args:
+            case: the raw event.
+            whole: what is told: it, or the merge with its other contents.
+            heard_by: brands that have it already.
+            only: brands that may hear it; None for all.
+            mark: whether to remember it.
+        """
+        message, entry, raw = case.message, case.entry, whole.raw
         world = self._world()
-        lang = self._language(draft)
-        document = rule_document(draft, raw.network, lang)
-        conversation, threading = _conversation(raw, draft, entry)
-        hearing = dict(
-            _hearing(world, draft, raw, document, world.tracking.get(conversation, ()), entry)
-        )
+        lang = self._language(whole.draft)
+        document = rule_document(whole.draft, raw.network, lang)
+        conversation, threading = _conversation(raw, whole.draft, entry)
+        tracking = world.tracking.get(conversation, ())
+        if only is None and entry is not None and entry.deleted:
+            only = entry.brands  # nobody comes to know of what was deleted before
+        hearing = dict(_hearing(world, whole, document, tracking, entry, only))
         new = {name: why for name, why in hearing.items() if name not in heard_by}
         if not new:
-            if not mark:
-                return self._outcome(said, "not_heard")
-            return self._unheard(message, said, state, "not_heard")
-        after = _directory_entry(message, said, entry, conversation, threading, hearing, content)
+            return self._unheard(case, "not_heard") if mark else self._outcome(whole, "not_heard")
+        after = _directory_entry(case, whole, conversation, threading, hearing, mark=mark)
         outputs = [
-            self._social_output(message, said, lang, after, world.brands[name], why, ordinal)
+            self._social_output(message, whole, lang, after, world.brands[name], why, ordinal)
             for ordinal, (name, why) in enumerate(sorted(new.items()))
         ]
-        puts: tuple[Put, ...] = ()
-        rows: tuple[bytes, ...] = ()
-        if mark:
-            puts, rows = self._mark(message, said, content or said.content, state, heard=True)
+        puts, rows = self._mark(case, heard=True) if mark else ((), ())
         if after != entry:
             output = _directory_output(message, raw, after)
             outputs.append(output)
@@ -386,6 +388,24 @@ class UnderstandLogic:
         )
 
 
+def _marks_output(rows: bytes, partition: int, now: datetime) -> Output:
+    identity = f"marks/{partition}/{hash64(rows.hex())}"
+    return Output(
+        topic=Topic.UNDERSTAND_MARKS,
+        key=str(partition).encode(),
+        value=codec.encode(MarkBatch(partition=partition, rows=rows)),
+        headers=ce_headers(
+            Topic.UNDERSTAND_MARKS,
+            event_id=identity,
+            source=SOURCE,
+            subject=f"marks/{partition}",
+            time=now,
+            trace=trace_id(identity),
+        ),
+        partition=partition,
+    )
+
+
 def _conversation(
     raw: RawEvent, draft: SocialDraft, entry: DirectoryEntry | None
 ) -> tuple[str, str]:
@@ -399,16 +419,18 @@ def _conversation(
 
 def _hearing(
     world: World,
-    draft: SocialDraft,
-    raw: RawEvent,
-    document: object,
+    said: _Said,
+    document: RuleDocument,
     tracking: Collection[str],
     entry: DirectoryEntry | None,
+    only: Collection[str] | None,
 ) -> Iterable[tuple[str, tuple[Match, ...]]]:
     """Yield (brand, why); who heard the object before hears whatever happens to it."""
     before = entry.brands if entry is not None else {}
     for name, brand in world.brands.items():
-        why = reasons_to_hear(brand, draft, raw, document, tracking)  # type: ignore[arg-type] # RuleDocument
+        if only is not None and name not in only:
+            continue
+        why = reasons_to_hear(brand, said.draft, said.raw, document, tracking)
         if not why and name in before:
             why = (Match(how="directory"),)
         if why:
@@ -416,18 +438,16 @@ def _hearing(
 
 
 def _directory_entry(
-    message: Message,
-    said: _Said,
-    entry: DirectoryEntry | None,
+    case: _Case,
+    whole: _Said,
     conversation: str,
     threading: str,
     hearing: Mapping[str, tuple[Match, ...]],
-    content: str | None,
+    *,
+    mark: bool,
 ) -> DirectoryEntry:
-    raw, draft = said.raw, said.draft
-    own = Contribution(
-        revision=raw.revision, offset=message.offset, content=content or said.content
-    )
+    raw, draft, entry = whole.raw, whole.draft, case.entry
+    own = Contribution(revision=raw.revision, offset=case.message.offset, content=case.said.content)
     brands = {name: str(why[0].how) for name, why in hearing.items()}
     if entry is None:
         return DirectoryEntry(
@@ -438,7 +458,7 @@ def _directory_entry(
             threading=threading,  # type: ignore[arg-type] # one of the schema's words
             brands=brands,
             contributions=[own],
-            content_hash=said.content,
+            content_hash=whole.content,
             deleted=True if draft.change == "deleted" else None,
             kind=draft.kind,
             author_id=draft.author.id if draft.author else None,
@@ -446,13 +466,15 @@ def _directory_entry(
             published_at=draft.published_at,
         )
     newest = raw.revision >= entry.revision
-    others = [one for one in entry.contributions if one.offset != own.offset]
+    contributions = entry.contributions
+    if mark:
+        contributions = sorted([*contributions, own], key=lambda one: one.offset)[-CONTRIBUTIONS:]
     return msgspec.structs.replace(
         entry,
         revision=max(raw.revision, entry.revision),
         brands={**brands, **entry.brands},
-        contributions=sorted([*others, own], key=lambda one: one.offset)[-CONTRIBUTIONS:],
-        content_hash=said.content if newest else entry.content_hash,
+        contributions=contributions,
+        content_hash=whole.content if newest else entry.content_hash,
         deleted=(True if draft.change == "deleted" else None) if newest else entry.deleted,
     )
 
