@@ -1,0 +1,243 @@
+"""docker-compose.yml and its images, as far as they can be checked without an engine."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from klingel.settings import load_settings
+from klingel_cli.main import main as klingel
+from klingel_connectors.__main__ import main as connector
+from klingel_connectors.settings import OWN_NAMES, gateway_settings
+from klingel_processors.__main__ import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+LONG_RUNNING = ["bluesky", "care", "gateway", "indexer", "understand"]
+KEYS = {
+    "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck",
+    "hostname", "image", "ports", "read_only", "restart", "security_opt", "stop_grace_period",
+    "tmpfs", "ulimits", "volumes",
+}  # fmt: skip
+CONDITIONS = {"service_healthy", "service_completed_successfully"}
+DOCKERFILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("cli", "simulator", "services")
+    for path in (ROOT / folder).rglob("Dockerfile")
+)
+
+
+def scripts():
+    """Return every console script of this checkout, with the name of its package."""
+    found = {}
+    for pattern in ("*/pyproject.toml", "services/*/pyproject.toml"):
+        for path in ROOT.glob(pattern):
+            project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+            found |= dict.fromkeys(project.get("scripts", {}), project["name"])
+    return found
+
+
+def entrypoint(name):
+    """Return the console script that the image of a service starts."""
+    text = (ROOT / SERVICES[name]["build"]["dockerfile"]).read_text(encoding="utf-8")
+    return re.search(r'^ENTRYPOINT \["([^"]+)"\]$', text, re.MULTILINE)[1]
+
+
+def shell_commands(name):
+    """Return the words of each command of ours in a service's shell script."""
+    lines = "\n".join(SERVICES[name]["command"]).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line) for line in lines]
+    words = [line[1:] if line[0] == "exec" else line for line in words]
+    return [line for line in words if line[0].startswith("klingel")]
+
+
+def resolve(group, words):
+    """Follow words through a click group; return the command and what is left over."""
+    context = click.Context(group)
+    command = group
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(context, words[0])
+        assert found is not None, f"no command {words[0]!r}"
+        command, words = found, words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_service_says_only_what_compose_knows(name):
+    """Keys, dependencies and volumes of a service exist."""
+    service = SERVICES[name]
+    assert set(service) <= KEYS
+    for other, how in service.get("depends_on", {}).items():
+        assert other in SERVICES
+        assert how["condition"] in CONDITIONS
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[other]
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
+
+
+def test_top_level_is_known_and_every_volume_is_used():
+    """No orphan volume; extensions alone beside what compose knows."""
+    known = {"name", "services", "volumes"}
+    assert {key for key in COMPOSE if not key.startswith("x-")} == known
+    used = {
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+    }
+    assert set(COMPOSE["volumes"]) <= used
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_image_is_pinned(name):
+    """Every image has a version; none is `latest`, and ours have that of their package."""
+    image, _, tag = SERVICES[name]["image"].rpartition(":")
+    assert image
+    assert re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+", tag)
+    if "build" in SERVICES[name]:
+        package = scripts()[entrypoint(name)]
+        folder = (ROOT / SERVICES[name]["build"]["dockerfile"]).parent
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert (project["name"], project["version"]) == (package, tag)
+
+
+@pytest.mark.parametrize("name", [*LONG_RUNNING, "init"])
+def test_settings_are_known(name):
+    """Every setting is one of ours, accepted by those who read it, and leads to the servers here."""
+    environment = SERVICES[name]["environment"]
+    assert all(key.startswith("KLINGEL_") for key in environment)
+    assert all(isinstance(value, str) for value in environment.values())
+    settings = load_settings(environment, also=OWN_NAMES)
+    assert settings.kafka.bootstrap == "kafka:9092"
+    assert settings.elasticsearch.url == "http://elasticsearch:9200"
+
+
+def test_gateway_starts_with_its_settings(tmp_path):
+    """The gateway takes its sources and the secret that `init` makes."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + "QUFB" * 8 + "\n")
+    environment = dict(SERVICES["gateway"]["environment"])
+    assert environment["KLINGEL_WEBHOOK_SECRET_NORDLICHT_FILE"] in "".join(
+        SERVICES["init"]["command"]
+    )
+    environment["KLINGEL_WEBHOOK_SECRET_NORDLICHT_FILE"] = str(secret)
+    assert set(gateway_settings(environment).webhooks) == {"nordlicht"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_entrypoint_is_a_console_script(name):
+    """What an image starts is declared by the package beside its Dockerfile."""
+    assert entrypoint(name) in scripts()
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_command_exists_with_its_options(name):
+    """The command of a service is one that its program knows."""
+    words = SERVICES[name]["command"]
+    program = entrypoint(name)
+    if program == "klingel-connector":
+        command, rest = resolve(connector, words)
+        command.make_context("klingel-connector", list(rest))
+    elif program == "klingel-processor":
+        assert words in [[stage] for stage in STAGES]
+    else:
+        assert (program, words) == ("klingel-indexer", ["run"])
+
+
+def test_init_applies_topics_templates_and_the_example_brand():
+    """Each line of the init job is a command of `klingel`; its brand file is in the checkout."""
+    lines = shell_commands("init")
+    assert [line[1:3] for line in lines] == [
+        ["topics", "apply"],
+        ["index", "apply"],
+        ["config", "apply"],
+    ]
+    for line in lines:
+        command, rest = resolve(klingel, line[1:])
+        for argument in rest:
+            path = Path(argument)
+            assert path.parent == Path("/etc/klingel/brands")
+            assert (ROOT / "brands" / path.name).is_file()
+        command.make_context("klingel", list(rest))
+
+
+def test_simulator_is_told_to_ring_where_somebody_listens():
+    """Addresses between services name a service, and a port that it listens on."""
+    ringing = shell_commands("ringing")[0]
+    assert ringing[:2] == ["klingel-simulator", "webhook"]
+    url = ringing[ringing.index("--url") + 1]
+    assert url == "http://gateway:8080/webhook/nordlicht"
+    assert SERVICES["gateway"]["environment"]["KLINGEL_WEBHOOK_SOURCES"] == "nordlicht"
+    bluesky = SERVICES["bluesky"]["command"]
+    jetstream = SERVICES["jetstream"]["command"]
+    port = jetstream[jetstream.index("--port") + 1]
+    assert bluesky[bluesky.index("--endpoint") + 1] == f"ws://jetstream:{port}"
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_prometheus_scrapes_it(name):
+    """Every service of ours is scraped where it listens, under the name that compose gives it."""
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    targets = [
+        target for job in jobs for config in job["static_configs"] for target in config["targets"]
+    ]
+    assert len(targets) == len(LONG_RUNNING)
+    assert f"{name}:{SERVICES[name]['environment']['KLINGEL_HTTP__PORT']}" in targets
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_have_no_more_than_they_need(name):
+    """Read-only root, no capabilities, no new privileges."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_ports_are_bound_to_this_machine_and_explained():
+    """No port is reachable from outside; each line says what it is."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if re.match(r'\s+- "[0-9.:]+:[0-9]+"', line)]
+    assert len(lines) == sum(len(service.get("ports", [])) for service in SERVICES.values())
+    for line in lines:
+        assert re.fullmatch(r'\s+- "127\.0\.0\.1:[0-9]+:[0-9]+"  # .+', line)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_image_is_built_of_what_exists_and_runs_unprivileged(path):
+    """What a Dockerfile copies is in the checkout and travels; it ends as another user than root."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    travels = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.MULTILINE):
+        assert (ROOT / source).exists(), source
+        assert any(f"!{source}".startswith(line) for line in travels if line.startswith("!"))
+    installed = re.search(r"-c constraints\.txt (\./.*)$", text, re.MULTILINE)[1]
+    for package in shlex.split(installed):
+        assert (ROOT / package.partition("[")[0] / "pyproject.toml").is_file()
+    assert text.index("\nUSER klingel\n") > text.rindex("\nFROM ")
+    assert "latest" not in text
+
+
+def test_every_service_folder_has_its_image():
+    """`ls services` is what is deployed: one image each."""
+    folders = {
+        path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists()
+    }
+    assert {f"services/{name}/Dockerfile" for name in folders} <= set(DOCKERFILES)
+    assert set(DOCKERFILES) == {SERVICES[name]["build"]["dockerfile"] for name in OURS}
+
+
+def test_kafka_makes_no_topic_by_itself():
+    """Topics come from `klingel topics apply` alone, and the ledger of transactions fits one node."""
+    environment = SERVICES["kafka"]["environment"]
+    assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert environment["KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR"] == "1"
+    assert "INTERNAL://kafka:9092" in environment["KAFKA_ADVERTISED_LISTENERS"]
