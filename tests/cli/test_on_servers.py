@@ -1,12 +1,14 @@
 """Against the real Kafka and Elasticsearch: index, search, explain, audit and status."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient
 
@@ -18,13 +20,13 @@ from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import ConnectorStatus, LedgerLine, RawEvent, RoutedEvent, SocialEvent
 from klingel.model.routed_event import Decision
 from klingel.model.social_event import Author, Lang, Match, Origin
-from klingel.settings import KafkaSettings
+from klingel.settings import ElasticsearchSettings, KafkaSettings
 from klingel.stage.dead_letters import Component, dead_letter
 from klingel.stage.ledger import Tally, ledger_output
 from klingel_cli.books import group_of
 from klingel_cli.kafka import admin, reading
+from klingel_cli.main import main
 from klingel_cli.search_client import ask
-from klingel_cli.shell import Shell
 
 pytestmark = pytest.mark.servers
 
@@ -138,34 +140,43 @@ def routed_output(event: SocialEvent) -> Output:
     )
 
 
-@pytest.fixture
-def both(env: dict[str, str], elasticsearch_url: str, index_prefix: str, run) -> Any:
-    """Settings for both servers, with templates applied; indices are deleted afterwards."""
-    settings = env | {
+@pytest.fixture(scope="module")
+def applied(elasticsearch_url: str) -> Iterator[dict[str, str]]:
+    """Settings for Elasticsearch, with the templates applied once for all of these tests."""
+    prefix = f"t{uuid.uuid4().hex[:8]}-"
+    settings = {
         "KLINGEL_ELASTICSEARCH__URL": elasticsearch_url,
-        "KLINGEL_ELASTICSEARCH__INDEX_PREFIX": index_prefix,
+        "KLINGEL_ELASTICSEARCH__INDEX_PREFIX": prefix,
     }
-    result = run("index", "apply", "--refresh-interval", "1s", env=settings)
+    arguments = ["index", "apply", "--refresh-interval", "1s"]
+    result = CliRunner().invoke(main, arguments, env=settings)
     assert result.exit_code == 0, result.output
     yield settings
-    elasticsearch = Shell().settings.elasticsearch.model_copy(update={"url": elasticsearch_url})
 
     async def clear(client: Any) -> None:
-        made = await client.indices.get(index=f"{index_prefix}*")
+        await client.indices.delete_index_template(name=f"{prefix}*")
+        await client.cluster.delete_component_template(name=f"{prefix}*")
+
+    ask(ElasticsearchSettings(url=elasticsearch_url), clear)
+
+
+@pytest.fixture
+def both(env: dict[str, str], applied: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Settings for both servers; this test's indices are deleted after it."""
+    yield env | applied
+
+    async def clear(client: Any) -> None:
+        made = await client.indices.get(index=f"{applied['KLINGEL_ELASTICSEARCH__INDEX_PREFIX']}*")
         if made.body:
             await client.indices.delete(index=list(made.body))
-        await client.indices.delete_index_template(name=f"{index_prefix}*")
-        await client.cluster.delete_component_template(name=f"{index_prefix}*")
 
-    ask(elasticsearch, clear)
+    ask(ElasticsearchSettings(url=applied["KLINGEL_ELASTICSEARCH__URL"]), clear)
 
 
 @pytest.fixture
 def index(both: dict[str, str]) -> Callable[[SocialEvent], None]:
     """Put the document of an event into the index, searchable at once."""
-    elasticsearch = Shell().settings.elasticsearch.model_copy(
-        update={"url": both["KLINGEL_ELASTICSEARCH__URL"]}
-    )
+    elasticsearch = ElasticsearchSettings(url=both["KLINGEL_ELASTICSEARCH__URL"])
     prefix = both["KLINGEL_ELASTICSEARCH__INDEX_PREFIX"]
 
     def put(event: SocialEvent) -> None:
@@ -372,6 +383,13 @@ def test_books_that_add_up_are_clean_and_what_waits_is_told(run, env, put: Put) 
     assert told["totals"][0]["waiting"] == 2
 
 
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not add up is looked at again without a pause."""
+    monkeypatch.setattr("klingel_cli.commands.audit._SETTLE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
 def test_the_running_tally_of_a_committed_offset_belongs_to_the_books(
     run, env, put: Put, commit
 ) -> None:
@@ -387,12 +405,6 @@ def test_the_running_tally_of_a_committed_offset_belongs_to_the_books(
     commit("understand", Topic.RAW_EVENTS, 0, 3, json.dumps(metadata))
     result = run("audit", env=env)
     assert result.exit_code == 0, result.output
-
-
-@pytest.fixture
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at once again at what does not add up."""
-    monkeypatch.setattr("klingel_cli.commands.audit._SETTLE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_at_once")
