@@ -1,6 +1,7 @@
 """The command itself."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import click
 from klingel.config.loader import load_brand
 from klingel_cli.demo.check import Result, check
 from klingel_cli.demo.index import Index
+from klingel_cli.demo.live import show, stop, write_environment
 from klingel_cli.demo.processes import Fleet, FleetError
 from klingel_cli.demo.rehearsal import (
     Recording,
@@ -18,6 +20,7 @@ from klingel_cli.demo.rehearsal import (
     open_services,
     stage_set,
 )
+from klingel_cli.demo.signals import ended_by_signals, undisturbed
 from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Shell, pass_shell
 from klingel_local.errors import LocalStackError
 
@@ -82,18 +85,45 @@ def demo(
     if is_check and source is None:
         raise Failure("--check judges what was sent; a live network keeps no list", WRONG_USAGE)
     where = (folder or demo_folder()).absolute()
+    result = None
     try:
-        with stage_set(where, _say) as stack, Fleet(stack, where) as fleet:
-            furnish(fleet, brand, _say)
-            open_services(fleet, _say)
-            index = Index(stack, fleet.read_settings().elasticsearch.index_prefix)
-            if is_check:
-                assert source is not None
-                result = check(fleet, index, source, name, seconds, _say)
-                _stop(fleet)
+        with ended_by_signals(), stage_set(where, _say) as stack:
+            fleet = Fleet(stack, where)
+            try:
+                result = _run(shell, fleet, brand, name, source, seconds if is_check else None)
+            finally:
+                with undisturbed():
+                    well = stop(fleet, _say)
     except (FleetError, LocalStackError) as error:
         raise Failure(str(error), FOUND_WRONG) from None
-    _tell(shell, result)
+    if result is not None:
+        _tell(shell, result)
+    elif not well:
+        shell.found_wrong()
+
+
+def _run(
+    shell: Shell,
+    fleet: Fleet,
+    brand: Path,
+    name: str,
+    source: Traffic | Recording | None,
+    seconds: float | None,
+) -> Result | None:
+    """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
+    furnish(fleet, brand, _say)
+    write_environment(fleet)
+    open_services(fleet, _say)
+    index = Index(fleet.servers, fleet.read_settings().elasticsearch.index_prefix)
+    try:
+        if seconds is not None:
+            assert source is not None
+            return check(fleet, index, source, name, seconds, _say)
+        with suppress(KeyboardInterrupt):
+            show(fleet, index, source, name, shell.out)
+        return None
+    finally:
+        index.close()
 
 
 def _source(
@@ -106,11 +136,6 @@ def _source(
         return None
     bluesky = round(events * _BLUESKY_SHARE)
     return Traffic(seed, bluesky, events - bluesky, rate)
-
-
-def _stop(fleet: Fleet) -> None:
-    for sentence in fleet.stop_all():
-        _say(sentence)
 
 
 def _tell(shell: Shell, result: Result) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -202,7 +203,7 @@ class Index:
             },
             sort=[{"indexed_at": {"order": "asc", "unmapped_type": "date"}}],
             source=False,
-            fields=["received_at", "indexed_at", "document_version"],
+            fields=[{"field": name} for name in ("received_at", "indexed_at", "document_version")],
             track_total_hits=False,
         )
         return [_sight(hit) for hit in found["hits"]["hits"]]
@@ -280,10 +281,8 @@ class Sightings:
     def _run(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
-            try:
+            with suppress(*UNWELL):  # away or not there yet: the next round tells
                 self.look()
-            except UNWELL:
-                pass  # away or not there yet: the next round tells
             spent = time.monotonic() - began
             # At most half of the time is spent on asking: the measure must not be the load.
             self._stopping.wait(max(self.round_seconds, spent))

@@ -144,6 +144,11 @@ class Child:
         return self.process.poll() is None
 
 
+def _new_secret() -> str:
+    """Return a signing secret after Standard Webhooks, for this run alone."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
 @dataclass(slots=True)
 class Fleet:
     """The processes of one demo, test or benchmark.
@@ -160,7 +165,7 @@ class Fleet:
     prefix: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
-    _secret: str = field(default_factory=lambda: _new_secret())
+    _secret: str = field(default_factory=_new_secret)
     _ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -552,8 +557,3 @@ def _state_in(body: bytes) -> str:
     if waiting:
         return f"waiting for {waiting}"
     return str(answer.get("state") or "")
-
-
-def _new_secret() -> str:
-    """Return a signing secret after Standard Webhooks, for this run alone."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from klingel.errors import ConfigurationError
 from klingel_cli.demo.processes import SOURCE, Fleet, FleetError
+from klingel_cli.demo.signals import undisturbed
 from klingel_local import LocalStack
 from klingel_local.stack import default_folder
 
@@ -91,8 +92,9 @@ def stage_set(folder: Path, say: Say) -> Iterator[LocalStack]:
             stack.up()
             yield stack
         finally:
-            say("Kafka and Elasticsearch are stopping.")
-            stack.down()
+            with undisturbed():
+                say("Stopping Kafka and Elasticsearch.")
+                stack.down()
 
 
 def _wipe(stack: LocalStack, folder: Path, say: Say) -> None:

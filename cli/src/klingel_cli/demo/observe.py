@@ -1,0 +1,180 @@
+"""What the board shows, gathered: metrics of the processes, answers of Elasticsearch."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPException
+from pathlib import Path
+
+from klingel_cli.demo.index import UNWELL, Index, PostRow, QueueRow, Sightings
+from klingel_cli.demo.judging import percentile
+from klingel_cli.demo.processes import KINDS, Child, Fleet, Sample, ending
+from klingel_cli.demo.rehearsal import SERVICES
+
+_RECEIVED = "klingel_received_total"
+_LAG = "klingel_lag_messages"
+_OLDEST = "klingel_oldest_unprocessed_seconds"
+_LETTERS = "klingel_dead_lettered_total"
+_SIMULATORS = frozenset({"jetstream", "webhook"})
+_MEANINGS = {"jetstream": "simulated Bluesky", "webhook": "simulated help desk"}
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One process; None where it does not tell."""
+
+    name: str
+    state: str
+    fallen: bool
+    per_second: float | None
+    total: int | None
+    waiting: int | None
+    oldest_seconds: float | None
+    resident_bytes: int | None
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the board shows at one moment."""
+
+    at: datetime
+    stages: tuple[StageRow, ...]
+    p50_seconds: float | None
+    p99_seconds: float | None
+    searchable: int
+    queues: tuple[QueueRow, ...]
+    posts: tuple[PostRow, ...]
+    dead_letters: Mapping[str, int]
+    fallen: tuple[str, ...]
+    trouble: str | None
+
+
+@dataclass(slots=True)
+class Rates:
+    """Events a second from totals; a total that shrinks belongs to a new process."""
+
+    _last: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def take(self, name: str, total: float, at: float) -> float | None:
+        """Return the rate since the last total; None at the first one.
+
+        Args:
+            name: whose total.
+            total: so far.
+            at: monotonic seconds.
+        """
+        before = self._last.get(name)
+        self._last[name] = total, at
+        if before is None or at <= before[1]:
+            return None
+        return max(0.0, total - before[0]) / (at - before[1])
+
+
+class Observer:
+    """Looks at a fleet and its index.
+
+    Args:
+        fleet: the processes.
+        index: its indices.
+        sightings: already started.
+    """
+
+    def __init__(self, fleet: Fleet, index: Index, sightings: Sightings) -> None:
+        self._fleet = fleet
+        self._index = index
+        self._sightings = sightings
+        self._rates = Rates()
+
+    def look(self) -> Snapshot:
+        """Gather one snapshot; what does not answer is shown as such."""
+        children = [*self._fleet.children.values()]
+        samples = {child.name: self._fleet.metrics(child.name) for child in children}
+        now = time.monotonic()
+        stages = tuple(self._stage(child, samples[child.name], now) for child in in_order(children))
+        latencies = list(self._sightings.latencies)
+        queues: list[QueueRow] = []
+        posts: list[PostRow] = []
+        letters: dict[str, int] = {}
+        trouble = None
+        try:
+            queues, posts = self._index.queues(), self._index.last_posts(8)
+            letters = self._index.dead_letters()
+        except UNWELL as error:
+            trouble = f"Elasticsearch does not answer ({type(error).__name__})"
+        return Snapshot(
+            at=datetime.now(UTC),
+            stages=stages,
+            p50_seconds=percentile(latencies, 0.50),
+            p99_seconds=percentile(latencies, 0.99),
+            searchable=self._sightings.count,
+            queues=tuple(queues),
+            posts=tuple(posts),
+            dead_letters=letters or counted(samples),
+            fallen=tuple(
+                f"{child.name} {ending(child.process.poll())}; its log is {child.log}"
+                for child in self._fleet.fallen()
+            ),
+            trouble=trouble,
+        )
+
+    def _stage(self, child: Child, samples: list[Sample], now: float) -> StageRow:
+        total = self._total(child, samples)
+        rate = None if total is None else self._rates.take(child.name, total, now)
+        fallen = child in self._fleet.fallen()
+        if not child.running and not fallen:
+            state = "finished"
+        else:
+            state = self._fleet.readiness(child.name).says
+        lag = [each.value for each in samples if each.name == _LAG]
+        oldest = [each.value for each in samples if each.name == _OLDEST]
+        page = "/control/status" if child.kind in _SIMULATORS else "/metrics"
+        return StageRow(
+            name=_MEANINGS.get(child.kind, child.name),
+            state=state,
+            fallen=fallen,
+            per_second=rate,
+            total=None if total is None else int(total),
+            waiting=int(sum(lag)) if lag else None,
+            oldest_seconds=max(oldest) if oldest and child.kind in SERVICES else None,
+            resident_bytes=resident_bytes(child.process.pid) if child.running else None,
+            address=f"http://127.0.0.1:{child.port}{page}" if child.port else "",
+        )
+
+    def _total(self, child: Child, samples: list[Sample]) -> float | None:
+        if child.kind == "jetstream":
+            try:
+                status, body = self._fleet.get(child.name, KINDS[child.kind].probe or "")
+            except (OSError, HTTPException):
+                return None
+            return float(json.loads(body)["next_seq"] - 1) if status == 200 else None
+        received = [each.value for each in samples if each.name == _RECEIVED]
+        return sum(received) if received else (0.0 if samples else None)
+
+
+def in_order(children: list[Child]) -> list[Child]:
+    """Return processes in the order in which an event passes them."""
+    way = ("jetstream", "webhook", "replay", "bluesky", "gateway", "understand", "care", "indexer")
+    return sorted(children, key=lambda child: (way.index(child.kind), child.name))
+
+
+def counted(samples: Mapping[str, list[Sample]]) -> dict[str, int]:
+    """Return the dead letters by kind, as the processes counted them."""
+    found: dict[str, int] = {}
+    for each in (sample for of in samples.values() for sample in of):
+        if each.name == _LETTERS and each.value:
+            kind = each.labels.get("error_type", "")
+            found[kind] = found.get(kind, 0) + int(each.value)
+    return found
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return the resident memory of a process; None where the system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
