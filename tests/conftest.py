@@ -105,6 +105,12 @@ def index_prefix() -> str:
     return f"t{uuid.uuid4().hex[:8]}-"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fault tests."""
+    parser.addoption("--long-faults", action="store_true", help="60 kills, 30,000 events")
+    parser.addoption("--fault-seed", type=int, default=0, help="repeat a run of the fault tests")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how long each suite took."""
     shares: dict[str, float] = defaultdict(float)

@@ -1,0 +1,54 @@
+"""SIGKILL at random moments, and a frozen worker that wakes: nothing lost, nothing doubled."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from klingel_local import LocalStack
+
+from .ringing import SERVERS, WORKERS, Ring, Rung, Traffic
+
+SHORT = (4_000, 1_000, len(WORKERS) + len(SERVERS), 120.0)
+LONG = (24_000, 6_000, 60, 90.0)
+"""Recorded events, webhooks, kills, recorded events a second."""
+
+
+@pytest.mark.faults
+def test_killed_and_frozen_nothing_is_lost_or_doubled(
+    own_stack: LocalStack, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Cases after a disturbed run equal those of an undisturbed one; the books balance."""
+    long = bool(pytestconfig.getoption("--long-faults"))
+    recorded, webhooks, kills, rate = LONG if long else SHORT
+    seed = pytestconfig.getoption("--fault-seed") or random.randrange(2**32)
+    print(f"\nfault seed {seed}")  # noqa: T201 - a failing run must be repeatable
+    chance = random.Random(seed)
+    traffic = Traffic(seed=seed % 10_000, recorded=recorded, webhooks=webhooks)
+
+    calm = _ring(Ring(own_stack, tmp_path / "calm", "calm-", traffic, 1_500.0))
+    assert_clean(calm)
+    ring = Ring(own_stack, tmp_path / "storm", "storm-", traffic, rate)
+    storm = _ring(ring, chance, kills)
+    print(f"{storm.kills} kills, {storm.verdict.sent} sent, {len(storm.cases)} cases")  # noqa: T201 - what the run was
+    assert storm.kills == kills
+    assert storm.taken_over, "the other care worker did not take over"
+    assert_clean(storm)
+    assert storm.cases.keys() == calm.cases.keys()
+    differing = [each for each in calm.cases if storm.cases[each] != calm.cases[each]]
+    assert not differing, (differing[:3], calm.cases[differing[0]], storm.cases[differing[0]])
+
+
+def _ring(ring: Ring, chance: random.Random | None = None, kills: int = 0) -> Rung:
+    with ring.fleet:
+        ring.start()
+        if chance is not None:
+            ring.disturb(chance, kills)
+        return ring.finish()
+
+
+def assert_clean(rung: Rung) -> None:
+    """Nothing lost, nothing doubled, the audit adds up."""
+    assert not rung.verdict.lost, rung.verdict.lost[:5]
+    assert not rung.verdict.doubled, rung.verdict.doubled[:5]
+    assert rung.audit["clean"], rung.audit["problems"][:5]
