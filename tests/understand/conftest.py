@@ -20,7 +20,6 @@ from klingel_processors.understand.logic import UnderstandLogic, World
 
 from ..ringing import NOON, brand, ring
 
-
 BRANDS = {name: brand(name) for name in ("nordlicht", "kuestenstrom")}
 
 

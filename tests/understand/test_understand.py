@@ -230,6 +230,21 @@ def test_a_replay_of_what_nobody_heard_stays_discarded(desk: Desk, event) -> Non
     assert desk.social() == []
 
 
+def test_a_replay_is_not_told_to_who_came_with_a_later_edit(desk: Desk) -> None:
+    """The edit named a second brand, or the first at all: the original stays unheard by it."""
+    desk.fates(
+        generic("1"),
+        generic("1", "nordlicht und kuestenstrom", **EDITED),
+        generic("2", "kein netz"),
+        generic("2", "kein netz bei nordlicht", **EDITED),
+    )
+    told = set(desk.newest())
+    desk.stage.replay()
+    desk.stage.drain()
+    assert set(desk.newest()) == told
+    assert "kuestenstrom/webhook:forum:1@0" not in told
+
+
 def test_an_event_in_a_tracked_conversation_is_heard(desk: Desk) -> None:
     """Without a word of the brand."""
     desk.tracking["webhook:forum:0"] = frozenset({"nordlicht"})

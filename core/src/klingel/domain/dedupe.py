@@ -117,6 +117,11 @@ def content_at(seen: Sequence[Sighting], offset: int) -> int | None:
     return next((sighting.content for sighting in seen if sighting.offset == offset), None)
 
 
+def first_offset(seen: Sequence[Sighting], content: int, offset: int) -> int:
+    """Return where this content was seen first; `offset` itself where it was not seen before."""
+    return min([offset, *(each.offset for each in seen if each.content == content)])
+
+
 def other_contents(seen: Sequence[Sighting], own: int) -> list[int]:
     """Return where each content other than `own` was seen first: offsets, in order."""
     first: dict[int, int] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from klingel.model.base import Record
 from msgspec import Meta
+
+SinceAdditionalProperty: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class Contribution(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -66,6 +68,15 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
         Annotated[
             Literal['network', 'root', 'parent_only', 'directory'],
             Meta(description='Where the conversation comes from.'),
+        ]
+        | None
+    ) = None
+    since: (
+        Annotated[
+            dict[str, SinceAdditionalProperty],
+            Meta(
+                description='Brand to the offset in this partition of raw-events by which it heard first; of brands that came to hear after the first sight.'
+            ),
         ]
         | None
     ) = None

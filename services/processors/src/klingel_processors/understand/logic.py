@@ -22,6 +22,7 @@ from klingel.domain.dedupe import (
     content_at,
     content_bits,
     deletion_key,
+    first_offset,
     mark_key,
     merge_drafts,
     other_contents,
@@ -225,16 +226,23 @@ class UnderstandLogic:
 
     def _replay(self, case: _Case, history: Mapping[Coordinates, Message]) -> Outcome:
         """Say again what all contributions say, to those who heard it; leaves no mark."""
-        said = case.said
-        if case.entry is None:
-            return self._outcome(said, self._unheard_reason(case))
-        own = content_at(case.seen, case.message.offset)
-        whole = self._whole(case, content_bits(said.content) if own is None else own, history)
+        said, offset = case.said, case.message.offset
+        own = next((each for each in case.seen if each.offset == offset), None)
+        if case.entry is None or (own is not None and not own.heard):
+            return self._outcome(said, self._unheard_reason(case, own))
+        bits = content_bits(said.content) if own is None else own.content
+        whole = self._whole(case, bits, history)
         if whole is None:
             if said.raw.mode != "remap":
                 return self._outcome(said, "completes_nothing")
             whole = said
-        return self._tell(case, whole, only=case.entry.brands, mark=False)
+        since, first = case.entry.since or {}, first_offset(case.seen, bits, offset)
+        heard = [
+            name
+            for name in case.entry.brands
+            if (at := since.get(name, 0)) <= first or at == offset
+        ]
+        return self._tell(case, whole, only=heard, mark=False)
 
     def _lost(self, case: _Case) -> Outcome | None:
         """Discard what tells of an object that nobody knows and that is, or was, deleted."""
@@ -247,13 +255,14 @@ class UnderstandLogic:
         return None
 
     @staticmethod
-    def _unheard_reason(case: _Case) -> str:
+    def _unheard_reason(case: _Case, own: Sighting | None) -> str:
         """Return why nobody heard it the first time."""
-        offset = case.message.offset
-        if any(each.offset == offset and each.deletion for each in case.seen):
+        if own is None:
+            return "not_heard"
+        if own.deletion:
             return "unknown_object"
         gone = case.state.get(MARKS, deletion_key(case.said.raw.object_id))
-        if gone is not None and int.from_bytes(gone, "big") < offset:
+        if gone is not None and int.from_bytes(gone, "big") < own.offset:
             return "deleted_before_seen"
         return "not_heard"
 
@@ -265,7 +274,7 @@ class UnderstandLogic:
             if outcome.fate is Fate.DELIVERED:
                 return outcome
         heard = any(sighting.heard for sighting in case.seen)
-        return self._unheard(case, "duplicate" if heard else "not_heard", heard=bool(heard_by))
+        return self._unheard(case, "duplicate" if heard else "not_heard", heard=heard)
 
     def _whole(self, case: _Case, own: int, history: Mapping[Coordinates, Message]) -> _Said | None:
         """Return what all contents of the revision say, None when one cannot be read any more."""
@@ -466,13 +475,17 @@ def _directory_entry(
             published_at=draft.published_at,
         )
     newest = raw.revision >= entry.revision
-    contributions = entry.contributions
+    contributions, since = entry.contributions, entry.since
+    late = {name: case.message.offset for name in brands if name not in entry.brands}
+    if late:
+        since = {**(since or {}), **late}
     if mark:
         contributions = sorted([*contributions, own], key=lambda one: one.offset)[-CONTRIBUTIONS:]
     return msgspec.structs.replace(
         entry,
         revision=max(raw.revision, entry.revision),
-        brands={**brands, **entry.brands},
+        brands={**entry.brands, **{name: brands[name] for name in late}},
+        since=since,
         contributions=contributions,
         content_hash=whole.content if newest else entry.content_hash,
         deleted=(True if draft.change == "deleted" else None) if newest else entry.deleted,
