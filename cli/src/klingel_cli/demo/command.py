@@ -49,7 +49,7 @@ _BLUESKY_SHARE = 2 / 3
     help="Brand file; brands/nordlicht.yaml without it.",
 )
 @click.option("--events", default=9_000, show_default=True, help="Of the simulated networks.")
-@click.option("--rate", type=float, help="Events a second; 900 with --check, else 200.")
+@click.option("--rate", type=float, help="Events a second; 300 with --check, else 100.")
 @click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
 @click.option(
     "--timeout", "seconds", default=300.0, show_default=True, help="Bound of each wait, seconds."
@@ -80,7 +80,7 @@ def demo(
     """
     brand = brand_path or brand_file()
     name = load_brand(brand).brand.brand
-    pace = rate if rate is not None else (900.0 if is_check else 200.0)
+    pace = rate if rate is not None else (300.0 if is_check else 100.0)
     source = _source(files, network, events if is_check else 0, pace, seed)
     if is_check and source is None:
         raise Failure("--check judges what was sent; a live network keeps no list", WRONG_USAGE)

@@ -65,6 +65,12 @@ class Index:
         """Close the connections."""
         self._client.close()
 
+    def forget(self) -> None:
+        """Delete every index of this prefix, for tests that share a server."""
+        names = [*self._client.indices.get_alias(index=f"{self.prefix}*").body]
+        if names:
+            self._client.indices.delete(index=",".join(names))
+
     def refresh(self) -> None:
         """Make everything that is written searchable."""
         self._client.indices.refresh(index=f"{self.prefix}*")

@@ -32,7 +32,7 @@ class Traffic:
     seed: int = 7
     bluesky: int = 6_000
     webhook: int = 3_000
-    rate: float = 900.0
+    rate: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
