@@ -10,6 +10,7 @@ import click
 import pytest
 
 from klingel.contracts.topics import Topic
+from klingel.domain.timeline import MAX_FACTS, MAX_FOLDED
 from klingel.errors import ErrorType
 from klingel.metrics import Metric
 from klingel.settings import names
@@ -189,6 +190,13 @@ def test_every_decision_is_listed_and_has_its_parts():
             "Context", "Decision", "Figures", "Consequences",
         ]  # fmt: skip
         assert f"({name})" in read("docs/adr/README.md")
+
+
+def test_the_bounds_of_a_case_are_those_in_force():
+    """The decision on cases tells the bounds that the code has."""
+    text = read("docs/adr/0004-a-case-is-a-fold-over-facts.md")
+    assert f"the newest {MAX_FACTS} facts" in text
+    assert f"({MAX_FOLDED:,}; then the generation ends)" in text
 
 
 def test_every_runbook_is_listed():
