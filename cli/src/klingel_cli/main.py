@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import click
 
+from klingel.contracts.topics import Topic
 from klingel_cli.shell import Commands, Shell
 
 _COMMANDS = {
@@ -24,7 +25,7 @@ _COMMANDS = {
     "search": ("klingel_cli.commands.search:search", "Search posts, in the syntax of the rules."),
     "explain": ("klingel_cli.commands.explain:explain", "Follow one event to where it ends."),
     "audit": ("klingel_cli.commands.audit:audit_command", "Prove that nothing was lost."),
-    "dead-letters": (
+    Topic.DEAD_LETTERS.value: (
         "klingel_cli.commands.dead_letters:dead_letters",
         "See what could not be read, and send it again.",
     ),

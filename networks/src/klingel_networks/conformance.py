@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from klingel.contracts.codec import decode, encode
+from klingel.contracts.topics import Topic
 from klingel.domain.draft import SocialDraft
 from klingel.domain.identity import REVISION_MAX, event_id
 from klingel.errors import InvalidMessage
@@ -369,7 +370,7 @@ def _social(raw: RawEvent, draft: SocialDraft) -> SocialEvent:
         "matches": [],
         "network": raw.network,
         "connector": raw.connector,
-        "origin": Origin(topic="raw-events", partition=0, offset=0, mode="live"),
+        "origin": Origin(topic=Topic.RAW_EVENTS, partition=0, offset=0, mode="live"),
         "direction": draft.direction or "inbound",
         "addressing": "indirect",
         "received_at": raw.received_at,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from klingel.contracts.topics import Topic
 from klingel.domain.draft import Change, Kind
 from klingel.errors import ConfigurationError
 
@@ -89,7 +90,7 @@ class Manifest(Part):
     scope: Literal["network", "instance", "account", "chat", "mailbox", "source"] = Field(
         description="Within what a native id is unique and trustworthy."
     )
-    emits: Literal["raw-events"] = Field(description="Topic.")
+    emits: Literal[Topic.RAW_EVENTS] = Field(description="Topic.")
     delivery: Literal["at_least_once"] = Field(description="Promise.")
     kinds: dict[Kind, tuple[Change, ...]] = Field(
         min_length=1, description="Capability matrix (K11): per kind, the changes delivered."

@@ -17,7 +17,7 @@ _OWN = ("__connect.errors.", "x-dlq-")
 _BATCH = 500
 
 
-@click.group("dead-letters")
+@click.group(Topic.DEAD_LETTERS.value)
 def dead_letters() -> None:
     """See what could not be read, why, and send it again.
 
