@@ -118,10 +118,10 @@ class CareLogic:
         case = codec.decode(Case, known)
         index = _index_key(case.brand, case.conversation_id)
         ids = _ids(state.get(CASES, index))
-        after = [one for one in ids if one != case.case_id]
+        after = {one for one in ids if one != case.case_id}
         if message.value is not None:
-            after.append(case.case_id)
-        yield Put(CASES, index, _pack(after))
+            after.add(case.case_id)
+        yield Put(CASES, index, _pack(sorted(after)))
 
     def _brand(self, event: SocialEvent, now: datetime) -> CompiledBrand:
         brand = self._brands().get(event.brand)
