@@ -153,7 +153,11 @@ class Tally:
     def resume(
         cls, stage: str, topic: Topic, partition: int, offset: int, metadata: str
     ) -> "Tally":
-        """Return the tally as committed with `offset`; a foreign or empty metadata starts anew."""
+        """Return the tally as committed with `offset`; empty metadata start anew.
+
+        Raises:
+            InvariantViolation: metadata that are not ours: somebody else commits into the group.
+        """
         try:
             data = json.loads(metadata) if metadata else {}
             return cls(

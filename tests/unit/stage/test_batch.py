@@ -1,0 +1,149 @@
+"""One batch: later messages see what earlier ones changed, and each other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.topics import Topic
+from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
+from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
+from klingel.stage.dead_letters import Component
+from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.guard import Brake
+from klingel.stage.ledger import Tally
+from klingel.stage.ports import StateView
+from klingel.testing.broker import InMemoryTable
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Adding:
+    """Adds numbers under their key; the value `bad` is invalid, `away` is the world's fault."""
+
+    name = "adding"
+    input = Topic.RAW_EVENTS
+    tables: Mapping[str, Topic] = {"sums": Topic.OBJECT_DIRECTORY}
+
+    def source_of(self, message: Message) -> str:
+        """Nobody in particular."""
+        return str(message.partition)
+
+    def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
+        """Ask for the message before, unless the key is known."""
+        known = state.get("sums", message.key or b"")
+        return [] if known else [(Topic.RAW_EVENTS, 0, message.offset - 1)]
+
+    def step(
+        self,
+        message: Message,
+        state: StateView,
+        now: datetime,
+        history: Mapping[Coordinates, Message],
+    ) -> Outcome:
+        """Add."""
+        del now
+        key, value = message.key or b"", message.value or b""
+        if value == b"bad":
+            raise InvalidMessage(ErrorType.INVALID_FIELD, "bad")
+        if value == b"away":
+            raise SourceUnavailable("away")
+        total = str(int(state.get("sums", key) or b"0") + int(value)).encode()
+        before = history.get((Topic.RAW_EVENTS, 0, message.offset - 1))
+        return Outcome(
+            Fate.DELIVERED,
+            outputs=(Output(Topic.SOCIAL_EVENTS, key, total + (before.value if before else b"")),),
+            puts=(Put("sums", key, None if total == b"0" else total),),
+            rows=(key,),
+        )
+
+    def batch_outputs(
+        self, rows: Sequence[bytes], partition: int, now: datetime
+    ) -> Sequence[Output]:
+        """One record of all keys."""
+        del now
+        return [Output(Topic.UNDERSTAND_MARKS, b"", b",".join(rows), partition=partition)]
+
+    def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
+        """Nothing is restored here."""
+        del table, message, state
+        return ()
+
+
+def batch(*values: tuple[bytes, bytes], tables=None, history=None):
+    """Run a batch from offset 5 on."""
+    messages = [
+        Message(Topic.RAW_EVENTS, 0, 5 + at, key, value) for at, (key, value) in enumerate(values)
+    ]
+    return run_batch(
+        Adding(),
+        messages,
+        tables=tables or {"sums": InMemoryTable()},
+        history=history or {},
+        tally=Tally("adding", Topic.RAW_EVENTS, 0, 5),
+        brake=Brake(),
+        component=Component("adding/1", "adding"),
+        now=NOW,
+    )
+
+
+def test_later_messages_see_what_earlier_ones_changed() -> None:
+    """Though nothing is stored before the commit."""
+    table = InMemoryTable()
+    result = batch((b"a", b"1"), (b"b", b"5"), (b"a", b"2"), tables={"sums": table})
+    assert result.overlay.changes("sums") == [(b"a", b"3"), (b"b", b"5")]
+    assert table.get(b"a") is None
+    assert (result.next_offset, result.tally.received) == (8, 3)
+
+
+def test_a_removed_key_is_gone_for_the_rest_of_the_batch() -> None:
+    """The table's own value does not shine through."""
+    table = InMemoryTable()
+    table.apply([(b"a", b"4")], 1)
+    result = batch((b"a", b"-4"), (b"a", b"1"), tables={"sums": table})
+    assert result.overlay.changes("sums") == [(b"a", b"1")]
+    overlay = Overlay({"sums": table})
+    overlay.put([Put("sums", b"a", None)])
+    assert overlay.get("sums", b"a") is None
+
+
+def test_a_dead_letter_takes_its_place_among_the_outputs() -> None:
+    """The others are as if it had not come; the batch's record comes last."""
+    result = batch((b"a", b"1"), (b"a", b"bad"), (b"a", b"2"))
+    assert [output.topic for output in result.outputs] == [
+        Topic.SOCIAL_EVENTS,
+        Topic.DEAD_LETTERS,
+        Topic.SOCIAL_EVENTS,
+        Topic.UNDERSTAND_MARKS,
+    ]
+    assert result.outputs[-1].value == b"a,a"
+    assert result.tally.fates == {"delivered": 2, "dead_lettered": 1}
+    assert result.tally.emitted == {"social-events": 2}
+
+
+def test_a_step_sees_the_messages_of_its_own_batch() -> None:
+    """What it would read back lies in its hands already."""
+    outside = Message(Topic.RAW_EVENTS, 0, 4, b"z", b"!")
+    result = batch((b"a", b"1"), (b"a", b"2"), history={(Topic.RAW_EVENTS, 0, 4): outside})
+    assert [output.value for output in result.outputs[:2]] == [b"1!", b"31"]
+
+
+def test_what_is_away_takes_the_whole_batch_back() -> None:
+    """Nothing of it counts, state and tally included."""
+    table = InMemoryTable()
+    with pytest.raises(SourceUnavailable):
+        batch((b"a", b"1"), (b"a", b"away"), tables={"sums": table})
+    assert table.get(b"a") is None
+
+
+def test_history_is_asked_once_and_in_order() -> None:
+    """By what is stored: each place once."""
+    table = InMemoryTable()
+    table.apply([(b"known", b"1")], 1)
+    messages = [
+        Message(Topic.RAW_EVENTS, 0, at, key, b"1")
+        for at, key in ((7, b"a"), (8, b"known"), (7, b"a"), (9, b"b"))
+    ]
+    needed = history_needed(Adding(), messages, Overlay({"sums": table}))
+    assert list(needed) == [(Topic.RAW_EVENTS, 0, 6), (Topic.RAW_EVENTS, 0, 8)]
