@@ -57,8 +57,10 @@ class _Foreign(logging.Handler):
     """Libraries' log records: logger, level and place; their words may quote a message."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Libraries make up levels of their own; ours are the standard ones.
+        level = max(logging.DEBUG, min(logging.CRITICAL, record.levelno // 10 * 10))
         structlog.get_logger().log(
-            record.levelno,
+            level,
             "library_logged",
             source=record.name,
             path=f"{record.filename}:{record.lineno}",

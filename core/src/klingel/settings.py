@@ -157,6 +157,8 @@ def load_settings(environ: Mapping[str, str], *, also: Iterable[str] = ()) -> Se
         if not name.startswith(PREFIX) or _elsewhere(name, extra):
             continue
         setting, value = _value(name, environ[name], known)
+        if setting != name and setting in environ:
+            raise ConfigurationError(f"{setting}: given twice, also by {name}")
         _place(data, setting.removeprefix(PREFIX).lower().split("__"), value)
     try:
         return Settings.model_validate(data)
@@ -183,6 +185,8 @@ def _value(name: str, value: str, known: Mapping[str, str]) -> tuple[str, str]:
             return plain, Path(value).read_text(encoding="utf-8").strip()
         except OSError:
             raise ConfigurationError(f"{name}: the file cannot be read") from None
+        except ValueError:
+            raise ConfigurationError(f"{name}: the file is not UTF-8 text") from None
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ConfigurationError(f"{name}: unknown setting{hint}")

@@ -43,13 +43,14 @@ def document_version(revision: int, decision: int) -> int:
 def content_hash(draft: SocialDraft) -> str:
     """Return the hash of what was said: kind, change, text, media and references.
 
-    Never metrics, profile or signed addresses: those differ from fetch to fetch.
+    Never metrics, profile or what signs an address: those differ from fetch to fetch. A medium
+    without an id is told by its address up to the query.
     """
     return hash64(
         draft.kind,
         "deleted" if draft.change == "deleted" else "",
         draft.text or "",
-        *sorted(medium.id or medium.url or "" for medium in draft.media),
+        *sorted(medium.id or (medium.url or "").partition("?")[0] for medium in draft.media),
         "|",
         draft.in_reply_to or "",
         draft.quotes or "",

@@ -1,0 +1,113 @@
+"""Identity: the forms of ids, their bounds, and the index that a post goes to for ever."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from klingel.domain import identity
+from klingel.domain.draft import SocialDraft
+from klingel.domain.identity import content_hash, hash64, index_month
+from klingel.model.social_event import Author, Media
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def test_the_forms_of_ids() -> None:
+    """Design section 5, letter by letter."""
+    thing = identity.object_id("bluesky", "network", "at://did:plc:x/app.bsky.feed.post/3k")
+    assert thing == "bluesky:network:at://did:plc:x/app.bsky.feed.post/3k"
+    assert identity.event_id(thing, 7) == f"{thing}@7"
+    assert identity.event_id(thing, 7, "nordlicht") == f"nordlicht/{thing}@7"
+    assert identity.case_id("nordlicht", thing, "x:anna", 2) == f"nordlicht:{thing}:x:anna#2"
+
+
+def test_bounds_of_revisions_and_versions() -> None:
+    """A deletion without a revision is the greatest; a document version fits 63 bits."""
+    assert identity.DELETED_WITHOUT_REVISION == identity.REVISION_MAX == 2**42 - 1
+    greatest = identity.document_version(identity.REVISION_MAX, 2**20 - 1)
+    assert greatest == 2**62 - 1
+    assert identity.document_version(1, 0) > identity.document_version(0, 2**20 - 1)
+    assert identity.newest([0, 5, 3]) == 5
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=4))
+def test_hashes_are_deterministic_and_of_fixed_length(parts: list[str]) -> None:
+    """Lone surrogates and NULs included."""
+    assert hash64(*parts) == hash64(*parts)
+    assert len(hash64(*parts)) == 16
+    assert len(identity.deterministic_id(*parts)) == 32
+    assert identity.hash64_bytes(parts[0]).hex() == hash64(parts[0])
+
+
+def test_the_cut_of_parts_matters() -> None:
+    """(ab, c) is not (a, bc)."""
+    assert hash64("ab", "c") != hash64("a", "bc")
+
+
+def test_a_lone_surrogate_has_a_hash() -> None:
+    """Hostile text must not raise here."""
+    assert len(hash64("\ud800")) == 16
+
+
+def draft(**fields) -> SocialDraft:
+    """Build a draft."""
+    return SocialDraft(**{"mapping": "x/1", "kind": "post", "change": "created", **fields})
+
+
+def test_content_is_what_was_said() -> None:
+    """Text, kind, media, references and deletion count."""
+    said = draft(text="a", media=(Media(kind="image", id="m"),), in_reply_to="p")
+    for other in (
+        draft(text="b", media=said.media, in_reply_to="p"),
+        draft(text="a", in_reply_to="p"),
+        draft(text="a", media=said.media),
+        draft(text="a", media=said.media, in_reply_to="p", kind="reply"),
+        draft(text="a", media=said.media, in_reply_to="p", change="deleted"),
+        draft(text="a", media=said.media, quotes="p"),
+        draft(text="a", media=said.media, reposts="p"),
+    ):
+        assert content_hash(other) != content_hash(said)
+
+
+def test_content_is_not_what_differs_from_fetch_to_fetch() -> None:
+    """Metrics, profile, order of media, created or updated."""
+    one, two = Media(kind="image", id="1"), Media(kind="image", id="2")
+    said = draft(text="a", media=(one, two), author=Author(id="x"))
+    again = draft(
+        text="a",
+        media=(two, one),
+        author=Author(id="x", name="X", followers=7),
+        metrics={"likes": 1},
+        change="updated",
+    )
+    assert content_hash(again) == content_hash(said)
+
+
+def test_media_without_an_id_are_told_by_their_address_without_its_signature() -> None:
+    """A signed address is another one with every fetch."""
+    first = Media(kind="image", url="https://cdn.example/a.jpg?sig=1&exp=2")
+    later = Media(kind="image", url="https://cdn.example/a.jpg?sig=9&exp=9")
+    other = Media(kind="image", url="https://cdn.example/b.jpg?sig=1&exp=2")
+    assert content_hash(draft(media=(first,))) == content_hash(draft(media=(later,)))
+    assert content_hash(draft(media=(first,))) != content_hash(draft(media=(other,)))
+
+
+@pytest.mark.parametrize(
+    ("published", "month"),
+    [
+        (NOON, "2026.03"),
+        (NOON + timedelta(minutes=10), "2026.03"),
+        (NOON + timedelta(minutes=10, seconds=1), "undated"),
+        (datetime(2006, 1, 1, tzinfo=UTC), "2006.01"),
+        (datetime(2005, 12, 31, 23, 59, 59, tzinfo=UTC), "undated"),
+        (datetime(1, 1, 1, tzinfo=UTC), "undated"),
+        (datetime(9999, 12, 31, tzinfo=UTC), "undated"),
+        (datetime(2026, 2, 1, 0, 30, tzinfo=timezone(timedelta(hours=1))), "2026.01"),
+        (None, "undated"),
+    ],
+)
+def test_the_index_of_a_publication(published: datetime | None, month: str) -> None:
+    """The month in UTC, as far as it can be believed."""
+    assert index_month(published, NOON) == month

@@ -1,0 +1,138 @@
+"""Settings from the environment: closed names, secrets from files, sentences without values."""
+
+import pytest
+
+from klingel.errors import ConfigurationError
+from klingel.settings import Settings, load_settings, names
+
+SECRET = "hunter2-canary"
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """Everything has one."""
+    assert load_settings({}) == Settings()
+
+
+def test_names_are_nested_by_two_underscores() -> None:
+    """Values are converted; variables of others are none of our business."""
+    settings = load_settings(
+        {
+            "KLINGEL_KAFKA__BOOTSTRAP": "kafka:9092",
+            "KLINGEL_KAFKA__PARTITIONS": "12",
+            "PATH": "/bin",
+            "KLINGELTON": "x",
+        }
+    )
+    assert settings.kafka.bootstrap == "kafka:9092"
+    assert settings.kafka.partitions == 12
+
+
+def test_every_name_can_be_set() -> None:
+    """The list of names that the documentation shows is the one that is read."""
+    for name, description in names().items():
+        assert description
+        with pytest.raises(ConfigurationError, match=r"unknown setting"):
+            load_settings({name + "X": "1"})
+        assert "unknown" not in refusal_of({name: "1"})
+
+
+def refusal_of(environ: dict[str, str]) -> str:
+    """Return why an environment is refused, or nothing."""
+    try:
+        load_settings(environ)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("KLINGEL_KAFKA__BOOTSRAP", "KLINGEL_KAFKA__BOOTSTRAP"),
+        ("KLINGEL_KAFKA_BOOTSTRAP", "KLINGEL_KAFKA__BOOTSTRAP"),
+        ("KLINGEL_ELASTICSEARCH__ADDRESS", "KLINGEL_ELASTICSEARCH__"),
+        ("KLINGEL_KAFKA", "KLINGEL_"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
+    """A typing error must not silently be the default."""
+    with pytest.raises(ConfigurationError, match=f"{wrong}: unknown setting; did you mean {right}"):
+        load_settings({wrong: SECRET})
+
+
+def test_an_unknown_name_that_resembles_nothing_suggests_nothing() -> None:
+    """A wrong suggestion is worse than none."""
+    with pytest.raises(ConfigurationError, match=r"^KLINGEL_ZZZ: unknown setting$"):
+        load_settings({"KLINGEL_ZZZ": "1"})
+
+
+def test_names_of_others_are_left_to_them() -> None:
+    """A connector's own settings, and those of the local stack."""
+    environ = {
+        "KLINGEL_WEBHOOK__SECRET": "x",
+        "KLINGEL_LOCAL_ES": "9",
+        "KLINGEL_CACHE_DIR": "/tmp",
+        "KLINGEL_DEMO": "1",
+    }
+    assert load_settings(environ, also=["KLINGEL_WEBHOOK__*", "KLINGEL_DEMO"]) == Settings()
+    with pytest.raises(ConfigurationError):
+        load_settings(environ, also=["KLINGEL_WEBHOOK__*"])
+
+
+def test_secrets_may_come_from_a_file(tmp_path) -> None:
+    """As orchestrators mount them; the line's end is no part of it."""
+    file = tmp_path / "password"
+    file.write_text(SECRET + "\n", encoding="utf-8")
+    settings = load_settings({"KLINGEL_KAFKA__SASL_PASSWORD_FILE": str(file)})
+    assert settings.kafka.sasl_password is not None
+    assert settings.kafka.sasl_password.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_an_unreadable_secret_file_is_named(tmp_path, content: bytes | None) -> None:
+    """Missing, or no text: the setting is named, exit is clean."""
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="KLINGEL_KAFKA__SASL_PASSWORD_FILE: the file"):
+        load_settings({"KLINGEL_KAFKA__SASL_PASSWORD_FILE": str(file)})
+
+
+def test_a_secret_given_twice_is_an_error(tmp_path) -> None:
+    """Nobody could say which one counts."""
+    file = tmp_path / "key"
+    file.write_text("one", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="KLINGEL_ELASTICSEARCH__API_KEY: given twice"):
+        load_settings(
+            {
+                "KLINGEL_ELASTICSEARCH__API_KEY_FILE": str(file),
+                "KLINGEL_ELASTICSEARCH__API_KEY": "two",
+            }
+        )
+
+
+def test_only_secrets_come_from_files() -> None:
+    """What is no secret stands in the environment, where one can see it."""
+    with pytest.raises(ConfigurationError, match="unknown setting"):
+        load_settings({"KLINGEL_KAFKA__BOOTSTRAP_FILE": "/etc/hostname"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KLINGEL_KAFKA__PARTITIONS",
+        "KLINGEL_KAFKA__SECURITY_PROTOCOL",
+        "KLINGEL_KAFKA__TOPIC_PREFIX",
+        "KLINGEL_HTTP__PORT",
+        "KLINGEL_LOGS__LEVEL",
+        "KLINGEL_PROCESSOR__BATCH_WAIT_SECONDS",
+    ],
+)
+def test_a_wrong_value_is_told_without_the_value(name: str) -> None:
+    """The name and what would be right; what stands there may be a secret in the wrong place."""
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
+        load_settings({name: SECRET.upper()})
+    assert SECRET.upper() not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
