@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
@@ -20,6 +20,10 @@ UNWELL: Final = (ApiError, TransportError)
 
 _PAGE: Final = 2_000
 _KEEP_ALIVE: Final = "1m"
+_SIGHTS: Final = 5_000
+_REMEMBERED: Final = 100_000
+_OVERTAKEN: Final = 200
+"""Writes at once: one may come into sight after this many that were begun later."""
 _WAITING: Final = {"exists": {"field": "waiting_since"}}
 
 
@@ -42,6 +46,20 @@ class PostRow:
     queue: str
     priority: int
     text: str
+
+
+class Sight(NamedTuple):
+    """A version of a post that is searchable.
+
+    Attributes:
+        place: index.
+        sequence: number of the write in its index.
+        received_at: when a connector first held the event.
+    """
+
+    place: str
+    sequence: int
+    received_at: datetime
 
 
 class Index:
@@ -189,30 +207,38 @@ class Index:
         buckets = found.get("aggregations", {}).get("kinds", {}).get("buckets", [])
         return {each["key"]: each["doc_count"] for each in buckets}
 
-    def seen_since(self, since: datetime) -> list[tuple[str, datetime, datetime]]:
-        """Return (id and version, received_at, indexed_at) of what is searchable now.
+    def seen_since(self, marks: Mapping[str, int]) -> list[Sight]:
+        """Return what is searchable now, in the order in which it was written.
 
         Args:
-            since: least `indexed_at`.
+            marks: index to the greatest sequence number that is not asked for again.
         """
+        known = [
+            {"bool": {"filter": [{"term": {"_index": name}}, {"range": {"_seq_no": {"gt": mark}}}]}}
+            for name, mark in marks.items()
+        ]
+        unknown = {"bool": {"must_not": {"terms": {"_index": [*marks]}}}}
         found = self._client.search(
             index=f"{self.prefix}events-*",
             allow_no_indices=True,
-            size=10_000,
+            size=_SIGHTS,
             query={
                 "bool": {
-                    "filter": [
-                        {"range": {"indexed_at": {"gte": since.isoformat()}}},
-                        {"exists": {"field": "received_at"}},
-                    ]
+                    "filter": {"exists": {"field": "received_at"}},
+                    "should": [*known, unknown],
+                    "minimum_should_match": 1,
                 }
             },
-            sort=[{"indexed_at": {"order": "asc", "unmapped_type": "date"}}],
+            sort=["_seq_no"],
             source=False,
-            fields=[{"field": name} for name in ("received_at", "indexed_at", "document_version")],
+            seq_no_primary_term=True,
+            docvalue_fields=[{"field": "received_at"}],
             track_total_hits=False,
         )
-        return [_sight(hit) for hit in found["hits"]["hits"]]
+        return [
+            Sight(hit["_index"], hit["_seq_no"], _time(hit["fields"]["received_at"][0]))
+            for hit in found["hits"]["hits"]
+        ]
 
 
 def _case(source: Mapping[str, Any]) -> CaseRecord:
@@ -240,19 +266,12 @@ def _post(source: Mapping[str, Any]) -> PostRow:
     )
 
 
-def _sight(hit: Mapping[str, Any]) -> tuple[str, datetime, datetime]:
-    fields = hit["fields"]
-    key = f"{hit['_id']}@{fields['document_version'][0]}"
-    return key, _time(fields["received_at"][0]), _time(fields["indexed_at"][0])
-
-
 @dataclass(slots=True)
 class Sightings:
     """Measures received → searchable: it searches all the time and notes what comes into sight.
 
     A latency is the time from `received_at` (when a connector first held the event) to the first
-    search that found the document; it is too large by at most one round, never too small. Each
-    round looks back a little further than the oldest document that came into sight in the last one.
+    search that found its document; it is too large by at most one round, never too small.
 
     Args:
         index: where to search.
@@ -267,8 +286,8 @@ class Sightings:
     last_seen: datetime | None = None
     count: int = 0
     latencies: deque[float] = field(default_factory=deque)
-    _known: dict[str, None] = field(default_factory=dict)
-    _since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    _known: dict[tuple[str, int], None] = field(default_factory=dict)
+    _marks: dict[str, int] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -290,23 +309,24 @@ class Sightings:
             with suppress(*UNWELL):  # away or not there yet: the next round tells
                 self.look()
             spent = time.monotonic() - began
-            # At most half of the time is spent on asking: the measure must not be the load.
-            self._stopping.wait(max(self.round_seconds, spent))
+            # A quarter of the time at most is spent on asking: the measure must not be the load.
+            self._stopping.wait(max(self.round_seconds, 3 * spent))
 
     def look(self) -> None:
         """Search once; raises one of UNWELL."""
-        found = self.index.seen_since(self._since)
+        found = self.index.seen_since(self._marks)
         now = datetime.now(UTC)
-        fresh = [each for each in found if each[0] not in self._known]
-        if not fresh:
-            return
-        for key, received_at, _ in fresh:
+        for sight in found:
+            key = sight.place, sight.sequence
+            if key in self._known:
+                continue
             self._known[key] = None
-            self.latencies.append(max(0.0, (now - received_at).total_seconds()))
-            if self.first_received is None or received_at < self.first_received:
-                self.first_received = received_at
-        self.count += len(fresh)
-        self.last_seen = now
-        self._since = min(indexed_at for _, _, indexed_at in fresh) - timedelta(seconds=2)
-        while len(self._known) > 200_000:
+            self.latencies.append(max(0.0, (now - sight.received_at).total_seconds()))
+            if self.first_received is None or sight.received_at < self.first_received:
+                self.first_received = sight.received_at
+            self.last_seen = now
+            self.count += 1
+            mark = sight.sequence - _OVERTAKEN
+            self._marks[sight.place] = max(mark, self._marks.get(sight.place, -1))
+        while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]

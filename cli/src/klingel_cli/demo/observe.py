@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -17,6 +17,7 @@ from klingel_cli.demo.rehearsal import SERVICES
 _RECEIVED = "klingel_received_total"
 _LAG = "klingel_lag_messages"
 _OLDEST = "klingel_oldest_unprocessed_seconds"
+_STATE = "klingel_state"
 _LETTERS = "klingel_dead_lettered_total"
 _SIMULATORS = frozenset({"jetstream", "webhook"})
 _MEANINGS = {"jetstream": "simulated Bluesky", "webhook": "simulated help desk"}
@@ -129,6 +130,8 @@ class Observer:
             state = "finished"
         else:
             state = self._fleet.readiness(child.name).says
+            if is_waiting(samples) and not state.startswith("waiting"):
+                state = f"waits: {state}"
         lag = [each.value for each in samples if each.name == _LAG]
         oldest = [each.value for each in samples if each.name == _OLDEST]
         page = "/control/status" if child.kind in _SIMULATORS else "/metrics"
@@ -169,6 +172,14 @@ def counted(samples: Mapping[str, list[Sample]]) -> dict[str, int]:
             kind = each.labels.get("error_type", "")
             found[kind] = found.get(kind, 0) + int(each.value)
     return found
+
+
+def is_waiting(samples: Sequence[Sample]) -> bool:
+    """Whether a connector says that it waits for somebody."""
+    return any(
+        each.name == _STATE and each.labels.get("state") == "waiting" and each.value == 1
+        for each in samples
+    )
 
 
 def resident_bytes(pid: int) -> int | None:
