@@ -1,16 +1,22 @@
 """One ring of the whole platform under a plan of faults, and what it comes to.
 
 The same traffic rings undisturbed and disturbed; what stands in the index afterwards must be equal.
-Recorded events carry fixed times, so that cases can be compared to the second; signed webhooks ring
-live beside them.
+All events are recorded with fixed times, so that cases can be compared to the second; some come
+through the replay connector, the others as signed deliveries through the gateway.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,12 +38,12 @@ SERVERS: Final = ("kafka", "elasticsearch")
 
 @dataclass(frozen=True)
 class Traffic:
-    """What rings: the same for both runs."""
+    """What rings: the same for both runs; `start` is recent, since old words open no case."""
 
     seed: int
     recorded: int
     webhooks: int
-    start: str = "2026-11-01T08:00:00Z"
+    start: str
 
 
 @dataclass
@@ -51,18 +57,77 @@ class Rung:
     taken_over: bool
 
 
-def record(folder: Path, traffic: Traffic) -> tuple[Path, Path]:
-    """Write the recording and the simulator's own list of it."""
-    recording, truth = folder / "recording.ndjson", folder / "recording.truth"
+def record(folder: Path, name: str, seed: int, events: int, start: str) -> tuple[Path, Path]:
+    """Write a recording and the simulator's own list of it."""
+    recording, truth = folder / f"{name}.ndjson", folder / f"{name}.truth"
     subprocess.run(
         [
             sys.executable, "-m", "klingel_simulator", "ndjson", "--out", str(recording),
-            "--seed", str(traffic.seed), "--events", str(traffic.recorded),
-            "--rate", "5", "--start", traffic.start, "--source", SOURCE, "--truth", str(truth),
+            "--seed", str(seed), "--events", str(events),
+            "--rate", "5", "--start", start, "--source", SOURCE, "--truth", str(truth),
         ],
         check=True,
+        stdout=subprocess.DEVNULL,
     )  # fmt: skip
     return recording, truth
+
+
+class Sender(threading.Thread):
+    """Delivers a recording to the gateway, one signed event after the other, until each is taken.
+
+    Args:
+        recording: generic events, one a line.
+        port: the gateway's.
+        secret: `whsec_...`.
+        rate: events a second; 0 as fast as they are taken.
+    """
+
+    def __init__(self, recording: Path, port: int, secret: str, rate: float) -> None:
+        super().__init__(daemon=True)
+        self._lines = recording.read_bytes().splitlines()
+        self._port = port
+        self._key = base64.b64decode(secret.removeprefix("whsec_"))
+        self._pause = 1 / rate if rate else 0.0
+        self._ended = threading.Event()
+        self.refused: list[int] = []
+
+    def run(self) -> None:
+        """Send everything."""
+        for number, line in enumerate(self._lines):
+            while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
+                self._ended.wait(0.2)
+            if status != 202:
+                self.refused.append(status)
+            if self._pause:
+                self._ended.wait(self._pause)
+        self._ended.set()
+
+    def wait_end(self, seconds: float) -> bool:
+        """Wait until everything was taken."""
+        return self._ended.wait(seconds) and not self.refused
+
+    def _deliver(self, identity: str, body: bytes) -> int:
+        at = str(int(time.time()))
+        signed = b".".join((identity.encode(), at.encode(), body))
+        mac = base64.b64encode(hmac.new(self._key, signed, hashlib.sha256).digest()).decode()
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request(
+                "POST",
+                f"/webhook/{SOURCE}",
+                body,
+                {
+                    "content-type": "application/json",
+                    "webhook-id": identity,
+                    "webhook-timestamp": at,
+                    "webhook-signature": f"v1,{mac}",
+                },
+            )
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return 0
+        finally:
+            connection.close()
 
 
 class Ring:
@@ -89,8 +154,12 @@ class Ring:
             prefix,
             {"KLINGEL_KAFKA__SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)},
         )
-        self.recording, self.truth = record(folder, traffic)
-        self.webhook_truth = folder / "webhook.truth"
+        seed, start = traffic.seed, traffic.start
+        self.recording, self.truth = record(folder, "replay", seed, traffic.recorded, start)
+        self.deliveries, self.webhook_truth = record(
+            folder, "webhook", seed + 1, traffic.webhooks, start
+        )
+        self.sender: Sender | None = None
         self.kills = 0
         self.taken_over = False
 
@@ -109,16 +178,11 @@ class Ring:
         fleet.start(
             "replay", str(self.recording), "--source", SOURCE, "--rate", str(self.rate), "--exit"
         )
-        fleet.start(
-            "webhook",
-            "--url", f"http://127.0.0.1:{fleet['gateway-0'].port}/webhook/{SOURCE}",
-            "--secret-env", "KLINGEL_DEMO_SECRET",
-            "--source", SOURCE,
-            "--seed", str(self.traffic.seed + 1),
-            "--events", str(self.traffic.webhooks),
-            "--rate", str(self.rate * self.traffic.webhooks / max(1, self.traffic.recorded)),
-            "--truth", str(self.webhook_truth),
-        )  # fmt: skip
+        gateway = fleet["gateway-0"]
+        secret = gateway.environ[f"KLINGEL_WEBHOOK_SECRET_{SOURCE.upper()}"]
+        rate = self.rate * self.traffic.webhooks / max(1, self.traffic.recorded)
+        self.sender = Sender(self.deliveries, gateway.port, secret, rate)
+        self.sender.start()
 
     def disturb(self, chance: random.Random, kills: int) -> None:
         """Kill everything at random moments, `kills` times, and freeze a care worker once.
@@ -175,9 +239,11 @@ class Ring:
     def finish(self) -> Rung:
         """Wait until the sources are through and everything is indexed; judge."""
         fleet = self.fleet
-        for name in ("replay-0", "webhook-0"):
-            if fleet.wait(name, PATIENCE_SECONDS) != 0:
-                raise FleetError(f"{name} did not end well; its log is {fleet[name].log}")
+        if fleet.wait("replay-0", PATIENCE_SECONDS) != 0:
+            raise FleetError(f"the replay did not end well; its log is {fleet['replay-0'].log}")
+        assert self.sender is not None
+        if not self.sender.wait_end(PATIENCE_SECONDS):
+            raise FleetError(f"not every delivery was taken; refused: {self.sender.refused[:5]}")
         if not until(lambda: self._audit()["settled"], PATIENCE_SECONDS):
             report = self._audit()
             waits = [total for total in report.get("totals", ()) if total["waiting"]]
@@ -195,9 +261,11 @@ class Ring:
         )
 
     def _sent(self) -> Iterator[Sent]:
-        for path in (self.truth, self.webhook_truth):
+        for path, network in ((self.truth, "replay"), (self.webhook_truth, "webhook")):
             with path.open("rb") as lines:
-                yield from read_truth(lines)
+                for sent in read_truth(lines):
+                    _, _, rest = sent.object_id.partition(":")
+                    yield Sent(f"{network}:{rest}", sent.event, sent.revision, sent.heard)
 
     def _audit(self) -> dict[str, Any]:
         try:
@@ -221,34 +289,18 @@ class Ring:
 
 PROCESSING: Final = frozenset(
     {
-        "revision",
-        "indexed_at",
-        "document_version",
-        "received_at",
-        "origin",
-        "decision",
-        "updated_at",
+        "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
+        "removed_at", "closed_at",
     }
-)
-LIVE_TIMES: Final = frozenset(
-    {"at", "opened_at", "closed_at", "first_response_at", "waiting_since", "last_at", "removed_at"}
-)
+)  # fmt: skip
+"""The last two are when klingel received a deletion: the recorded ones carry no time of theirs."""
 
 
-def comparable(case: Mapping[str, Any]) -> Any:
-    """Return a case without revisions and processing times.
-
-    Signed webhooks are written live: the times of their words differ from run to run, and so they
-    are left out of these cases; their order is not.
-    """
-    live = str(case["conversation_id"]).startswith("webhook:")
-    left_out = PROCESSING | LIVE_TIMES if live else PROCESSING
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strip(inner) for key, inner in value.items() if key not in left_out}
-        if isinstance(value, list):
-            return [strip(inner) for inner in value]
-        return value
-
-    return strip(case)
+def comparable(value: Any) -> Any:
+    """Return a case without revisions and processing times."""
+    if isinstance(value, dict):
+        kept = {name: inner for name, inner in value.items() if name not in PROCESSING}
+        return {name: comparable(inner) for name, inner in kept.items()}
+    if isinstance(value, list):
+        return [comparable(inner) for inner in value]
+    return value

@@ -1,6 +1,7 @@
 """SIGKILL at random moments, and a frozen worker that wakes: nothing lost, nothing doubled."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def test_killed_and_frozen_nothing_is_lost_or_doubled(
     seed = pytestconfig.getoption("--fault-seed") or random.randrange(2**32)
     print(f"\nfault seed {seed}")  # noqa: T201 - a failing run must be repeatable
     chance = random.Random(seed)
-    traffic = Traffic(seed=seed % 10_000, recorded=recorded, webhooks=webhooks)
+    # Recent, and the same for both runs: words older than a week open no case.
+    start = (datetime.now(UTC) - timedelta(hours=24)).replace(microsecond=0).isoformat()
+    traffic = Traffic(seed=seed % 10_000, recorded=recorded, webhooks=webhooks, start=start)
 
     calm = _ring(Ring(own_stack, tmp_path / "calm", "calm-", traffic, 1_500.0))
     assert_clean(calm)
@@ -34,6 +37,7 @@ def test_killed_and_frozen_nothing_is_lost_or_doubled(
     assert storm.kills == kills
     assert storm.taken_over, "the other care worker did not take over"
     assert_clean(storm)
+    assert calm.cases, "the traffic opened no case"
     assert storm.cases.keys() == calm.cases.keys()
     differing = [each for each in calm.cases if storm.cases[each] != calm.cases[each]]
     assert not differing, (differing[:3], calm.cases[differing[0]], storm.cases[differing[0]])
