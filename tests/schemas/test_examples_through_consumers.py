@@ -1,0 +1,263 @@
+"""Every example goes through every consumer of its topic, and so does a tombstone of its key.
+
+The consumers are those that the topic files name; each stands here with the code by which it reads.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import Message, ce_headers, trace_id
+from klingel.contracts.topics import Topic, topic_specs
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model import LedgerLine
+from klingel.settings import KafkaSettings
+from klingel.stage.audit import by_slot, standing
+from klingel.stage.batch import Overlay
+from klingel.stage.fates import Fate, Outcome
+from klingel.stage.guard import Brake, guard
+from klingel.testing.broker import InMemoryTable
+from klingel_cli.commands import config, status
+from klingel_cli.letters import Letter
+from klingel_connectors.cursor import _cursors, newest
+from klingel_connectors.filters import BrandFilter
+from klingel_indexer.convert import INPUTS, convert
+from klingel_networks.registry import installed_network
+from klingel_processors.care.logic import CASES, CareLogic
+from klingel_processors.follow import Surroundings
+from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
+
+NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
+KAFKA = KafkaSettings()
+Consumer = Callable[[Message], object]
+
+
+def surroundings() -> Surroundings:
+    """Return brands and tracked conversations of the examples, as the processors follow them."""
+    around = Surroundings()
+    for message in messages(Topic.BRAND_CONFIG):
+        around.take(message)
+    return around
+
+
+def messages(topic: Topic) -> list[Message]:
+    """Return the examples of a topic as they are read."""
+    from .conftest import samples  # noqa: PLC0415 - the folder's own builder
+
+    return [
+        as_message(sample.topic, sample.value, at)
+        for at, sample in enumerate(samples("examples"))
+        if sample.topic is topic
+    ]
+
+
+def as_message(topic: Topic, value: bytes | None, offset: int = 0) -> Message:
+    """Return a record as it is read: with CloudEvents headers, and a dead letter's own."""
+    name = f"example-{offset}"
+    headers = ce_headers(
+        topic,
+        event_id=f"{name}@0",
+        source="klingel/examples",
+        subject=name,
+        time=NOON,
+        trace=trace_id(name),
+    )
+    if topic is Topic.DEAD_LETTERS and value is not None:
+        named = codec._decoder(dict).decode(value)
+        headers += tuple(
+            (key, str(word).encode()) for key, word in named.items() if isinstance(word, str)
+        )
+    return Message(topic, 0, offset, f"nordlicht|{name}".encode(), value, headers)
+
+
+def understand() -> UnderstandLogic:
+    """Return understand, with the brands of the examples and an empty blob store."""
+
+    def gone(_reference: object) -> bytes:
+        raise InvalidMessage(ErrorType.ORIGINAL_GONE, "the original is no longer kept")
+
+    around = surroundings()
+    return UnderstandLogic(
+        0,
+        networks=installed_network,
+        detect=lambda _text: ("de", 0.9),
+        originals=gone,
+        world=lambda: World(around.brands.by_name, around.tracking),
+    )
+
+
+def care() -> CareLogic:
+    """Return care, with the brands of the examples."""
+    around = surroundings()
+    return CareLogic(0, brands=lambda: around.brands.by_name)
+
+
+def stepping(build: Callable[[], UnderstandLogic | CareLogic]) -> Consumer:
+    """Return what a stage does with a message of its input: a fate, never an exception of ours."""
+
+    def consume(message: Message) -> Outcome:
+        logic = build()
+        state = Overlay({name: InMemoryTable() for name in logic.tables})
+        assert list(logic.needs(message, state)) == []
+        outcome, _error = guard(
+            lambda each: logic.step(each, state, NOON, {}), message, Brake(), logic.source_of
+        )
+        assert not outcome.reason.startswith("unhandled"), outcome.reason
+        return outcome
+
+    return consume
+
+
+def restoring(build: Callable[[], UnderstandLogic | CareLogic], table: str) -> Consumer:
+    """Return what a stage does with a record that mirrors its state."""
+
+    def consume(message: Message) -> object:
+        logic = build()
+        state = Overlay({name: InMemoryTable() for name in logic.tables})
+        return state.put(tuple(logic.restore(table, message, state)))
+
+    return consume
+
+
+def follow(message: Message) -> None:
+    """Read as the processors follow brands and tracked conversations."""
+    Surroundings().take(message)
+
+
+def index(message: Message) -> object:
+    """Read as the indexer does."""
+    assert message.topic in INPUTS
+    return convert(message, "klingel-", "2026-03-20T12:00:00Z")
+
+
+def filtering() -> BrandFilter:
+    """Return a connector's filter."""
+    return BrandFilter(
+        KAFKA, installed_network("bluesky"), name="bluesky", channel=None, client_id="x"
+    )
+
+
+def connector_brand(message: Message) -> None:
+    """Read as a connector's filter does; it must not merely log that it could not."""
+    known = filtering()
+    assert known._brand(message) == (message.value is not None)
+    known._renew()
+
+
+def connector_tracked(message: Message) -> None:
+    """Read as a connector's filter does."""
+    known = filtering()
+    known._conversation(message)
+    assert len(known._known.tracked) == (message.value is not None)
+
+
+def connector_cursor(message: Message) -> None:
+    """Read as a connector that takes its source over."""
+    found = newest(_cursors([message], message.key or b""))
+    assert (found is not None) == (message.value is not None)
+
+
+def connector_lease(message: Message) -> None:
+    """Read nothing: membership of the topic's consumer group is the lease."""
+    del message
+
+
+@contextmanager
+def one_message(message: Message) -> Iterator[SimpleNamespace]:
+    """Stand in for the command's Kafka: a log of one record."""
+    yield SimpleNamespace(read_whole=lambda _topic: [message])
+
+
+def cli_status(message: Message) -> object:
+    """Read as `klingel status`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(status, "reading", lambda _kafka: one_message(message))
+        found = status.connectors(KAFKA)
+    assert len(found) == (message.value is not None)
+    return found
+
+
+def cli_config(message: Message) -> object:
+    """Read as `klingel config check`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "reading", lambda _kafka: one_message(message))
+        found = config.in_force(KAFKA)
+    assert len(found) == (message.value is not None)
+    return found
+
+
+def cli_ledger(message: Message) -> object:
+    """Read as `klingel audit` and `klingel status`."""
+    line = codec.decode(LedgerLine, message.value)
+    return standing([line]), by_slot([line], line.stage), status.services([line])
+
+
+def cli_letter(message: Message) -> object:
+    """Read as `klingel dead-letters`."""
+    letter = Letter(message)
+    return letter.id, letter.kind, letter.origin, letter.size, letter.cut, letter.original_headers
+
+
+CONSUMERS: dict[tuple[Topic, str], Consumer] = {
+    (Topic.RAW_EVENTS, "understand"): stepping(understand),
+    (Topic.UNDERSTAND_MARKS, "understand"): restoring(understand, MARKS),
+    (Topic.OBJECT_DIRECTORY, "understand"): restoring(understand, DIRECTORY),
+    (Topic.TRACKED_CONVERSATIONS, "understand"): follow,
+    (Topic.BRAND_CONFIG, "understand"): follow,
+    (Topic.SOCIAL_EVENTS, "care"): stepping(care),
+    (Topic.CASES, "care"): restoring(care, CASES),
+    (Topic.BRAND_CONFIG, "care"): follow,
+    (Topic.ROUTED_EVENTS, "indexer"): index,
+    (Topic.CASES, "indexer"): index,
+    (Topic.CASE_EVENTS, "indexer"): index,
+    (Topic.DEAD_LETTERS, "indexer"): index,
+    (Topic.CONNECTOR_STATUS, "indexer"): index,
+    (Topic.BRAND_CONFIG, "connectors"): connector_brand,
+    (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
+    (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,
+    (Topic.CONNECTOR_LEASES, "connectors"): connector_lease,
+    (Topic.BRAND_CONFIG, "cli"): cli_config,
+    (Topic.CONNECTOR_STATUS, "cli"): cli_status,
+    (Topic.STAGE_LEDGER, "cli"): cli_ledger,
+    (Topic.DEAD_LETTERS, "cli"): cli_letter,
+}
+
+
+def consumers_of(topic: Topic) -> list[Consumer]:
+    """Return who reads a topic."""
+    return [CONSUMERS[topic, name] for name in topic_specs()[topic].consumers]
+
+
+def test_every_consumer_that_a_topic_names_is_here() -> None:
+    """And none more: a topic file that forgets a reader would give it no rights."""
+    named = {(topic, name) for topic, spec in topic_specs().items() for name in spec.consumers}
+    assert named == set(CONSUMERS)
+
+
+def test_an_example_passes_every_consumer_of_its_topic(example) -> None:
+    """None raises."""
+    for consume in consumers_of(example.topic):
+        consume(as_message(example.topic, example.value))
+
+
+def test_a_tombstone_passes_every_consumer_of_a_compacted_topic(topic) -> None:
+    """None raises where tombstones belong; elsewhere it is an invalid message and nothing else."""
+    for consume in consumers_of(topic):
+        try:
+            consume(as_message(topic, None))
+        except InvalidMessage:
+            assert not topic_specs()[topic].compacted
+
+
+@pytest.mark.parametrize("stage", ["understand", "care"])
+def test_examples_of_an_input_are_decided_not_dead_letters(stage: str) -> None:
+    """The only one that may be is the mail whose original no blob store holds."""
+    topic = {"understand": Topic.RAW_EVENTS, "care": Topic.SOCIAL_EVENTS}[stage]
+    fates = [CONSUMERS[topic, stage](message) for message in messages(topic)]
+    dead = [each.reason for each in fates if each.fate is Fate.DEAD_LETTERED]
+    assert set(dead) <= {"original_gone"}
+    assert any(each.fate is Fate.DELIVERED for each in fates)
