@@ -55,8 +55,7 @@ class Books:
 
 def group_of(kafka: KafkaSettings, stage: str) -> str:
     """Return the consumer group of a stage."""
-    prefix = "" if stage == "indexer" else kafka.topic_prefix
-    return f"{kafka.group_prefix}{prefix}{stage}"
+    return f"{kafka.group_prefix}{kafka.topic_prefix}{stage}"
 
 
 def positions(client: KafkaAdminClient, kafka: KafkaSettings, stage: str) -> dict[Slot, Position]:

@@ -83,7 +83,7 @@ class Worker:
         self._sink = KafkaSink(connection, settings.kafka.topic_prefix)
         self._source = KafkaSource(
             connection,
-            group=f"{settings.kafka.group_prefix}{STAGE}",
+            group=f"{settings.kafka.group_prefix}{settings.kafka.topic_prefix}{STAGE}",
             topic_prefix=settings.kafka.topic_prefix,
             instance=settings.indexer.instance,
             session_timeout_seconds=settings.kafka.session_timeout_seconds,

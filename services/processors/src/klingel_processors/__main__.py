@@ -23,6 +23,13 @@ STAGES: dict[str, Callable[[Settings, Metrics], tuple[Frame, BatchService]]] = {
 }
 
 
+class Worker(faust.Worker):
+    """Faust's worker, with klingel's logs: its own set-up would print libraries' words as text."""
+
+    def _setup_logging(self) -> None:
+        """Leave logs as `configure_logs` set them up."""
+
+
 def main() -> None:
     """Run a stage until it is told to stop; exit code 2 for a wrong setting."""
     parser = argparse.ArgumentParser(prog="klingel-processor", description=__doc__)
@@ -39,7 +46,9 @@ def main() -> None:
     # What is loaded stays; batches make many short-lived objects and no cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    faust.Worker(frame, loglevel="WARNING", quiet=True).execute_from_commandline()
+    worker = Worker(frame, loglevel="WARNING", quiet=True)
+    worker.spinner = None  # it writes to a log, not to a terminal
+    worker.execute_from_commandline()
 
 
 if __name__ == "__main__":

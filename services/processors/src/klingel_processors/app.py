@@ -5,6 +5,7 @@ off: the batch service has its own, and no agent or table exists that would need
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import faust
@@ -31,20 +32,32 @@ class _FrameOnly(BootStrategy):
 
 
 class Frame(faust.App):
-    """A Faust app without Kafka of its own."""
+    """A Faust app without Kafka and without files of its own."""
 
     BootStrategy = _FrameOnly
+
+    def _create_directories(self) -> None:
+        """Make none: they would be for tables."""
+
+
+def free_port(host: str) -> int:
+    """Return a port that is free now; Faust takes no 0."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def build_frame(name: str, kafka: KafkaSettings, http: HttpSettings) -> Frame:
     """Build the frame of one processor."""
+    port = http.port or free_port(http.host)
+    structlog.get_logger().info("status_listened", host=http.host, port=port)
     return Frame(
         f"klingel-{name}",
         broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
         autodiscover=False,
         web_host=http.host,
         web_bind=http.host,
-        web_port=http.port,
+        web_port=port,
         web_tables_enabled=False,
         web_metrics_enabled=False,
         topic_disable_leader=True,
