@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from klingel.domain.matching import ANALYSER, RULES_ANALYSIS
 
 FOLDER = "schemas/generated/elasticsearch"

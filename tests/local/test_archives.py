@@ -5,6 +5,7 @@ import io
 import zipfile
 
 import pytest
+
 from klingel_local import archives
 from klingel_local.download import RemoteFile, Span
 from klingel_local.errors import FetchError

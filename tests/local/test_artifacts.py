@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from klingel_local import pins
 from klingel_local.archives import tree_digest
 from klingel_local.artifacts import ArtifactCache, cache_folder

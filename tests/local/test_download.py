@@ -4,6 +4,7 @@ import io
 import socket
 
 import pytest
+
 from klingel_local.download import Probe, RemoteFile, Span
 from klingel_local.errors import FetchError
 

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from klingel_local import pins
 from klingel_local.elasticsearch import (
     ElasticsearchConfig,

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from klingel_local import instance
 from klingel_local.errors import LocalStackError
 

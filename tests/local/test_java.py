@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from klingel_local.java import (
     ELASTICSEARCH_9_MODULES,
     ELASTICSEARCH_9_VERSION,

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from klingel_local.kafka import KafkaConfig, count_brokers, server_properties
 
 CONFIG = KafkaConfig(Path("/data/my kafka"), 20_001, 20_002, "a" * 22, "384m")

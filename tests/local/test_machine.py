@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from klingel_local import machine
 from klingel_local.errors import MissingError
 from klingel_local.machine import Account

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from klingel_local import pins
 
 HEX = re.compile(r"[0-9a-f]{64}")

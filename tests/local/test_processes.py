@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+
 from klingel_local import processes
 from klingel_local.errors import StartError
 

@@ -1,6 +1,7 @@
 """The user's Maven mirror is respected, Maven's own blocker is not taken for one."""
 
 import pytest
+
 from klingel_local.errors import FetchError
 from klingel_local.repository import mirror_address, repository_address
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from klingel_local.errors import SettingError
 from klingel_local.settings import Settings, heap_bytes, read_settings
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from klingel_local import LocalStack, LocalStackError, stack
 from klingel_local.__main__ import main
 from klingel_local.errors import MissingError

@@ -8,6 +8,7 @@ import sys
 
 import aiohttp
 import pytest
+
 from klingel_simulator.__main__ import main
 
 

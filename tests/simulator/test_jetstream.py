@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from klingel_simulator.atproto import BlueskyRenderer, to_cid, to_facets, to_identity, to_tid
 from klingel_simulator.jetstream import (
     Entry,

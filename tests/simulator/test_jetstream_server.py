@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import zstandard
 from aiohttp import WSCloseCode, WSMsgType, web
+
 from klingel_simulator.jetstream import NSID, SUBPROTOCOL
 from klingel_simulator.jetstream_server import (
     DICTIONARY_ID,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from klingel_simulator.brand import Brand, to_brand
 from klingel_simulator.hostile import KINDS, clip
 from klingel_simulator.phrases import phrase_count

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from aiohttp import web
+
 from klingel_simulator.generic import GenericRenderer
 from klingel_simulator.traffic import GENERIC, Traffic
 from klingel_simulator.truth import TruthFile

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from klingel.config.brand import Brand
 from klingel.config.compiled import CompiledBrand
 from klingel.config.loader import BrandFileError, from_config, load_brand, to_config
