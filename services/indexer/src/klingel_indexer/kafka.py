@@ -11,6 +11,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
 
@@ -125,6 +126,9 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
             fetched = await self._consumer.getmany(
                 timeout_ms=int(wait_seconds * 1000), max_records=max_records
             )
+        except NoOffsetForPartitionError:
+            # The client looked for the first position before `on_partitions_assigned` had set it.
+            return []
         except OffsetOutOfRangeError as error:
             gone = ", ".join(f"{one.topic}/{one.partition}" for one in error.args[0])
             raise InvariantViolation(
