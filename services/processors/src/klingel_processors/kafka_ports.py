@@ -6,9 +6,9 @@ Kafka is away or the outcome is unknown, OwnershipLost when somebody fenced us.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     IllegalOperation,
+    IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -172,8 +173,11 @@ class KafkaInput:
         return int(offsets[place])
 
     def seek(self, partition: int, offset: int) -> None:
-        """Read on from `offset`."""
-        self._consumer.seek(TopicPartition(self._name, partition), offset)
+        """Read on from `offset`; raises OwnershipLost when the group gave the partition away."""
+        try:
+            self._consumer.seek(TopicPartition(self._name, partition), offset)
+        except IllegalStateError as error:
+            raise OwnershipLost("the group gave the partition to another worker") from error
 
     def pause(self, partition: int) -> None:
         """Fetch nothing of it."""
@@ -204,6 +208,15 @@ class KafkaInput:
         """Leave the group."""
         await self._consumer.stop()
         await self._admin.close()
+
+
+class _Sent(NamedTuple):
+    """A batch on its way; `acknowledged` gives the place of its first record."""
+
+    topic: Topic
+    partition: int
+    records: int
+    acknowledged: Awaitable[Any]
 
 
 class KafkaTransactions:
@@ -250,37 +263,63 @@ class KafkaTransactions:
             raise InvariantViolation("a writer was used before it was opened or for another's")
         try:
             await producer.begin_transaction()
-            sent = [await self._send(producer, output) for output in outputs]
+            sent = [
+                batch
+                for place, batched in (await self._placed(producer, outputs)).items()
+                for batch in await self._send(producer, place, batched)
+            ]
             await producer.send_offsets_to_transaction(
                 {self._input: OffsetAndMetadata(committed.offset, committed.metadata)},
                 self._group,
             )
-            written = [
-                Written(output.topic, record.partition, record.offset)
-                for output, record in zip(outputs, await asyncio.gather(*sent), strict=True)
-            ]
+            ends = await asyncio.gather(*(batch.acknowledged for batch in sent))
             await producer.commit_transaction()
         except ProducerFenced as error:
             raise OwnershipLost("another worker opened the partition") from error
         except (KafkaError, IllegalOperation, OSError) as error:
             raise SourceUnavailable("the batch was not committed") from error
-        return written
+        return [
+            Written(batch.topic, batch.partition, end.offset + at)
+            for batch, end in zip(sent, ends, strict=True)
+            for at in range(batch.records)
+        ]
 
-    async def _send(self, producer: AIOKafkaProducer, output: Output) -> Any:
-        partition = output.partition
-        if partition is None:
-            count = self._counts.get(output.topic)
-            if count is None:
-                count = len(await producer.partitions_for(self._kafka.topic_prefix + output.topic))
-                self._counts[output.topic] = count
-            partition = partition_for(output.partition_key or output.key, count)
-        return await producer.send(
-            self._kafka.topic_prefix + output.topic,
-            value=output.value,
-            key=output.key,
-            partition=partition,
-            headers=list(output.headers),
-        )
+    async def _placed(
+        self, producer: AIOKafkaProducer, outputs: Sequence[Output]
+    ) -> dict[tuple[Topic, int], list[Output]]:
+        """Sort records by partition, in their order."""
+        counts, placed = self._counts, dict[tuple[Topic, int], list[Output]]()
+        for output in outputs:
+            topic, partition = output.topic, output.partition
+            if partition is None:
+                count = counts.get(topic)
+                if count is None:
+                    count = len(await producer.partitions_for(self._kafka.topic_prefix + topic))
+                    counts[topic] = count
+                partition = partition_for(output.partition_key or output.key, count)
+            placed.setdefault((topic, partition), []).append(output)
+        return placed
+
+    async def _send(
+        self, producer: AIOKafkaProducer, place: tuple[Topic, int], outputs: Sequence[Output]
+    ) -> list[_Sent]:
+        """Send one partition's records as whole batches: a future a record would cost more."""
+        topic, partition = place
+        name = self._kafka.topic_prefix + topic
+        sent: list[_Sent] = []
+        batch = producer.create_batch()
+        for output in outputs:
+            record = {"key": output.key, "value": output.value, "headers": list(output.headers)}
+            if batch.append(timestamp=None, **record) is not None:
+                continue
+            # Full; an empty batch takes a record of any size.
+            acknowledged = await producer.send_batch(batch, name, partition=partition)
+            sent.append(_Sent(topic, partition, batch.record_count(), acknowledged))
+            batch = producer.create_batch()
+            batch.append(timestamp=None, **record)
+        acknowledged = await producer.send_batch(batch, name, partition=partition)
+        sent.append(_Sent(topic, partition, batch.record_count(), acknowledged))
+        return sent
 
     async def close(self) -> None:
         """Let go; an open transaction is settled by the next opener."""
