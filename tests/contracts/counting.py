@@ -14,7 +14,8 @@ from klingel.stage.ports import StateView
 class CountingLogic:
     """For each message, an output with the running count of its key; state mirrors the count.
 
-    Values steer it: `bad` is invalid, `boom` raises, anything else counts.
+    Values steer it: `bad` is invalid, `boom` raises, `huge` causes a record that no broker takes,
+    `back:<offset>` asks for an earlier message, anything else counts.
     """
 
     name = "counting"
@@ -52,6 +53,8 @@ class CountingLogic:
             told = b":" + (history[coordinates].key or b"")
         count = int(state.get("counts", key) or b"0") + 1
         value = str(count).encode()
+        if message.value == b"huge":
+            value += b":" + b"x" * 2_000_000
         position = SourcePosition(message.topic, message.partition, message.offset, 0)
         return Outcome(
             Fate.DELIVERED,

@@ -226,3 +226,23 @@ async def test_two_workers_share_and_hand_over(world: World) -> None:
     assert all(each == [1, 2, 3] for each in found.values())
     assert len(found) == 20
     assert_books_balance(await ledger(world), 60)
+
+
+async def test_a_record_too_large_for_kafka_is_a_dead_letter(world: World) -> None:
+    """What no broker would take must not be tried for ever."""
+    await world.append(raw("a", "huge"), raw("a"))
+    async with running(new_loop(world, Disk())):
+        await until(lambda: _reached(world, 1), world)
+        await until(lambda: _dead(world, 1), world)
+    letter = (await world.messages(Topic.DEAD_LETTERS))[0]
+    assert letter.header("x-dlq-kind") == b"too_large"
+
+
+async def test_a_message_that_cannot_be_asked_for_its_needs_is_a_dead_letter(world: World) -> None:
+    """An exception before the step does not stop the partition either."""
+    await world.append(raw("a", "back:never"), raw("a"))
+    async with running(new_loop(world, Disk())):
+        await until(lambda: _reached(world, 1), world)
+        await until(lambda: _dead(world, 1), world)
+    letter = (await world.messages(Topic.DEAD_LETTERS))[0]
+    assert letter.header("x-dlq-kind") == b"unhandled:ValueError"

@@ -12,11 +12,14 @@ from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
 from klingel.stage.dead_letters import Component, dead_letter
 from klingel.stage.fates import Fate, Outcome, Put
-from klingel.stage.guard import Brake, guard
+from klingel.stage.guard import Brake, guard, needed_by
 from klingel.stage.ledger import Tally
 from klingel.stage.ports import Logic, StateTable, StateView
 
 Coordinates = tuple[Topic, int, int]
+
+RECORD_BYTES = 900_000
+"""A larger record would be refused by a broker's default limit (1 MiB), batch after batch."""
 
 
 class Overlay:
@@ -114,6 +117,6 @@ def history_needed(
     """Return, in order, which earlier messages the batch must see before it is decided."""
     needed: dict[Coordinates, None] = {}
     for message in messages:
-        for coordinates in logic.needs(message, state):
+        for coordinates in needed_by(logic, message, state):
             needed[coordinates] = None
     return needed

@@ -1,9 +1,10 @@
 """The edge that gives each message its fate, and the brake that stops a bad deploy (I8)."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from klingel.contracts.envelope import Message
+from klingel.contracts.topics import Topic
 from klingel.errors import (
     InvalidMessage,
     InvariantViolation,
@@ -12,6 +13,7 @@ from klingel.errors import (
     RetryableError,
 )
 from klingel.stage.fates import Fate, Outcome, dead_lettered
+from klingel.stage.ports import Logic, StateView
 
 WINDOW = 500
 LIMIT = 50
@@ -76,3 +78,16 @@ def guard(
         return Outcome(Fate.DEAD_LETTERED, reason=reason), error
     brake.note(source_of(message), raised=False)
     return outcome, None
+
+
+def needed_by(logic: Logic, message: Message, state: StateView) -> Sequence[tuple[Topic, int, int]]:
+    """Ask which earlier messages a step needs; a message that cannot be asked gets none.
+
+    Its step then finds the same fault, and there it becomes a dead letter.
+    """
+    try:
+        return logic.needs(message, state)
+    except (RetryableError, OwnershipLost, InvariantViolation):
+        raise
+    except Exception:  # noqa: BLE001 - the step decides what becomes of it
+        return ()

@@ -208,23 +208,27 @@ class BatchLoop:
             if failures:
                 await self._wait(_BACK_OFF[min(failures, len(_BACK_OFF)) - 1])
             held = await self._opened(number)
-            if number in self._assigned:
-                self._open[number] = held
+            if number not in self._assigned:
+                await held.close()
+                return
+            try:
                 self._source.seek(number, held.next_offset)
                 self._source.resume(number)
-                self._failures.pop(number, None)
-                structlog.get_logger().info(
-                    "partition_opened", partition=number, offset=held.next_offset
-                )
-            else:
+            except OwnershipLost:
                 await held.close()
+                raise
+            self._open[number] = held
+            self._failures.pop(number, None)
+            structlog.get_logger().info(
+                "partition_opened", partition=number, offset=held.next_offset
+            )
         except (RetryableError, OwnershipLost) as error:
             self._failures[number] = self._failures.get(number, 0) + 1
             self._metrics.count(Metric.RETRIES, reason="open")
             structlog.get_logger().warning(
                 "partition_not_opened", partition=number, error_class=type(error).__name__
             )
-        except InvariantViolation as error:
+        except Exception as error:  # noqa: BLE001 - what no retry can mend ends the worker, loudly
             self._fatal = error
         finally:
             self._opening.pop(number, None)
