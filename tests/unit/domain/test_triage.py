@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from klingel.domain.triage import TriageReason, believed_time, lateness, needs_answer
+from klingel.model.social_event import Match
 from klingel.testing.conversations import NOON, answered, compiled_brand, deleted, said
 
 BRAND = compiled_brand()
@@ -36,7 +37,16 @@ def test_what_needs_no_answer_has_its_reason(event, reason: str) -> None:
 
 def test_talk_about_the_brand_opens_where_the_brand_wants_it() -> None:
     eager = compiled_brand(triage={"open_indirect": True})
-    assert needs_answer(said("a", addressing="indirect"), eager)[0]
+    talk = said("a", addressing="indirect", matches=[Match(how="rule", rule="name")])
+    assert needs_answer(talk, eager)[0]
+
+
+@pytest.mark.parametrize("how", ["tracked", "directory"])
+def test_a_word_heard_for_its_conversation_alone_opens_nothing(how: str) -> None:
+    """It may be a competitor's answer to its own customer."""
+    eager = compiled_brand(triage={"open_indirect": True})
+    word = said("a", addressing="indirect", matches=[Match(how=how)])
+    assert needs_answer(word, eager) == (False, TriageReason.INDIRECT)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """Kafka's partitioner, so that any client puts a key where every other client does."""
 
+from struct import Struct
+
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+_WORD = Struct("<I")
 
 
 def murmur2(data: bytes) -> int:
@@ -12,10 +15,9 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = 0x9747B28C ^ length
     whole = length & ~3
-    for at in range(0, whole, 4):
-        k = (int.from_bytes(data[at : at + 4], "little") * _M) & _MASK
-        k = ((k ^ (k >> 24)) * _M) & _MASK
-        h = ((h * _M) & _MASK) ^ k
+    for (word,) in _WORD.iter_unpack(data[:whole]):
+        k = word * _M & _MASK
+        h = h * _M & _MASK ^ (k ^ k >> 24) * _M & _MASK
     tail = data[whole:]
     if tail:
         h = ((h ^ int.from_bytes(tail, "little")) * _M) & _MASK

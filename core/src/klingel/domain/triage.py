@@ -96,9 +96,18 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
         reason = TriageReason.UNKNOWN_KIND
     elif event.author is None and event.customer_id is None:
         reason = TriageReason.NO_AUTHOR
-    elif event.addressing == "indirect" and not brand.open_indirect:
+    elif event.addressing == "indirect" and not _opens_indirectly(event, brand):
         reason = TriageReason.INDIRECT
     return reason is TriageReason.OPENED, reason
+
+
+def _opens_indirectly(event: SocialEvent, brand: CompiledBrand) -> bool:
+    """Whether talk about the brand opens a case: the brand wants it, and a rule hears the talk.
+
+    What is heard only because its conversation is tracked, or its object known, may be anybody's
+    word to anybody.
+    """
+    return brand.open_indirect and any(match.how == "rule" for match in event.matches)
 
 
 def lateness(event: SocialEvent, brand: CompiledBrand) -> TriageReason | None:

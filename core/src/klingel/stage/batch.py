@@ -4,13 +4,14 @@ Nothing is written here. The result is committed as one by the shell; when that 
 dropped and nothing of it ever was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
-from klingel.stage.dead_letters import Component, dead_letter
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.stage.dead_letters import VALUE_BYTES, Component, dead_letter
 from klingel.stage.fates import Fate, Outcome, Put
 from klingel.stage.guard import Brake, guard, needed_by
 from klingel.stage.ledger import Tally
@@ -74,8 +75,12 @@ def run_batch(
     brake: Brake,
     component: Component,
     now: datetime,
+    keep: Callable[[bytes], str] | None = None,
 ) -> BatchResult:
     """Decide the messages of one partition, in offset order.
+
+    `keep` stores an original that its dead letter must cut, and returns its address; the same bytes
+    have the same address, so that a repeated batch stores nothing anew.
 
     Raises:
         RetryableError, InvariantViolation, BrakePulled: nothing of the batch counts.
@@ -89,14 +94,23 @@ def run_batch(
     seen = dict(history)
 
     def step(message: Message) -> Outcome:
-        return logic.step(message, overlay, now, seen)
+        outcome = logic.step(message, overlay, now, seen)
+        if any(len(output.value or b"") > RECORD_BYTES for output in outcome.outputs):
+            raise InvalidMessage(
+                ErrorType.TOO_LARGE, "a record that this message causes is larger than Kafka takes"
+            )
+        return outcome
 
     for message in messages:
         seen[message.topic, message.partition, message.offset] = message
         outcome, error = guard(step, message, brake, logic.source_of)
         if outcome.fate is Fate.DEAD_LETTERED:
             assert error is not None
-            outputs.append(dead_letter(message, error, component, now, network=outcome.network))
+            cut = len(message.value or b"") > VALUE_BYTES
+            ref = keep(message.value or b"") if cut and keep is not None else None
+            outputs.append(
+                dead_letter(message, error, component, now, network=outcome.network, ref=ref)
+            )
         overlay.put(outcome.puts)
         outputs.extend(outcome.outputs)
         rows.extend(outcome.rows)

@@ -1,8 +1,9 @@
 """What can happen to a message: exactly one fate each (I3)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from klingel.contracts.envelope import Output
 from klingel.errors import InvalidMessage
@@ -26,8 +27,7 @@ class Put(NamedTuple):
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a step decided for one message.
 
     Attributes:

@@ -81,6 +81,7 @@ class BatchLoop:
         clock: time.
         metrics: metrics.
         settings: bounds.
+        keep: stores an original that a dead letter must cut, and returns its address.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class BatchLoop:
         clock: Clock,
         metrics: Metrics,
         settings: BatchSettings,
+        keep: Callable[[bytes], str] | None = None,
     ) -> None:
         self._logic = logic
         self._source = source
@@ -105,6 +107,7 @@ class BatchLoop:
         self._clock = clock
         self._metrics = metrics
         self._settings = settings
+        self._keep = keep
         self._assigned: set[int] = set()
         self._open: dict[int, Partition] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -134,8 +137,8 @@ class BatchLoop:
 
     async def run(self) -> None:
         """Run until `stop`; raises what no retry can mend."""
-        await self._source.start(self._on_assigned, self._on_revoked)
         try:
+            await self._source.start(self._on_assigned, self._on_revoked)
             while not self._stopping.is_set():
                 await self._turn()
         finally:
@@ -328,6 +331,7 @@ class BatchLoop:
             brake=held.brake,
             component=self._component,
             now=self._clock.now(),
+            keep=self._keep,
         )
 
     async def _commit(self, held: Partition, result: BatchResult, *, line_due: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from klingel.clock import Clock
+from klingel.contracts.blobs import BlobStore
 from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel.stage.dead_letters import Component
@@ -55,6 +56,7 @@ class Wiring:
 
     def _loop(self, logic: Callable[[int], Logic], kind: type[Logic]) -> BatchLoop:
         kafka, processor = self.settings.kafka, self.settings.processor
+        blobs = BlobStore(self.settings.blobs.dir)
         holder = processor.instance or f"{socket.gethostname()}-{os.getpid()}"
 
         def writer(partition: int) -> Transactions:
@@ -80,6 +82,7 @@ class Wiring:
                 batch_wait_seconds=processor.batch_wait_seconds,
                 settle_seconds=kafka.session_timeout_seconds / 2,
             ),
+            keep=lambda original: blobs.put(original).ref,
         )
 
     def _open_tables(self, partition: int) -> Mapping[str, StateTable]:
