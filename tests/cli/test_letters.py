@@ -1,11 +1,11 @@
 """Dead letters: shown without harm, sent again as they were, refused where they cannot be."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.envelope import Message, Output
@@ -24,7 +24,7 @@ HEADERS = (("ce_id", b"a:b:c@1"), ("klingel-source", b"raw-events/0/7/0"))
 def message(value: bytes | None = b"{broken", **more: object) -> Message:
     """A message that could not be read."""
     found = Message(Topic.SOCIAL_EVENTS, 3, 41, b"key", value, HEADERS)
-    return replace(found, **more)  # type: ignore[arg-type] # fields of Message
+    return replace(found, **more)
 
 
 def letter_of(output: Output) -> Letter:

@@ -37,7 +37,9 @@ def test_what_needs_no_answer_has_its_reason(event, reason: str) -> None:
 
 def test_talk_about_the_brand_opens_where_the_brand_wants_it() -> None:
     eager = compiled_brand(triage={"open_indirect": True})
-    talk = said("a", addressing="indirect", matches=[Match(how="rule", rule="name")])
+    talk = structs.replace(
+        said("a", addressing="indirect"), matches=[Match(how="rule", rule="name")]
+    )
     assert needs_answer(talk, eager)[0]
 
 
@@ -45,7 +47,7 @@ def test_talk_about_the_brand_opens_where_the_brand_wants_it() -> None:
 def test_a_word_heard_for_its_conversation_alone_opens_nothing(how: str) -> None:
     """It may be a competitor's answer to its own customer."""
     eager = compiled_brand(triage={"open_indirect": True})
-    word = said("a", addressing="indirect", matches=[Match(how=how)])
+    word = structs.replace(said("a", addressing="indirect"), matches=[Match(how=how)])
     assert needs_answer(word, eager) == (False, TriageReason.INDIRECT)
 
 

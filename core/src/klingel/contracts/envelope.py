@@ -121,7 +121,7 @@ def ce_headers(
     identity = event_id.encode()
     ce_type, ce_source = _constant_headers(topic, source)
     span = blake2b(identity + ce_source[1], digest_size=8).hexdigest()
-    headers = (
+    headers: Headers = (
         _SPECVERSION,
         ("ce_id", identity),
         ce_type,

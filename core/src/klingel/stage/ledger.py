@@ -24,7 +24,7 @@ from klingel.contracts.envelope import (
 from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation
 from klingel.model import LedgerLine
-from klingel.stage.fates import Outcome
+from klingel.stage.fates import Fate, Outcome
 
 METADATA_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
@@ -70,16 +70,19 @@ class Tally:
         networks, emitted = Counter(self.networks), Counter(self.emitted)
         passed = dict(self.passed)
         received = redone = 0
+        ends: Counter[tuple[Fate, str, str]] = Counter()
         for message, outcome in done:
             received += 1
             redone += _pass(message, passed)
-            fates[outcome.fate] += 1
-            if outcome.reason:
-                reasons[f"{outcome.fate}:{outcome.reason}"] += 1
-            if outcome.network:
-                networks[f"{outcome.fate}:{outcome.network}"] += 1
+            ends[outcome.fate, outcome.reason, outcome.network] += 1
             for output in outcome.outputs:
                 emitted[output.topic] += 1
+        for (fate, reason, network), count in ends.items():
+            fates[fate] += count
+            if reason:
+                reasons[f"{fate}:{reason}"] += count
+            if network:
+                networks[f"{fate}:{network}"] += count
         return dataclasses.replace(
             self,
             received=self.received + received,

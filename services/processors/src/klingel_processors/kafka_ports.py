@@ -287,8 +287,12 @@ class KafkaTransactions:
     async def _placed(
         self, producer: AIOKafkaProducer, outputs: Sequence[Output]
     ) -> dict[tuple[Topic, int], list[Output]]:
-        """Sort records by partition, in their order."""
+        """Sort records by partition, in their order.
+
+        What one message causes has one key in several topics: its place is computed once.
+        """
         counts, placed = self._counts, dict[tuple[Topic, int], list[Output]]()
+        known: dict[tuple[bytes, int], int] = {}
         for output in outputs:
             topic, partition = output.topic, output.partition
             if partition is None:
@@ -296,7 +300,10 @@ class KafkaTransactions:
                 if count is None:
                     count = len(await producer.partitions_for(self._kafka.topic_prefix + topic))
                     counts[topic] = count
-                partition = partition_for(output.partition_key or output.key, count)
+                key = output.partition_key or output.key
+                partition = known.get((key, count))
+                if partition is None:
+                    known[key, count] = partition = partition_for(key, count)
             placed.setdefault((topic, partition), []).append(output)
         return placed
 
