@@ -31,10 +31,10 @@ def shared_data() -> Path:
 def stack() -> Iterator[dict[str, str]]:
     """Addresses of the real Kafka and Elasticsearch.
 
-    One stack a run, in a folder of its own; KLINGEL_LOCAL_TEST_STACK names the `stack.json` of one
+    One stack a run, in a folder of its own; TEST_STACK names the `stack.json` of one
     that runs already, for those who write tests.
     """
-    running = os.environ.get("KLINGEL_LOCAL_TEST_STACK")
+    running = os.environ.get("TEST_STACK")
     if running:
         data = json.loads(Path(running).read_text(encoding="utf-8"))
         yield {"kafka": data["kafka"]["bootstrap"], "elasticsearch": data["elasticsearch"]["url"]}
