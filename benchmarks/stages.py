@@ -92,12 +92,13 @@ def decide(logic: Logic, tables: Mapping[str, StateTable], messages: list[Messag
     component = Component("bench", logic.name, "bench")
     for at in range(0, len(messages), BATCH):
         batch = messages[at : at + BATCH]
-        needed = history_needed(logic, batch, Overlay(tables))
+        overlay = Overlay(tables)
+        needed = history_needed(logic, batch, overlay)
         history = {place: messages[place[2]] for place in needed}
         result = run_batch(
             logic,
             batch,
-            tables=tables,
+            overlay=overlay,
             history=history,
             tally=tally,
             brake=brake,

@@ -79,7 +79,7 @@ def batch(*values: tuple[bytes, bytes], tables=None, history=None):
     return run_batch(
         Adding(),
         messages,
-        tables=tables or {"sums": InMemoryTable()},
+        overlay=Overlay(tables or {"sums": InMemoryTable()}),
         history=history or {},
         tally=Tally("adding", Topic.RAW_EVENTS, 0, 5),
         brake=Brake(),

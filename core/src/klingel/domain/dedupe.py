@@ -14,8 +14,8 @@ import msgspec
 from klingel.domain.draft import SocialDraft
 from klingel.domain.identity import hash64, hash64_bytes
 
-ROW = struct.Struct(">8sQQQ")
-"""Object hash, revision, offset, content with two flags: 32 bytes."""
+ROW = struct.Struct(">16sQQ")
+"""Mark key (object hash, revision), offset, content with two flags: 32 bytes."""
 
 SIGHTINGS = 32
 """Raw events of one revision that local state remembers."""
@@ -53,22 +53,25 @@ def mark_key(object_id: str, revision: int) -> bytes:
     return hash64_bytes(object_id) + revision.to_bytes(8, "big")
 
 
-def deletion_key(object_id: str) -> bytes:
-    """Return the key under which a deletion before the first sight is remembered: 9 bytes."""
-    return b"x" + hash64_bytes(object_id)
+def deletion_key(key: bytes) -> bytes:
+    """Return the key under which a deletion before the first sight is remembered: 9 bytes.
+
+    Args:
+        key: mark key of any of the object's revisions.
+    """
+    return b"x" + key[:8]
 
 
-def pack_row(object_id: str, revision: int, sighting: Sighting) -> bytes:
-    """Return a mark's 32 bytes."""
+def pack_row(key: bytes, sighting: Sighting) -> bytes:
+    """Return a mark's 32 bytes: its key, then the sighting."""
     flags = (_HEARD if sighting.heard else 0) | (_DELETION if sighting.deletion else 0)
-    return ROW.pack(hash64_bytes(object_id), revision, sighting.offset, sighting.content | flags)
+    return key + _SIGHTING.pack(sighting.offset, sighting.content | flags)
 
 
 def unpack_rows(rows: bytes) -> Iterable[tuple[bytes, bytes, Sighting]]:
     """Yield (mark key, deletion key, sighting) of packed marks."""
-    for hashed, revision, offset, content in ROW.iter_unpack(rows):
-        sighting = _sighting(offset, content)
-        yield hashed + revision.to_bytes(8, "big"), b"x" + hashed, sighting
+    for key, offset, content in ROW.iter_unpack(rows):
+        yield key, deletion_key(key), _sighting(offset, content)
 
 
 def _sighting(offset: int, content: int) -> Sighting:

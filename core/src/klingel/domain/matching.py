@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final, Self
 
+import msgspec
 from ahocorasick_rs import AhoCorasick
 
 from klingel.domain.rule_search import QUERY_STRING, TEXT_FIELD, to_elasticsearch, to_query_string
@@ -91,8 +92,7 @@ class Rule:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleDocument:
+class RuleDocument(msgspec.Struct, frozen=True, dict=True):
     """What of an event rules can ask for; None and empty are unknown and match no condition.
 
     Args:
@@ -121,6 +121,21 @@ class RuleDocument:
     mentions: Sequence[str] = ()
     visibility: str | None = None
 
+    @cached_property
+    def folded(self) -> str:
+        """The text in lower case, letter by letter."""
+        return fold(self.text)
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """The words of the text in their order; made once for all brands."""
+        return terms_of(self.folded)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The different words of the text."""
+        return frozenset(self.terms)
+
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
@@ -146,11 +161,11 @@ _LONG: Final = 100
 class _Heard:
     """A document in the form in which conditions look at it; built once for all rules."""
 
-    def __init__(self, document: RuleDocument, folded: str) -> None:
+    def __init__(self, document: RuleDocument) -> None:
         self.document = document
-        self.folded = folded
-        self.terms = terms_of(folded)
-        self.words = frozenset(self.terms)
+        self.folded = document.folded
+        self.terms = document.terms
+        self.words = document.words
 
     def positions(self, term: str) -> list[int]:
         """Give the places of a word among the words, rising."""
@@ -250,14 +265,13 @@ class RuleSet:
 
     def match(self, document: RuleDocument) -> list[RuleHit]:
         """Give the hits of an event in the order of the rules."""
-        folded = fold(document.text)
-        found = self._automaton.find_matches_as_indexes(folded, overlapping=True)
+        found = self._automaton.find_matches_as_indexes(document.folded, overlapping=True)
         if not found and not self._always:
             return []
         candidates = set(self._always)
         for anchor in {match[0] for match in found}:
             candidates.update(self._anchored[anchor])
-        heard = _Heard(document, folded)
+        heard = _Heard(document)
         hits: list[RuleHit] = []
         for number in sorted(candidates):
             compiled = self.rules[number]

@@ -7,6 +7,7 @@ unsure of itself, leaves the network's word; without one the answer is `und`.
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from klingel.model.social_event import Lang
 
@@ -55,7 +56,7 @@ def identify_language(text: str, said: Sequence[str], detect: Detector) -> Lang:
     """
     prior = [tag for tag in map(primary_subtag, said) if tag]
     words = clean(text)
-    letters = sum(map(str.isalpha, words))
+    letters = sum(1 for _ in islice(filter(str.isalpha, words), TELLING_LETTERS))
     if letters < FEW_LETTERS:
         return _network_or_nobody(prior)
     code, score = detect(words)

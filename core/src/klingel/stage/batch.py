@@ -24,17 +24,26 @@ RECORD_BYTES = 900_000
 
 
 class Overlay:
-    """State as a batch sees it: its own changes first, then the tables."""
+    """State as a batch sees it: its own changes first, then the tables.
+
+    What was read once is kept: nobody else changes the tables while a batch is decided, and a
+    message asks for the same keys several times.
+    """
 
     def __init__(self, tables: Mapping[str, StateTable]) -> None:
         self._tables = tables
         self._changed: dict[tuple[str, bytes], bytes | None] = {}
+        self._read: dict[tuple[str, bytes], bytes | None] = {}
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value, as changed by earlier messages of this batch."""
-        if (table, key) in self._changed:
-            return self._changed[table, key]
-        return self._tables[table].get(key)
+        place = (table, key)
+        if place in self._changed:
+            return self._changed[place]
+        if place in self._read:
+            return self._read[place]
+        value = self._read[place] = self._tables[table].get(key)
+        return value
 
     def put(self, puts: Sequence[Put]) -> None:
         """Remember changes for the rest of the batch."""
@@ -69,7 +78,7 @@ def run_batch(
     logic: Logic,
     messages: Sequence[Message],
     *,
-    tables: Mapping[str, StateTable],
+    overlay: Overlay,
     history: Mapping[Coordinates, Message],
     tally: Tally,
     brake: Brake,
@@ -79,13 +88,14 @@ def run_batch(
 ) -> BatchResult:
     """Decide the messages of one partition, in offset order.
 
+    `overlay` is the batch's own: it may have been read from, and nothing was put into it.
+
     `keep` stores an original that its dead letter must cut, and returns its address; the same bytes
     have the same address, so that a repeated batch stores nothing anew.
 
     Raises:
         RetryableError, InvariantViolation, BrakePulled: nothing of the batch counts.
     """
-    overlay = Overlay(tables)
     outputs: list[Output] = []
     done: list[tuple[Message, Outcome]] = []
     rows: list[bytes] = []

@@ -317,15 +317,16 @@ class BatchLoop:
             return BatchResult((), Overlay(held.tables), held.tally, held.next_offset, ())
         if messages[0].offset < held.next_offset:
             raise InvariantViolation("the input went back behind the committed position")
+        overlay = Overlay(held.tables)
         history: dict[Coordinates, Message] = {}
-        for topic, partition, offset in history_needed(held.logic, messages, Overlay(held.tables)):
+        for topic, partition, offset in history_needed(held.logic, messages, overlay):
             async for found in self._log.read(topic, partition, offset, offset + 1):
                 for message in found:
                     history[topic, partition, message.offset] = message
         return run_batch(
             held.logic,
             messages,
-            tables=held.tables,
+            overlay=overlay,
             history=history,
             tally=held.tally,
             brake=held.brake,

@@ -106,15 +106,16 @@ class StageInMemory:
         return _Held(logic, tables, tally, committed.offset)
 
     def _batch(self, number: int, held: _Held, messages: Sequence[Message]) -> Iterable[Outcome]:
+        overlay = Overlay(held.tables)
         history: dict[Coordinates, Message] = {}
-        for topic, partition, offset in history_needed(held.logic, messages, Overlay(held.tables)):
+        for topic, partition, offset in history_needed(held.logic, messages, overlay):
             for message in self._broker.read(topic, partition, offset, offset + 1):
                 history[topic, partition, offset] = message
         now = self._now()
         result = run_batch(
             held.logic,
             messages,
-            tables=held.tables,
+            overlay=overlay,
             history=history,
             tally=held.tally,
             brake=held.brake,

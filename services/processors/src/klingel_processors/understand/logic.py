@@ -7,6 +7,7 @@ Local tables: `marks` (object and revision → sightings; mirrored by `understan
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -36,7 +37,6 @@ from klingel.domain.draft import SocialDraft
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
 from klingel.domain.matching import RuleDocument
-from klingel.domain.rule_text import fold, terms_of
 from klingel.errors import InvalidMessage, RetryableError
 from klingel.language.identify import Detector, identify_language
 from klingel.model import DirectoryEntry, MarkBatch, RawEvent, SocialEvent
@@ -81,6 +81,13 @@ class _Said:
     content: str
 
 
+class _Words(NamedTuple):
+    """What is found in a text, once for all brands that hear it."""
+
+    lang: Lang | None
+    fingerprint: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     """A raw event beside what is known of its object."""
@@ -88,6 +95,7 @@ class _Case:
     message: Message
     said: _Said
     entry: DirectoryEntry | None
+    key: bytes
     seen: Sequence[Sighting]
     state: StateView
 
@@ -165,11 +173,12 @@ class UnderstandLogic:
         """Decide one raw event; raises InvalidMessage."""
         said = self._said(message)
         raw, bits = said.raw, content_bits(said.content)
-        seen = read_sightings(state.get(MARKS, mark_key(raw.object_id, raw.revision)))
+        key = mark_key(raw.object_id, raw.revision)
+        seen = read_sightings(state.get(MARKS, key))
         known = relate(seen, message.offset, bits)
         if raw.mode == "remap" and known is not Known.NEW:
             known = Known.REPLAY
-        case = _Case(message, said, self._entry(state, raw.object_id), seen, state)
+        case = _Case(message, said, self._entry(state, raw.object_id), key, seen, state)
         if known is Known.REPLAY:
             return self._replay(case, history)
         lost = self._lost(case)
@@ -250,7 +259,7 @@ class UnderstandLogic:
             return None
         if case.said.draft.change == "deleted":
             return self._unheard(case, "unknown_object", deletion=True)
-        if case.state.get(MARKS, deletion_key(case.said.raw.object_id)) is not None:
+        if case.state.get(MARKS, deletion_key(case.key)) is not None:
             return self._unheard(case, "deleted_before_seen")
         return None
 
@@ -261,7 +270,7 @@ class UnderstandLogic:
             return "not_heard"
         if own.deletion:
             return "unknown_object"
-        gone = case.state.get(MARKS, deletion_key(case.said.raw.object_id))
+        gone = case.state.get(MARKS, deletion_key(case.key))
         if gone is not None and int.from_bytes(gone, "big") < own.offset:
             return "deleted_before_seen"
         return "not_heard"
@@ -304,13 +313,12 @@ class UnderstandLogic:
     def _mark(
         case: _Case, *, heard: bool, deletion: bool = False
     ) -> tuple[tuple[Put, ...], tuple[bytes, ...]]:
-        raw, offset = case.said.raw, case.message.offset
+        key, offset = case.key, case.message.offset
         sighting = Sighting(offset, content_bits(case.said.content), heard, deletion)
-        key = mark_key(raw.object_id, raw.revision)
         puts = [Put(MARKS, key, add_sighting(case.state.get(MARKS, key), sighting))]
         if deletion and not heard:
-            puts.append(Put(MARKS, deletion_key(raw.object_id), offset.to_bytes(8, "big")))
-        return tuple(puts), (pack_row(raw.object_id, raw.revision, sighting),)
+            puts.append(Put(MARKS, deletion_key(key), offset.to_bytes(8, "big")))
+        return tuple(puts), (pack_row(key, sighting),)
 
     def _unheard(
         self, case: _Case, reason: str, *, heard: bool = False, deletion: bool = False
@@ -350,9 +358,10 @@ class UnderstandLogic:
         new = {name: why for name, why in hearing.items() if name not in heard_by}
         if not new:
             return self._unheard(case, "not_heard") if mark else self._outcome(whole, "not_heard")
+        words = _Words(lang, hash64(*document.terms) if document.text else None)
         after = _directory_entry(case, whole, conversation, threading, hearing, mark=mark)
         outputs = [
-            self._social_output(message, whole, lang, after, world.brands[name], why, ordinal)
+            self._social_output(message, whole, words, after, world.brands[name], why, ordinal)
             for ordinal, (name, why) in enumerate(sorted(new.items()))
         ]
         puts, rows = self._mark(case, heard=True) if mark else ((), ())
@@ -373,13 +382,13 @@ class UnderstandLogic:
         self,
         message: Message,
         said: _Said,
-        lang: Lang | None,
+        words: _Words,
         entry: DirectoryEntry,
         brand: CompiledBrand,
         why: tuple[Match, ...],
         ordinal: int,
     ) -> Output:
-        event = _social_event(message, said, lang, entry, brand, why)
+        event = _social_event(message, said, words, entry, brand, why)
         return Output(
             topic=Topic.SOCIAL_EVENTS,
             key=event.event_id.encode(),
@@ -513,7 +522,7 @@ def _directory_output(message: Message, raw: RawEvent, entry: DirectoryEntry) ->
 def _social_event(
     message: Message,
     said: _Said,
-    lang: Lang | None,
+    words: _Words,
     entry: DirectoryEntry,
     brand: CompiledBrand,
     why: tuple[Match, ...],
@@ -550,7 +559,7 @@ def _social_event(
         author=author,
         customer_id=f"{raw.network}:{author.id}" if author else None,
         text=draft.text,
-        lang=lang,
+        lang=words.lang,
         media=list(draft.media) or None,
         links=list(draft.links) or None,
         hashtags=list(draft.hashtags) or None,
@@ -562,7 +571,7 @@ def _social_event(
         url=draft.url,
         index=entry.index,
         content_hash=said.content,
-        fingerprint=hash64(*terms_of(fold(draft.text))) if draft.text else None,
+        fingerprint=words.fingerprint,
         mapping=draft.mapping,
         config_version=brand.version,
     )
