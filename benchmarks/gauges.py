@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-_EVERY_SECONDS = 0.1
+_EVERY_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Reading:
 
 @dataclass(slots=True)
 class Gauges:
-    """Reads CPU and memory of processes ten times a second until closed.
+    """Reads CPU and memory of processes four times a second until closed.
 
     A process that ends keeps its last reading.
     """

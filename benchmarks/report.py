@@ -139,7 +139,7 @@ def _method(found: Found) -> str:
         f"- **Received → searchable**: at {found['rate']:,.0f} events/s for "
         f"{found['paced_seconds']:.0f} s, over {found['latencies_counted']:,} documents: p50 "
         f"{found['p50_seconds']:.2f} s, p99 {found['p99_seconds']:.2f} s, longest "
-        f"{found['longest_seconds']:.2f} s. The indices refresh every second. A search every 0.25 s "
+        f"{found['longest_seconds']:.2f} s. The indices refresh every 5 s, the default. A search every 0.25 s "
         "asks for the greatest `_seq_no` in sight; a document counts as searchable at the answer to "
         "the first search that saw its own `_seq_no` or a greater one of its shard. So each figure "
         "is too large by at most one round. An edited post counts by its edit, a deleted one not."

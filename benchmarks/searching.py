@@ -23,10 +23,9 @@ _UNWELL = (ApiError, TransportError)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look: when the answer came, documents by last change, greatest `_seq_no` by index."""
+    """One look: when the answer came, and the greatest `_seq_no` in sight by index."""
 
     at: float
-    changes: Mapping[str, int]
     newest: Mapping[str, int]
 
 
@@ -51,30 +50,52 @@ class Posts:
         self._client = client
         self.pattern = f"{prefix}events-*"
 
-    def look(self) -> Seen:
-        """Ask what is searchable now; nothing is refreshed for it."""
+    def changes(self) -> dict[str, int]:
+        """Return the documents that are searchable now, by last change; none while it is unwell."""
+        try:
+            found = self._client.search(
+                index=self.pattern,
+                allow_no_indices=True,
+                size=0,
+                track_total_hits=False,
+                aggs={"changes": {"terms": {"field": "change"}}},
+            )
+        except _UNWELL:
+            return {}
+        groups = found.get("aggregations") or {}
+        return {
+            each["key"]: each["doc_count"] for each in groups.get("changes", {}).get("buckets", [])
+        }
+
+    def look(self, known: Mapping[str, int]) -> Seen:
+        """Ask what is searchable now; nothing is refreshed for it.
+
+        Args:
+            known: what an earlier look saw: only what is newer is looked at.
+        """
+        newer = [
+            {"bool": {"filter": [{"term": {"_index": index}}, {"range": {"_seq_no": {"gt": at}}}]}}
+            for index, at in known.items()
+        ]
+        others = {"bool": {"must_not": [{"terms": {"_index": [*known]}}]}}
         found = self._client.search(
             index=self.pattern,
             allow_no_indices=True,
             size=0,
             track_total_hits=False,
             request_cache=False,
+            query={"bool": {"should": [*newer, others]}} if known else {"match_all": {}},
             aggs={
-                "changes": {"terms": {"field": "change"}},
                 "indices": {
                     "terms": {"field": "_index", "size": 100},
                     "aggs": {"newest": {"max": {"field": "_seq_no"}}},
-                },
+                }
             },
         )
         groups = found.get("aggregations") or {}
-        changes = groups.get("changes", {}).get("buckets", [])
         indices = groups.get("indices", {}).get("buckets", [])
-        return Seen(
-            time.time(),
-            {each["key"]: each["doc_count"] for each in changes},
-            {each["key"]: int(each["newest"]["value"]) for each in indices},
-        )
+        newest = {each["key"]: int(each["newest"]["value"]) for each in indices}
+        return Seen(time.time(), {**known, **newest})
 
     def of_channel(self, channel: str) -> Iterator[Document]:
         """Yield every post of a channel that was not deleted, with its number in its shard."""
@@ -135,6 +156,15 @@ class Watch:
         if self._thread is not None:
             self._thread.join()
 
+    def ended(self) -> float:
+        """Return when the last of what is searchable now came into sight; epoch seconds."""
+        newest = self.posts.look({}).newest
+        return next(
+            seen.at
+            for seen in self.seen
+            if all(seen.newest.get(index, -1) >= at for index, at in newest.items())
+        )
+
     def latencies(self, documents: Iterator[Document]) -> list[float]:
         """Return seconds from `received_at` to the first look that saw the document, sorted."""
         looks: dict[str, tuple[list[int], list[float]]] = {}
@@ -155,5 +185,5 @@ class Watch:
     def _run(self) -> None:
         while not self._stopping.is_set():
             with suppress(*_UNWELL):  # the next round tells
-                self.seen.append(self.posts.look())
+                self.seen.append(self.posts.look(self.seen[-1].newest if self.seen else {}))
             self._stopping.wait(self.round_seconds)
