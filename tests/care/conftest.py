@@ -51,7 +51,7 @@ class Desk:
 
     def hear(self, event: SocialEvent) -> Outcome:
         """Fold one event and return what care decided."""
-        self.broker.append(social(event))
+        self.broker.append(social(event), int(NOON.timestamp() * 1000))
         (outcome,) = self.stage.advance()
         return outcome
 

@@ -71,7 +71,7 @@ def test_a_repeated_event_writes_nothing(desk: Desk) -> None:
 
 
 def test_an_event_of_a_brand_whose_configuration_is_late_waits(desk: Desk) -> None:
-    """For a minute after its receipt the follower may just be slower."""
+    """For a minute after it was written the follower may just be slower."""
     desk.brands.clear()
     desk.now = NOON + timedelta(seconds=30)
     with pytest.raises(SourceUnavailable):
@@ -81,6 +81,7 @@ def test_an_event_of_a_brand_whose_configuration_is_late_waits(desk: Desk) -> No
 def test_an_event_of_an_unknown_brand_is_a_dead_letter(desk: Desk) -> None:
     """After that minute nobody will come."""
     desk.brands.clear()
+    desk.now = NOON + timedelta(seconds=90)
     outcome = desk.hear(said("1"))
     assert (outcome.fate, outcome.reason) == (Fate.DEAD_LETTERED, "unknown_brand")
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -246,3 +247,31 @@ async def test_a_message_that_cannot_be_asked_for_its_needs_is_a_dead_letter(wor
         await until(lambda: _dead(world, 1), world)
     letter = (await world.messages(Topic.DEAD_LETTERS))[0]
     assert letter.header("x-dlq-kind") == b"unhandled:ValueError"
+
+
+async def test_headers_that_are_not_ours_stop_nothing(world: World) -> None:
+    """Whoever may write to a topic may write any header: events pass, broken ones are buried."""
+    odd = (
+        (("klingel-source", b"garbage"),),
+        (("klingel-source", b"\xff\xfe"), ("x-dlq-attempt", b"9" * 5000)),
+    )
+    await world.append(
+        *(replace(raw("a"), headers=headers) for headers in odd),
+        *(replace(raw("a", "bad"), headers=headers) for headers in odd),
+        raw("a"),
+    )
+    async with running(new_loop(world, Disk())):
+        await until(lambda: _reached(world, 3), world)
+        await until(lambda: _dead(world, 2), world)
+    assert_books_balance(await ledger(world), 5)
+
+
+async def test_what_lies_behind_the_end_of_a_log_is_not_waited_for(world: World) -> None:
+    """A log that was made anew has less than an old position names."""
+    await world.append(raw("a"), raw("a"))
+    found = [
+        message
+        async for messages in world.log.read(Topic.RAW_EVENTS, 1, 1000, 1001)
+        for message in messages
+    ]
+    assert found == []

@@ -32,7 +32,9 @@ class KafkaSettings(Part):
     group_prefix: str = Field(
         "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every group."
     )
-    partitions: int = Field(24, ge=1, le=1000, description="Partitions of a topic by default.")
+    partitions: int = Field(
+        24, ge=1, le=96, description="Partitions of a topic by default; a ledger line names each."
+    )
     replication: int = Field(1, ge=1, le=9, description="Replicas of each partition.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Transport."

@@ -48,6 +48,8 @@ class BlobStore:
         try:
             content = (self._folder / reference.sha256[:2] / reference.sha256).read_bytes()
         except FileNotFoundError:
+            if not self._folder.is_dir():
+                raise SourceUnavailable("the blob store's folder is not there now") from None
             raise InvalidMessage(
                 ErrorType.ORIGINAL_GONE, "the original is no longer kept"
             ) from None

@@ -62,6 +62,25 @@ def deletion_key(key: bytes) -> bytes:
     return b"x" + key[:8]
 
 
+def latest_deletion(known: bytes | None, key: bytes, offset: int) -> bytes:
+    """Return what a deletion key remembers: the offset and revision of the newest deletion.
+
+    Args:
+        known: what it remembered before.
+        key: mark key of the deletion.
+        offset: of the deletion.
+    """
+    revision = int.from_bytes(key[8:], "big")
+    if known is not None and read_deletion(known)[1] >= revision:
+        return known
+    return offset.to_bytes(8, "big") + revision.to_bytes(8, "big")
+
+
+def read_deletion(value: bytes) -> tuple[int, int]:
+    """Return (offset, revision) of the newest deletion of an object that nobody knows."""
+    return int.from_bytes(value[:8], "big"), int.from_bytes(value[8:], "big")
+
+
 def pack_row(key: bytes, sighting: Sighting) -> bytes:
     """Return a mark's 32 bytes: its key, then the sighting."""
     flags = (_HEARD if sighting.heard else 0) | (_DELETION if sighting.deletion else 0)

@@ -22,6 +22,7 @@ from klingel.errors import InvalidMessage
 
 VALUE_BYTES = 64 * 1024
 PREFIX = "__connect.errors."
+_ATTEMPT_DIGITS = 6
 ORIGINAL_SOURCE_HEADER = "x-dlq-klingel-source"
 """The `klingel-source` that the message itself carried; a redrive puts it back."""
 
@@ -122,7 +123,7 @@ def _output(
     ref: str | None,
 ) -> Output:
     body = value or b""
-    original_source = next((text for name, text in headers if name == SOURCE_HEADER), None)
+    original_source = next((text for name, text in headers if name == SOURCE_HEADER and text), None)
     own = [
         (PREFIX + "topic", where[0]),
         (PREFIX + "partition", str(where[1])),
@@ -142,7 +143,7 @@ def _output(
         # Its own position, so that whoever reads dead letters can tell what it has passed.
         own.append((SOURCE_HEADER, SourcePosition(*where, 0).encode().decode()))
     if original_source is not None:
-        own.append((ORIGINAL_SOURCE_HEADER, original_source.decode()))
+        own.append((ORIGINAL_SOURCE_HEADER, original_source.decode("utf-8", "replace")))
     if network:
         own.append(("x-dlq-network", network))
     if len(body) > VALUE_BYTES:
@@ -164,6 +165,6 @@ def _output(
 
 def _attempt(headers: Headers) -> int:
     for name, value in headers:
-        if name == "x-dlq-attempt" and value.isdigit():
+        if name == "x-dlq-attempt" and value and len(value) <= _ATTEMPT_DIGITS and value.isdigit():
             return int(value)
     return 0

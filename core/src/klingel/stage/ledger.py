@@ -129,7 +129,13 @@ class Tally:
         Raises:
             InvariantViolation: longer than a broker accepts.
         """
-        text = json.dumps(
+        text = self._packed()
+        if len(text) > METADATA_BYTES:
+            raise InvariantViolation("the running ledger line outgrew an offset's metadata")
+        return text
+
+    def _packed(self) -> str:
+        return json.dumps(
             {
                 "b": self.before,
                 "r": self.received,
@@ -143,14 +149,11 @@ class Tally:
             },
             separators=(",", ":"),
         )
-        if len(text) > METADATA_BYTES:
-            raise InvariantViolation("the running ledger line outgrew an offset's metadata")
-        return text
 
     @property
     def crowded(self) -> bool:
         """Whether a line is due before the metadata outgrow what a broker accepts."""
-        return len(self.metadata()) > METADATA_BYTES // 2
+        return len(self._packed()) > METADATA_BYTES // 2
 
     @classmethod
     def resume(
@@ -189,9 +192,12 @@ def _position(text: str) -> tuple[int, int]:
 def _pass(message: Message, passed: Passed) -> bool:
     """Note the message's source position; True when it had been passed before."""
     header = message.header(SOURCE_HEADER)
-    if header is None:
+    if not header:
         return False
-    source = SourcePosition.decode(header)
+    try:
+        source = SourcePosition.decode(header)
+    except InvariantViolation:  # not from us: whoever may write to the topic may write anything
+        return False
     upstream = f"{source.topic}/{source.partition}"
     at = (source.offset, source.ordinal)
     highest = passed.get(upstream)

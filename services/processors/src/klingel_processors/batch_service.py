@@ -60,12 +60,16 @@ class Partition:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     closed: bool = False
 
+    def is_closed(self) -> bool:
+        """Whether it was let go of, perhaps while a batch was in hand."""
+        return self.closed
+
     async def close(self) -> None:
         """Let go of writer and files."""
         self.closed = True
-        await self.writer.close()
         for table in self.tables.values():
             table.close()
+        await self.writer.close()
 
 
 class BatchLoop:
@@ -181,6 +185,8 @@ class BatchLoop:
             # No longer assigned, it closes what it opens; cut short, it would leave connections.
             await asyncio.wait({task}, timeout=REVOKE_SECONDS)
             task.cancel()
+            # Until it has let go of its files, no successor may open them.
+            await asyncio.wait({task}, timeout=REVOKE_SECONDS)
         held = self._open.pop(number, None)
         self._paused.discard(number)
         if held is None:
@@ -234,7 +240,12 @@ class BatchLoop:
         except Exception as error:  # noqa: BLE001 - what no retry can mend ends the worker, loudly
             self._fatal = error
         finally:
-            self._opening.pop(number, None)
+            self._no_longer_opening(number)
+
+    def _no_longer_opening(self, number: int) -> None:
+        """Forget the calling task; a successor's entry stays."""
+        if self._opening.get(number) is asyncio.current_task():
+            del self._opening[number]
 
     async def _opened(self, number: int) -> Partition:
         """Fence, ask for the position, rebuild state."""
@@ -252,9 +263,9 @@ class BatchLoop:
                 logic.name, logic.input, number, committed.offset, committed.metadata
             )
         except BaseException:
-            await writer.close()
             for table in tables.values():
                 table.close()
+            await writer.close()
             raise
         return Partition(
             number,
@@ -310,6 +321,10 @@ class BatchLoop:
             except (OwnershipLost, RetryableError) as error:
                 await self._give_up(held, error)
                 return
+            except Exception:
+                if held.is_closed():  # abandoned under our hands by a revocation
+                    return
+                raise
             self._observe(held, messages, result, self._clock.monotonic() - started)
 
     async def _decide(self, held: Partition, messages: Sequence[Message]) -> BatchResult:
@@ -346,6 +361,8 @@ class BatchLoop:
         written = await held.writer.commit(
             outputs, held.number, Committed(result.next_offset, tally.metadata())
         )
+        if held.is_closed():  # committed after a revocation gave up on us: the mirror remembers it
+            return
         self._remember(held, result, written)
         held.tally, held.next_offset = tally, result.next_offset
 
@@ -391,7 +408,7 @@ class BatchLoop:
         try:
             await self._wait(self._settings.settle_seconds)
         finally:
-            self._opening.pop(number, None)
+            self._no_longer_opening(number)
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -370,12 +370,14 @@ class KafkaLog:
         self, topic: Topic, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Message]]:
         """Yield the committed messages of [start, stop)."""
-        if start >= stop:
-            return
         async with self._lock, self._consumer() as consumer:
             place = TopicPartition(self._prefix + topic, partition)
             consumer.assign([place])
+            # What lies behind the end, or before the beginning, will never come.
+            stop = min(stop, (await consumer.end_offsets([place]))[place])
             first = (await consumer.beginning_offsets([place]))[place]
+            if max(start, first) >= stop:
+                return
             consumer.seek(place, max(start, first))
             while await consumer.position(place) < stop:
                 # Short: behind the last record only markers may lie, and no record ends the wait.
@@ -383,7 +385,7 @@ class KafkaLog:
                 messages = [
                     to_message(topic, record)
                     for record in batches.get(place, ())
-                    if record.offset < stop
+                    if start <= record.offset < stop
                 ]
                 if messages:
                     yield messages

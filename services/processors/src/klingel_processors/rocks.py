@@ -25,9 +25,9 @@ class RocksTable:
     def __init__(self, folder: Path, *, ttl_seconds: int | None = None) -> None:
         self._folder = folder
         self._ttl = ttl_seconds
-        if folder.exists() and time.time() - folder.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(folder)
         self._open()
+        if self.position() and time.time() - self._written_at() > STALE_SECONDS:
+            self.wipe()
 
     def _open(self) -> None:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,12 @@ class RocksTable:
     def position(self) -> int:
         """Return the offset up to which the table is complete."""
         value = self._db.get(POSITION_KEY)
-        return 0 if value is None else int.from_bytes(value, "big")
+        return 0 if value is None else int.from_bytes(value[:8], "big")
+
+    def _written_at(self) -> float:
+        """Return when the position was written, seconds since the epoch; 0 of an empty table."""
+        value = self._db.get(POSITION_KEY)
+        return 0.0 if value is None else int.from_bytes(value[8:], "big") / 1000
 
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and the new position as one."""
@@ -60,7 +65,9 @@ class RocksTable:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        batch.put(POSITION_KEY, position.to_bytes(8, "big"))
+        # The time lies beside the position: a folder's own is renewed by every opening.
+        written_at = int(time.time() * 1000).to_bytes(8, "big")
+        batch.put(POSITION_KEY, position.to_bytes(8, "big") + written_at)
         self._db.write(batch)
 
     def wipe(self) -> None:
@@ -72,5 +79,3 @@ class RocksTable:
     def close(self) -> None:
         """Let go of the files."""
         self._db.close()
-        if self._folder.exists():
-            self._folder.touch()

@@ -86,7 +86,9 @@ class Wiring:
         )
 
     def _open_tables(self, partition: int) -> Mapping[str, StateTable]:
-        folder = self.settings.processor.state_dir / self.name / str(partition)
+        # Another prefix is another deployment: its mirrors are not these.
+        deployment = self.settings.kafka.topic_prefix or "klingel"
+        folder = self.settings.processor.state_dir / deployment / self.name / str(partition)
         return {
             name: RocksTable(folder / name, ttl_seconds=seconds)
             for name, seconds in self.tables.items()

@@ -78,7 +78,7 @@ class CareLogic:
         """Fold one social event; raises InvalidMessage."""
         del history
         event = codec.decode(SocialEvent, message.value)
-        brand = self._brand(event, now)
+        brand = self._brand(event, message, now)
         before = load_conversation(state, event.brand, event.conversation_id)
         folded = fold_event(
             before,
@@ -123,11 +123,12 @@ class CareLogic:
             after.add(case.case_id)
         yield Put(CASES, index, _pack(sorted(after)))
 
-    def _brand(self, event: SocialEvent, now: datetime) -> CompiledBrand:
+    def _brand(self, event: SocialEvent, message: Message, now: datetime) -> CompiledBrand:
         brand = self._brands().get(event.brand)
         if brand is not None:
             return brand
-        if now - event.received_at < _CONFIG_LAG:
+        # The broker's time: what an event says of its own may lie in the future.
+        if now.timestamp() - message.timestamp_ms / 1000 < _CONFIG_LAG.total_seconds():
             raise SourceUnavailable("the brand's configuration has not arrived yet")
         raise InvalidMessage(
             ErrorType.UNKNOWN_BRAND, "no configuration is in force for the brand", path="brand"

@@ -24,10 +24,12 @@ from klingel.domain.dedupe import (
     content_bits,
     deletion_key,
     first_offset,
+    latest_deletion,
     mark_key,
     merge_drafts,
     other_contents,
     pack_row,
+    read_deletion,
     read_sightings,
     relate,
     unpack_rows,
@@ -213,7 +215,8 @@ class UnderstandLogic:
             before = grown.get(key) or state.get(MARKS, key)
             grown[key] = add_sighting(before, sighting)
             if sighting.deletion and not sighting.heard:
-                yield Put(MARKS, gone, sighting.offset.to_bytes(8, "big"))
+                before = grown.get(gone) or state.get(MARKS, gone)
+                grown[gone] = latest_deletion(before, key, sighting.offset)
         for key, value in grown.items():
             yield Put(MARKS, key, value)
 
@@ -259,7 +262,8 @@ class UnderstandLogic:
             return None
         if case.said.draft.change == "deleted":
             return self._unheard(case, "unknown_object", deletion=True)
-        if case.state.get(MARKS, deletion_key(case.key)) is not None:
+        gone = case.state.get(MARKS, deletion_key(case.key))
+        if gone is not None and case.said.raw.revision <= read_deletion(gone)[1]:
             return self._unheard(case, "deleted_before_seen")
         return None
 
@@ -271,7 +275,7 @@ class UnderstandLogic:
         if own.deletion:
             return "unknown_object"
         gone = case.state.get(MARKS, deletion_key(case.key))
-        if gone is not None and int.from_bytes(gone, "big") < own.offset:
+        if gone is not None and read_deletion(gone)[0] < own.offset:
             return "deleted_before_seen"
         return "not_heard"
 
@@ -317,7 +321,9 @@ class UnderstandLogic:
         sighting = Sighting(offset, content_bits(case.said.content), heard, deletion)
         puts = [Put(MARKS, key, add_sighting(case.state.get(MARKS, key), sighting))]
         if deletion and not heard:
-            puts.append(Put(MARKS, deletion_key(key), offset.to_bytes(8, "big")))
+            gone = deletion_key(key)
+            known = case.state.get(MARKS, gone)
+            puts.append(Put(MARKS, gone, latest_deletion(known, key, offset)))
         return tuple(puts), (pack_row(key, sighting),)
 
     def _unheard(

@@ -1,0 +1,34 @@
+"""Local tables: position and values as one, and checkpoints that are too old to be believed."""
+
+from pathlib import Path
+
+import pytest
+
+from klingel_processors import rocks
+from klingel_processors.rocks import RocksTable
+
+
+def test_values_and_position_survive_a_restart(tmp_path: Path) -> None:
+    """What was applied is there, up to the position that was applied with it."""
+    table = RocksTable(tmp_path / "t")
+    table.apply([(b"a", b"1"), (b"b", b"2"), (b"a", None)], 7)
+    table.close()
+    again = RocksTable(tmp_path / "t")
+    assert (again.get(b"a"), again.get(b"b"), again.position()) == (None, b"2", 7)
+    again.close()
+
+
+def test_a_checkpoint_that_may_have_missed_tombstones_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its age is that of its position: opening and closing in between makes it no younger."""
+    table = RocksTable(tmp_path / "t")
+    table.apply([(b"a", b"1")], 7)
+    written = rocks.time.time()
+    table.close()
+    monkeypatch.setattr(rocks.time, "time", lambda: written + rocks.STALE_SECONDS - 60)
+    RocksTable(tmp_path / "t").close()
+    monkeypatch.setattr(rocks.time, "time", lambda: written + rocks.STALE_SECONDS + 60)
+    stale = RocksTable(tmp_path / "t")
+    assert (stale.get(b"a"), stale.position()) == (None, 0)
+    stale.close()
