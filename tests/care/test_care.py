@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from klingel.contracts import codec
 from klingel.contracts.envelope import QUEUE_HEADER, SOURCE_HEADER, Output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
-from klingel.model import SocialEvent
+from klingel.model import Case, SocialEvent
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, deleted, said
 
@@ -139,6 +140,33 @@ def test_restored_state_equals_the_live_one(history: list[SocialEvent], data) ->
             live = desk.state()
             desk.stage.restart()
             assert desk.state() == live
+
+
+def test_a_withdrawn_case_stays_in_its_topic_and_goes_on_when_the_customer_returns(
+    desk: Desk,
+) -> None:
+    """Who reads `cases` by the highest revision sees it close, and later the new one open."""
+    away = timedelta(minutes=60)
+    desk.hear(said("1", "anna", 0, received_after=away))
+    desk.hear(said("2", "anna", 1, addressing="indirect", received_after=away))
+    desk.hear(deleted("1", 5))
+    key = f"nordlicht:{ROOT}:anna#1".encode()
+    (tracked,) = desk.written(Topic.TRACKED_CONVERSATIONS)[-1:]
+    assert tracked.value is None
+    desk.stage.restart()
+    desk.hear(said("3", "anna", 90))
+    records = [
+        codec.decode(Case, message.value)
+        for message in desk.written(Topic.CASES)
+        if message.key == key
+    ]
+    assert [(each.revision, each.state, len(each.facts)) for each in records] == [
+        (1, "open", 1),
+        (2, "open", 2),
+        (3, "closed", 0),
+        (4, "open", 1),
+    ]
+    assert records[2].closed_because == "withdrawn"
 
 
 @settings(max_examples=60, deadline=None)

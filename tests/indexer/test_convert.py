@@ -229,7 +229,7 @@ def test_conversations_own_record_is_not_indexed(build):
 
 @pytest.mark.parametrize("topic", [Topic.CASES, Topic.CONNECTOR_STATUS])
 def test_tombstone_of_a_compacted_topic_removes_nothing(build, topic):
-    """A closing record expired, an instance was forgotten: the index is aged by a command."""
+    """A held record is empty, an instance was forgotten: the index is aged by a command."""
     result = convert(build.message(None, topic), "klingel-", AT)
     assert result == Outcome(Fate.DISCARDED, reason="tombstone")
 

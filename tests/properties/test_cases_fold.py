@@ -121,8 +121,20 @@ def fold(
 
 
 def essence(state: ConversationState) -> dict[str, dict[str, Any]]:
-    """Everything but revision, decision numbers and positions, by record id."""
-    return {record.case_id: _essence(record) for record in state.records()}
+    """Everything but revision, decision numbers and positions, by record id.
+
+    A case that was withdrawn on the way says nothing: it may never have been opened in another
+    order.
+    """
+    for record in state.withdrawn.values():
+        assert (record.state, record.closed_because) == ("closed", "withdrawn")
+        assert not record.facts
+        assert record.summary is None
+    return {
+        record.case_id: _essence(record)
+        for record in state.records()
+        if record.case_id not in state.withdrawn
+    }
 
 
 def _essence(record: Case) -> dict[str, Any]:
@@ -238,6 +250,27 @@ def test_records_alone_carry_the_state_across_any_cut(
         msgspec.json.decode(value, type=Case) for value in topic.values()
     )
     assert essence(written) == essence(expected)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), data=st.data())
+def test_a_case_once_written_is_never_taken_away_and_its_revisions_only_grow(
+    events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """Readers that keep the highest revision of a case end with the state of the fold."""
+    placed = data.draw(st.permutations(list(enumerate(events))))
+    state, outcomes = fold(BRANDS["answered"], placed)
+    kept: dict[str, Case] = {}
+    for outcome in outcomes:
+        assert all(identity.endswith(":-#0") for identity in outcome.removed)
+        for record in outcome.changed:
+            if record.state == "held":
+                continue
+            earlier = kept.get(record.case_id)
+            assert record.revision == (1 if earlier is None else earlier.revision + 1)
+            kept[record.case_id] = record
+    assert kept == state.cases | state.withdrawn
+    assert not state.cases.keys() & state.withdrawn.keys()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

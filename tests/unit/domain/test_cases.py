@@ -312,10 +312,50 @@ def test_an_answer_found_late_splits_a_case_and_its_deletion_joins_it_again() ->
     assert len(conversation.state.cases) == 2
     outcome = conversation.ring(deleted("r", 3 * DAY))
     assert list(conversation.state.cases) == [conversation.case().case_id]
-    assert outcome.removed == (f"nordlicht:{ROOT}:anna#2",)
+    assert outcome.removed == ()
+    gone = conversation.state.withdrawn[f"nordlicht:{ROOT}:anna#2"]
+    assert gone in outcome.changed
+    assert (gone.state, gone.closed_because, gone.facts) == ("closed", "withdrawn", [])
     assert ("corrected", "generation_gone") in [
         (each.kind, each.detail) for each in outcome.case_events
     ]
+
+
+def test_a_case_whose_opener_was_gone_before_it_came_is_withdrawn() -> None:
+    """Its record stays, closed and empty; it is neither tracked nor a case of the conversation."""
+    away = timedelta(minutes=60)
+    conversation = rung(
+        said("a", minute=0, received_after=away),
+        said("b", minute=1, addressing="indirect", received_after=away),
+    )
+    opened = conversation.case()
+    outcome = conversation.ring(deleted("a", 5))
+    assert outcome.removed == ()
+    assert not conversation.state.cases
+    (gone,) = conversation.state.withdrawn.values()
+    assert gone in outcome.changed
+    assert (gone.case_id, gone.revision) == (opened.case_id, opened.revision + 1)
+    assert (gone.state, gone.closed_because) == ("closed", "withdrawn")
+    assert gone.opened_at == gone.closed_at == opened.opened_at
+    assert (gone.facts, gone.waiting_since, gone.first_response_at) == ([], None, None)
+    assert gone.counts == {"inbound": 0, "outbound": 0}
+    assert tracked_of(conversation.state) is None
+    assert kinds(outcome) == ["corrected"]
+
+
+def test_a_customer_who_returns_after_a_withdrawn_case_has_the_next_revision_of_it() -> None:
+    """Else whoever keeps the highest revision would refuse the new case as stale."""
+    conversation = rung(said("a", received_after=timedelta(minutes=60)), deleted("a", 5))
+    (gone,) = conversation.state.withdrawn.values()
+    written = conversation.state.records()
+    conversation.state = ConversationState.of(list(written))
+    outcome = conversation.ring(said("b", minute=90))
+    case = conversation.case()
+    assert (case.state, case.revision, case.opened_at) == ("open", gone.revision + 1, at(90))
+    assert case.closed_because is None
+    assert not conversation.state.withdrawn
+    assert outcome.decision.triage == "opened"
+    assert kinds(outcome) == ["opened"]
 
 
 def test_the_ids_of_case_events_derive_from_their_cause() -> None:

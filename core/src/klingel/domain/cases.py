@@ -4,6 +4,9 @@ The unit is the conversation. Its facts lie in the records of its cases, and tho
 no customer's case in its own record, `<brand>:<conversation>:-#0`. An event is joined to the facts,
 then all cases are derived from the facts anew (`klingel.domain.timeline`): so order, repetition
 and batches cannot matter. What happened to a case is the difference of before and after.
+
+A case that was written is never taken away. Where later facts say that it should not have been
+opened, it is withdrawn: its record stays, closed and without facts, and keeps its revision.
 """
 
 from collections.abc import Callable, Collection
@@ -40,8 +43,8 @@ class FoldOutcome(NamedTuple):
 
     Attributes:
         state: after the event.
-        changed: records to be written, with their new revision.
-        removed: ids of records to be written as tombstones.
+        changed: records to be written, with their new revision; withdrawn cases among them.
+        removed: ids of records to be written as tombstones: the held record's, once emptied.
         decision: on this event.
         case_events: what happened to cases, by deterministic ids.
         repeated: nothing was new: the event, or a newer revision of it, is known.
@@ -211,15 +214,19 @@ def _fold(
     timeline.run(material.facts)
     cases = {case.case_id: _revised(before[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
-        case = _case(before, generation, event, brand)
+        case = _case(state, generation, event, brand)
         cases[case.case_id] = case
     held = _held(state.held, timeline.held, event, brand)
     changed = [case for case in cases.values() if case is not before.get(case.case_id)]
-    removed = [identity for identity in before if identity not in cases]
+    gone = [_withdrawn(case, brand) for identity, case in before.items() if identity not in cases]
+    withdrawn = {each: case for each, case in state.withdrawn.items() if each not in cases}
+    withdrawn.update((case.case_id, case) for case in gone)
     if reach is not None:
-        after = state.then(changed, removed, held, state.index())
+        after = state.then(changed, withdrawn, held, state.index())
     else:
-        after = ConversationState(cases, held)
+        after = ConversationState(cases, held, withdrawn)
+    changed += gone
+    removed: list[str] = []
     if held is not None and held is not state.held:
         changed.append(held)
     elif held is None and state.held is not None:
@@ -317,11 +324,12 @@ def _case_id(event: SocialEvent, generation: Generation) -> str:
 
 
 def _case(
-    before: dict[str, Case], generation: Generation, event: SocialEvent, brand: CompiledBrand
+    state: ConversationState, generation: Generation, event: SocialEvent, brand: CompiledBrand
 ) -> Case:
     """Return the record of a generation; the old one itself where nothing changed."""
     identity = _case_id(event, generation)
-    old = before.get(identity)
+    old = state.cases.get(identity)
+    earlier = old or state.withdrawn.get(identity)
     opening = generation.opening
     facts = generation.facts
     summary = generation.summary
@@ -340,7 +348,7 @@ def _case(
         conversation_id=event.conversation_id,
         customer_id=generation.customer,
         generation=generation.number,
-        revision=old.revision if old is not None else 1,
+        revision=earlier.revision if earlier is not None else 0,
         state=generation.state,
         network=opening.network,
         channel=opening.channel,
@@ -362,7 +370,29 @@ def _case(
         merged_into=old.merged_into if old is not None else None,
         config_version=old.config_version if old is not None else brand.version,
     )
-    return derived if old is None else _revised(old, derived, brand)
+    if old is not None:
+        return _revised(old, derived, brand)
+    return structs.replace(derived, revision=derived.revision + 1)
+
+
+def _withdrawn(case: Case, brand: CompiledBrand) -> Case:
+    """Return what is left of a case that should not have been opened, as its next revision.
+
+    Its facts lie elsewhere now, and so does all that followed from them. It closes when it opened:
+    no duration can be measured in it.
+    """
+    return structs.replace(
+        case,
+        revision=case.revision + 1,
+        state="closed",
+        facts=[],
+        closed_at=case.opened_at,
+        closed_because="withdrawn",
+        first_response_at=None,
+        waiting_since=None,
+        counts={"inbound": 0, "outbound": 0},
+        config_version=brand.version,
+    )
 
 
 def _explanation(old: Case | None, opening: Opening, brand: CompiledBrand) -> list[str]:

@@ -24,6 +24,7 @@ class Index:
     __slots__ = ("addressed", "guessed", "names", "objects", "parents", "token")
 
     def __init__(self, records: Iterable[Case], token: object) -> None:
+        """Note the facts of all `records`; withdrawn cases have none and do not belong here."""
         self.objects: dict[str, str] = {}
         self.names: dict[str, str] = {}
         self.parents: set[str] = set()
@@ -63,10 +64,14 @@ class ConversationState:
     Attributes:
         cases: by case id.
         held: the conversation's own record: facts that belong to no case.
+        withdrawn: by case id, what is left of cases that later facts say should never have been
+            opened: closed, without facts. They count for nothing, but a case of the same id goes
+            on from their revision, so that readers who keep the highest revision take it.
     """
 
     cases: dict[str, Case] = field(default_factory=dict)
     held: Case | None = None
+    withdrawn: dict[str, Case] = field(default_factory=dict)
     _index: Index | None = field(default=None, compare=False, repr=False)
     _token: object = field(default_factory=object, compare=False, repr=False)
 
@@ -74,18 +79,21 @@ class ConversationState:
     def of(cls, records: Iterable[Case]) -> "ConversationState":
         """Build the state from records of one conversation, in any order."""
         cases: dict[str, Case] = {}
+        withdrawn: dict[str, Case] = {}
         held = None
         for record in records:
             if record.state == "held":
                 held = record
+            elif record.closed_because == "withdrawn":
+                withdrawn[record.case_id] = record
             else:
                 cases[record.case_id] = record
-        return cls(cases, held)
+        return cls(cases, held, withdrawn)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is remembered."""
-        return not self.cases and self.held is None
+        return not self.cases and not self.withdrawn and self.held is None
 
     @property
     def is_large(self) -> bool:
@@ -93,7 +101,14 @@ class ConversationState:
         return len(self.cases) > SMALL
 
     def records(self) -> Iterator[Case]:
-        """Give all records, the conversation's own last."""
+        """Give all records, as they are written: cases, withdrawn ones, the conversation's own."""
+        yield from self.cases.values()
+        yield from self.withdrawn.values()
+        if self.held is not None:
+            yield self.held
+
+    def _with_facts(self) -> Iterator[Case]:
+        """Give the records that can have facts, the conversation's own last."""
         yield from self.cases.values()
         if self.held is not None:
             yield self.held
@@ -115,11 +130,11 @@ class ConversationState:
         """Return the index, built where the one at hand has gone on with another state."""
         if self._index is not None and self._index.token is self._token:
             return self._index
-        return Index(self.records(), self._token)
+        return Index(self._with_facts(), self._token)
 
     def find(self, object_hash: str) -> tuple[Case | None, Fact | None]:
         """Return the record and the fact of an object, if it is remembered."""
-        records: Iterable[Case] = self.records()
+        records: Iterable[Case] = self._with_facts()
         if self.is_large:
             identity = self.index().objects.get(object_hash)
             home = self.cases.get(identity, self.held) if identity is not None else None
@@ -131,11 +146,22 @@ class ConversationState:
         return None, None
 
     def then(
-        self, changed: Iterable[Case], removed: Iterable[str], held: Case | None, index: Index
+        self,
+        changed: Iterable[Case],
+        withdrawn: dict[str, Case],
+        held: Case | None,
+        index: Index,
     ) -> "ConversationState":
-        """Return the state after some records have changed; the index goes on with it."""
+        """Return the state after some records have changed; the index goes on with it.
+
+        Args:
+            changed: cases that are new or not as they were.
+            withdrawn: all withdrawn cases there are now.
+            held: the conversation's own record now.
+            index: of this state.
+        """
         cases = dict(self.cases)
-        for identity in removed:
+        for identity in withdrawn:
             cases.pop(identity, None)
         # Nobody owns the index while it is between two states.
         index.token = None
@@ -144,7 +170,7 @@ class ConversationState:
             index.add(case)
         if held is not None and held is not self.held:
             index.add(held)
-        after = ConversationState(cases, held, index)
+        after = ConversationState(cases, held, withdrawn, index)
         index.token = after._token
         return after
 

@@ -321,8 +321,10 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     closed_at: Annotated[datetime, Meta(description='When closed.')] | None = None
     closed_because: (
         Annotated[
-            Literal['answered', 'customer_deleted', 'generation_full'],
-            Meta(description='Why closed.'),
+            Literal['answered', 'customer_deleted', 'generation_full', 'withdrawn'],
+            Meta(
+                description='Why closed; withdrawn: later facts say that it should never have been opened. Its facts lie elsewhere.'
+            ),
         ]
         | None
     ) = None
