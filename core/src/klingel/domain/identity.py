@@ -65,7 +65,8 @@ def index_month(published_at: datetime | None, received_at: datetime) -> str:
     """
     if published_at is None or not _FIRST_INDEX <= published_at <= received_at + _INDEX_LEAD:
         return "undated"
-    return f"{published_at.astimezone(UTC):%Y.%m}"
+    at = published_at.astimezone(UTC)
+    return f"{at.year:04}.{at.month:02}"
 
 
 def case_id(brand: str, conversation_id: str, customer_id: str, generation: int) -> str:

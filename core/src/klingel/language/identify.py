@@ -7,7 +7,6 @@ unsure of itself, leaves the network's word; without one the answer is `und`.
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from string import ascii_letters, ascii_uppercase
 
 from klingel.model.social_event import Lang
@@ -24,6 +23,7 @@ _PRIMARY = re.compile(r"[a-z]{2,3}")
 _CAPITALS = ascii_uppercase.encode()
 _LETTERS = ascii_letters.encode()
 _SHOUT = 5
+_GLANCE = 40
 
 
 def load_detector() -> Detector:
@@ -80,7 +80,9 @@ def identify_language(text: str, said: Sequence[str], detect: Detector) -> Lang:
     """
     prior = [tag for tag in map(primary_subtag, said) if tag]
     words = clean(text)
-    letters = sum(1 for _ in islice(filter(str.isalpha, words), TELLING_LETTERS))
+    letters = sum(map(str.isalpha, words[:_GLANCE]))
+    if letters < TELLING_LETTERS:
+        letters += sum(map(str.isalpha, words[_GLANCE:]))
     if letters < FEW_LETTERS:
         return _network_or_nobody(prior)
     code, score = detect(words)

@@ -32,27 +32,26 @@ class Overlay:
 
     def __init__(self, tables: Mapping[str, StateTable]) -> None:
         self._tables = tables
-        self._changed: dict[tuple[str, bytes], bytes | None] = {}
-        self._read: dict[tuple[str, bytes], bytes | None] = {}
+        self._changed: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
+        self._read: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value, as changed by earlier messages of this batch."""
-        place = (table, key)
-        if place in self._changed:
-            return self._changed[place]
-        if place in self._read:
-            return self._read[place]
-        value = self._read[place] = self._tables[table].get(key)
-        return value
+        changed, read = self._changed[table], self._read[table]
+        if key in changed:
+            return changed[key]
+        if key not in read:
+            read[key] = self._tables[table].get(key)
+        return read[key]
 
     def put(self, puts: Sequence[Put]) -> None:
         """Remember changes for the rest of the batch."""
         for put in puts:
-            self._changed[put.table, put.key] = put.value
+            self._changed[put.table][put.key] = put.value
 
     def changes(self, table: str) -> list[tuple[bytes, bytes | None]]:
         """Return what the batch changed in one table."""
-        return [(key, value) for (name, key), value in self._changed.items() if name == table]
+        return list(self._changed[table].items())
 
 
 @dataclass(frozen=True, slots=True)

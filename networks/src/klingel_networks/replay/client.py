@@ -143,14 +143,15 @@ class _Pace:
         if self._options.recorded_times:
             return await self._recorded(line)
         self._count += 1
-        if self._options.rate is None:
-            if self._count % _BURST == 0:
-                await self._sleep(0)
-            return None
-        due = self._began + self._count / self._options.rate
-        ahead = due - self._clock.monotonic()
+        rate = self._options.rate
+        ahead = 0.0
+        if rate is not None:
+            ahead = self._began + self._count / rate - self._clock.monotonic()
         # short sleeps are not exact: below 5 ms a burst is sent at once
-        await self._sleep(ahead if ahead > 0.005 else 0)
+        if ahead > 0.005:
+            await self._sleep(ahead)
+        elif self._count % _BURST == 0:
+            await self._sleep(0)
         return None
 
     async def _recorded(self, line: bytes) -> datetime | None:

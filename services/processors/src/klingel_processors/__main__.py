@@ -45,7 +45,7 @@ def main() -> None:
     structlog.get_logger().info("service_started", pid=os.getpid())
     # What is loaded stays; batches make many short-lived objects and no cycles.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
     worker = Worker(frame, loglevel="WARNING", quiet=True)
     worker.spinner = None  # it writes to a log, not to a terminal
     worker.execute_from_commandline()
