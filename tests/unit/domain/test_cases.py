@@ -16,6 +16,7 @@ from klingel.domain.cases import (
     fold_event,
     tracked_of,
 )
+from klingel.domain.identity import hash64
 from klingel.domain.routing import route
 from klingel.domain.timeline import MAX_FACTS, MAX_FOLDED
 from klingel.model.case import Case
@@ -399,6 +400,52 @@ def test_held_facts_are_bounded_to_the_newest() -> None:
     assert held is not None
     assert len(held.facts) == MAX_FACTS
     assert held.facts[0].at == at(20)
+
+
+def bystanders(count: int, in_reply_to: str = "a") -> list[SocialEvent]:
+    """Words that need no answer, each of somebody else, from minute 10 on."""
+    return [
+        said(f"x{each}", f"u{each}", 10 + each, addressing="indirect", in_reply_to=in_reply_to)
+        for each in range(count)
+    ]
+
+
+def test_bystanders_do_not_make_the_conversation_forget_an_answer_or_a_deletion() -> None:
+    """However many come between, the question they belong to finds them."""
+    noise = bystanders(MAX_FACTS + 10)
+    conversation = rung(
+        answered("r", 5, in_reply_to="a"), deleted("b", 6, 3), *noise, brand=CLOSING
+    )
+    assert conversation.state.held is not None
+    held = conversation.state.held.facts
+    assert len(held) == MAX_FACTS
+    assert held == sorted(held, key=lambda fact: (fact.at, fact.object))
+    newest = {hash64(event.object_id) for event in noise[-(MAX_FACTS - 2) :]}
+    assert newest <= {fact.object for fact in held}
+    late = said("b", "ben", 4, received_after=timedelta(minutes=200))
+    conversation.ring(said("a", "anna", 1), late)
+    assert conversation.case().state == "closed"
+    assert conversation.case().first_response_at == at(5)
+    assert list(conversation.state.cases) == [conversation.case().case_id]
+    assert conversation.reasons[-1] == "deleted_before_opening"
+
+
+def test_a_bystander_whom_the_brand_answered_is_remembered_with_the_answer() -> None:
+    """Else the answer would be taken by guess for one to the only open case."""
+    answer = answered("r", 9, in_reply_to="x")
+    word = said("x", "ben", 2, addressing="indirect")
+    conversation = rung(said("a", "anna", 1), word, answer, *bystanders(MAX_FACTS + 10))
+    assert conversation.case().state == "open"
+    assert conversation.case().first_response_at is None
+
+
+def test_replaying_a_crowded_conversation_changes_no_case() -> None:
+    events = [answered("r", 5, in_reply_to="a"), *bystanders(MAX_FACTS + 10), said("a", "anna", 1)]
+    conversation = rung(*events, brand=CLOSING)
+    cases = dict(conversation.state.cases)
+    assert conversation.case().state == "closed"
+    conversation.ring(*events)
+    assert conversation.state.cases == cases
 
 
 def long_talk(count: int) -> list[SocialEvent]:

@@ -18,7 +18,10 @@ from klingel.domain.identity import hash64
 from klingel.model.case import Case, Fact, Opening, Summary
 
 MAX_FACTS = 96
-"""Newest facts that a record holds: with the folded hashes it stays below 64 KB."""
+"""Facts that a record holds: a case its newest, the conversation's own record the weightiest.
+
+With the folded hashes it stays below 64 KB.
+"""
 MAX_FOLDED = 1_024
 """Objects that a summary remembers; then the generation ends."""
 _FOLDED = "folded"
@@ -261,9 +264,10 @@ class Timeline:
                     generation.remove(fact, at)
         for generation in self.generations:
             generation.fold_oldest(self._brand)
+        if len(self.held) > MAX_FACTS:
+            self.held = _weightiest(self.held)
         if len(self.held) > 1:
             self.held.sort(key=lambda fact: (fact.at, fact.object))
-            del self.held[:-MAX_FACTS]
 
     def place_of(self, object_hash: str) -> Generation | None:
         """Return the case that an object came to lie in, also where it is folded by now."""
@@ -406,6 +410,29 @@ class Timeline:
                 names[hash64(customer)] = customer
         found = (self._names.get(one) or self._other_names(one) for one in fact.addressees)
         return next(filter(None, found), None)
+
+
+def _weightiest(held: list[Fact]) -> list[Fact]:
+    """Return the `MAX_FACTS` held facts whose loss would change most, the newest of each weight.
+
+    Others' words change nothing but whom the brand answered, customers' words that need no answer
+    may yet join a case. A post of the brand, the word it replies to, a deletion and an edit decide
+    on cases that arrive after them: they are forgotten last.
+    """
+    answered = {fact.in_reply_to for fact in held if fact.direction == "outbound"}
+
+    def weight(fact: Fact) -> tuple[int, datetime, str]:
+        if (
+            fact.direction == "outbound"
+            or fact.removed is not None
+            or fact.revision > 0
+            or fact.needs_answer
+            or fact.object in answered
+        ):
+            return 2, fact.at, fact.object
+        return 0 if fact.customer is None else 1, fact.at, fact.object
+
+    return sorted(held, key=weight)[-MAX_FACTS:]
 
 
 def is_folded(summary: Summary, object_hash: str) -> bool:
