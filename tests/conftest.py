@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from klingel.contracts.topics import topic_specs
 from klingel_local import LocalStack
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no failure: examples have no time limit of their own.
+settings.register_profile(
+    "klingel", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("klingel")
 PARTITIONS = 4
 
 
