@@ -83,6 +83,7 @@ def worlds(draw: st.DrawFn, *, settled: bool = False) -> World:
     """True books over logs with transaction markers (offsets without a message).
 
     Args:
+        draw: of hypothesis.
         settled: something was emitted, and care has read all of it.
     """
     lines: list[LedgerLine] = []
