@@ -11,7 +11,7 @@ import pytest
 from klingel.contracts.codec import decode
 from klingel.contracts.envelope import Message, SourcePosition
 from klingel.contracts.topics import Topic
-from klingel.errors import SourceUnavailable
+from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
 from klingel_indexer.bulk import Answer, BulkLimits
@@ -33,6 +33,8 @@ class Log:
         self.failing_commits = 0
         self.positions = {}
         self.paused = set()
+        self.new = {}
+        self.failing_look_ups = 0
 
     def append(self, made: Message):
         """Append at the next free offset."""
@@ -57,6 +59,18 @@ class LogSource:
         self.log = log
         log.paused = set()
         log.positions = {slot: held.offset for slot, held in log.committed.items()}
+
+    async def look_up(self):
+        """Say where new partitions begin, unless a failure is planted."""
+        if self.log.failing_look_ups:
+            self.log.failing_look_ups -= 1
+            raise SourceUnavailable("planted")
+        found, self.log.new = self.log.new, {}
+        return found
+
+    def assignment(self):
+        """Return every partition of the log."""
+        return set(self.log.positions)
 
     async def fetch(self, max_records, wait_seconds):
         """Return what lies ahead; wait when nothing does."""
@@ -188,6 +202,14 @@ class Stage:
         )
         self.indexer.assign(dict(self.log.committed))
         return self.indexer
+
+    def rejoin(self):
+        """Begin as a worker does that the group has just given the partitions."""
+        indexer = self.restart()
+        indexer._partitions.clear()
+        self.log.new = dict(self.log.committed)
+        self.log.paused = set(self.log.new)
+        return indexer
 
     async def until(self, condition, rounds=400):
         """Run rounds of the loop until something is so."""
@@ -381,14 +403,83 @@ async def test_position_passes_over_transaction_markers(stage, build):
     await stage.until(lambda: stage.committed == 2)
 
 
-async def test_messages_of_partitions_that_are_not_ours_are_ignored(stage, build):
+async def test_message_of_a_partition_that_was_not_taken_over_ends_the_worker(stage, build):
+    """Dropped, it would be lost: the consumer's position is behind it already."""
     stage.log.append(post(build, 0))
     indexer = stage.restart()
     await indexer.revoke()
-    for _ in range(5):
-        await indexer.tick()
+    with pytest.raises(InvariantViolation, match="routed-events/0: fetched before"):
+        await indexer.run()
     assert stage.committed == 0
     assert not stage.answers.written
+
+
+async def test_positions_that_kafka_does_not_say_yet_are_asked_for_again(stage, build):
+    """A coordinator that loads after a restart: not ready, waiting longer each time, then all."""
+    for at in range(3):
+        stage.log.append(post(build, at))
+    stage.log.failing_look_ups = 7
+    indexer = stage.rejoin()
+    assert not indexer.ready
+    began = stage.clock.monotonic()
+    await stage.until(lambda: stage.log.failing_look_ups == 0)
+    assert stage.clock.monotonic() - began >= 0.2 + 0.5 + 1 + 2 + 5 + 5
+    assert (indexer.ready, indexer.waiting_for) == (False, "kafka")
+    assert not stage.answers.written
+    await stage.until(lambda: stage.committed == 3)
+    assert (indexer.ready, indexer.waiting_for) == (True, None)
+    assert stage.answers.written == {f"n:s:{at}": 1 for at in range(3)}
+
+
+async def test_ready_is_false_while_one_assigned_partition_is_not_taken_over(stage, build):
+    stage.log.append(post(build, 0))
+    indexer = stage.restart()
+    assert indexer.ready
+    stage.log.positions[Topic.CASES, 0] = 0
+    assert not indexer.ready
+
+
+async def test_foreign_metadata_end_the_worker(stage, build):
+    """Somebody else commits into the group: no position can be trusted, and it must be heard."""
+    stage.log.append(post(build, 0))
+    indexer = stage.rejoin()
+    stage.log.new[POSTS, 0] = Position(0, "not ours")
+    with pytest.raises(InvariantViolation, match="not ours"):
+        await indexer.run()
+
+
+async def test_new_partitions_stay_paused_while_there_is_no_room(build, clock):
+    stage = Stage(clock, documents=5, outstanding_documents=5)
+    for at in range(30):
+        stage.log.append(post(build, at))
+    indexer = stage.restart()
+    stage.answers.away = True
+    await stage.until(lambda: stage.log.paused)
+    new = (Topic.CASES, 0)
+    stage.log.positions[new] = 0
+    stage.log.paused.add(new)
+    stage.log.new = {new: Position(0)}
+    await indexer.tick()
+    assert "cases/0" in indexer.progress()
+    assert new in stage.log.paused
+    stage.answers.away = False
+    await stage.until(lambda: stage.committed == 30 and not stage.log.paused)
+    await indexer.writer.close()
+
+
+@pytest.mark.parametrize("header", [b"\xff\xfe", b"nowhere", b"a/b/c/d", b""])
+async def test_foreign_source_header_stops_nothing(stage, build, header):
+    """On a good message and on one that becomes a dead letter."""
+    carried = [("klingel-source", header)]
+    stage.log.append(build.routed(build.social_event("n:s:0"), headers=carried))
+    stage.log.append(build.message(b"{broken", headers=carried))
+    stage.log.append(post(build, 1))
+    stage.restart()
+    await stage.until(lambda: stage.committed == 3)
+    await stage.until(lambda: stage.books.lines)
+    assert stage.answers.written == {"n:s:0": 1, "n:s:1": 1}
+    assert [letter.value for letter in stage.books.letters] == [b"{broken"]
+    assert sum(line.received for line in stage.books.lines) == 3
 
 
 async def test_revocation_finishes_what_is_in_flight_and_closes_the_books(stage, build):

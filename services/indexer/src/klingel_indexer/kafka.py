@@ -11,6 +11,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    NoError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
@@ -22,8 +23,10 @@ from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel_indexer.convert import INPUTS
 from klingel_indexer.service import Position, Slot
 
-Assigned = Callable[[Mapping[Slot, Position]], None]
 Revoked = Callable[[], Awaitable[None]]
+
+_LOOK_UP_SECONDS = 5.0
+"""Longest wait for one answer about positions; the loop's back-off follows."""
 
 
 class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -31,6 +34,10 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
 
     Reads only committed records. There is no automatic reset: a partition without a committed
     offset starts at its beginning; one whose committed offset retention has taken stops the worker.
+
+    The client logs and swallows whatever a rebalance listener raises. So the listener only notes
+    and pauses what was assigned; `look_up`, called by the loop, asks where it begins. What fails
+    while partitions are let go is raised by the next `look_up`.
 
     Args:
         connection: bootstrap servers and security, as aiokafka names them.
@@ -51,8 +58,10 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
     ) -> None:
         self._group = group
         self._prefix = topic_prefix
-        self._assigned: Assigned
         self._revoked: Revoked
+        self._new: frozenset[aiokafka.TopicPartition] = frozenset()
+        self._told = False
+        self._fault: Exception | None = None
         self._admin = AIOKafkaAdminClient(**connection)
         self._consumer = aiokafka.AIOKafkaConsumer(
             **connection,
@@ -74,14 +83,13 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
         except (KafkaError, OSError) as error:
             raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
 
-    async def join(self, assigned: Assigned, revoked: Revoked) -> None:
+    async def join(self, revoked: Revoked) -> None:
         """Join the group; raises SourceUnavailable while Kafka is away.
 
         Args:
-            assigned: told of new partitions and where they start.
-            revoked: awaited before they are let go.
+            revoked: awaited before partitions are let go.
         """
-        self._assigned, self._revoked = assigned, revoked
+        self._revoked = revoked
         self._consumer.subscribe([self._prefix + topic for topic in INPUTS], listener=self)
         try:
             await self._consumer.start()
@@ -100,25 +108,78 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
 
     async def on_partitions_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
         """Let the indexer finish and commit, as long as the partitions are still ours."""
-        if revoked:
+        self._new = frozenset()
+        if not revoked:
+            return
+        try:
             await self._revoked()
+        except Exception as error:  # noqa: BLE001  the client would swallow it; `look_up` raises it
+            self._fault = error
 
     async def on_partitions_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
-        """Find positions and metadata, and start there."""
-        if not assigned:
-            return
-        held = await self._admin.list_consumer_group_offsets(self._group, partitions=list(assigned))
-        first = [one for one in assigned if one not in held or held[one].offset < 0]
-        beginnings = await self._consumer.beginning_offsets(first) if first else {}
-        positions: dict[Slot, Position] = {}
-        for one in assigned:
-            if one in beginnings:
-                position = Position(beginnings[one])
-            else:
-                position = Position(held[one].offset, held[one].metadata or "")
+        """Note what is ours now; nothing of it is fetched before `look_up` and `resume`."""
+        self._consumer.pause(*assigned)
+        self._new = frozenset(assigned)
+        self._told = True
+
+    async def look_up(self) -> Mapping[Slot, Position]:
+        """Return where the newly assigned partitions begin, and set the consumer there.
+
+        They stay paused until `resume`. Empty when nothing is new, or when the partitions were let
+        go while Kafka was asked: what it said then may be overtaken.
+
+        Raises:
+            SourceUnavailable: Kafka does not say for now; ask again.
+            InvariantViolation: it never will.
+        """
+        if self._fault is not None:
+            raise self._fault
+        new = self._new
+        if not new:
+            return {}
+        found = await self._first_positions(sorted(new))
+        # Every assignment and every revocation makes a new set. No await from here on.
+        if self._new is not new:
+            return {}
+        for one, position in found.items():
             self._consumer.seek(one, position.offset)
-            positions[self._slot(one)] = position
-        self._assigned(positions)
+        self._new = frozenset()
+        return {self._slot(one): position for one, position in found.items()}
+
+    async def _first_positions(
+        self, new: list[aiokafka.TopicPartition]
+    ) -> dict[aiokafka.TopicPartition, Position]:
+        try:
+            async with asyncio.timeout(_LOOK_UP_SECONDS):
+                held = await self._admin.list_consumer_group_offsets(self._group, partitions=new)
+                if not held.keys() >= set(new):
+                    # An error of the whole answer, which the client does not look at. Without a
+                    # committed offset Kafka says -1; it leaves out nothing that it was asked.
+                    raise SourceUnavailable("Kafka: no answer about committed positions")
+                first = [one for one in new if held[one].offset < 0]
+                beginnings = await self._consumer.beginning_offsets(first) if first else {}
+        except (KafkaTimeoutError, OSError, NoError) as error:
+            # NoError is how the client reports an error of one partition: it reads the wrong code.
+            # TimeoutError is an OSError.
+            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
+        except KafkaError as error:
+            if error.retriable:
+                raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
+            raise InvariantViolation(
+                f"Kafka does not say where the partitions begin: {type(error).__name__}"
+            ) from None
+        return {
+            one: Position(beginnings[one])
+            if one in beginnings
+            else Position(held[one].offset, held[one].metadata or "")
+            for one in new
+        }
+
+    def assignment(self) -> set[Slot] | None:
+        """Return what the group gave us, None before its first word."""
+        if not self._told:
+            return None
+        return {self._slot(one) for one in self._consumer.assignment()}
 
     async def fetch(self, max_records: int, wait_seconds: float) -> Sequence[Message]:
         """Return messages; raises InvariantViolation when retention has taken the next one."""
@@ -127,7 +188,9 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
                 timeout_ms=int(wait_seconds * 1000), max_records=max_records
             )
         except NoOffsetForPartitionError:
-            # The client looked for the first position before `on_partitions_assigned` had set it.
+            # The client looked for the first position before `look_up` had set it. It would say so
+            # again at once.
+            await asyncio.sleep(wait_seconds)
             return []
         except OffsetOutOfRangeError as error:
             gone = ", ".join(f"{one.topic}/{one.partition}" for one in error.args[0])

@@ -21,6 +21,7 @@ from klingel.contracts.topics import Topic
 from klingel.errors import (
     ErrorType,
     InvalidMessage,
+    InvariantViolation,
     RetryableError,
 )
 from klingel.metrics import Metric, Metrics
@@ -36,6 +37,9 @@ STAGE = "indexer"
 
 _OBSERVED = 200
 """Latencies noted of one answer: evenly taken from all. A histogram costs 5 µs a value."""
+
+_BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between two questions where the assigned partitions begin."""
 
 Slot = tuple[Topic, int]
 """An input partition."""
@@ -53,6 +57,17 @@ class Position:
 
 class Source(Protocol):
     """Membership in the consumer group over all inputs; see `kafka.py`."""
+
+    async def look_up(self) -> Mapping[Slot, Position]:
+        """Return where newly assigned partitions begin; they are paused until `resume`.
+
+        Raises RetryableError while that is unknown.
+        """
+        ...
+
+    def assignment(self) -> set[Slot] | None:
+        """Return what the group gave us, None before its first word."""
+        ...
 
     async def fetch(self, max_records: int, wait_seconds: float) -> Sequence[Message]:
         """Return messages, of each partition in offset order; none of paused partitions."""
@@ -157,6 +172,8 @@ class Indexer:
         self._committing = asyncio.Lock()
         self._committed_at = clock.monotonic()
         self._throttled = False
+        self._unanswered = 0
+        self._look_up_at = clock.monotonic()
         self.ticked_at = clock.monotonic()
         self.writer = BulkWriter(
             transport,
@@ -170,7 +187,11 @@ class Indexer:
     # ------------------------------------------------------------------ ownership
 
     def assign(self, positions: Mapping[Slot, Position]) -> None:
-        """Take over partitions at their committed positions."""
+        """Take over partitions at their committed positions.
+
+        Raises:
+            InvariantViolation: somebody else commits into the group.
+        """
         for (topic, partition), position in positions.items():
             tally = Tally.resume(STAGE, topic, partition, position.offset, position.metadata)
             self._partitions[topic, partition] = _Partition(
@@ -179,15 +200,39 @@ class Indexer:
                 committed=position.offset,
                 line_at=self._clock.monotonic(),
             )
-        self._throttled = False
         self._metrics.set(Metric.PARTITIONS, len(self._partitions))
 
     async def revoke(self) -> None:
         """Finish what is in flight within the grace, commit what is whole, let go of the rest."""
-        await self.writer.drain(self._options.stop_seconds)
-        await self.commit(final=True)
-        self._partitions.clear()
-        self._metrics.set(Metric.PARTITIONS, 0)
+        try:
+            await self.writer.drain(self._options.stop_seconds)
+            await self.commit(final=True)
+        finally:
+            self._partitions.clear()
+            self._unanswered = 0
+            self._look_up_at = self._clock.monotonic()
+            self._metrics.set(Metric.PARTITIONS, 0)
+
+    async def _take_over(self) -> None:
+        """Register what the group gave us once Kafka says where it begins, then fetch it."""
+        if self._clock.monotonic() < self._look_up_at:
+            return
+        try:
+            positions = await self._source.look_up()
+        except RetryableError as error:
+            pause = _BACK_OFF[min(self._unanswered, len(_BACK_OFF) - 1)]
+            self._unanswered += 1
+            self._look_up_at = self._clock.monotonic() + pause
+            self._metrics.count(Metric.RETRIES, reason="open")
+            log.warning("waiting", waiting_for="kafka", reason=str(error))
+            return
+        self._unanswered = 0
+        if not positions:
+            return
+        self.assign(positions)
+        if self._throttled:
+            return  # the end of the throttling resumes them
+        self._source.resume(list(positions))
 
     # ------------------------------------------------------------------ the loop
 
@@ -207,6 +252,7 @@ class Indexer:
         """Do one round: fetch, convert, send what is due, commit what is due."""
         self.ticked_at = self._clock.monotonic()
         self.writer.check()
+        await self._take_over()
         self._throttle()
         linger = self.writer.linger()
         longest = self._options.limits.linger_seconds
@@ -249,7 +295,10 @@ class Indexer:
     def _take(self, message: Message, at: str) -> tuple[Ticket, Exception] | None:
         """Take in one message; return it with the error when it is to be a dead letter."""
         owned = self._partitions.get((message.topic, message.partition))
-        if owned is None or owned.stopped:
+        if owned is None:
+            # Paused until it is registered, a partition yields nothing: dropped, it would be lost.
+            raise InvariantViolation(f"{_slot_name(message)}: fetched before it was taken over")
+        if owned.stopped:
             return None
         ticket = owned.tracker.receive(message)
         try:
@@ -445,10 +494,17 @@ class Indexer:
 
     @property
     def ready(self) -> bool:
-        """Whether it owns its partitions, writes, and no brake is pulled."""
-        return self.writer.waiting_for is None and not any(
-            owned.stopped for owned in self._partitions.values()
+        """Whether it has taken over all that the group gave it, writes, and no brake is pulled."""
+        return (
+            self.waiting_for is None
+            and self._source.assignment() == set(self._partitions)
+            and not any(owned.stopped for owned in self._partitions.values())
         )
+
+    @property
+    def waiting_for(self) -> str | None:
+        """The server without which it cannot go on, None when both answer."""
+        return "kafka" if self._unanswered else self.writer.waiting_for
 
     def progress(self) -> dict[str, dict[str, int | bool]]:
         """Return position, committed offset and waiting messages by partition."""

@@ -149,7 +149,7 @@ class Worker:
         return False
 
     async def _join(self) -> None:
-        await self._source.join(self._indexer.assign, self._indexer.revoke)
+        await self._source.join(self._indexer.revoke)
 
     async def _check_templates(self) -> None:
         folder = schemas_dir(self._settings.schemas_dir) / FOLDER
@@ -209,7 +209,7 @@ class Worker:
         return web.json_response(body, status=200 if ready else 503)
 
     def _waiting(self) -> str | None:
-        return self._waiting_for or self._indexer.writer.waiting_for
+        return self._waiting_for or self._indexer.waiting_for
 
 
 def _holder(settings: Settings) -> str:
