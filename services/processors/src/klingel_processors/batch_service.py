@@ -321,7 +321,7 @@ class BatchLoop:
             except (OwnershipLost, RetryableError) as error:
                 await self._give_up(held, error)
                 return
-            except Exception:
+            except Exception:  # our own fault, unless the files were closed in the meantime
                 if held.is_closed():  # abandoned under our hands by a revocation
                     return
                 raise

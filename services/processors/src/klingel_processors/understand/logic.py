@@ -39,7 +39,7 @@ from klingel.domain.draft import SocialDraft
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
 from klingel.domain.matching import RuleDocument
-from klingel.errors import InvalidMessage, RetryableError
+from klingel.errors import InvalidMessage
 from klingel.language.identify import Detector, identify_language
 from klingel.model import DirectoryEntry, MarkBatch, RawEvent, SocialEvent
 from klingel.model.directory_entry import Contribution
@@ -146,7 +146,7 @@ class UnderstandLogic:
         """Return where the other contents of this object's revision lie.
 
         The common case, an object never seen before, costs one look-up by the identity in the
-        headers. It is asked outside the guard and raises RetryableError alone.
+        headers. What raises here raises in `step` too, and there becomes a dead letter.
         """
         identity = (message.header("ce_id") or b"").decode("utf-8", "replace")
         object_id, _, digits = identity.rpartition("@")
@@ -157,12 +157,7 @@ class UnderstandLogic:
             return []
         own = content_at(seen, message.offset)
         if own is None:
-            try:
-                own = content_bits(self._said(message).content)
-            except RetryableError:
-                raise
-            except Exception:  # noqa: BLE001 - step raises the same, and there the guard sees it
-                return []
+            own = content_bits(self._said(message).content)
         return [(Topic.RAW_EVENTS, self._partition, offset) for offset in other_contents(seen, own)]
 
     def step(
