@@ -151,14 +151,15 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Look once more, and end."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        self._look()
 
     def ended(self) -> float:
-        """Return when the last of what is searchable now came into sight; epoch seconds."""
-        newest = self.posts.look({}).newest
+        """Return when the last of what the last look saw came into sight; epoch seconds."""
+        newest = self.seen[-1].newest
         return next(
             seen.at
             for seen in self.seen
@@ -185,5 +186,8 @@ class Watch:
     def _run(self) -> None:
         while not self._stopping.is_set():
             with suppress(*_UNWELL):  # the next round tells
-                self.seen.append(self.posts.look(self.seen[-1].newest if self.seen else {}))
+                self._look()
             self._stopping.wait(self.round_seconds)
+
+    def _look(self) -> None:
+        self.seen.append(self.posts.look(self.seen[-1].newest if self.seen else {}))
