@@ -329,7 +329,7 @@ def sizes_of(asked: argparse.Namespace) -> Sizes:
     """Return how much each round rings; a quick run rings 20,000 events in all."""
     if asked.quick:
         return Sizes(warm=2_000, flood=14_000, paced=4_000, rate=asked.rate / 2)
-    return Sizes(40_000, asked.events, max(1_000, int(asked.rate * 30)), asked.rate)
+    return Sizes(200_000, asked.events, max(1_000, int(asked.rate * 30)), asked.rate)
 
 
 def tell(line: str) -> None:

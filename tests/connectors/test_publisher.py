@@ -39,7 +39,7 @@ async def test_key_value_headers_and_partition_reach_the_producer(make_publisher
         "key": b"k1",
         "value": b"xxx",
         "headers": [("h", b"1")],
-        "partition": None,
+        "partition": partition_for(b"k1", 4),
     }
     assert second["partition"] == partition_for(b"conversation", 4)
 

@@ -14,8 +14,8 @@ rules (on fields alone, or by NOT) are evaluated on every event.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Final, Self
+from functools import lru_cache
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import msgspec
 from ahocorasick_rs import AhoCorasick
@@ -72,6 +72,31 @@ __all__ = [
 ]
 
 Span = tuple[int, int]
+V = TypeVar("V")
+
+
+class once(Generic[V]):  # noqa: N801 - reads as `property` does
+    """A property that is computed once and then is an attribute.
+
+    `functools.cached_property` takes a lock for it before Python 3.12, a microsecond each time; a
+    document belongs to one task.
+    """
+
+    def __init__(self, compute: Callable[[Any], V]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> V: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | V:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
+
 
 SPAN_LIMIT: Final = 32
 """Most places reported for a hit: the first ones, so that a hostile text makes no large event."""
@@ -121,17 +146,17 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
     mentions: Sequence[str] = ()
     visibility: str | None = None
 
-    @cached_property
+    @once
     def folded(self) -> str:
         """The text in lower case, letter by letter."""
         return fold(self.text)
 
-    @cached_property
+    @once
     def terms(self) -> list[str]:
         """The words of the text in their order; made once for all brands."""
         return terms_of(self.folded)
 
-    @cached_property
+    @once
     def words(self) -> frozenset[str]:
         """The different words of the text."""
         return frozenset(self.terms)
@@ -175,27 +200,27 @@ class _Heard:
             return self.index[term]
         return [at for at, other in enumerate(self.terms) if other == term]
 
-    @cached_property
+    @once
     def index(self) -> dict[str, list[int]]:
         index: dict[str, list[int]] = {}
         for at, term in enumerate(self.terms):
             index.setdefault(term, []).append(at)
         return index
 
-    @cached_property
+    @once
     def handle(self) -> str | None:
         handle = self.document.author_handle
         return None if handle is None else fold_value(handle)
 
-    @cached_property
+    @once
     def hashtags(self) -> frozenset[str]:
         return frozenset(fold_value(tag) for tag in self.document.hashtags)
 
-    @cached_property
+    @once
     def mentions(self) -> frozenset[str]:
         return frozenset(fold_value(mention) for mention in self.document.mentions)
 
-    @cached_property
+    @once
     def places(self) -> list[Span]:
         return places_of(self.folded, self.terms)
 
@@ -205,6 +230,7 @@ class _Heard:
 
 
 _Holds = Callable[[_Heard], bool]
+_Finds = Callable[[_Heard], frozenset[Span] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +238,7 @@ class _Compiled:
     rule: Rule
     root: Node
     holds: _Holds
+    finds: _Finds
 
 
 @dataclass(frozen=True)
@@ -247,7 +274,8 @@ class RuleSet:
                 raise RuleSyntaxError(
                     f"Listening rule {rule.id!r}: {error.message}", error.position
                 ) from None
-            compiled.append(_Compiled(rule, query.root, _condition(query.root)))
+            root = query.root
+            compiled.append(_Compiled(rule, root, _condition(root), _evidence(root)))
             warnings.extend((rule.id, warning) for warning in query.warnings)
             required = required_terms(query)
             if required is None:
@@ -276,7 +304,7 @@ class RuleSet:
         for number in sorted(candidates):
             compiled = self.rules[number]
             if compiled.holds(heard):
-                spans = _evidence(compiled.root, heard) or ()
+                spans = compiled.finds(heard) or ()
                 rule = compiled.rule
                 hits.append(RuleHit(rule.id, tuple(sorted(spans)[:SPAN_LIMIT]), rule.version))
         return hits
@@ -478,18 +506,34 @@ def _sloppy_places(positions: list[list[int]], slop: int, *, first_only: bool) -
             return places
 
 
-def _evidence(node: Node, heard: _Heard) -> frozenset[Span] | None:
-    """Give the places of what a condition has found, or None when it does not hold."""
-    if isinstance(node, Not):
-        return frozenset() if _evidence(node.part, heard) is None else None
-    if isinstance(node, And | Or):
-        parts = [_evidence(part, heard) for part in node.parts]
-        held = [part for part in parts if part is not None]
-        enough = len(parts) if isinstance(node, And) else 1
-        return frozenset().union(*held) if len(held) >= enough else None
-    if isinstance(node, FieldValue | Followers | HasLink):
-        return frozenset() if _field_condition(node)(heard) else None
-    return frozenset(heard.span(first, last) for first, last in _text_places(node, heard)) or None
+def _evidence(node: Node) -> _Finds:
+    """Compile what gives the places of what a condition has found, None where it does not hold."""
+    match node:
+        case Not(part):
+            found = _evidence(part)
+            return lambda heard: _NOWHERE if found(heard) is None else None
+        case And(parts):
+            return _evidence_of_parts([_evidence(part) for part in parts], len(parts))
+        case Or(parts):
+            return _evidence_of_parts([_evidence(part) for part in parts], 1)
+        case Word() | Wildcard() | Phrase():
+            return lambda heard: (
+                frozenset(heard.span(first, last) for first, last in _text_places(node, heard))
+                or None
+            )
+    holds = _field_condition(node)
+    return lambda heard: _NOWHERE if holds(heard) else None
+
+
+def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
+    def find(heard: _Heard) -> frozenset[Span] | None:
+        held = [found for part in parts if (found := part(heard)) is not None]
+        return _NOWHERE.union(*held) if len(held) >= enough else None
+
+    return find
+
+
+_NOWHERE: Final[frozenset[Span]] = frozenset()
 
 
 def _text_places(node: Word | Wildcard | Phrase, heard: _Heard) -> list[Span]:

@@ -44,6 +44,11 @@ class _Payload(msgspec.Struct):
     time: str | None = None
 
 
+class _Cursor(msgspec.Struct):
+    file: str
+    line: int
+
+
 class _Native(msgspec.Struct):
     """Where recorded natives carry their time: Jetstream's both wires."""
 
@@ -194,7 +199,7 @@ def _check(options: ReplayOptions) -> None:
 
 def to_cursor(path: Path, line: int) -> str:
     """Return the position behind a line (counted from 1): the file's name and the line."""
-    return json.dumps({"file": path.name, "line": line})
+    return msgspec.json.encode(_Cursor(path.name, line)).decode()
 
 
 def _position(cursor: str | None, files: Sequence[Path]) -> tuple[int, int]:

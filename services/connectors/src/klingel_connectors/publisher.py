@@ -258,8 +258,9 @@ class Publisher:
             self._later(entry)
             return
         partition = output.partition
-        if partition is None and output.partition_key is not None:
-            partition = partition_for(output.partition_key, count)
+        if partition is None:
+            # kafka-python would compute the same, after listing the partitions for every record.
+            partition = partition_for(output.partition_key or output.key, count)
         try:
             future = self._producer.send(
                 broker.physical(self._kafka, output.topic),

@@ -27,6 +27,8 @@ from klingel.stage.ports import Committed, Input, Log, Logic, StateTable, Transa
 LINE_SECONDS = 1.0
 REVOKE_SECONDS = 5.0
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+_BUSY = 64
+"""Messages of one turn from which on a worker is busy, and waits for more before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,15 @@ class BatchSettings:
     Attributes:
         batch_messages: messages of one fetch.
         batch_wait_seconds: longest wait of one fetch.
+        busy_seconds: from one turn to the next of a worker that is busy and finds no full batch: a
+            transaction costs the same for few messages as for many.
         settle_seconds: how long a worker that lost a partition waits for the group's word before
             it opens it again; two heartbeats, so that a frozen worker learns that it was replaced.
     """
 
     batch_messages: int = 1000
     batch_wait_seconds: float = 0.1
+    busy_seconds: float = 0.5
     settle_seconds: float = 6.0
 
 
@@ -155,6 +160,7 @@ class BatchLoop:
         batches = await self._source.fetch(
             self._settings.batch_messages, self._settings.batch_wait_seconds
         )
+        fetched_at = self._clock.monotonic()
         await asyncio.gather(
             *(
                 self._advance(self._open[number], batches.get(number, ()))
@@ -165,6 +171,9 @@ class BatchLoop:
         self._progress_at = self._clock.monotonic()
         self._metrics.set(Metric.PARTITIONS, len(self._open))
         self._metrics.set(Metric.PARTITIONS_PAUSED, len(self._paused))
+        if _BUSY <= sum(map(len, batches.values())) < self._settings.batch_messages:
+            took = self._clock.monotonic() - fetched_at
+            await self._wait(self._settings.busy_seconds - took)
 
     # -- ownership -------------------------------------------------------------------------
 
@@ -411,6 +420,8 @@ class BatchLoop:
             self._no_longer_opening(number)
 
     async def _wait(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
