@@ -340,7 +340,7 @@ def tell(line: str) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=120_000, help="of the flood")
+    parser.add_argument("--events", type=int, default=240_000, help="of the flood")
     parser.add_argument("--rate", type=float, default=2_000.0, help="of the paced round, a second")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="20,000 events, nothing is judged")

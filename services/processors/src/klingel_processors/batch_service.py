@@ -28,7 +28,7 @@ LINE_SECONDS = 1.0
 REVOKE_SECONDS = 5.0
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BUSY = 64
-"""Messages of one turn from which on a worker is busy, and waits for more before the next."""
+"""Messages of one turn from which on a worker is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class BatchSettings:
     Attributes:
         batch_messages: messages of one fetch.
         batch_wait_seconds: longest wait of one fetch.
-        busy_seconds: from one turn to the next of a worker that is busy and finds no full batch: a
+        busy_seconds: from one turn to the next of a worker that is busy and has kept up: a
             transaction costs the same for few messages as for many.
         settle_seconds: how long a worker that lost a partition waits for the group's word before
             it opens it again; two heartbeats, so that a frozen worker learns that it was replaced.
@@ -171,9 +171,14 @@ class BatchLoop:
         self._progress_at = self._clock.monotonic()
         self._metrics.set(Metric.PARTITIONS, len(self._open))
         self._metrics.set(Metric.PARTITIONS_PAUSED, len(self._paused))
-        if _BUSY <= sum(map(len, batches.values())) < self._settings.batch_messages:
+        if sum(map(len, batches.values())) >= _BUSY and not self._behind:
             took = self._clock.monotonic() - fetched_at
             await self._wait(self._settings.busy_seconds - took)
+
+    @property
+    def _behind(self) -> bool:
+        """Whether a full transaction lies in Kafka already: waiting would gain nothing."""
+        return any((self._source.lag(number) or 0) >= _BUSY for number in self._open)
 
     # -- ownership -------------------------------------------------------------------------
 
