@@ -187,6 +187,18 @@ async def test_the_brake_stops_a_partition_before_it_empties_into_dead_letters(
     assert await total(world, Topic.DEAD_LETTERS) < 50
 
 
+async def test_a_restarted_worker_does_not_forget_what_pulls_the_brake(world: World) -> None:
+    """Restarted again and again, it would bury 49 messages each time."""
+    await world.append(*(raw("a", "boom") for _ in range(30)))
+    async with running(new_loop(world, Disk())):
+        await until(lambda: _dead(world, 30), world)
+    await world.append(*(raw("a", "boom") for _ in range(30)))
+    loop = new_loop(world, Disk())
+    async with running(loop):
+        await until(lambda: loop.owned and not loop.ready, world)
+    assert await total(world, Topic.DEAD_LETTERS) < 50
+
+
 async def test_history_is_read_back(world: World) -> None:
     """A step sees the earlier message that it asked for."""
     await world.append(raw("a", "x"), raw("a", "back:0"))

@@ -17,7 +17,16 @@ from klingel.contracts.envelope import SOURCE_HEADER, Message, SourcePosition
 from klingel.contracts.topics import Topic
 from klingel.model import LedgerLine
 from klingel.settings import KafkaSettings
-from klingel.stage.audit import CHAIN, AuditReport, Place, Problem, audit, by_slot, locate
+from klingel.stage.audit import (
+    CHAIN,
+    AuditReport,
+    Place,
+    Problem,
+    audit,
+    by_slot,
+    locate,
+    sparse,
+)
 from klingel.stage.ledger import Tally
 from klingel_cli.kafka import Log, Slot, admin, reading
 
@@ -44,12 +53,18 @@ class Books:
     ends: Mapping[tuple[str, int], int]
     begins: Mapping[tuple[str, int], int]
     waiting: Mapping[tuple[str, int], int]
+    held: Mapping[tuple[str, int, int], int]
     whole: bool
 
     def audit(self) -> AuditReport:
         """Check them."""
         return audit(
-            self.lines, self.ends, waiting=self.waiting, begins=self.begins, whole=self.whole
+            self.lines,
+            self.ends,
+            waiting=self.waiting,
+            begins=self.begins,
+            held=self.held,
+            whole=self.whole,
         )
 
 
@@ -73,17 +88,19 @@ def positions(client: KafkaAdminClient, kafka: KafkaSettings, stage: str) -> dic
 def read_books(kafka: KafkaSettings, now: datetime) -> Books:
     """Read the books; raises KafkaError, SourceUnavailable."""
     with admin(kafka) as client, reading(kafka) as log:
-        held = {stage: positions(client, kafka, stage) for stage in reversed([*CHAIN])}
+        standing_at = {stage: positions(client, kafka, stage) for stage in reversed([*CHAIN])}
         lines = [
             codec.decode(LedgerLine, message.value)
             for message in log.read_whole(Topic.STAGE_LEDGER)
         ]
         ledger = log.begins(log.slots(Topic.STAGE_LEDGER))
-        lines += [line for stage in CHAIN for line in running(stage, held[stage], now)]
+        lines += [line for stage in CHAIN for line in running(stage, standing_at[stage], now)]
         slots = [slot for topics in CHAIN.values() for topic in topics for slot in _of(log, topic)]
         ends, begins = log.ends(slots), log.begins(slots)
         waiting = _waiting(log, lines, ends, begins)
-    return Books(lines, _named(ends), _named(begins), waiting, whole=not any(ledger.values()))
+        held = _held(log, lines, begins)
+    whole = not any(ledger.values())
+    return Books(lines, _named(ends), _named(begins), waiting, held, whole)
 
 
 def _named(offsets: Mapping[Slot, int]) -> dict[tuple[str, int], int]:
@@ -128,6 +145,19 @@ def _waiting(
                 found[slot] = 0
     for message in log.read(ranges):
         found[message.topic, message.partition] += 1
+    return found
+
+
+def _held(
+    log: Log, lines: Sequence[LedgerLine], begins: Mapping[Slot, int]
+) -> dict[tuple[str, int, int], int]:
+    """Count what the log holds over the lines that received less than a message an offset."""
+    found: dict[tuple[str, int, int], int] = {}
+    for stage in CHAIN:
+        for (topic, partition), standing_lines in by_slot(lines, stage).items():
+            for line in sparse(standing_lines, _named(begins)):
+                messages = log.read({(Topic(topic), partition): (line.before, line.after)})
+                found[topic, partition, line.before] = sum(1 for _ in messages)
     return found
 
 

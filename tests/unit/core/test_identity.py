@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from klingel.domain import identity
@@ -21,6 +21,26 @@ def test_the_forms_of_ids() -> None:
     assert identity.event_id(thing, 7) == f"{thing}@7"
     assert identity.event_id(thing, 7, "nordlicht") == f"nordlicht/{thing}@7"
     assert identity.case_id("nordlicht", thing, "x:anna", 2) == f"nordlicht:{thing}:x:anna#2"
+
+
+def test_an_ordinary_id_with_colons_stays_as_it_is_in_a_case_id() -> None:
+    thing, customer = "bluesky:app.bsky.feed.post:did:plc:abc/1", "bluesky:did:plc:xyz"
+    assert identity.case_id("nordlicht", thing, customer, 1) == f"nordlicht:{thing}:{customer}#1"
+
+
+_hostile = st.text(st.sampled_from("x:%3A25#9"), min_size=1, max_size=8)
+
+
+@given(st.tuples(_hostile, _hostile), st.tuples(_hostile, _hostile))
+@example(("1", "9:x:2"), ("1:x:9", "2"))
+@example(("1", "x:5"), ("1:x", "5"))
+@example(("1", "9%3Ax%3A2"), ("1", "9:x:2"))
+def test_two_cases_never_share_an_id(one: tuple[str, str], other: tuple[str, str]) -> None:
+    first, second = (
+        identity.case_id("nordlicht", f"x:s:{conversation}", f"x:{customer}", 1)
+        for conversation, customer in (one, other)
+    )
+    assert (first == second) == (one == other)
 
 
 def test_bounds_of_revisions_and_versions() -> None:

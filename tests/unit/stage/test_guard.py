@@ -1,5 +1,7 @@
 """Each message gets one fate; the brake of I8 tells a bad deploy from one odd source."""
 
+import json
+
 import pytest
 
 from klingel.contracts.envelope import Message
@@ -107,6 +109,53 @@ def test_only_the_last_five_hundred_count() -> None:
     ring(brake, *["a", "b"] * 24, "a")
     with pytest.raises(BrakePulled):
         ring(brake, "b")
+
+
+def test_a_calm_brake_has_nothing_to_remember() -> None:
+    """The metadata of an ordinary offset stay short."""
+    brake = Brake()
+    ring(brake, *["a"] * WINDOW, raised=False)
+    assert brake.remembered() == {}
+
+
+def test_the_next_owner_goes_on_where_the_brake_was() -> None:
+    """A worker that is restarted before the fiftieth does not begin to count anew."""
+    brake = Brake()
+    ring(brake, *(["a"] * 48), "b")
+    resumed = Brake.resume(json.loads(json.dumps(brake.remembered())))
+    with pytest.raises(BrakePulled, match="50 of the last 50"):
+        ring(resumed, "b")
+
+
+def test_what_raised_long_ago_is_forgotten_by_the_next_owner_too() -> None:
+    """What was calm since counts on both sides of a restart."""
+    brake = Brake()
+    ring(brake, *["a", "b"] * 24)
+    ring(brake, *["c"] * 300, raised=False)
+    resumed = Brake.resume(brake.remembered())
+    ring(resumed, *["c"] * 200, raised=False)
+    ring(resumed, *["a", "b"] * 24)
+    assert not resumed.pulled
+
+
+def test_one_odd_source_among_others_stays_odd_for_the_next_owner() -> None:
+    """Others rang, and none of theirs raised."""
+    brake = Brake()
+    ring(brake, "b", raised=False)
+    ring(brake, *["a"] * 49)
+    resumed = Brake.resume(brake.remembered())
+    ring(resumed, "a")
+    assert not resumed.pulled
+
+
+def test_many_sources_are_remembered_in_few_words() -> None:
+    """A committed offset takes 4 KiB."""
+    brake = Brake()
+    ring(brake, *(f"{number}{'x' * 500}" for number in range(49)))
+    remembered = brake.remembered()
+    assert len(json.dumps(remembered)) < 1000
+    with pytest.raises(BrakePulled):
+        ring(Brake.resume(remembered), "y")
 
 
 def test_invalid_messages_do_not_pull_the_brake() -> None:

@@ -70,7 +70,16 @@ def index_month(published_at: datetime | None, received_at: datetime) -> str:
 
 
 def case_id(brand: str, conversation_id: str, customer_id: str, generation: int) -> str:
-    """Return `<brand>:<conversation>:<customer>#<generation>`."""
+    """Return `<brand>:<conversation>:<customer>#<generation>`.
+
+    Ids come from outside, and may hold colons. What could be read as the end of another
+    conversation, `:<network>:` in a customer's native id, is percent-encoded: different pairs of
+    conversation and customer never share a case id.
+    """
+    network, _, native = customer_id.partition(":")
+    if "%" in native or f":{network}:" in f":{native}":
+        native = native.replace("%", "%25").replace(":", "%3A")
+        customer_id = f"{network}:{native}"
     return f"{brand}:{conversation_id}:{customer_id}#{generation}"
 
 

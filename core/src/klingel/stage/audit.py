@@ -1,8 +1,9 @@
 """Whether the books add up, from `raw-events` to the index (I3); pure.
 
-Three things are proven from the ledger lines of each stage. Within a partition the lines follow
+Four things are proven from the ledger lines of each stage. Within a partition the lines follow
 one another, so that no offset was skipped and none was counted twice. Within a line every message
-that was received has one fate. Between two stages, what one emitted into a topic is what the next
+that was received has one fate. A line over the first topic received what its log holds there. And
+between two stages, what one emitted into a topic is what the next
 received from it, less what that one had passed before, plus what still waits in the log:
 `emitted(n, topic) = received(n+1, topic) - redone(n+1) + waiting(n+1)`.
 """
@@ -21,7 +22,7 @@ from klingel.stage.fates import Fate
 Slot = tuple[str, int]
 """Topic and partition."""
 
-Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "lost", "surplus"]
+Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "held", "lost", "surplus"]
 
 CHAIN: Mapping[str, Mapping[str, str | None]] = {
     "understand": {Topic.RAW_EVENTS: None},
@@ -39,6 +40,23 @@ CHAIN: Mapping[str, Mapping[str, str | None]] = {
 Connectors and gateway have no input offsets: their lines tell what they refused, and what they
 wrote is the log of `raw-events` itself.
 """
+
+
+DENSE = frozenset({str(Topic.RAW_EVENTS)})
+"""Inputs in which every offset is a message: nothing compacts them, and connectors write them
+outside transactions, so that no marker lies between two messages."""
+
+
+def sparse(lines: Iterable[LedgerLine], begins: Mapping[Slot, int]) -> Iterable[LedgerLine]:
+    """Yield the lines over dense inputs that received less than a message an offset.
+
+    Either a message was skipped, or somebody wrote there in a transaction: counting what the log
+    holds tells which. What retention has taken cannot be counted.
+    """
+    for line in lines:
+        dense = line.topic in DENSE and begins.get((line.topic, line.partition), 0) <= line.before
+        if dense and line.received < line.after - line.before:
+            yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,7 @@ def audit(
     *,
     waiting: Mapping[Slot, int] | None = None,
     begins: Mapping[Slot, int] | None = None,
+    held: Mapping[tuple[str, int, int], int] | None = None,
     whole: bool = True,
 ) -> AuditReport:
     """Check the books.
@@ -151,6 +170,8 @@ def audit(
         waiting: messages between the last line and the end, where they were counted; else the
             difference of the offsets, in which the markers of transactions are counted too.
         begins: first offset that the log of each partition still holds, where known.
+        held: (topic, partition, `before`) of a `sparse` line to how many messages the log holds
+            over its range; where they were not counted, as many as there are offsets.
         whole: whether the ledger still holds its first lines. Where retention has taken them,
             neither the start of the books nor the sums between stages can be compared.
     """
@@ -164,6 +185,7 @@ def audit(
             for slot in slots:
                 known = (begins or {}) if whole else {}
                 problems += _contiguous(stage, slot, books.get(slot, []), ends, known)
+                problems += _skipped(stage, slot, books.get(slot, []), begins or {}, held or {})
                 ahead += _ahead(slot, books.get(slot, []), ends, waiting or {}, begins or {})
             of_topic = [line for slot in slots for line in books.get(slot, [])]
             found = _totals(stage, topic, of_topic, ahead)
@@ -230,6 +252,27 @@ def _within(line: LedgerLine) -> Iterable[tuple[Kind, int, str]]:
     if line.redone > line.received:
         sentence = f"{where} had passed {line.redone:,} of {line.received:,} messages before"
         yield "counts", line.before, sentence
+
+
+def _skipped(
+    stage: str,
+    slot: Slot,
+    lines: Sequence[LedgerLine],
+    begins: Mapping[Slot, int],
+    held: Mapping[tuple[str, int, int], int],
+) -> Iterable[Problem]:
+    """Compare what a stage received with what the log of a dense input holds."""
+    for line in sparse(lines, begins):
+        there = held.get((*slot, line.before), line.after - line.before)
+        if line.received != there:
+            yield Problem(
+                "held",
+                stage,
+                *slot,
+                line.before,
+                f"the log holds {there:,} messages at {line.before} to {line.after - 1}, "
+                f"{stage} received {line.received:,}",
+            )
 
 
 def _ahead(

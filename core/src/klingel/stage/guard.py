@@ -1,7 +1,8 @@
 """The edge that gives each message its fate, and the brake that stops a bad deploy (I8)."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
@@ -17,6 +18,10 @@ from klingel.stage.ports import Logic, StateView
 
 WINDOW = 500
 LIMIT = 50
+_NAMED = 4
+"""Sources that a remembered brake names; of more it matters only that there are several."""
+_SOURCE_CHARACTERS = 160
+_OTHERS = "(others)"
 
 
 class BrakePulled(KlingelError):
@@ -33,6 +38,37 @@ class Brake:
     def __init__(self) -> None:
         self._window: deque[tuple[bool, str]] = deque(maxlen=WINDOW)
         self.pulled = False
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what the next owner of the partition must know; empty while nothing raised.
+
+        It travels with the committed offset: a worker that is restarted again and again must not
+        bury 49 messages each time.
+        """
+        raising = Counter(where[:_SOURCE_CHARACTERS] for failed, where in self._window if failed)
+        if not raising:
+            return {}
+        named = dict(raising.most_common(_NAMED))
+        rest = raising.total() - sum(named.values())
+        calm_since = next(at for at, (failed, _) in enumerate(reversed(self._window)) if failed)
+        return {
+            "raised": {**named, _OTHERS: rest} if rest else named,
+            "calm": calm_since,
+            "alone": len({where for _, where in self._window}) == 1,
+        }
+
+    @classmethod
+    def resume(cls, remembered: Mapping[str, Any]) -> "Brake":
+        """Return the brake as it was remembered; everything that raised counts as of the last."""
+        brake = cls()
+        raised = remembered.get("raised") or {}
+        for source, count in raised.items():
+            brake._window.extend([(True, source)] * count)
+        alone = next(iter(raised), _OTHERS) if remembered.get("alone") else _OTHERS
+        brake._window.extend([(False, alone)] * remembered.get("calm", 0))
+        if len(raised) == 1 and not remembered.get("alone") and not remembered.get("calm"):
+            brake._window.appendleft((False, _OTHERS))
+        return brake
 
     def note(self, source: str, *, raised: bool) -> None:
         """Note one message; raises BrakePulled when it is one too many."""

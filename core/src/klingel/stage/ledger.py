@@ -8,9 +8,10 @@ can never disagree, not even after SIGKILL.
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import (
@@ -123,20 +124,27 @@ class Tally:
             written_at=now,
         )
 
-    def metadata(self) -> str:
+    def metadata(self, brake: Mapping[str, Any] | None = None) -> str:
         """Return the tally as metadata of the committed offset.
+
+        Args:
+            brake: what the partition's brake remembers; left out where there is no room for it.
 
         Raises:
             InvariantViolation: longer than a broker accepts.
         """
         text = self._packed()
+        if brake:
+            longer = self._packed(k=brake)
+            text = longer if len(longer) <= METADATA_BYTES else text
         if len(text) > METADATA_BYTES:
             raise InvariantViolation("the running ledger line outgrew an offset's metadata")
         return text
 
-    def _packed(self) -> str:
+    def _packed(self, **more: Any) -> str:
         return json.dumps(
             {
+                **more,
                 "b": self.before,
                 "r": self.received,
                 "d": self.redone,
@@ -182,6 +190,18 @@ class Tally:
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise InvariantViolation("the metadata of a committed offset are not ours") from error
+
+
+def brake_of(metadata: str) -> dict[str, Any]:
+    """Return what a brake remembered in the metadata of a committed offset.
+
+    Raises:
+        InvariantViolation: metadata that are not ours.
+    """
+    try:
+        return dict(json.loads(metadata).get("k", {})) if metadata else {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvariantViolation("the metadata of a committed offset are not ours") from error
 
 
 def _position(text: str) -> tuple[int, int]:

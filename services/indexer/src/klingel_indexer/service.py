@@ -28,7 +28,7 @@ from klingel.metrics import Metric, Metrics
 from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, BrakePulled
-from klingel.stage.ledger import Tally, ledger_output
+from klingel.stage.ledger import Tally, brake_of, ledger_output
 from klingel_indexer.bulk import BulkLimits, BulkTransport, BulkWriter, Item, Settled, Sleep
 from klingel_indexer.convert import Write, convert
 from klingel_indexer.offsets import OffsetTracker, Ticket
@@ -132,7 +132,7 @@ class _Partition:
     tally: Tally
     committed: int
     line_at: float
-    brake: Brake = field(default_factory=Brake)
+    brake: Brake
     stopped: bool = False
 
 
@@ -199,6 +199,7 @@ class Indexer:
                 tally=tally,
                 committed=position.offset,
                 line_at=self._clock.monotonic(),
+                brake=Brake.resume(brake_of(position.metadata)),
             )
         self._metrics.set(Metric.PARTITIONS, len(self._partitions))
 
@@ -420,7 +421,8 @@ class Indexer:
                     lines.append(line)
                 elif owned.tracker.position == owned.committed:
                     continue
-                moved[slot] = Position(owned.tracker.position, owned.tally.metadata())
+                metadata = owned.tally.metadata(owned.brake.remembered())
+                moved[slot] = Position(owned.tracker.position, metadata)
             if lines:
                 await self._published(lines)
             if moved:

@@ -21,7 +21,7 @@ from klingel.stage.batch import BatchResult, Coordinates, Overlay, history_neede
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake, BrakePulled
-from klingel.stage.ledger import Tally, ledger_output
+from klingel.stage.ledger import Tally, brake_of, ledger_output
 from klingel.stage.ports import Committed, Input, Log, Logic, StateTable, Transactions, Written
 
 LINE_SECONDS = 1.0
@@ -61,7 +61,7 @@ class Partition:
     tally: Tally
     next_offset: int
     line_due: float
-    brake: Brake = field(default_factory=Brake)
+    brake: Brake
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     closed: bool = False
 
@@ -276,6 +276,7 @@ class BatchLoop:
             tally = Tally.resume(
                 logic.name, logic.input, number, committed.offset, committed.metadata
             )
+            brake = Brake.resume(brake_of(committed.metadata))
         except BaseException:
             for table in tables.values():
                 table.close()
@@ -289,6 +290,7 @@ class BatchLoop:
             tally,
             committed.offset,
             line_due=self._clock.monotonic() + LINE_SECONDS,
+            brake=brake,
         )
 
     async def _rebuild(self, logic: Logic, tables: Mapping[str, StateTable], number: int) -> None:
@@ -373,7 +375,9 @@ class BatchLoop:
             tally = tally.closed(result.next_offset)
             held.line_due = self._clock.monotonic() + LINE_SECONDS
         written = await held.writer.commit(
-            outputs, held.number, Committed(result.next_offset, tally.metadata())
+            outputs,
+            held.number,
+            Committed(result.next_offset, tally.metadata(held.brake.remembered())),
         )
         if held.is_closed():  # committed after a revocation gave up on us: the mirror remembers it
             return

@@ -5,7 +5,7 @@ for properties over many histories, and for scenarios. The loop itself has its o
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from klingel.contracts.envelope import Message
@@ -13,7 +13,7 @@ from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Outcome
 from klingel.stage.guard import Brake
-from klingel.stage.ledger import Tally, ledger_output
+from klingel.stage.ledger import Tally, brake_of, ledger_output
 from klingel.stage.ports import Committed, Logic
 from klingel.testing.broker import InMemoryBroker, InMemoryTable
 
@@ -28,7 +28,7 @@ class _Held:
     tables: Mapping[str, InMemoryTable]
     tally: Tally
     offset: int
-    brake: Brake = field(default_factory=Brake)
+    brake: Brake
 
 
 class StageInMemory:
@@ -103,7 +103,8 @@ class StageInMemory:
             table.apply(seen.changes(name), end)
         committed = self._broker.committed(self.name, self.input, number) or Committed(0)
         tally = Tally.resume(self.name, self.input, number, committed.offset, committed.metadata)
-        return _Held(logic, tables, tally, committed.offset)
+        brake = Brake.resume(brake_of(committed.metadata))
+        return _Held(logic, tables, tally, committed.offset, brake)
 
     def _batch(self, number: int, held: _Held, messages: Sequence[Message]) -> Iterable[Outcome]:
         overlay = Overlay(held.tables)
@@ -129,7 +130,12 @@ class StageInMemory:
             name,
             self._broker.fence(name),
             [*result.outputs, line],
-            (self.name, self.input, number, Committed(result.next_offset, tally.metadata())),
+            (
+                self.name,
+                self.input,
+                number,
+                Committed(result.next_offset, tally.metadata(held.brake.remembered())),
+            ),
         )
         for table_name, table in held.tables.items():
             topic = held.logic.tables[table_name]
