@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -72,8 +73,12 @@ def record(folder: Path, name: str, seed: int, events: int, start: str) -> tuple
     return recording, truth
 
 
+CONNECTIONS = 8
+"""An answer takes as long as its record's acknowledgement: one after the other would be slow."""
+
+
 class Sender(threading.Thread):
-    """Delivers a recording to the gateway, one signed event after the other, until each is taken.
+    """Delivers a recording to the gateway, signed, over some connections, until each is taken.
 
     Args:
         recording: generic events, one a line.
@@ -87,20 +92,24 @@ class Sender(threading.Thread):
         self._lines = recording.read_bytes().splitlines()
         self._port = port
         self._key = base64.b64decode(secret.removeprefix("whsec_"))
-        self._pause = 1 / rate if rate else 0.0
+        self._pause = CONNECTIONS / rate if rate else 0.0
         self._ended = threading.Event()
         self.refused: list[int] = []
 
     def run(self) -> None:
         """Send everything."""
-        for number, line in enumerate(self._lines):
-            while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
-                self._ended.wait(0.2)
-            if status != 202:
-                self.refused.append(status)
-            if self._pause:
-                self._ended.wait(self._pause)
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for _ in pool.map(self._send, range(len(self._lines)), self._lines):
+                pass
         self._ended.set()
+
+    def _send(self, number: int, line: bytes) -> None:
+        while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
+            self._ended.wait(0.2)
+        if status != 202:
+            self.refused.append(status)
+        if self._pause:
+            self._ended.wait(self._pause)
 
     def wait_end(self, seconds: float) -> bool:
         """Wait until everything was taken."""

@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from klingel.domain.draft import SocialDraft
 from klingel.domain.identity import content_hash
 from klingel.model.social_event import Author, Media
 from klingel.stage.fates import Fate
+from klingel_processors.understand.logic import UnderstandLogic
 
 from ..ringing import generic, gone, ring
 from .conftest import Desk
@@ -81,6 +83,19 @@ def test_batches_and_crashes_change_nothing(history: list[dict], data: st.DataOb
         m.value for m in whole.broker.messages(Topic.SOCIAL_EVENTS)
     ]
     assert desk.state() == whole.state()
+
+
+@settings(max_examples=60, deadline=None)
+@given(HISTORIES)
+def test_reading_ahead_decides_nothing(history: list[dict]) -> None:
+    """A worker that reads nothing ahead says the same, and remembers the same."""
+    ahead = heard_in_one_go(history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UnderstandLogic, "look_over", lambda *_: None)
+        without = heard_in_one_go(history)
+    for topic in (Topic.SOCIAL_EVENTS, Topic.OBJECT_DIRECTORY, Topic.DEAD_LETTERS):
+        assert ahead.broker.messages(topic) == without.broker.messages(topic)
+    assert ahead.state() == without.state()
 
 
 @settings(max_examples=60, deadline=None)

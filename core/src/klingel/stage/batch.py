@@ -110,6 +110,7 @@ def run_batch(
             )
         return outcome
 
+    logic.look_over(messages)
     for message in messages:
         seen[message.topic, message.partition, message.offset] = message
         outcome, error = guard(step, message, brake, logic.source_of)

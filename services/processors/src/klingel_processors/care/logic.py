@@ -68,6 +68,9 @@ class CareLogic:
         del message, state
         return ()
 
+    def look_over(self, messages: Sequence[Message]) -> None:
+        """Nothing of it is cheaper in a row."""
+
     def step(
         self,
         message: Message,
