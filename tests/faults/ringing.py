@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import scan
@@ -98,18 +99,22 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """Send everything."""
+        # What happens to one object stays in order: a deletion before its post is another story.
+        shares: list[list[tuple[int, bytes]]] = [[] for _ in range(CONNECTIONS)]
+        for number, line in enumerate(self._lines):
+            shares[crc32(json.loads(line)["id"].encode()) % CONNECTIONS].append((number, line))
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in pool.map(self._send, range(len(self._lines)), self._lines):
-                pass
+            list(pool.map(self._send, shares))
         self._ended.set()
 
-    def _send(self, number: int, line: bytes) -> None:
-        while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
-            self._ended.wait(0.2)
-        if status != 202:
-            self.refused.append(status)
-        if self._pause:
-            self._ended.wait(self._pause)
+    def _send(self, share: list[tuple[int, bytes]]) -> None:
+        for number, line in share:
+            while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
+                self._ended.wait(0.2)
+            if status != 202:
+                self.refused.append(status)
+            if self._pause:
+                self._ended.wait(self._pause)
 
     def wait_end(self, seconds: float) -> bool:
         """Wait until everything was taken."""
