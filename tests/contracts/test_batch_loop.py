@@ -135,6 +135,21 @@ async def test_a_restart_goes_on_where_the_commit_was(world: World) -> None:
     assert_books_balance(await ledger(world), 15)
 
 
+async def test_state_that_mirrors_another_cluster_is_forgotten(world: World) -> None:
+    """A folder that outlived its cluster: what it remembers was never said here."""
+    await world.append(*(raw("k") for _ in range(10)))
+    async with running(new_loop(world, Disk())):
+        await until(lambda: _reached(world, 10), world)
+    disk, number = Disk(), sum(b"k") % 4
+    foreign = disk.tables[number] = InMemoryTable()
+    foreign.belong("another cluster")
+    foreign.apply([(b"k", b"700")], 1)
+    await world.append(raw("k"))
+    async with running(new_loop(world, disk)):
+        await until(lambda: _reached(world, 11), world)
+    assert await counts(world) == {b"k": list(range(1, 12))}
+
+
 async def test_a_cancelled_worker_loses_and_doubles_nothing(world: World) -> None:
     """Workers that vanish without a word, again and again: the counts stay exact."""
     seed = random.randrange(2**32)

@@ -32,3 +32,20 @@ def test_a_checkpoint_that_may_have_missed_tombstones_is_forgotten(
     stale = RocksTable(tmp_path / "t")
     assert (stale.get(b"a"), stale.position()) == (None, 0)
     stale.close()
+
+
+def test_what_was_copied_from_another_cluster_is_forgotten(tmp_path: Path) -> None:
+    """The cluster's id lies in the table itself: a folder can be moved and mounted anywhere."""
+    table = RocksTable(tmp_path / "state")
+    table.belong("one")
+    table.apply([(b"k", b"v")], 7)
+    table.close()
+    again = RocksTable(tmp_path / "state")
+    again.belong("one")
+    assert (again.get(b"k"), again.position()) == (b"v", 7)
+    again.belong("other")
+    assert (again.get(b"k"), again.position()) == (None, 0)
+    again.apply([(b"k", b"w")], 3)
+    again.belong("other")
+    assert again.position() == 3
+    again.close()

@@ -108,6 +108,10 @@ class Log(Protocol):
         """Return how many partitions the topic has."""
         ...
 
+    async def cluster(self) -> str:
+        """Return the id of the cluster that keeps the log."""
+        ...
+
     def read(
         self, topic: Topic, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Message]]:
@@ -128,6 +132,10 @@ class StateTable(Protocol):
 
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and the new position as one."""
+        ...
+
+    def belong(self, cluster: str) -> None:
+        """Note whose log this mirrors; what was copied from another cluster is forgotten."""
         ...
 
     def wipe(self) -> None:

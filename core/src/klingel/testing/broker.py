@@ -8,6 +8,7 @@ too. Faults can be planted: see `fail_next_commit`.
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Literal
 
 from klingel.contracts.envelope import Message, Output
@@ -19,6 +20,9 @@ from klingel.stage.ports import Committed, Reassigned, Written
 Fault = Literal["before", "after"]
 
 
+_CLUSTERS = count()
+
+
 class InMemoryBroker:
     """Logs, committed positions and writer epochs.
 
@@ -28,6 +32,7 @@ class InMemoryBroker:
 
     def __init__(self, partitions: int = 4) -> None:
         self.partitions = partitions
+        self.cluster = f"memory-{next(_CLUSTERS)}"
         self._logs: dict[tuple[Topic, int], list[Message | None]] = defaultdict(list)
         self._committed: dict[tuple[str, Topic, int], Committed] = {}
         self._epochs: dict[str, int] = defaultdict(int)
@@ -304,6 +309,10 @@ class InMemoryLog:
         del topic
         return self._broker.partitions
 
+    async def cluster(self) -> str:
+        """Return the broker's id."""
+        return self._broker.cluster
+
     async def read(
         self, topic: Topic, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Message]]:
@@ -319,6 +328,7 @@ class InMemoryTable:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._position = 0
+        self._cluster: str | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value."""
@@ -336,6 +346,12 @@ class InMemoryTable:
             else:
                 self._values[key] = value
         self._position = position
+
+    def belong(self, cluster: str) -> None:
+        """Note whose log this mirrors."""
+        if self._cluster != cluster and self._position:
+            self.wipe()
+        self._cluster = cluster
 
     def wipe(self) -> None:
         """Forget everything."""

@@ -296,11 +296,13 @@ class BatchLoop:
     async def _rebuild(self, logic: Logic, tables: Mapping[str, StateTable], number: int) -> None:
         """Bring each local table up to the end of its mirror."""
         started, records = self._clock.monotonic(), 0
+        cluster = await self._log.cluster()
         for name, table in tables.items():
             topic = logic.tables[name]
             end = await self._log.end(topic, number)
             if table.position() > end:
                 table.wipe()  # the mirror was made anew
+            table.belong(cluster)
             start = table.position()
             async for messages in self._log.read(topic, number, start, end):
                 seen = Overlay(tables)

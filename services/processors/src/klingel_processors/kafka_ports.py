@@ -367,6 +367,18 @@ class KafkaLog:
             found = await consumer._client._wait_on_metadata(self._prefix + topic)  # noqa: SLF001 - the consumer has no public way to ask for a topic it does not read
             return len(found)
 
+    async def cluster(self) -> str:
+        """Return the cluster's id, which its storage was formatted with."""
+        admin = AIOKafkaAdminClient(**client_options(self._kafka))
+        try:
+            await admin.start()
+            found = await admin.describe_cluster()
+        except (KafkaError, OSError) as error:
+            raise SourceUnavailable("Kafka does not name its cluster for now") from error
+        finally:
+            await admin.close()
+        return str(found["cluster_id"])
+
     async def read(
         self, topic: Topic, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Message]]:

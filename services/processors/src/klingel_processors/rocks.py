@@ -8,6 +8,7 @@ from pathlib import Path
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 POSITION_KEY = b"\x00position"
+CLUSTER_KEY = b"\x00cluster"
 MEMTABLE_BYTES = 8 << 20
 CACHE_BYTES = 16 << 20
 STALE_SECONDS = 12 * 3600
@@ -69,6 +70,15 @@ class RocksTable:
         written_at = int(time.time() * 1000).to_bytes(8, "big")
         batch.put(POSITION_KEY, position.to_bytes(8, "big") + written_at)
         self._db.write(batch)
+
+    def belong(self, cluster: str) -> None:
+        """Note whose log this mirrors; what was copied from another cluster is forgotten."""
+        known = self._db.get(CLUSTER_KEY)
+        if known == cluster.encode():
+            return
+        if self.position():
+            self.wipe()
+        self._db[CLUSTER_KEY] = cluster.encode()
 
     def wipe(self) -> None:
         """Forget everything."""
