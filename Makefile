@@ -83,7 +83,7 @@ test-all: check ## `test` on both Elasticsearch versions, and the long fault run
 
 .PHONY: test-faults
 test-faults: setup ## Kill and freeze every process while 30,000 events ring
-	$(BIN)/python -m pytest tests/faults -m faults --long-faults
+	$(BIN)/python -m pytest tests/faults -m faults --long-faults -rP
 
 .PHONY: bench
 bench: setup ## Measure what the README claims
