@@ -5,12 +5,14 @@ are read from the last stage to the first, then the ledger, then the ends of the
 stage has received was emitted by what is read of the stage before it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.errors import BrokerResponseError
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import SOURCE_HEADER, Message, SourcePosition
@@ -32,6 +34,9 @@ from klingel_cli.kafka import Log, Slot, admin, reading
 
 RUNNING = "running"
 """Holder of a line that is not written yet."""
+
+_ATTEMPTS = 10
+_AGAIN_SECONDS = 0.5
 
 COUNTED = 50_000
 """So many messages that wait are counted one by one; of more, the offsets tell."""
@@ -86,7 +91,22 @@ def positions(client: KafkaAdminClient, kafka: KafkaSettings, stage: str) -> dic
 
 
 def read_books(kafka: KafkaSettings, now: datetime) -> Books:
-    """Read the books; raises KafkaError, SourceUnavailable."""
+    """Read the books; raises KafkaError, SourceUnavailable.
+
+    A broker that answers and is not ready yet is asked again: after a start or an election it does
+    not know the leader of each partition, or the coordinator of each group.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _read(kafka, now)
+        except BrokerResponseError as error:
+            if not error.retriable:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+    return _read(kafka, now)
+
+
+def _read(kafka: KafkaSettings, now: datetime) -> Books:
     with admin(kafka) as client, reading(kafka) as log:
         standing_at = {stage: positions(client, kafka, stage) for stage in reversed([*CHAIN])}
         lines = [
