@@ -13,6 +13,7 @@ from klingel.model.raw_event import BlobRef
 from klingel.stage.fates import Fate
 
 from ..ringing import CHANNEL, brand, generic, gone, ring
+from . import conftest
 from .conftest import Desk
 
 EDITED = {"change": "updated", "revision": 5}
@@ -356,3 +357,43 @@ def test_the_marks_of_a_large_batch_fit_their_records(desk: Desk) -> None:
     outputs = desk.logic(0).batch_outputs(rows, 0, desk.stage._now())
     assert all(len(output.value or b"") < 64 * 1024 for output in outputs)
     assert len({dict(output.headers)["ce_id"] for output in outputs}) == len(outputs)
+
+
+def test_a_text_on_which_the_detector_raises_is_one_dead_letter(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    """Languages are detected for a batch at once: one odd text must not stop the others."""
+
+    def detect(text: str) -> tuple[str, float]:
+        if "kaputt" in text:
+            raise ZeroDivisionError
+        return "de", 0.9
+
+    monkeypatch.setattr(conftest, "detect", detect)
+    desk.stage.restart()
+    texts = ("nordlicht eins", "nordlicht ist kaputt", "nordlicht drei")
+    fates = desk.fates(*(generic(str(number), text) for number, text in enumerate(texts)))
+    assert fates == [
+        (Fate.DELIVERED, ""),
+        (Fate.DEAD_LETTERED, "unhandled:ZeroDivisionError"),
+        (Fate.DELIVERED, ""),
+    ]
+
+
+def test_a_stored_original_is_read_once(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    """It may have megabytes: it is not read ahead."""
+    read: list[str] = []
+    original = Desk.original
+
+    def counted(self: Desk, reference: BlobRef) -> bytes:
+        read.append(reference.sha256)
+        return original(self, reference)
+
+    monkeypatch.setattr(Desk, "original", counted)
+    desk.stage.restart()
+    content = msgspec.json.encode(generic("1", "nordlicht, a long story"))
+    digest = hashlib.sha256(content).hexdigest()
+    desk.blobs[digest] = content
+    desk.put(by_reference("1", digest, len(content)))
+    assert [outcome.fate for outcome in desk.stage.drain()] == [Fate.DELIVERED]
+    assert read == [digest]

@@ -57,7 +57,7 @@ CONTRIBUTIONS = 8
 """Contents of one revision that are merged; a further one completes nothing."""
 ROWS_A_RECORD = 1000
 AHEAD_BYTES = 16_384
-"""Larger events are not read ahead: a batch of them would fill the memory."""
+"""Larger events are not read ahead, nor are stored originals: a batch would fill the memory."""
 REVISION_DIGITS = 13  # of 2^42 - 1
 
 MARKS = "marks"
@@ -171,15 +171,18 @@ class UnderstandLogic:
         The detector's tables are as large as the processor's cache. Detecting between all the
         other work of each event takes twice as long.
         """
+        self._ahead = {}
         read: dict[int, _Said] = {}
+        # Whatever raises here raises in the step too, and there the message gets its fate.
         for message in messages:
-            if len(message.value or b"") > AHEAD_BYTES:
-                continue
-            with suppress(Exception):  # the step finds the same fault, and gives it its fate
-                said = self._said(message)
-                if said.raw.native_ref is None:
-                    read[message.offset] = said
-        self._ahead = {at: (said, self._language(said.draft)) for at, said in read.items()}
+            if len(message.value or b"") <= AHEAD_BYTES:
+                with suppress(Exception):
+                    raw = codec.decode(RawEvent, message.value)
+                    if raw.native is not None:
+                        read[message.offset] = self._said_by(raw)
+        for offset, said in read.items():
+            with suppress(Exception):
+                self._ahead[offset] = said, self._language(said.draft)
 
     def step(
         self,
@@ -244,6 +247,9 @@ class UnderstandLogic:
         raw = codec.decode(RawEvent, message.value)
         if raw.native is None and raw.native_ref is not None:
             raw = msgspec.structs.replace(raw, native=msgspec.Raw(self._originals(raw.native_ref)))
+        return self._said_by(raw)
+
+    def _said_by(self, raw: RawEvent) -> _Said:
         draft = self._networks(raw.network).to_social_event(raw)
         return _Said(raw, draft, content_hash(draft))
 
