@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from klingel.errors import OwnershipLost
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
 from klingel.stage.dead_letters import Component
-from klingel.stage.ports import Committed, StateTable
+from klingel.stage.ports import Committed, StateTable, Transactions, Written
 from klingel.testing.broker import InMemoryTable
 from klingel_processors.batch_service import BatchLoop, BatchSettings
 
@@ -39,12 +39,17 @@ class Disk:
         return {"counts": self.tables.setdefault(partition, InMemoryTable())}
 
 
-def new_loop(world: World, disk: Disk, holder: str = "worker") -> BatchLoop:
+def new_loop(
+    world: World,
+    disk: Disk,
+    holder: str = "worker",
+    writer: Callable[[int], Transactions] | None = None,
+) -> BatchLoop:
     return BatchLoop(
         logic=lambda _partition: CountingLogic(),
         source=world.new_input(),
         log=world.log,
-        writer=world.new_writer,
+        writer=writer or world.new_writer,
         tables=disk.open,
         component=Component(service="suite/1", stage="counting", holder=holder),
         clock=SystemClock(),
@@ -165,13 +170,60 @@ async def test_a_cancelled_worker_loses_and_doubles_nothing(world: World) -> Non
         goal = await total(world) + chance.randrange(1, burst)
         await until(lambda goal=goal: _reached(world, goal), world)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(asyncio.CancelledError):
+            await task
     async with running(new_loop(world, disk)):
         await until(lambda: _reached(world, sent), world)
     found = await counts(world)
     assert sum(len(each) for each in found.values()) == sent
     assert all(each == list(range(1, len(each) + 1)) for each in found.values())
     assert_books_balance(await ledger(world), sent)
+
+
+class Speechless:
+    """A writer whose second commit succeeds, but does not say so."""
+
+    def __init__(self, writer: Transactions, committed: asyncio.Event) -> None:
+        self._writer = writer
+        self._committed = committed
+        self._commits = 0
+        self.open = writer.open
+        self.close = writer.close
+
+    async def commit(
+        self, outputs: Sequence[Output], partition: int, committed: Committed
+    ) -> Sequence[Written]:
+        """Commit, and say so unless it is the second."""
+        written = await self._writer.commit(outputs, partition, committed)
+        self._commits += 1
+        if self._commits == 2:
+            self._committed.set()
+            await asyncio.Event().wait()
+        return written
+
+
+async def test_a_worker_cancelled_before_it_learns_of_its_commit_takes_nothing_back(
+    world: World,
+) -> None:
+    """Its last words must not set the position back, and it must leave the group."""
+    committed, disk = asyncio.Event(), Disk()
+    loop = new_loop(
+        world, disk, writer=lambda number: Speechless(world.new_writer(number), committed)
+    )
+    await world.append(*(raw("k") for _ in range(3)))
+    task = asyncio.create_task(loop.run())
+    await until(lambda: _reached(world, 3), world)
+    await world.append(*(raw("k") for _ in range(3)))
+    await asyncio.wait_for(committed.wait(), PATIENCE_SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await world.append(*(raw(f"k{number}") for number in range(8)))
+    async with running(new_loop(world, disk)):
+        await until(lambda: _reached(world, 14), world)
+    found = await counts(world)
+    assert found == {b"k": list(range(1, 7))} | {b"k%d" % number: [1] for number in range(8)}
+    assert_books_balance(await ledger(world), 14)
 
 
 async def test_invalid_and_raising_messages_are_dead_letters(world: World) -> None:

@@ -228,6 +228,7 @@ class InMemoryInput:
             end = min(self._broker.end(self._topic, partition), start + max_records)
             messages = self._broker.read(self._topic, partition, start, end)
             self._positions[partition] = end
+            max_records -= end - start
             if messages:
                 found[partition] = messages
         return found

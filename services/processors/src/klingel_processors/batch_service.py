@@ -8,6 +8,7 @@ fenced anew, the committed position is asked of Kafka, local state catches up fr
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -64,6 +65,8 @@ class Partition:
     brake: Brake
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     closed: bool = False
+    in_doubt: bool = False
+    """A commit was begun whose end we do not know: what is remembered here may be outdated."""
 
     def is_closed(self) -> bool:
         """Whether it was let go of, perhaps while a batch was in hand."""
@@ -178,7 +181,7 @@ class BatchLoop:
     @property
     def _behind(self) -> bool:
         """Whether a full transaction lies in Kafka already: waiting would gain nothing."""
-        return any((self._source.lag(number) or 0) >= _BUSY for number in self._open)
+        return sum(self._source.lag(number) or 0 for number in self._open) >= _BUSY
 
     # -- ownership -------------------------------------------------------------------------
 
@@ -213,13 +216,15 @@ class BatchLoop:
             await held.close()
 
     async def _leave(self) -> None:
+        """Write the last ledger lines, let go of every partition, leave the group."""
         self._assigned.clear()
-        for number in list(self._opening) + list(self._open):
-            held = self._open.get(number)
-            if held is not None and not held.tally.empty and number not in self._paused:
-                await self._advance(held, (), last=True)
-            await self._drop(number)
-        await self._source.stop()
+        async with AsyncExitStack() as leaving:  # whatever raises, the rest is still let go of
+            leaving.push_async_callback(self._source.stop)
+            for number in list(self._opening) + list(self._open):
+                leaving.push_async_callback(self._drop, number)
+            for number, held in list(self._open.items()):
+                if number not in self._paused:
+                    await self._advance(held, (), last=True)
 
     def _open_missing(self) -> None:
         for number in self._assigned - set(self._open) - set(self._opening):
@@ -324,7 +329,8 @@ class BatchLoop:
     ) -> None:
         """Take one partition one batch further, or write its ledger line when that is due."""
         async with held.lock:
-            if held.closed:
+            # In doubt, a line would name a position that may be behind what was committed.
+            if held.closed or held.in_doubt:
                 return
             line_due = last or self._clock.monotonic() >= held.line_due
             if not messages and (held.tally.empty or not line_due):
@@ -376,6 +382,7 @@ class BatchLoop:
             outputs.append(ledger_output(line))
             tally = tally.closed(result.next_offset)
             held.line_due = self._clock.monotonic() + LINE_SECONDS
+        held.in_doubt = True
         written = await held.writer.commit(
             outputs,
             held.number,
@@ -385,6 +392,7 @@ class BatchLoop:
             return
         self._remember(held, result, written)
         held.tally, held.next_offset = tally, result.next_offset
+        held.in_doubt = False
 
     def _remember(self, held: Partition, result: BatchResult, written: Sequence[Written]) -> None:
         ends: dict[str, int] = {}
