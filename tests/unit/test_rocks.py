@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from klingel_processors import rocks
-from klingel_processors.rocks import RocksTable
+from klingel_processors.rocks import CLUSTER_KEY, RocksTable
 
 
 def test_values_and_position_survive_a_restart(tmp_path: Path) -> None:
@@ -48,4 +48,17 @@ def test_what_was_copied_from_another_cluster_is_forgotten(tmp_path: Path) -> No
     again.apply([(b"k", b"w")], 3)
     again.belong("other")
     assert again.position() == 3
+    again.close()
+
+
+def test_a_table_that_forgets_remembers_whose_log_it_mirrors(tmp_path: Path) -> None:
+    """Entries of a table with a time to live fall to compaction; the cluster's id must not."""
+    table = RocksTable(tmp_path / "t", ttl_seconds=3600)
+    table.belong("here")
+    table._db.delete(CLUSTER_KEY)  # as compaction does with what was written long ago
+    table.apply([(b"k", b"v")], 1)
+    table.close()
+    again = RocksTable(tmp_path / "t", ttl_seconds=3600)
+    again.belong("here")
+    assert again.get(b"k") == b"v"
     again.close()

@@ -26,6 +26,7 @@ class RocksTable:
     def __init__(self, folder: Path, *, ttl_seconds: int | None = None) -> None:
         self._folder = folder
         self._ttl = ttl_seconds
+        self._cluster: bytes | None = None
         self._open()
         if self.position() and time.time() - self._written_at() > STALE_SECONDS:
             self.wipe()
@@ -69,16 +70,18 @@ class RocksTable:
         # The time lies beside the position: a folder's own is renewed by every opening.
         written_at = int(time.time() * 1000).to_bytes(8, "big")
         batch.put(POSITION_KEY, position.to_bytes(8, "big") + written_at)
+        if self._cluster is not None:  # written anew, or a table that forgets forgets it too
+            batch.put(CLUSTER_KEY, self._cluster)
         self._db.write(batch)
 
     def belong(self, cluster: str) -> None:
         """Note whose log this mirrors; what was copied from another cluster is forgotten."""
-        known = self._db.get(CLUSTER_KEY)
-        if known == cluster.encode():
+        self._cluster = cluster.encode()
+        if self._db.get(CLUSTER_KEY) == self._cluster:
             return
         if self.position():
             self.wipe()
-        self._db[CLUSTER_KEY] = cluster.encode()
+        self._db[CLUSTER_KEY] = self._cluster
 
     def wipe(self) -> None:
         """Forget everything."""
