@@ -58,7 +58,7 @@ class Books:
     ends: Mapping[tuple[str, int], int]
     begins: Mapping[tuple[str, int], int]
     waiting: Mapping[tuple[str, int], int]
-    held: Mapping[tuple[str, int, int], int]
+    counted: Mapping[tuple[str, int, int], int]
     whole: bool
 
     def audit(self) -> AuditReport:
@@ -68,7 +68,7 @@ class Books:
             self.ends,
             waiting=self.waiting,
             begins=self.begins,
-            held=self.held,
+            counted=self.counted,
             whole=self.whole,
         )
 
@@ -118,9 +118,9 @@ def _read(kafka: KafkaSettings, now: datetime) -> Books:
         slots = [slot for topics in CHAIN.values() for topic in topics for slot in _of(log, topic)]
         ends, begins = log.ends(slots), log.begins(slots)
         waiting = _waiting(log, lines, ends, begins)
-        held = _held(log, lines, begins)
+        counted = _counted(log, lines, begins)
     whole = not any(ledger.values())
-    return Books(lines, _named(ends), _named(begins), waiting, held, whole)
+    return Books(lines, _named(ends), _named(begins), waiting, counted, whole)
 
 
 def _named(offsets: Mapping[Slot, int]) -> dict[tuple[str, int], int]:
@@ -131,13 +131,13 @@ def _of(log: Log, topic: str) -> list[Slot]:
     return log.slots(Topic(topic))
 
 
-def running(stage: str, held: Mapping[Slot, Position], now: datetime) -> list[LedgerLine]:
+def running(stage: str, standing_at: Mapping[Slot, Position], now: datetime) -> list[LedgerLine]:
     """Return what a stage counted since its last lines, each as the line that it will become.
 
     It replaces whatever line was written after the position was read.
     """
     found = []
-    for (topic, partition), at in held.items():
+    for (topic, partition), at in standing_at.items():
         tally = Tally.resume(stage, topic, partition, at.offset, at.metadata)
         found.append(tally.line(max(at.offset, tally.before), RUNNING, now))
     return found
@@ -168,7 +168,7 @@ def _waiting(
     return found
 
 
-def _held(
+def _counted(
     log: Log, lines: Sequence[LedgerLine], begins: Mapping[Slot, int]
 ) -> dict[tuple[str, int, int], int]:
     """Count what the log holds over the lines that received less than a message an offset."""

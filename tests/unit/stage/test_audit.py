@@ -123,15 +123,15 @@ def test_a_message_skipped_inside_the_first_topic_is_seen_without_an_upstream() 
     lines = [understood(0, 10, 10), understood(10, 20, 9, received=9), cared(0, 19)]
     ends = {("raw-events", 0): 20, ("social-events", 0): 19}
     (problem,) = audit(lines, ends).problems
-    assert (problem.kind, problem.stage, problem.offset) == ("held", "understand", 10)
+    assert (problem.kind, problem.stage, problem.offset) == ("skipped", "understand", 10)
     assert problem.sentence == ("the log holds 10 messages at 10 to 19, understand received 9")
 
 
 def test_where_the_log_of_the_first_topic_was_counted_the_count_decides() -> None:
     lines = [understood(0, 10, 9, received=9), cared(0, 9)]
     ends = {("raw-events", 0): 10, ("social-events", 0): 9}
-    assert audit(lines, ends, held={("raw-events", 0, 0): 9}).clean
-    assert not audit(lines, ends, held={("raw-events", 0, 0): 10}).clean
+    assert audit(lines, ends, counted={("raw-events", 0, 0): 9}).clean
+    assert not audit(lines, ends, counted={("raw-events", 0, 0): 10}).clean
 
 
 def test_what_retention_has_taken_of_the_first_topic_is_not_compared() -> None:

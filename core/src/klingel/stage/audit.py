@@ -3,8 +3,8 @@
 Four things are proven from the ledger lines of each stage. Within a partition the lines follow
 one another, so that no offset was skipped and none was counted twice. Within a line every message
 that was received has one fate. A line over the first topic received what its log holds there. And
-between two stages, what one emitted into a topic is what the next
-received from it, less what that one had passed before, plus what still waits in the log:
+between two stages, what one emitted into a topic is what the next received from it, less what that
+one had passed before, plus what still waits in the log:
 `emitted(n, topic) = received(n+1, topic) - redone(n+1) + waiting(n+1)`.
 """
 
@@ -22,7 +22,7 @@ from klingel.stage.fates import Fate
 Slot = tuple[str, int]
 """Topic and partition."""
 
-Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "held", "lost", "surplus"]
+Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "skipped", "lost", "surplus"]
 
 CHAIN: Mapping[str, Mapping[str, str | None]] = {
     "understand": {Topic.RAW_EVENTS: None},
@@ -159,7 +159,7 @@ def audit(
     *,
     waiting: Mapping[Slot, int] | None = None,
     begins: Mapping[Slot, int] | None = None,
-    held: Mapping[tuple[str, int, int], int] | None = None,
+    counted: Mapping[tuple[str, int, int], int] | None = None,
     whole: bool = True,
 ) -> AuditReport:
     """Check the books.
@@ -170,7 +170,7 @@ def audit(
         waiting: messages between the last line and the end, where they were counted; else the
             difference of the offsets, in which the markers of transactions are counted too.
         begins: first offset that the log of each partition still holds, where known.
-        held: (topic, partition, `before`) of a `sparse` line to how many messages the log holds
+        counted: (topic, partition, `before`) of a `sparse` line to how many messages the log holds
             over its range; where they were not counted, as many as there are offsets.
         whole: whether the ledger still holds its first lines. Where retention has taken them,
             neither the start of the books nor the sums between stages can be compared.
@@ -185,7 +185,7 @@ def audit(
             for slot in slots:
                 known = (begins or {}) if whole else {}
                 problems += _contiguous(stage, slot, books.get(slot, []), ends, known)
-                problems += _skipped(stage, slot, books.get(slot, []), begins or {}, held or {})
+                problems += _skipped(stage, slot, books.get(slot, []), begins or {}, counted or {})
                 ahead += _ahead(slot, books.get(slot, []), ends, waiting or {}, begins or {})
             of_topic = [line for slot in slots for line in books.get(slot, [])]
             found = _totals(stage, topic, of_topic, ahead)
@@ -259,14 +259,14 @@ def _skipped(
     slot: Slot,
     lines: Sequence[LedgerLine],
     begins: Mapping[Slot, int],
-    held: Mapping[tuple[str, int, int], int],
+    counted: Mapping[tuple[str, int, int], int],
 ) -> Iterable[Problem]:
     """Compare what a stage received with what the log of a dense input holds."""
     for line in sparse(lines, begins):
-        there = held.get((*slot, line.before), line.after - line.before)
+        there = counted.get((*slot, line.before), line.after - line.before)
         if line.received != there:
             yield Problem(
-                "held",
+                "skipped",
                 stage,
                 *slot,
                 line.before,
@@ -367,15 +367,15 @@ def _where_received(
         offsets = sorted(place.offset for place in records if place.partition == partition)
         for line in standing_lines:
             first = bisect_left(offsets, line.before)
-            held = bisect_left(offsets, line.after) - first
-            if held != line.received:
+            there = bisect_left(offsets, line.after) - first
+            if there != line.received:
                 return Problem(
                     problem.kind,
                     problem.stage,
                     topic,
                     partition,
-                    offsets[first] if held else line.before,
-                    f"the log holds {held:,} messages at {line.before} to {line.after - 1}, "
+                    offsets[first] if there else line.before,
+                    f"the log holds {there:,} messages at {line.before} to {line.after - 1}, "
                     f"{problem.stage} counted {line.received:,}",
                 )
     return None
@@ -393,9 +393,9 @@ def _where_emitted(
             if source.topic == topic and source.partition == partition
         )
         for line in standing_lines:
-            held = bisect_left(caused, line.after) - bisect_left(caused, line.before)
+            there = bisect_left(caused, line.after) - bisect_left(caused, line.before)
             told = line.emitted.get(problem.topic, 0)
-            if held != told:
+            if there != told:
                 return Problem(
                     problem.kind,
                     upstream,
@@ -403,6 +403,6 @@ def _where_emitted(
                     partition,
                     line.before,
                     f"of {topic} at {line.before} to {line.after - 1}, {upstream} tells {told:,} "
-                    f"records into {problem.topic}, the log holds {held:,}",
+                    f"records into {problem.topic}, the log holds {there:,}",
                 )
     return None
