@@ -299,7 +299,7 @@ def run(servers: Servers, pids: Mapping[str, int], folder: Path, asked: argparse
             bench = Bench(fleet, Mix(texts, asked.seed), gauges, client)
             bench.found["machine"] = machine(client)
             bench.found["texts"] = len(texts)
-            bench.found["events"] = sizes.flood
+            bench.found["events"], bench.found["warm"] = sizes.flood, sizes.warm
             tell("services start")
             bench.furnish()
             tell(f"warming up with {sizes.warm:,} events")
