@@ -1,5 +1,6 @@
 """The ports of a stage, in memory and over the real Kafka: one suite for both."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -42,16 +43,18 @@ class World:
         producer = AIOKafkaProducer(
             bootstrap_servers=self.settings.bootstrap, enable_idempotence=True
         )
-        await producer.start()
-        for output in outputs:
-            await producer.send(
-                self.settings.topic_prefix + output.topic,
-                value=output.value,
-                key=output.key,
-                partition=output.partition,
-                headers=list(output.headers),
-            )
-        await producer.stop()
+        async with producer:
+            sent = [
+                await producer.send(
+                    self.settings.topic_prefix + output.topic,
+                    value=output.value,
+                    key=output.key,
+                    partition=output.partition,
+                    headers=list(output.headers),
+                )
+                for output in outputs
+            ]
+            await asyncio.gather(*sent)
 
     async def messages(self, topic: Topic) -> list[Message]:
         """Return the committed messages of a topic, partition by partition."""
