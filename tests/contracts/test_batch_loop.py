@@ -166,8 +166,8 @@ async def test_a_cancelled_worker_loses_and_doubles_nothing(world: World) -> Non
         burst = chance.randrange(5, 30)
         await world.append(*(raw(f"k{chance.randrange(3)}") for _ in range(burst)))
         sent += burst
-        task = asyncio.create_task(new_loop(world, disk).run())
         goal = await total(world) + chance.randrange(1, burst)
+        task = asyncio.create_task(new_loop(world, disk).run())
         await until(lambda goal=goal: _reached(world, goal), world)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
