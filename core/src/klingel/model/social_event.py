@@ -145,6 +145,158 @@ class Reply(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
 
 
+class Signature(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    Who of the brand's people signed.
+    """
+
+    code: (
+        Annotated[str, Meta(description='Code as written, such as AB.', max_length=40)]
+        | None
+    ) = None
+    agent: (
+        Annotated[
+            str,
+            Meta(description='Name that the brand gives to the code.', max_length=120),
+        ]
+        | None
+    ) = None
+
+
+Topic: TypeAlias = Annotated[str, Meta(max_length=60)]
+
+
+OwnWordItem: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+OwnWord: TypeAlias = Annotated[
+    list[OwnWordItem], Meta(description='start, end', max_length=2, min_length=2)
+]
+
+
+Model: TypeAlias = Annotated[str, Meta(max_length=120)]
+
+
+class Tone(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    Tone towards the brand, as probabilities.
+    """
+
+    label: Annotated[
+        Literal['negative', 'neutral', 'positive'], Meta(description='The most likely.')
+    ]
+    negative: Annotated[float, Meta(description='Probability.', ge=0.0, le=1.0)]
+    neutral: Annotated[float, Meta(description='Probability.', ge=0.0, le=1.0)]
+    positive: Annotated[float, Meta(description='Probability.', ge=0.0, le=1.0)]
+
+
+class Intent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    One intent.
+    """
+
+    name: Annotated[
+        str,
+        Meta(
+            description="complaint, problem, question, lead, praise, feedback, cancellation, spam, other, or the brand's own.",
+            max_length=60,
+            pattern='^[a-z0-9][a-z0-9_-]*$',
+        ),
+    ]
+    score: Annotated[float, Meta(description='How sure.', ge=0.0, le=1.0)]
+
+
+class PersonalData(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    One finding.
+    """
+
+    kind: Annotated[
+        str, Meta(description='What it is.', max_length=40, pattern='^[a-z][a-z_]*$')
+    ]
+    start: Annotated[int, Meta(description='First code point.', ge=0)]
+    end: Annotated[int, Meta(description='Behind the last code point.', ge=0)]
+
+
+class Influence(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    How far the author's word carries.
+    """
+
+    score: Annotated[
+        float, Meta(description='From the parts that are known.', ge=0.0, le=1.0)
+    ]
+    parts: (
+        Annotated[dict[str, float], Meta(description='Named parts, each 0 to 1.')]
+        | None
+    ) = None
+
+
+class Enrichment(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    What was found in the text; what is absent is unknown, never zero.
+    """
+
+    tone: Tone | None = None
+    intents: (
+        Annotated[
+            list[Intent],
+            Meta(
+                description='What the author wants, most likely first; several at once.'
+            ),
+        ]
+        | None
+    ) = None
+    topics: (
+        Annotated[list[Topic], Meta(description="Topics of the brand's own taxonomy.")]
+        | None
+    ) = None
+    anger: (
+        Annotated[
+            float,
+            Meta(description='Probability that the author is angry.', ge=0.0, le=1.0),
+        ]
+        | None
+    ) = None
+    offence: (
+        Annotated[
+            float,
+            Meta(
+                description='Probability that the words insult; only in languages that a model knows.',
+                ge=0.0,
+                le=1.0,
+            ),
+        ]
+        | None
+    ) = None
+    own_words: (
+        Annotated[
+            list[OwnWord],
+            Meta(
+                description="Spans of the author's own words, in code points; absent where the whole text is."
+            ),
+        ]
+        | None
+    ) = None
+    pii: (
+        Annotated[
+            list[PersonalData],
+            Meta(description='Personal data found in text, masked in text_public.'),
+        ]
+        | None
+    ) = None
+    influence: Influence | None = None
+    models: (
+        Annotated[
+            list[Model],
+            Meta(
+                description='Versions that found it, one for each model and rule set.'
+            ),
+        ]
+        | None
+    ) = None
+
+
 class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What a brand hears: canonical, deduplicated; one event per brand.
@@ -320,6 +472,8 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Annotated[str, Meta(description='Text with personal data masked.')] | None
     ) = None
     lang: Lang | None = None
+    signature: Signature | None = None
+    enrichment: Enrichment | None = None
     media: Annotated[list[Media], Meta(description='Attachments.')] | None = None
     links: Annotated[list[str], Meta(description='Web addresses.')] | None = None
     hashtags: (
