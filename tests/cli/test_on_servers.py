@@ -482,3 +482,41 @@ def test_status_tells_services_queues_connectors_and_letters(run, env, put: Put)
     shown = run("status", env=env)
     assert shown.exit_code == 0, shown.output
     assert "bluesky-1" in shown.stdout
+
+
+# -- remap -----------------------------------------------------------------------------------
+
+
+def test_what_was_received_since_is_sent_again_once(run, env, put: Put, kafka) -> None:
+    put([raw_output(), raw_output(1), raw_output(2, b"{")])
+    told = ("remap", "--network", "webhook", "--json", "--from")
+    dry = run(*told, "2026-03-02T12:00:00Z", "--dry-run", env=env)
+    assert json.loads(dry.stdout) == {
+        "network": "webhook",
+        "dry_run": True,
+        "sent": 2,
+        "unreadable": 1,
+    }
+    for _ in range(2):
+        result = run(*told, "2026-03-02T12:00:00Z", env=env)
+        assert json.loads(result.stdout)["sent"] == 2, result.output
+    assert json.loads(run(*told, "2026-03-02T12:00:01Z", env=env).stdout)["sent"] == 0
+    with reading(kafka) as log:
+        messages = list(log.read_whole(Topic.RAW_EVENTS))
+    assert {message.partition for message in messages} == {RAW}
+    original, again = messages[0], messages[3]
+    assert again.headers == original.headers
+    first, second = (codec.decode(RawEvent, each.value) for each in (original, again))
+    assert second == msgspec.structs.replace(first, mode="remap")
+
+
+def test_a_remap_that_cannot_be_meant_is_exit_2(run, env) -> None:
+    wrong = {
+        ("--from", "yesterday", "--network", "webhook"): "a time looks like",
+        ("--from", "2026-03-02T12:00:00", "--network", "webhook"): "a time looks like",
+        ("--from", "2026-03-02T12:00:00Z", "--network", "twitter"): "there is no network twitter",
+        ("--from", "2126-03-02T12:00:00Z", "--network", "webhook"): "lies before --to",
+    }
+    for arguments, sentence in wrong.items():
+        result = run("remap", *arguments, env=env)
+        assert (result.exit_code, sentence in result.stderr) == (2, True), result.output

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -76,6 +77,15 @@ class Log:
         """Return the first offset that each still has."""
         found = self._consumer.beginning_offsets([self._place(slot) for slot in slots])
         return {slot: found[self._place(slot)] for slot in slots}
+
+    def first_since(self, slots: Sequence[Slot], at: datetime) -> dict[Slot, int | None]:
+        """Return the first offset of each that was written at `at` or later, None without one."""
+        asked = {self._place(slot): int(at.timestamp() * 1000) for slot in slots}
+        found = self._consumer.offsets_for_times(asked)
+        return {
+            slot: None if (place := found.get(self._place(slot))) is None else place.offset
+            for slot in slots
+        }
 
     def read(self, ranges: Mapping[Slot, tuple[int, int]]) -> Iterator[Message]:
         """Yield the committed messages of [start, stop), of each partition in offset order.

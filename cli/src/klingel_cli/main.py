@@ -29,6 +29,10 @@ _COMMANDS = {
         "klingel_cli.commands.dead_letters:dead_letters",
         "See what could not be read, and send it again.",
     ),
+    "remap": (
+        "klingel_cli.commands.remap:remap",
+        "Read raw events anew, by the present mappings and models.",
+    ),
     "status": ("klingel_cli.commands.status:status", "See who works and what waits."),
 }
 
