@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import QUEUE_HEADER, SOURCE_HEADER, Output
@@ -12,6 +13,7 @@ from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.model import Case, SocialEvent
+from klingel.model.social_event import Enrichment
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, deleted, said
 
@@ -69,6 +71,19 @@ def test_a_repeated_event_writes_nothing(desk: Desk) -> None:
     assert (again.fate, again.outputs, again.puts) == (Fate.REPEATED, (), ())
     desk.stage.replay()
     assert {outcome.fate for outcome in desk.stage.drain()} == {Fate.REPEATED}
+
+
+def test_what_another_model_finds_is_a_new_decision_and_no_new_case(desk: Desk) -> None:
+    """A remap replaces the document; the case, its clock and its queue stay."""
+    event = said("1")
+    desk.hear(event)
+    found = replace(event, enrichment=Enrichment(anger=0.5, models=["shipped/2"]))
+    remapped = replace(found, origin=replace(event.origin, mode="remap"))
+    assert desk.hear(remapped).fate is Fate.DELIVERED
+    first, second = desk.routed()
+    assert (first.decision.number, second.decision.number) == (0, 1)
+    assert first.decision.case_id == second.decision.case_id
+    assert desk.hear(remapped).fate is Fate.REPEATED
 
 
 def test_an_event_of_a_brand_whose_configuration_is_late_waits(desk: Desk) -> None:

@@ -123,14 +123,17 @@ def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _A
 def _routed(arrival: _Arrival, routing: Callable[[SocialEvent], Routing]) -> Fact:
     """Return the fact with what a case would take from it, where it may open one.
 
-    A further revision is routed even where it needs no answer: an earlier one may have.
+    A further revision is routed even where it needs no answer: an earlier one may have. So is what
+    comes too late to open a case: the same may have been said live, and be read anew.
     """
     event, fact = arrival.event, arrival.fact
-    if fact.customer is None or not (
-        fact.needs_answer or event.revision > 0 or event.change != "created"
-    ):
+    may_open = fact.needs_answer or arrival.reason in _LATE
+    if fact.customer is None or not (may_open or event.revision > 0 or event.change != "created"):
         return fact
     return structs.replace(fact, opening=_opening(event, routing(event)))
+
+
+_LATE = frozenset({TriageReason.NOT_LIVE, TriageReason.TOO_OLD})
 
 
 def _opening(event: SocialEvent, routed: Routing) -> Opening:

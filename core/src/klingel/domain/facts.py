@@ -6,6 +6,7 @@ repetition of arrival matters. Of two contents of one revision that which lies l
 social-events counts: `understand` publishes a completed event after the incomplete one.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -21,8 +22,8 @@ Position = tuple[int, int]
 
 
 @lru_cache(maxsize=256)
-def _version(mapping: str) -> str:
-    return hash64(mapping)
+def _version(mapping: str, *found_by: str) -> str:
+    return hash64(mapping, *found_by)
 
 
 def utc(at: datetime) -> datetime:
@@ -88,9 +89,14 @@ def fact_of(
         change=event.change,
         silent=is_silent(event) or event.kind == "unknown" or None,
         needs_answer=needs_answer or None,
-        version=_version(event.mapping),
+        version=_version(event.mapping, *_found_by(event)),
         origin=list(position),
     )
+
+
+def _found_by(event: SocialEvent) -> Sequence[str]:
+    """Return the versions of what found things in the text."""
+    return (event.enrichment.models if event.enrichment is not None else None) or ()
 
 
 def _addressees(event: SocialEvent) -> list[str] | None:
