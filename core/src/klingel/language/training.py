@@ -1,0 +1,463 @@
+"""Fitting of linear heads: the features of `klingel.language.heads`, linear support vectors.
+
+The same rows in the same order give the same bytes. Needs scikit-learn (`klingel[training]`); what
+only reads models does without.
+"""
+
+import hashlib
+import importlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klingel.errors import ConfigurationError
+from klingel.language.heads import (
+    IDF_STEPS,
+    SHOUT,
+    Group,
+    Output,
+    Weights,
+    features,
+    parts,
+    tokens,
+)
+
+_LARGEST_IDF = 255
+_STEPS = 127
+HELD = 5
+"""One row of so many is held back when probabilities are calibrated."""
+FEW = 20
+"""Held rows of either answer below which a head keeps the plain logistic curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled text.
+
+    Args:
+        text: as said.
+        source: where it comes from; the rows of a source share a fixed weight.
+        labels: output to whether it applies; outputs that are not named are not learned from it.
+    """
+
+    text: str
+    source: str
+    labels: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model is fitted.
+
+    Args:
+        totals: source to the weight that all its rows have together; 1,000 where not named.
+        groups: outputs of which one is the answer.
+        cost: of an error against the size of weights.
+        word_rows: rows in which a word must occur.
+        pair_rows: rows in which a pair must occur.
+        part_rows: rows in which a part must occur.
+        thresholds: output to the lowest probability at which its label is given.
+        about: stored with the model.
+    """
+
+    totals: Mapping[str, float] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    cost: float = 0.3
+    word_rows: int = 2
+    pair_rows: int = 4
+    part_rows: int = 3
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Scikit(NamedTuple):
+    """What is used of scikit-learn and scipy."""
+
+    linear_svc: Callable[..., Any]
+    logistic: Callable[..., Any]
+    csr: Callable[..., Any]
+    hstack: Callable[..., Any]
+
+
+def scikit() -> Scikit:
+    """Import scikit-learn; raises ConfigurationError where it is not installed."""
+    try:
+        svm = importlib.import_module("sklearn.svm")
+        linear = importlib.import_module("sklearn.linear_model")
+        sparse = importlib.import_module("scipy.sparse")
+    except ImportError:
+        raise ConfigurationError(
+            "training needs scikit-learn; install it with `pip install 'klingel[training]'`"
+        ) from None
+    return Scikit(svm.LinearSVC, linear.LogisticRegression, sparse.csr_matrix, sparse.hstack)
+
+
+class Said(NamedTuple):
+    """What a text is made of: normal words in order, and how many of them were shouted."""
+
+    words: list[str]
+    shouts: int
+
+
+def read_texts(texts: Iterable[str]) -> list[Said]:
+    """Return the normal words of texts, by the definition of the runtime."""
+    known: dict[str, tuple[str, bool]] = {}
+    said = []
+    for text in texts:
+        words, shouts = [], 0
+        for token in tokens(text):
+            found = known.get(token)
+            if found is None:
+                found = known[token] = features(token)
+            words.append(found[0])
+            shouts += found[1]
+        said.append(Said(words, shouts))
+    return said
+
+
+class Space:
+    """The dictionary of a model, and texts as rows over it.
+
+    Args:
+        words: normal forms.
+        pairs: numbers of the two words of each pair, sorted.
+        pieces: 4-letter parts.
+        word_idf: of words and pairs, in quarters.
+        part_idf: of parts, in quarters.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        pieces: Sequence[str],
+        word_idf: NDArray[np.uint8],
+        part_idf: NDArray[np.uint8],
+    ) -> None:
+        self.words = tuple(words)
+        self.pairs = tuple(pairs)
+        self.parts = tuple(pieces)
+        self.word_idf = word_idf
+        self.part_idf = part_idf
+        self._word = {word: number for number, word in enumerate(self.words)}
+        self._pair = {pair: number for number, pair in enumerate(self.pairs, len(self.words))}
+        self._part = {part: number for number, part in enumerate(self.parts)}
+        self._parts_of: dict[str, list[int]] = {}
+
+    @property
+    def wide(self) -> int:
+        """Number of features: words, pairs, parts."""
+        return len(self.words) + len(self.pairs) + len(self.parts)
+
+    def matrix(self, said: Sequence[Said], using: Scikit) -> Any:
+        """Return texts as rows, (texts, words + pairs + parts), scaled as the runtime does."""
+        of_words = self._counted(map(self._word_numbers, said), len(self.word_idf), using)
+        of_parts = self._counted(map(self._part_numbers, said), len(self.part_idf), using)
+        scaled = [
+            _scaled(of_words, self.word_idf, using),
+            _scaled(of_parts, self.part_idf, using),
+        ]
+        return using.hstack(scaled, format="csr")
+
+    def _word_numbers(self, said: Said) -> list[int]:
+        numbers = [self._word.get(word, -1) for word in said.words]
+        found = [number for number in numbers if number >= 0]
+        pairs = map(self._pair.get, zip(numbers, numbers[1:], strict=False))
+        found += [number for number in pairs if number is not None]
+        if said.shouts and SHOUT in self._word:
+            found += [self._word[SHOUT]] * said.shouts
+        return found
+
+    def _part_numbers(self, said: Said) -> list[int]:
+        found: list[int] = []
+        for word in said.words:
+            numbers = self._parts_of.get(word)
+            if numbers is None:
+                got = map(self._part.get, parts(word))
+                numbers = self._parts_of[word] = [n for n in got if n is not None]
+            found += numbers
+        return found
+
+    @staticmethod
+    def _counted(rows: Iterable[list[int]], wide: int, using: Scikit) -> Any:
+        flat: list[int] = []
+        ends = [0]
+        for row in rows:
+            flat += row
+            ends.append(len(flat))
+        matrix = using.csr(
+            (np.ones(len(flat), np.float64), np.array(flat, np.int32), np.array(ends)),
+            shape=(len(ends) - 1, wide),
+        )
+        matrix.sum_duplicates()
+        return matrix
+
+
+def _scaled(counts: Any, idf: NDArray[np.uint8], using: Scikit) -> Any:
+    weights = idf.astype(np.float64)
+    norm = np.sqrt(np.maximum(counts @ np.square(weights), 1.0))
+    rows = counts.copy()
+    rows.data *= weights[rows.indices]
+    rows.data /= np.repeat(norm, np.diff(rows.indptr))
+    return using.csr(rows)
+
+
+def space_of(said: Sequence[Said], plan: Plan, base: Space | None = None) -> Space:
+    """Return the dictionary of texts; with a base, that one and what the texts add to it."""
+    words: Counter[str] = Counter()
+    pieces: Counter[str] = Counter()
+    parts_of: dict[str, list[str]] = {}
+    for text in said:
+        distinct = set(text.words)
+        words.update(distinct)
+        if text.shouts:
+            words[SHOUT] += 1
+        found: set[str] = set()
+        for word in distinct:
+            got = parts_of.get(word)
+            if got is None:
+                got = parts_of[word] = parts(word)
+            found.update(got)
+        pieces.update(found)
+    kept = _kept(words, plan.word_rows, base.words if base else ())
+    kept_parts = _kept(pieces, plan.part_rows, base.parts if base else ())
+    number = {word: at for at, word in enumerate(kept)}
+    pairs: Counter[tuple[int, int]] = Counter()
+    for text in said:
+        row = [number.get(word, -1) for word in text.words]
+        pairs.update({pair for pair in zip(row, row[1:], strict=False) if min(pair) >= 0})
+    own = dict.fromkeys(base.pairs if base else ())
+    kept_pairs = sorted({*own, *(pair for pair, rows in pairs.items() if rows >= plan.pair_rows)})
+    rows_of = [*(words[word] for word in kept), *(pairs[pair] for pair in kept_pairs)]
+    word_idf = _idf(rows_of, len(said))
+    part_idf = _idf([pieces[part] for part in kept_parts], len(said))
+    if base:
+        word_idf[: len(base.words)] = base.word_idf[: len(base.words)]
+        place = {pair: at for at, pair in enumerate(kept_pairs, len(kept))}
+        for pair, idf in zip(base.pairs, base.word_idf[len(base.words) :], strict=True):
+            word_idf[place[pair]] = idf
+        part_idf[: len(base.parts)] = base.part_idf
+    return Space(kept, kept_pairs, kept_parts, word_idf, part_idf)
+
+
+def _kept(rows: Counter[str], least: int, own: Sequence[str]) -> list[str]:
+    had = set(own)
+    return [*own, *sorted(key for key, n in rows.items() if n >= least and key not in had)]
+
+
+def _idf(rows: Sequence[int], total: int) -> NDArray[np.uint8]:
+    of = [math.log((1 + total) / (1 + n)) + 1 for n in rows]
+    steps = np.rint(np.array(of, np.float64) * IDF_STEPS)
+    return np.clip(steps, 1, _LARGEST_IDF).astype(np.uint8)
+
+
+def is_held(text: str) -> bool:
+    """Whether a text is held back when probabilities are calibrated; depends on the text alone."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[0] % HELD == 0
+
+
+def row_weights(
+    rows: Sequence[Row], answers: NDArray[np.bool_], totals: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Return the weight of each row: its source's total shared, then both answers made equal.
+
+    The mean is 1.
+    """
+    counted = Counter(row.source for row in rows)
+    weights = np.array([totals.get(row.source, 1000.0) / counted[row.source] for row in rows])
+    for answer in (True, False):
+        of = answers == answer
+        if of.any():
+            weights[of] /= weights[of].sum()
+    scaled: NDArray[np.float64] = weights * (len(rows) / weights.sum())
+    return scaled
+
+
+class Fitted(NamedTuple):
+    """One head as it was fitted: weights over the space, and the bias."""
+
+    weights: NDArray[np.float64]
+    bias: float
+
+
+def fit_head(
+    matrix: Any, answers: NDArray[np.bool_], weights: NDArray[np.float64], cost: float
+) -> Fitted:
+    """Fit one head; one that has a single answer is constant."""
+    if answers.all() or not answers.any():
+        return Fitted(np.zeros(matrix.shape[1]), 1.0 if answers.all() else -1.0)
+    model = scikit().linear_svc(C=cost, random_state=0, tol=0.01, max_iter=400)
+    model.fit(matrix, answers.astype(np.int8), sample_weight=weights)
+    return Fitted(model.coef_[0], float(model.intercept_[0]))
+
+
+def calibrate(
+    scores: NDArray[np.float64], answers: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return slope and shift of the logistic curve that turns scores into probabilities."""
+    if min(answers.sum(), (~answers).sum()) < FEW:
+        return 2.0, 0.0
+    model = scikit().logistic(C=100.0, tol=1e-6, max_iter=200)
+    model.fit(scores[:, None], answers.astype(np.int8), sample_weight=weights)
+    slope, shift = float(model.coef_[0, 0]), float(model.intercept_[0])
+    return (slope, shift) if slope > 0 else (2.0, 0.0)
+
+
+def temperature(
+    scores: NDArray[np.float64], answers: NDArray[np.int64], weights: NDArray[np.float64]
+) -> float:
+    """Return the factor under which the softmax of scores is likeliest to give the answers."""
+
+    def loss(slope: float) -> float:
+        powers = scores * slope
+        powers = powers - powers.max(axis=1, keepdims=True)
+        chosen = powers[np.arange(len(answers)), answers] - np.log(np.exp(powers).sum(axis=1))
+        return float(-(chosen * weights).sum())
+
+    grid = [0.25 * 1.15**step for step in range(30)]
+    return min(grid, key=loss) if len(answers) >= FEW else 2.0
+
+
+def train(rows: Sequence[Row], plan: Plan, progress: Callable[[str], None] | None = None) -> Weights:
+    """Fit a model: every output that any row labels, in the order of their names' first sight.
+
+    Args:
+        rows: labelled texts; their order counts.
+        plan: how.
+        progress: told which output is fitted next.
+
+    Raises:
+        ConfigurationError: scikit-learn is missing, or there are no rows.
+    """
+    using = scikit()
+    if not rows:
+        raise ConfigurationError("there are no rows to train on")
+    said = read_texts(row.text for row in rows)
+    space = space_of(said, plan)
+    matrix = using.csr(space.matrix(said, using))
+    heads, outputs = fit_outputs(rows, matrix, plan, progress)
+    return quantised(space, heads, outputs, plan)
+
+
+def names_of(rows: Iterable[Row]) -> list[str]:
+    """Return the outputs that rows label, in the order of their first sight."""
+    return list(dict.fromkeys(name for row in rows for name in row.labels))
+
+
+def fit_outputs(
+    rows: Sequence[Row],
+    matrix: Any,
+    plan: Plan,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[list[Fitted], list[Output]]:
+    """Fit and calibrate every output over a matrix of the same rows."""
+    held = np.array([is_held(row.text) for row in rows])
+    heads: list[Fitted] = []
+    outputs: list[Output] = []
+    trial: dict[str, NDArray[np.float64]] = {}
+    for name in names_of(rows):
+        if progress:
+            progress(name)
+        index = np.array([at for at, row in enumerate(rows) if name in row.labels])
+        some = [rows[at] for at in index]
+        answers = np.array([row.labels[name] for row in some], np.bool_)
+        weights = row_weights(some, answers, plan.totals)
+        heads.append(fit_head(matrix[index], answers, weights, plan.cost))
+        kept = ~held[index]
+        rehearsal = fit_head(matrix[index[kept]], answers[kept], weights[kept], plan.cost)
+        scores = matrix[index[~kept]] @ rehearsal.weights + rehearsal.bias
+        trial[name] = np.full(len(rows), np.nan)
+        trial[name][index[~kept]] = scores
+        natural = _natural(some, plan.totals)[~kept]
+        slope, shift = calibrate(scores, answers[~kept], natural)
+        threshold = plan.thresholds.get(name, 0.5)
+        outputs.append(Output(name, heads[-1].bias, 1.0, 1.0, slope, shift, threshold))
+    by_name = {output.name: at for at, output in enumerate(outputs)}
+    for group in plan.groups:
+        if group.threshold is not None:
+            continue
+        slope = _of_group(rows, group, trial, plan)
+        for name in group.outputs:
+            outputs[by_name[name]] = replace(outputs[by_name[name]], slope=slope, shift=0.0)
+    return heads, outputs
+
+
+def _natural(rows: Sequence[Row], totals: Mapping[str, float]) -> NDArray[np.float64]:
+    """Return weights by source alone: how often an answer applies is part of a probability."""
+    counted = Counter(row.source for row in rows)
+    return np.array([totals.get(row.source, 1000.0) / counted[row.source] for row in rows])
+
+
+def _of_group(
+    rows: Sequence[Row],
+    group: Group,
+    trial: Mapping[str, NDArray[np.float64]],
+    plan: Plan,
+) -> float:
+    """Return the temperature of a group, over the held rows that answer it."""
+    scores = np.stack([trial[name] for name in group.outputs], axis=1)
+    whole = np.flatnonzero(~np.isnan(scores).any(axis=1))
+    answered = [
+        (at, [rows[at].labels[name] for name in group.outputs].index(True))
+        for at in whole
+        if any(rows[at].labels[name] for name in group.outputs)
+    ]
+    if not answered:
+        return 2.0
+    index = [at for at, _ in answered]
+    weights = _natural([rows[at] for at in index], plan.totals)
+    return temperature(scores[index], np.array([a for _, a in answered]), weights)
+
+
+def quantised(
+    space: Space, heads: Sequence[Fitted], outputs: Sequence[Output], plan: Plan
+) -> Weights:
+    """Return heads as the runtime wants them: whole numbers of one byte."""
+    of_words = len(space.words) + len(space.pairs)
+    word_weights = np.zeros((of_words, len(heads)), np.int8)
+    part_weights = np.zeros((len(space.parts), len(heads)), np.int8)
+    done = []
+    for column, (head, output) in enumerate(zip(heads, outputs, strict=True)):
+        word_weights[:, column], word_scale = _steps(head.weights[:of_words] * space.word_idf)
+        part_weights[:, column], part_scale = _steps(head.weights[of_words:] * space.part_idf)
+        # Rounded to what a float32 holds, so that a header reads back as it was written.
+        done.append(
+            replace(
+                output,
+                bias=_single(head.bias),
+                word_scale=_single(word_scale),
+                part_scale=_single(part_scale),
+                slope=_single(output.slope),
+                shift=_single(output.shift),
+            )
+        )
+    return Weights(
+        words=space.words,
+        pairs=np.array(space.pairs, np.int32).reshape(-1, 2),
+        parts=space.parts,
+        word_weights=word_weights,
+        part_weights=part_weights,
+        word_idf=space.word_idf,
+        part_idf=space.part_idf,
+        outputs=tuple(done),
+        groups=plan.groups,
+        about=plan.about,
+    )
+
+
+def _single(value: float) -> float:
+    return float(np.float32(value))
+
+
+def _steps(weights: NDArray[np.float64]) -> tuple[NDArray[np.int8], float]:
+    """Return weights in steps of one byte, and the step; the few heaviest are cut."""
+    if not len(weights) or not np.abs(weights).max():
+        return np.zeros(len(weights), np.int8), 1.0
+    heaviest = float(np.quantile(np.abs(weights), 1 - 20 / max(len(weights), 40)))
+    scale = max(heaviest, float(np.abs(weights).max()) / 4) / _STEPS
+    return np.clip(np.rint(weights / scale), -_STEPS, _STEPS).astype(np.int8), scale
