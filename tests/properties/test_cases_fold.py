@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain import conversation
@@ -18,7 +19,7 @@ from klingel.domain.identity import hash64
 from klingel.domain.routing import route
 from klingel.domain.triage import TriageReason
 from klingel.model.case import Case
-from klingel.model.social_event import SocialEvent
+from klingel.model.social_event import Enrichment, SocialEvent
 from klingel.testing.conversations import NOON, answered, compiled_brand, deleted, said
 
 ROUTING = [
@@ -68,11 +69,22 @@ def words(draw: st.DrawFn, name: str, others: Sequence[str]) -> list[SocialEvent
         for revision in revisions
     ]
     if draw(st.integers(0, 3)) == 0:
+        events.append(read_anew(draw(st.sampled_from(events))))
+    if draw(st.integers(0, 3)) == 0:
         after = minute + draw(st.integers(0, 600))
         # One revision is one event: it is not an edit and a deletion at once.
         revision = draw(st.sampled_from(sorted({2, 4, 2**42 - 1} - set(revisions))))
         events.append(deleted(name, after, revision))
     return events
+
+
+def read_anew(event: SocialEvent) -> SocialEvent:
+    """Return what a remap makes of an event: the same, found by another model."""
+    return replace(
+        event,
+        origin=replace(event.origin, mode="remap"),
+        enrichment=Enrichment(models=["shipped/2"]),
+    )
 
 
 @st.composite
