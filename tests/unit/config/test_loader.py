@@ -88,7 +88,7 @@ WRONG = {
     ),
     "unknown key at the top": (
         WHOLE + "colour: blue\n",
-        ["20: colour: unknown key; known are accounts, brand, cases, channels, listening, name,"],
+        ["20: colour: unknown key; known are accounts, brand, cases, channels, dictionaries, "],
     ),
     "wrong type": (
         WHOLE.replace("priority: 10", "priority: high"),

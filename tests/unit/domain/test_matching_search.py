@@ -43,13 +43,15 @@ def test_an_author_is_an_exact_id_or_a_handle_in_any_case():
     ("query", "string"),
     [
         ("Strom gas^2", "text.rules:strom AND text.rules:gas"),
-        ("a (b OR c)", "text.rules:a AND (text.rules:b OR text.rules:c)"),
+        ("a (b OR c)", "text.rules:a AND text.rules:(b OR c)"),
         ("a OR (NOT b)", "text.rules:a OR (NOT text.rules:b)"),
         ('-"zu hoch"~2 lang:de', '(NOT text.rules:"zu hoch"~2) AND lang.code:"de"'),
         (
             "followers:>4 has:link",
             "author.followers:[5 TO *] AND (_exists_:links OR _ignored:links)",
         ),
+        ("has:image -has:media", 'media.kind:"image" AND (NOT _exists_:media.kind)'),
+        ("has:hashtag", "(_exists_:hashtags OR _ignored:hashtags)"),
         ('author:"a\\"b"', r'(author.id:"a\"b" OR author.handle:"a\"b")'),
         (r"author:did\:*", r"(author.id:did\:* OR author.handle:did\:*)"),
     ],

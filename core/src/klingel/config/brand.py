@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
+Entry = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 class Part(BaseModel):
     """Strict and immutable: an unknown key is an error."""
@@ -27,6 +29,28 @@ class Channel(Part):
 
     network: NetworkName = Field(description="Network or connector kind, such as webhook.")
     id: str = Field(min_length=1, max_length=256, description="Account, page, inbox or source.")
+
+
+class Dictionary(Part):
+    """Words that rules refer to as `dictionary:<id>`: any of them, in any of their forms."""
+
+    id: Slug = Field(description="Name of the dictionary.")
+    words: tuple[Entry, ...] = Field(
+        min_length=1,
+        max_length=500,
+        description="As they are right: a word, several words in a row, or a beginning with *.",
+    )
+    misspellings: tuple[Entry, ...] = Field(
+        (), max_length=500, description="Wrong spellings that are known."
+    )
+    umlauts: bool = Field(
+        default=True, description="Whether ä, ö, ü are also found as ae, oe, ue, and ß as ss."
+    )
+    typos: bool = Field(
+        default=False,
+        description="Whether words of six letters or more are also found with a letter left out, "
+        "doubled or swapped with the next.",
+    )
 
 
 class ListeningRule(Part):
@@ -89,6 +113,7 @@ class Brand(Part):
     name: str = Field(min_length=1, max_length=120, description="Name for people.")
     accounts: tuple[Account, ...] = Field((), description="Own accounts.")
     channels: tuple[Channel, ...] = Field((), description="What the brand hears whole.")
+    dictionaries: tuple[Dictionary, ...] = Field((), description="Words that rules refer to.")
     listening: tuple[ListeningRule, ...] = Field((), description="Listening rules.")
     triage: Triage = Field(default_factory=Triage, description="What opens a case.")
     queues: tuple[Queue, ...] = Field(min_length=1, description="Queues; the first is the default.")

@@ -3,10 +3,52 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Literal, Self
 
 from klingel.config.brand import Brand, RoutingRule
-from klingel.domain.matching import Rule, RuleSet
+from klingel.domain.dictionary import Dictionaries, expand_entries
+from klingel.domain.matching import Rule, RuleSet, expand_rule, parse_rule
+from klingel.domain.rule_syntax import read_entry
+
+
+def dictionaries_of(brand: Brand) -> Dictionaries:
+    """Return the forms of all entries, by the names of the brand's dictionaries.
+
+    Raises:
+        RuleSyntaxError: an entry is wrong; a brand that the loader accepts has none.
+    """
+    return {
+        each.id: expand_entries(
+            map(read_entry, each.words),
+            map(read_entry, each.misspellings),
+            umlauts=each.umlauts,
+            typos=each.typos,
+        )
+        for each in brand.dictionaries
+    }
+
+
+def listening_rules(brand: Brand) -> tuple[Rule, ...]:
+    """Return the brand's listening rules, plain Lucene each: dictionaries are expanded.
+
+    Raises:
+        RuleSyntaxError: a query is wrong; a brand that the loader accepts has none.
+    """
+    dictionaries = dictionaries_of(brand)
+    return tuple(_rule(rule.id, rule.query, dictionaries) for rule in brand.listening)
+
+
+def routing_rules(brand: Brand) -> tuple[Rule, ...]:
+    """Return the brand's routing rules in the same way."""
+    dictionaries = dictionaries_of(brand)
+    return tuple(_rule(rule.id, rule.when, dictionaries) for rule in brand.routing)
+
+
+def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
+    """Return a rule with its version: 32 bits over what it means, in hex."""
+    plain = expand_rule(parse_rule(query, dictionaries))
+    return Rule(name, plain, blake2b(plain.encode(), digest_size=4).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +99,9 @@ class CompiledBrand:
             version=version,
             accounts={network: frozenset(ids) for network, ids in accounts.items()},
             channels=frozenset((channel.network, channel.id) for channel in brand.channels),
-            listening=RuleSet.compile(Rule(rule.id, rule.query) for rule in brand.listening),
+            listening=RuleSet.compile(listening_rules(brand)),
             routing=brand.routing,
-            routing_set=RuleSet.compile(Rule(rule.id, rule.when) for rule in brand.routing),
+            routing_set=RuleSet.compile(routing_rules(brand)),
             default_queue=brand.queues[0].id,
             open_indirect=brand.triage.open_indirect,
             max_open_age=timedelta(days=brand.cases.max_open_age_days),

@@ -22,7 +22,9 @@ from pydantic_core import ErrorDetails
 
 from klingel.config.brand import Brand
 from klingel.contracts.topics import Topic
-from klingel.domain.matching import RuleSyntaxError, parse_rule
+from klingel.domain.dictionary import Dictionaries, expand_entries
+from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
+from klingel.domain.rule_syntax import Entry, read_entry
 from klingel.errors import ConfigurationError
 
 MAX_BYTES = 1 << 20
@@ -305,19 +307,20 @@ def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
 def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
     """Check what a shape cannot say: references, repeated ids, queries."""
     queues = [queue["id"] for _, queue in _parts(content, "queues") if _is_text(queue.get("id"))]
-    for key in ("queues", "listening", "routing"):
+    for key in ("queues", "dictionaries", "listening", "routing"):
         _check_repeats(content, key, ("id",), marked)
     for key in ("accounts", "channels"):
         _check_repeats(content, key, ("network", "id"), marked)
+    dictionaries = _check_dictionaries(content, marked)
     for number, rule in _parts(content, "routing"):
         queue = rule.get("queue")
         if _is_text(queue) and queues and queue not in queues:
             near = get_close_matches(queue, queues, 1)
             right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
             marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
-        _check_query(rule, ("routing", number, "when"), marked)
+        _check_query(rule, ("routing", number, "when"), dictionaries, marked)
     for number, rule in _parts(content, "listening"):
-        _check_query(rule, ("listening", number, "query"), marked)
+        _check_query(rule, ("listening", number, "query"), dictionaries, marked)
 
 
 def _parts(content: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -348,12 +351,63 @@ def _check_repeats(
         seen.setdefault(value, number)
 
 
-def _check_query(rule: dict[str, Any], path: Place, marked: _Marked) -> None:
+def _check_dictionaries(content: dict[str, Any], marked: _Marked) -> Dictionaries:
+    """Check the entries; return the dictionaries, one that cannot be read without its forms."""
+    found: dict[str, tuple[Entry, ...]] = {}
+    for number, part in _parts(content, "dictionaries"):
+        entries = {
+            key: _entries(part.get(key), ("dictionaries", number, key), marked)
+            for key in ("words", "misspellings")
+        }
+        name = part.get("id")
+        if not isinstance(name, str):
+            continue
+        try:
+            found[name] = expand_entries(
+                entries["words"],
+                entries["misspellings"],
+                umlauts=part.get("umlauts") is not False,
+                typos=part.get("typos") is True,
+            )
+        except RuleSyntaxError as error:
+            marked.add(("dictionaries", number), error.message.rstrip("."))
+            found[name] = tuple(entries["words"])
+        found[name] = found[name] or _PLACEHOLDER
+    return found
+
+
+_PLACEHOLDER = (read_entry("nothing"),)
+"""Of a dictionary whose entries are all wrong: rules that refer to it are not wrong for that."""
+
+
+def _entries(words: Any, path: Place, marked: _Marked) -> list[Entry]:
+    entries = []
+    for number, each in enumerate(words if isinstance(words, list) else ()):
+        if isinstance(each, str) and each:
+            try:
+                entries.append(read_entry(each))
+            except RuleSyntaxError as error:
+                marked.add(
+                    (*path, number), f"{_shown(each)}: {_lowered(error.message.rstrip('.'))}"
+                )
+    return entries
+
+
+def _check_query(
+    rule: dict[str, Any], path: Place, dictionaries: Dictionaries, marked: _Marked
+) -> None:
     query = rule.get(str(path[-1]))
     if not isinstance(query, str) or not query:
         return
     try:
-        parse_rule(query)
+        parsed = parse_rule(query, dictionaries)
     except RuleSyntaxError as error:
         sentence = error.message.rstrip(".")
         marked.add(path, f"at character {error.position + 1} of the query: {sentence}")
+        return
+    try:
+        parse_rule(expand_rule(parsed))
+    except RuleSyntaxError as error:
+        marked.add(
+            path, f"with its dictionaries written out: {_lowered(error.message.rstrip('.'))}"
+        )

@@ -24,6 +24,7 @@ def rule_document(draft: SocialDraft, network: str, lang: Lang | None) -> RuleDo
         hashtags=draft.hashtags,
         mentions=draft.mentions,
         visibility=draft.visibility,
+        media=[media.kind for media in draft.media],
     )
 
 

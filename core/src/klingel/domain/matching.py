@@ -20,13 +20,22 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 import msgspec
 from ahocorasick_rs import AhoCorasick
 
-from klingel.domain.rule_search import QUERY_STRING, TEXT_FIELD, to_elasticsearch, to_query_string
+from klingel.domain.rule_search import (
+    HANDLE_UNITS,
+    KEYWORD_UNITS,
+    QUERY_STRING,
+    TEXT_FIELD,
+    expand_rule,
+    to_elasticsearch,
+    to_query_string,
+)
 from klingel.domain.rule_syntax import (
     FIELDS,
     And,
+    Entry,
     FieldValue,
     Followers,
-    HasLink,
+    Has,
     Node,
     Not,
     Or,
@@ -64,6 +73,7 @@ __all__ = [
     "RuleSet",
     "RuleSyntaxError",
     "Token",
+    "expand_rule",
     "parse_rule",
     "required_terms",
     "to_elasticsearch",
@@ -132,6 +142,7 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
         hashtags: without the sign, in any case.
         mentions: ids or handles (without the sign) of the accounts mentioned, in any case.
         visibility: who can see it.
+        media: kinds of the attachments, each as often as it may be.
     """
 
     text: str
@@ -145,6 +156,7 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
     hashtags: Sequence[str] = ()
     mentions: Sequence[str] = ()
     visibility: str | None = None
+    media: Sequence[str] = ()
 
     @once
     def folded(self) -> str:
@@ -208,17 +220,22 @@ class _Heard:
         return index
 
     @once
+    def author_id(self) -> str | None:
+        author_id = self.document.author_id
+        return None if author_id is None or _is_longer(author_id, KEYWORD_UNITS) else author_id
+
+    @once
     def handle(self) -> str | None:
         handle = self.document.author_handle
-        return None if handle is None else fold_value(handle)
+        return None if handle is None or _is_longer(handle, HANDLE_UNITS) else fold_value(handle)
 
     @once
     def hashtags(self) -> frozenset[str]:
-        return frozenset(fold_value(tag) for tag in self.document.hashtags)
+        return _folded_values(self.document.hashtags)
 
     @once
     def mentions(self) -> frozenset[str]:
-        return frozenset(fold_value(mention) for mention in self.document.mentions)
+        return _folded_values(self.document.mentions)
 
     @once
     def places(self) -> list[Span]:
@@ -227,6 +244,16 @@ class _Heard:
     def span(self, first: int, last: int) -> Span:
         """Give the place of the tokens from the first to the last one."""
         return self.places[first][0], self.places[last][1]
+
+
+def _is_longer(value: str, units: int) -> bool:
+    """Whether a value has more UTF-16 units: the index keeps such a value and never finds it."""
+    length = len(value)
+    return 2 * length > units and length + sum(letter > "\uffff" for letter in value) > units
+
+
+def _folded_values(values: Sequence[str]) -> frozenset[str]:
+    return frozenset(fold_value(value) for value in values if not _is_longer(value, KEYWORD_UNITS))
 
 
 _Holds = Callable[[_Heard], bool]
@@ -354,7 +381,12 @@ def _condition(node: Node) -> _Holds:
         case And(parts):
             return _all_of([_condition(part) for part in sorted(parts, key=_cost)])
         case Or(parts):
-            return _any_of([_condition(part) for part in sorted(parts, key=_cost)])
+            terms = frozenset(part.term for part in parts if isinstance(part, Word))
+            others = [part for part in parts if not isinstance(part, Word)]
+            conditions = [_condition(part) for part in sorted(others, key=_cost)]
+            if terms:
+                conditions.insert(0, lambda heard: not terms.isdisjoint(heard.words))
+            return _any_of(conditions)
         case Not(part):
             condition = _condition(part)
             return lambda heard: not condition(heard)
@@ -363,7 +395,7 @@ def _condition(node: Node) -> _Holds:
     return _field_condition(node)
 
 
-def _text_condition(node: Word | Wildcard | Phrase) -> _Holds:
+def _text_condition(node: Entry) -> _Holds:
     match node:
         case Word(term):
             return lambda heard: term in heard.words
@@ -374,7 +406,7 @@ def _text_condition(node: Word | Wildcard | Phrase) -> _Holds:
             return lambda heard: bool(_places(terms, slop, heard, first_only=True))
 
 
-_COSTS: Final = {Word: 0, FieldValue: 1, Followers: 1, HasLink: 1, Phrase: 2, Not: 3, Or: 3, And: 3}
+_COSTS: Final = {Word: 0, FieldValue: 1, Followers: 1, Has: 1, Phrase: 2, Not: 3, Or: 3, And: 3}
 
 
 def _cost(node: Node) -> int:
@@ -396,6 +428,9 @@ def _all_of(conditions: list[_Holds]) -> _Holds:
 
 
 def _any_of(conditions: list[_Holds]) -> _Holds:
+    if len(conditions) == 1:
+        return conditions[0]
+
     def holds(heard: _Heard) -> bool:
         for condition in conditions:  # noqa: SIM110  # a generator costs more than the conditions
             if condition(heard):
@@ -422,7 +457,7 @@ def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
     return lambda term: full(term) is not None
 
 
-def _field_condition(node: FieldValue | Followers | HasLink) -> _Holds:
+def _field_condition(node: FieldValue | Followers | Has) -> _Holds:
     match node:
         case FieldValue(name, value, wildcard):
             return _value_condition(name, value, wildcard=wildcard)
@@ -435,7 +470,20 @@ def _field_condition(node: FieldValue | Followers | HasLink) -> _Holds:
                 return followers is not None and least <= followers <= most
 
             return within
-    return lambda heard: heard.document.has_link
+    return _thing_condition(node.thing)
+
+
+def _thing_condition(thing: str) -> _Holds:
+    match thing:
+        case "link":
+            return lambda heard: heard.document.has_link
+        case "media":
+            return lambda heard: bool(heard.document.media)
+        case "hashtag":
+            return lambda heard: bool(heard.document.hashtags)
+        case "mention":
+            return lambda heard: bool(heard.document.mentions)
+    return lambda heard: thing in heard.document.media
 
 
 def _value_condition(name: str, value: str, *, wildcard: bool) -> _Holds:
@@ -443,7 +491,7 @@ def _value_condition(name: str, value: str, *, wildcard: bool) -> _Holds:
     if wildcard:
         return _pattern_condition(name, _wildcard_matcher(value), _wildcard_matcher(folded))
     if name == "author":
-        return lambda heard: heard.document.author_id == value or heard.handle == folded
+        return lambda heard: heard.author_id == value or heard.handle == folded
     if name == "hashtag":
         return lambda heard: folded in heard.hashtags
     if name == "mention":
@@ -455,7 +503,7 @@ def _pattern_condition(
     name: str, exact: Callable[[str], bool], matches: Callable[[str], bool]
 ) -> _Holds:
     if name == "author":
-        return lambda heard: exact(heard.document.author_id or "") or matches(heard.handle or "")
+        return lambda heard: exact(heard.author_id or "") or matches(heard.handle or "")
     if name == "hashtag":
         return lambda heard: any(map(matches, heard.hashtags))
     return lambda heard: any(map(matches, heard.mentions))
@@ -536,7 +584,7 @@ def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
 _NOWHERE: Final[frozenset[Span]] = frozenset()
 
 
-def _text_places(node: Word | Wildcard | Phrase, heard: _Heard) -> list[Span]:
+def _text_places(node: Entry, heard: _Heard) -> list[Span]:
     """Give the positions (first, last) of all places of a word, a wildcard or a phrase."""
     match node:
         case Word(term):

@@ -4,10 +4,12 @@ import re
 from typing import Any, Final
 
 from klingel.domain.rule_syntax import (
+    COUNT_LIMIT,
     And,
+    Entry,
     FieldValue,
     Followers,
-    HasLink,
+    Has,
     Node,
     Not,
     Or,
@@ -19,6 +21,10 @@ from klingel.domain.rule_syntax import (
 from klingel.domain.rule_text import fold_value
 
 TEXT_FIELD: Final = "text.rules"
+
+KEYWORD_UNITS: Final = 1024
+HANDLE_UNITS: Final = 256
+"""Longest value that a keyword of the index finds, in UTF-16 units; a longer one is only kept."""
 
 QUERY_STRING: Final[dict[str, Any]] = {
     "default_field": TEXT_FIELD,
@@ -38,7 +44,8 @@ _PLACES: Final = {
 _FOLLOWERS: Final = "author.followers"
 _AUTHOR_ID: Final = "author.id"
 _AUTHOR_HANDLE: Final = "author.handle"
-_LINKS: Final = "links"
+_MEDIA: Final = "media.kind"
+_CARRIED: Final = {"link": "links", "hashtag": "hashtags", "mention": "mentions"}
 _TOO_LONG: Final = "_ignored"  # names the fields whose value was too long to be indexed
 
 
@@ -54,10 +61,52 @@ def to_elasticsearch(query: RuleQuery) -> dict[str, Any]:
 def to_query_string(query: RuleQuery) -> str:
     """Give the rule for Kibana's search bar (Lucene syntax), with the names of the index's fields.
 
-    A rule on the text alone needs no change: its own string has the same hits with the options
-    `QUERY_STRING`.
+    Dictionaries stand in it entry by entry. A rule on the text alone needs no change: its own string
+    has the same hits with the options `QUERY_STRING`.
     """
     return _string(query.root)
+
+
+def expand_rule(query: RuleQuery) -> str:
+    """Give the rule in its own syntax with the entries of dictionaries in the place of their names.
+
+    A rule without dictionaries is given as it was written.
+    """
+    return _plain(query.root) if query.dictionaries else query.source
+
+
+def _plain(node: Node) -> str:
+    match node:
+        case And(parts):
+            return " AND ".join(_plain_operand(part) for part in parts)
+        case Or(parts):
+            return " OR ".join(_plain_operand(part) for part in parts)
+        case Not(part):
+            return f"NOT {_plain_operand(part)}"
+        case Word() | Wildcard() | Phrase():
+            return _entry_string(node)
+    return _plain_field(node)
+
+
+def _plain_field(node: FieldValue | Followers | Has) -> str:
+    match node:
+        case FieldValue(field, value, wildcard):
+            sign = _SIGNS.get(field, "")
+            sign *= bool(sign) and value.startswith(sign)  # a first sign is not part of a value
+            return f"{field}:{_value_string(sign + value, wildcard=wildcard)}"
+        case Followers(low, high):
+            least = "[*" if low is None else f"[{low}" if low <= COUNT_LIMIT else f"{{{low - 1}"
+            most = "*]" if high is None else f"{high}]" if high >= 0 else "0}"
+            return f"followers:{least} TO {most}"
+    return f"has:{node.thing}"
+
+
+_SIGNS: Final = {"author": "@", "mention": "@", "hashtag": "#"}
+
+
+def _plain_operand(node: Node) -> str:
+    written = _plain(node)
+    return f"({written})" if isinstance(node, And | Or | Not) else written
 
 
 def _query(node: Node) -> dict[str, Any]:
@@ -73,7 +122,7 @@ def _query(node: Node) -> dict[str, Any]:
     return _field_query(node)
 
 
-def _text_query(node: Word | Wildcard | Phrase) -> dict[str, Any]:
+def _text_query(node: Entry) -> dict[str, Any]:
     match node:
         case Word(term):
             return {"term": {TEXT_FIELD: {"value": term}}}
@@ -83,7 +132,7 @@ def _text_query(node: Word | Wildcard | Phrase) -> dict[str, Any]:
             return {"match_phrase": {TEXT_FIELD: {"query": " ".join(terms), "slop": slop}}}
 
 
-def _field_query(node: FieldValue | Followers | HasLink) -> dict[str, Any]:
+def _field_query(node: FieldValue | Followers | Has) -> dict[str, Any]:
     match node:
         case FieldValue("author", value, wildcard):
             by_id = _value_query(_AUTHOR_ID, value, wildcard=wildcard)
@@ -95,7 +144,12 @@ def _field_query(node: FieldValue | Followers | HasLink) -> dict[str, Any]:
             bounds = {"gte": low, "lte": high}
             limits = {name: bound for name, bound in bounds.items() if bound is not None}
             return {"range": {_FOLLOWERS: limits}} if limits else {"exists": {"field": _FOLLOWERS}}
-    either = [{"exists": {"field": _LINKS}}, {"term": {_TOO_LONG: {"value": _LINKS}}}]
+        case Has("media"):
+            return {"exists": {"field": _MEDIA}}
+    if node.thing not in _CARRIED:
+        return _value_query(_MEDIA, node.thing, wildcard=False)
+    place = _CARRIED[node.thing]
+    either = [{"exists": {"field": place}}, {"term": {_TOO_LONG: {"value": place}}}]
     return {"bool": {"should": either, "minimum_should_match": 1}}
 
 
@@ -110,30 +164,34 @@ def _string(node: Node) -> str:
         case And(parts):
             return " AND ".join(_operand(part) for part in parts)
         case Or(parts):
+            entries = [_entry_string(part) for part in parts if isinstance(part, Entry)]
+            if len(entries) == len(parts):
+                return f"{TEXT_FIELD}:({' OR '.join(entries)})"
             return " OR ".join(_operand(part) for part in parts)
         case Not(part):
             return f"NOT {_operand(part)}"
         case Word() | Wildcard() | Phrase():
-            return _text_string(node)
+            return f"{TEXT_FIELD}:{_entry_string(node)}"
     return _field_string(node)
 
 
 def _operand(node: Node) -> str:
     written = _string(node)
-    return f"({written})" if isinstance(node, And | Or | Not) else written
+    grouped = isinstance(node, Or) and all(isinstance(part, Entry) for part in node.parts)
+    return f"({written})" if isinstance(node, And | Or | Not) and not grouped else written
 
 
-def _text_string(node: Word | Wildcard | Phrase) -> str:
+def _entry_string(node: Entry) -> str:
     match node:
         case Word(term):
-            return f"{TEXT_FIELD}:{term}"  # lower-case, hence no operator
+            return term  # lower-case, hence no operator
         case Wildcard(pattern):
-            return f"{TEXT_FIELD}:{pattern}"
+            return pattern
         case Phrase(terms, slop):
-            return f'{TEXT_FIELD}:"{" ".join(terms)}"' + (f"~{slop}" if slop else "")
+            return f'"{" ".join(terms)}"' + (f"~{slop}" if slop else "")
 
 
-def _field_string(node: FieldValue | Followers | HasLink) -> str:
+def _field_string(node: FieldValue | Followers | Has) -> str:
     match node:
         case FieldValue("author", value, wildcard):
             by_id = _value_string(value, wildcard=wildcard)
@@ -144,7 +202,12 @@ def _field_string(node: FieldValue | Followers | HasLink) -> str:
         case Followers(low, high):
             bounds = ("*" if bound is None else str(bound) for bound in (low, high))
             return f"{_FOLLOWERS}:[{' TO '.join(bounds)}]"
-    return f"(_exists_:{_LINKS} OR {_TOO_LONG}:{_LINKS})"
+        case Has("media"):
+            return f"_exists_:{_MEDIA}"
+    if node.thing not in _CARRIED:
+        return f'{_MEDIA}:"{node.thing}"'
+    place = _CARRIED[node.thing]
+    return f"(_exists_:{place} OR {_TOO_LONG}:{place})"
 
 
 def _value_string(value: str, *, wildcard: bool) -> str:

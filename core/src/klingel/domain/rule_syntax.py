@@ -9,7 +9,8 @@ r"""The syntax of listening rules: Lucene's, as far as it means the same in the 
     NOT a   -a                     not; beside OR only in parentheses
     lang:de   lang:(de OR en)   network:mastodon   kind:reply   visibility:public
     author:nordlicht   author:"did:plc:abc"   mention:nordlicht   hashtag:strom*
-    followers:[1000 TO *]   followers:>=1000   followers:{0 TO 10}   has:link
+    followers:[1000 TO *]   followers:>=1000   followers:{0 TO 10}   has:link   has:(image OR video)
+    dictionary:products            any entry of this list of the brand file
     nordlicht^2                    a boost is ignored, with a warning
 
 The grammar is luqum's. What classic Lucene reads otherwise than a person would (`a OR b c`, `a OR NOT
@@ -18,7 +19,7 @@ that one and the same string gives the same hits in the stream and as a `query_s
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -43,6 +44,10 @@ SLOP_LIMIT: Final = 1_000
 COUNT_LIMIT: Final = 10**15
 """Largest number of followers that can be asked for."""
 
+WILDCARD_LIMIT: Final = 8
+"""Most wildcards in a word: Lucene gives up an automaton that takes more than 10,000 steps to build,
+which thirteen of them can (measured on 8.16 and 9.4)."""
+
 KINDS: Final = frozenset(
     [
         "post",
@@ -60,6 +65,9 @@ KINDS: Final = frozenset(
     ]
 )
 VISIBILITIES: Final = frozenset({"public", "unlisted", "followers", "private"})
+MEDIA_KINDS: Final = ("image", "video", "audio", "file", "sticker", "location")
+THINGS: Final = ("link", "media", "hashtag", "mention", *MEDIA_KINDS)
+"""What `has:` can ask for; `media` is an attachment of any kind."""
 FIELDS: Final = (
     "lang",
     "network",
@@ -71,6 +79,8 @@ FIELDS: Final = (
     "mention",
     "visibility",
 )
+DICTIONARY: Final = "dictionary"
+"""Written like a field; stands for the entries of a list of the brand file."""
 
 
 class RuleSyntaxError(ValueError):
@@ -127,8 +137,10 @@ class Followers:
 
 
 @dataclass(frozen=True, slots=True)
-class HasLink:
-    """The text or its attachments carry a link."""
+class Has:
+    """The event carries at least one of THINGS."""
+
+    thing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +164,10 @@ class Not:
     part: "Node"
 
 
-Node = Word | Wildcard | Phrase | FieldValue | Followers | HasLink | And | Or | Not
+Entry = Word | Wildcard | Phrase
+"""What is looked for in the text; also what a dictionary consists of."""
+
+Node = Entry | FieldValue | Followers | Has | And | Or | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +178,22 @@ class RuleQuery:
         source: as the user wrote it.
         root: its meaning.
         warnings: sentences about what is ignored or unlikely to be meant.
+        dictionaries: names of those that it refers to, each once, in their order.
     """
 
     source: str
     root: Node
     warnings: tuple[str, ...] = ()
+    dictionaries: tuple[str, ...] = ()
 
 
-def parse_rule(query: str) -> RuleQuery:
-    """Read a listening rule; raises RuleSyntaxError with position and remedy, nothing else."""
+def parse_rule(query: str, dictionaries: Mapping[str, Sequence[Entry]] | None = None) -> RuleQuery:
+    """Read a listening rule; raises RuleSyntaxError with position and remedy, nothing else.
+
+    Args:
+        query: as the user wrote it.
+        dictionaries: entries by the name under which `dictionary:` refers to them.
+    """
     _Scan(query).check()
     try:
         item = parse(query)
@@ -183,13 +205,51 @@ def parse_rule(query: str) -> RuleQuery:
             'The number after ~ or ^ cannot be read: write a whole number, as in "a b"~3.',
             found.start() if found else 0,
         ) from None
-    reader = _Reader()
+    reader = _Reader(dictionaries or {})
     root = reader.read(item, None)
     if not _requires(root):
         reader.warnings.append(
             "The rule requires neither a word nor a field: it hears almost everything."
         )
-    return RuleQuery(query, root, tuple(dict.fromkeys(reader.warnings)))
+    return RuleQuery(
+        query, root, tuple(dict.fromkeys(reader.warnings)), tuple(dict.fromkeys(reader.named))
+    )
+
+
+def read_entry(words: str) -> Entry:
+    """Read an entry of a dictionary: a word, a word with wildcards, or several words in a row.
+
+    It has no operators: `and` is the word, signs part words as everywhere.
+
+    Raises:
+        RuleSyntaxError: it holds no word, or a wildcard where none can be.
+    """
+    literal = words.strip()
+    if len(literal.split()) == 1 and re.search(r"[*?]", literal):
+        if literal[0] in "*?":
+            raise RuleSyntaxError(
+                "A wildcard cannot come first: begin with at least one letter, as in a*.", 0
+            )
+        return _Reader({}).wildcard([(letter, letter in "*?") for letter in literal], 0)
+    if "*" in literal:
+        raise RuleSyntaxError(
+            "A wildcard works within a single word: name the forms one by one.", literal.index("*")
+        )
+    terms = tuple(terms_of(fold(literal)))
+    if not terms:
+        raise RuleSyntaxError("The entry holds no letter, digit or symbol.", 0)
+    return Word(terms[0]) if len(terms) == 1 else Phrase(terms)
+
+
+def leaves(node: Node) -> Iterable[Node]:
+    """Give the conditions of a rule in their order, those below a NOT too."""
+    if isinstance(node, And | Or):
+        for part in node.parts:
+            yield from leaves(part)
+    elif isinstance(node, Not):
+        yield from leaves(node.part)
+    else:
+        yield node
 
 
 def _refuse_grammar(query: str, error: ParseError) -> NoReturn:
@@ -345,7 +405,9 @@ def _unescape(value: str) -> str:
 class _Reader:
     """Turns luqum's tree into ours; `field` is the field a group of values belongs to, or None."""
 
-    def __init__(self) -> None:
+    def __init__(self, dictionaries: Mapping[str, Sequence[Entry]]) -> None:
+        self.dictionaries = dictionaries
+        self.named: list[str] = []
         self.warnings: list[str] = []
         self.clauses = 0
         self.readers: dict[type, Callable[..., Node]] = {
@@ -372,9 +434,9 @@ class _Reader:
     def read(self, item: tree.Item, field: str | None) -> Node:
         return self.readers[type(item)](item, field)
 
-    def _leaf(self, item: tree.Item) -> int:
-        """Count a condition; return its place."""
-        self.clauses += 1
+    def _leaf(self, item: tree.Item, conditions: int = 1) -> int:
+        """Count a condition, or so many that it stands for; return its place."""
+        self.clauses += conditions
         position = int(item.pos or 0)
         if self.clauses > CLAUSE_LIMIT:
             raise RuleSyntaxError(
@@ -426,7 +488,11 @@ class _Reader:
                     "parentheses, as in a OR (NOT b).",
                     int(part.pos or 0),
                 )
-        return Or(tuple(self.read(part, field) for part in item.operands))
+        parts: list[Node] = []
+        for part in item.operands:
+            node = self.read(part, field)
+            parts.extend(node.parts if isinstance(node, Or) else (node,))
+        return Or(tuple(parts))
 
     def _refuse_mix(self, item: tree.Item) -> NoReturn:
         raise RuleSyntaxError(
@@ -453,9 +519,12 @@ class _Reader:
                 raise RuleSyntaxError(
                     "A literal * or ? cannot stand beside a wildcard: leave one out.", position
                 )
+            self._check_wildcards(letters, position)
+            if field == DICTIONARY:
+                return self._dictionary(item, item.value)
             return _field_value(field, "".join(letter for letter, _ in letters), wildcard, position)
         if wildcard:
-            return self._wildcard(letters, position)
+            return self.wildcard(letters, position)
         return self._plain("".join(letter for letter, _ in letters), position)
 
     def _plain(self, literal: str, position: int) -> Node:
@@ -475,7 +544,32 @@ class _Reader:
         self._warn_of_signs(literal)
         return Word(terms[0])
 
-    def _wildcard(self, letters: _Literal, position: int) -> Node:
+    @staticmethod
+    def _check_wildcards(letters: _Literal, position: int) -> None:
+        if sum(is_wildcard for _, is_wildcard in letters) > WILDCARD_LIMIT:
+            raise RuleSyntaxError(
+                f"A word has at most {WILDCARD_LIMIT} wildcards: write out more of it, or name the "
+                "forms with OR.",
+                position,
+            )
+
+    def _dictionary(self, item: tree.Item, name: str) -> Node:
+        """Put the entries of a dictionary in the place of its name."""
+        entries = self.dictionaries.get(name)
+        position = int(item.pos or 0)
+        if entries is None:
+            known = ", ".join(sorted(self.dictionaries)[:20])
+            right = f"there are {known}" if known else "the brand file has no dictionaries"
+            raise RuleSyntaxError(f"There is no dictionary {name[:40]!r}: {right}.", position)
+        if not entries:
+            raise RuleSyntaxError(f"The dictionary {name!r} is empty: add an entry.", position)
+        self._leaf(item, len(entries) - 1)
+        self.named.append(name)
+        return entries[0] if len(entries) == 1 else Or(tuple(entries))
+
+    def wildcard(self, letters: _Literal, position: int) -> Wildcard:
+        """Read a word with wildcards."""
+        self._check_wildcards(letters, position)
         literal = "".join(letter for letter, is_wildcard in letters if not is_wildcard)
         if not is_run(fold(literal)) or len(letters) > TOKEN_LIMIT:
             raise RuleSyntaxError(
@@ -494,6 +588,8 @@ class _Reader:
     def _phrase(self, item: tree.Phrase, field: str | None) -> Node:
         position = self._leaf(item)
         literal = _unescape(item.value[1:-1])
+        if field == DICTIONARY:
+            return self._dictionary(item, literal)
         if field is not None:
             return _field_value(field, literal, False, position)  # noqa: FBT003  # a quoted value has no wildcards
         return self._terms(literal, 0, position)
@@ -528,9 +624,10 @@ class _Reader:
         position = int(item.pos or 0)
         if field is not None:
             raise RuleSyntaxError(f"A field within the field {field}: name only one.", position)
-        if item.name not in FIELDS:
+        if item.name not in FIELDS and item.name != DICTIONARY:
+            known = ", ".join([*FIELDS, DICTIONARY])
             raise RuleSyntaxError(
-                f"There is no field {item.name[:40]!r}: there are {', '.join(FIELDS)}; put a "
+                f"There is no field {item.name[:40]!r}: there are {known}; put a "
                 "colon that is meant literally in quotes.",
                 position,
             )
@@ -604,9 +701,10 @@ def _field_value(field: str, value: str, wildcard: bool, position: int) -> Node:
         return Followers(count, count)
     value = value.lower()
     if field == "has":
-        if value != "link":
-            raise RuleSyntaxError("has: knows only has:link.", position)
-        return HasLink()
+        if value not in THINGS:
+            known = ", ".join(f"has:{thing}" for thing in THINGS)
+            raise RuleSyntaxError(f"There is no has:{value[:40]}: there are {known}.", position)
+        return Has(value)
     _check_closed(field, value, position)
     return FieldValue(field, value)
 
