@@ -139,6 +139,18 @@ WRONG = {
             "15: routing.0.when: at character 14 of the query: This parenthesis is never closed: add )"
         ],
     ),
+    "bad topic": (
+        WHOLE + "topics:\n  - {id: bills, query: 'a AND'}\n",
+        ["21: topics.0.query: at character "],
+    ),
+    "bad number pattern": (
+        WHOLE + "enrichment:\n  numbers:\n    - kind: customer_number\n      pattern: '['\n",
+        ["23: enrichment.numbers.0.pattern: "],
+    ),
+    "a code for two agents": (
+        WHOLE + "enrichment:\n  agents:\n    - {code: AB}\n    - {code: AB, name: Anna}\n",
+        ["23: enrichment.agents.1.code: 'AB' stands for two agents; each needs a code of its own"],
+    ),
     "repeated key": (
         WHOLE + "name: Other\n",
         ["20: name: stands twice, first in line 2; keep one of them"],

@@ -71,6 +71,52 @@ class RoutingRule(Part):
     priority: int = Field(0, ge=0, le=1000, description="Added to the case's priority.")
 
 
+class Topic(Part):
+    """One matter of the brand's own taxonomy; every topic whose query hits is told."""
+
+    id: Slug = Field(description="Name of the topic.")
+    query: str = Field(
+        min_length=1, max_length=8192, description="Lucene query, the same syntax as listening."
+    )
+
+
+class NumberFormat(Part):
+    """What a number of the brand looks like; found, it is personal data."""
+
+    kind: Literal["customer_number", "contract_number", "order_number"] = Field(
+        description="What the number is."
+    )
+    pattern: str = Field(
+        min_length=1,
+        max_length=80,
+        description="# a digit, @ a letter, * either, anything else itself: KD-########.",
+    )
+    check: Literal["luhn", "mod11", "mod97", "iso7064"] | None = Field(
+        None, description="Check digit; without one the pattern alone decides."
+    )
+
+
+class Agent(Part):
+    """Somebody who signs answers of the brand."""
+
+    code: str = Field(min_length=1, max_length=40, description="As signed, without its sign: AB.")
+    name: str | None = Field(None, max_length=120, description="Whose it is.")
+
+
+class Enrichment(Part):
+    """What is found in texts."""
+
+    model: Slug = Field(
+        "shipped",
+        description="Model of tone, intents, anger and offence: shipped, none, or one of your own.",
+    )
+    optional: bool = Field(
+        default=False, description="Whether events go on without a model that cannot be loaded."
+    )
+    numbers: tuple[NumberFormat, ...] = Field((), max_length=50, description="Numbers to mask.")
+    agents: tuple[Agent, ...] = Field((), max_length=5000, description="Who signs answers.")
+
+
 class Queue(Part):
     """Where a case waits for people with a skill."""
 
@@ -115,6 +161,10 @@ class Brand(Part):
     channels: tuple[Channel, ...] = Field((), description="What the brand hears whole.")
     dictionaries: tuple[Dictionary, ...] = Field((), description="Words that rules refer to.")
     listening: tuple[ListeningRule, ...] = Field((), description="Listening rules.")
+    topics: tuple[Topic, ...] = Field((), max_length=500, description="The brand's own taxonomy.")
+    enrichment: Enrichment = Field(
+        default_factory=Enrichment, description="What is found in texts."
+    )
     triage: Triage = Field(default_factory=Triage, description="What opens a case.")
     queues: tuple[Queue, ...] = Field(min_length=1, description="Queues; the first is the default.")
     routing: tuple[RoutingRule, ...] = Field((), description="Ordered routing rules.")

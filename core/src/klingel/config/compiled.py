@@ -6,10 +6,11 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Literal, Self
 
-from klingel.config.brand import Brand, RoutingRule
+from klingel.config.brand import Brand, Enrichment, RoutingRule
 from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import Rule, RuleSet, expand_rule, parse_rule
 from klingel.domain.rule_syntax import read_entry
+from klingel.language.numbers import NumberPattern, compile_number
 
 
 def dictionaries_of(brand: Brand) -> Dictionaries:
@@ -45,10 +46,22 @@ def routing_rules(brand: Brand) -> tuple[Rule, ...]:
     return tuple(_rule(rule.id, rule.when, dictionaries) for rule in brand.routing)
 
 
+def topic_rules(brand: Brand) -> tuple[Rule, ...]:
+    """Return the brand's topics as rules, in the same way."""
+    dictionaries = dictionaries_of(brand)
+    return tuple(_rule(topic.id, topic.query, dictionaries) for topic in brand.topics)
+
+
 def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
     """Return a rule with its version: 32 bits over what it means, in hex."""
     plain = expand_rule(parse_rule(query, dictionaries))
     return Rule(name, plain, blake2b(plain.encode(), digest_size=4).hexdigest())
+
+
+def _reading_version(topics: Iterable[Rule], found: Enrichment) -> str:
+    """Return 32 bits, in hex, over everything of the brand that reads texts."""
+    content = "\n".join([*(str(topic) for topic in topics), found.model_dump_json()])
+    return blake2b(content.encode(), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,12 @@ class CompiledBrand:
         listening: the listening rules.
         routing: the routing rules in their order.
         routing_set: the same rules compiled; ids are theirs.
+        topics: the topics of its taxonomy, as rules.
+        numbers: its customer, contract and order numbers.
+        agents: who signs answers, by code as signed.
+        model: name of the model that reads texts, None where none does.
+        model_optional: whether events go on without it.
+        reading_version: of all that reads texts beside the model: topics, numbers, agents.
         default_queue: where a case goes that no rule routes.
         open_indirect: whether talk about the brand, not addressed to it, opens cases.
         max_open_age: an event older than this when received opens nothing.
@@ -77,6 +96,12 @@ class CompiledBrand:
     listening: RuleSet
     routing: tuple[RoutingRule, ...]
     routing_set: RuleSet
+    topics: RuleSet
+    numbers: tuple[NumberPattern, ...]
+    agents: dict[str, str | None]
+    model: str | None
+    model_optional: bool
+    reading_version: str
     default_queue: str
     open_indirect: bool
     max_open_age: timedelta
@@ -90,10 +115,12 @@ class CompiledBrand:
 
         Raises:
             RuleSyntaxError: a query is wrong; a brand that the loader accepts has none.
+            NumberPatternError: a number's pattern is wrong; the same.
         """
         accounts: dict[str, set[str]] = {}
         for account in brand.accounts:
             accounts.setdefault(account.network, set()).add(account.id)
+        topics, found = topic_rules(brand), brand.enrichment
         return cls(
             brand=brand.brand,
             version=version,
@@ -102,6 +129,12 @@ class CompiledBrand:
             listening=RuleSet.compile(listening_rules(brand)),
             routing=brand.routing,
             routing_set=RuleSet.compile(routing_rules(brand)),
+            topics=RuleSet.compile(topics),
+            numbers=tuple(compile_number(n.kind, n.pattern, n.check) for n in found.numbers),
+            agents={agent.code: agent.name for agent in found.agents},
+            model=None if found.model == "none" else found.model,
+            model_optional=found.optional,
+            reading_version=_reading_version(topics, found),
             default_queue=brand.queues[0].id,
             open_indirect=brand.triage.open_indirect,
             max_open_age=timedelta(days=brand.cases.max_open_age_days),

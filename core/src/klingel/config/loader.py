@@ -26,6 +26,7 @@ from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
 from klingel.domain.rule_syntax import Entry, read_entry
 from klingel.errors import ConfigurationError
+from klingel.language.numbers import NumberPatternError, compile_number
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -307,7 +308,7 @@ def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
 def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
     """Check what a shape cannot say: references, repeated ids, queries."""
     queues = [queue["id"] for _, queue in _parts(content, "queues") if _is_text(queue.get("id"))]
-    for key in ("queues", "dictionaries", "listening", "routing"):
+    for key in ("queues", "dictionaries", "listening", "topics", "routing"):
         _check_repeats(content, key, ("id",), marked)
     for key in ("accounts", "channels"):
         _check_repeats(content, key, ("network", "id"), marked)
@@ -319,8 +320,32 @@ def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
             right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
             marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
         _check_query(rule, ("routing", number, "when"), dictionaries, marked)
-    for number, rule in _parts(content, "listening"):
-        _check_query(rule, ("listening", number, "query"), dictionaries, marked)
+    for key in ("listening", "topics"):
+        for number, rule in _parts(content, key):
+            _check_query(rule, (key, number, "query"), dictionaries, marked)
+    _check_enrichment(content, marked)
+
+
+def _check_enrichment(content: dict[str, Any], marked: _Marked) -> None:
+    """Check the numbers' patterns, and that no code stands for two agents."""
+    found = content.get("enrichment")
+    if not isinstance(found, dict):
+        return
+    for number, part in _parts(found, "numbers"):
+        try:
+            compile_number(str(part.get("kind")), str(part.get("pattern")), part.get("check"))
+        except NumberPatternError as error:
+            path = ("enrichment", "numbers", number, "pattern")
+            marked.add(path, _lowered(str(error).rstrip(".")))
+    seen: dict[str, int] = {}
+    for number, part in _parts(found, "agents"):
+        code = part.get("code")
+        if not isinstance(code, str):
+            continue
+        if code in seen:
+            path = ("enrichment", "agents", number, "code")
+            marked.add(path, f"{_shown(code)} stands for two agents; each needs a code of its own")
+        seen.setdefault(code, number)
 
 
 def _parts(content: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
