@@ -357,7 +357,7 @@ def _required(node: Node) -> frozenset[str] | None:
         case Word(term):
             return frozenset((term,))
         case Wildcard(pattern):
-            return frozenset((max(re.split(r"[*?]", pattern), key=len),))
+            return frozenset((_longest_piece(pattern),))
         case Phrase(terms):
             return frozenset((max(terms, key=len),))
         case And(parts):
@@ -368,6 +368,10 @@ def _required(node: Node) -> frozenset[str] | None:
             known = [required for required in every if required is not None]
             return frozenset().union(*known) if len(known) == len(every) else None
     return None
+
+
+def _longest_piece(pattern: str) -> str:
+    return max(re.split(r"[*?]", pattern), key=len)
 
 
 def _selectivity(terms: frozenset[str]) -> tuple[int, int]:
@@ -401,7 +405,8 @@ def _text_condition(node: Entry) -> _Holds:
             return lambda heard: term in heard.words
         case Wildcard(pattern):
             matches = _wildcard_matcher(pattern)
-            return lambda heard: any(map(matches, heard.words))
+            piece = _longest_piece(pattern)
+            return lambda heard: piece in heard.folded and any(map(matches, heard.words))
         case Phrase(terms, slop):
             return lambda heard: bool(_places(terms, slop, heard, first_only=True))
 
@@ -563,7 +568,11 @@ def _evidence(node: Node) -> _Finds:
         case And(parts):
             return _evidence_of_parts([_evidence(part) for part in parts], len(parts))
         case Or(parts):
-            return _evidence_of_parts([_evidence(part) for part in parts], 1)
+            terms = frozenset(part.term for part in parts if isinstance(part, Word))
+            others = [_evidence(part) for part in parts if not isinstance(part, Word)]
+            if terms:
+                others.insert(0, lambda heard: _evidence_of_words(terms, heard))
+            return _evidence_of_parts(others, 1)
         case Word() | Wildcard() | Phrase():
             return lambda heard: (
                 frozenset(heard.span(first, last) for first, last in _text_places(node, heard))
@@ -579,6 +588,11 @@ def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
         return _NOWHERE.union(*held) if len(held) >= enough else None
 
     return find
+
+
+def _evidence_of_words(terms: frozenset[str], heard: _Heard) -> frozenset[Span] | None:
+    found = terms & heard.words
+    return frozenset(heard.span(at, at) for term in found for at in heard.positions(term)) or None
 
 
 _NOWHERE: Final[frozenset[Span]] = frozenset()
