@@ -22,7 +22,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,8 @@ MOST_TOKENS = 400
 """Words of a text that are read; more are emoji or signs in masses."""
 LONGEST_WORD = 40
 PART = 4
+LAST_LATIN = "\u024f"
+"""Words that begin beyond it are one word: the heads know German and English."""
 MEMO_ROWS = 100_000
 SCRATCH_ROWS = 8_192
 IDF_STEPS = 4
@@ -95,12 +97,14 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)[:MOST_TOKENS]
 
 
-def features(token: str) -> Features:
+def features(token: str) -> Features:  # noqa: PLR0911 - one return a class of tokens
     """Return the normal form of a token: lower case, digits as 0, classes of signs as `zz...`."""
     first = token[0]
     if first.isalnum():
         if token.startswith(("http://", "https://", "www.")):
             return Features("zzurl", shouted=False)
+        if first > LAST_LATIN:
+            return Features("zzscript", shouted=False)
         word = token.lower()
         if word.isalpha():
             shouted = len(token) > 2 and token.isupper() and word != token
@@ -216,12 +220,12 @@ def encode(weights: Weights) -> bytes:
             "groups": [asdict(group) for group in weights.groups],
             "counts": [len(weights.words), len(weights.pairs), len(weights.parts)],
             "blocks": [len(block) for block in packed],
-            "sha256": hashlib.sha256(body).hexdigest(),
         },
         ensure_ascii=False,
         sort_keys=True,
     ).encode()
-    return MAGIC + struct.pack("<HI", FORMAT, len(header)) + header + body
+    digest = hashlib.sha256(header + body).digest()
+    return MAGIC + struct.pack("<HI", FORMAT, len(header)) + digest + header + body
 
 
 def decode(data: bytes, name: str) -> Weights:
@@ -236,21 +240,21 @@ def decode(data: bytes, name: str) -> Weights:
     """
     if not data.startswith(MAGIC):
         raise ConfigurationError(f"{name}: this is no model of klingel; name a .klm file")
-    start = len(MAGIC) + 6
+    after = len(MAGIC) + 6
+    start = after + hashlib.sha256().digest_size
     if len(data) < start:
         raise ConfigurationError(f"{name}: the model file is torn; fetch or train it again")
-    version, size = struct.unpack("<HI", data[len(MAGIC) : start])
+    version, size = struct.unpack("<HI", data[len(MAGIC) : after])
     if version != FORMAT:
         raise ConfigurationError(
             f"{name}: the model file has format {version}, this release reads {FORMAT}; "
             "train it again with this release"
         )
+    torn = hashlib.sha256(data[start:]).digest() != data[after:start]
     try:
-        header = json.loads(data[start : start + size])
-        body = data[start + size :]
-        if hashlib.sha256(body).hexdigest() != header["sha256"]:
+        if torn:
             raise ValueError  # noqa: TRY301 - one sentence for every way to be torn
-        return _weights(header, body)
+        return _weights(json.loads(data[start : start + size]), data[start + size :])
     except (ValueError, KeyError, TypeError, zlib.error, RecursionError):
         raise ConfigurationError(
             f"{name}: the model file is torn; fetch or train it again"
@@ -303,7 +307,7 @@ class Answer(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """How much one word, pair (`not happy`) or part (`dela`) of a text adds to a score."""
+    """How much one word, pair (`not happy`) or part (`…dela…`) of a text adds to a score."""
 
     piece: str
     weight: float
@@ -338,9 +342,7 @@ class Heads:
         self._pairs[:, wide + 1 :] = of_words[len(weights.words) :]
         numbers = weights.pairs.astype(np.int64) + NOTHING + 1
         self._pair_keys = (numbers[:, 0] << 32) | numbers[:, 1]
-        self._word_number = {
-            word: number for number, word in enumerate(weights.words, NOTHING + 1)
-        }
+        self._word_number = {word: number for number, word in enumerate(weights.words, NOTHING + 1)}
         shout = self._word_number.get(SHOUT)
         self._shout = np.zeros(2 * wide + 2, np.float32)
         if shout is not None:
@@ -388,9 +390,7 @@ class Heads:
         new: list[tuple[int, bool]] = []
         for text in itertools.islice(texts, start, None):
             words = tokens(text) if len(text) > MOST_TOKENS else find(text)
-            rows = [
-                known(word) or self._look(word, scratch, pending, new) for word in words
-            ] or [0]
+            rows = [known(word) or self._look(word, scratch, pending, new) for word in words] or [0]
             flat += rows
             lengths.append(len(rows))
             if len(scratch) > SCRATCH_ROWS - MOST_TOKENS - 1 or len(new) > SCRATCH_ROWS:
@@ -569,9 +569,27 @@ class Heads:
                 f"the model has no output {output!r}; it has {', '.join(self.names)}"
             )
         column = self.column[output]
-        found: dict[str, float] = {}
-        of_words, of_parts = 0, 0
+        pieces = self._pieces(text)
         weights = self._weights
+        of_words = sum(
+            int(weights.word_idf[number]) ** 2 for is_word, number, _ in pieces if is_word
+        )
+        of_parts = sum(
+            int(weights.part_idf[number]) ** 2 for is_word, number, _ in pieces if not is_word
+        )
+        word_step = self.outputs[column].word_scale / math.sqrt(max(of_words, 1))
+        part_step = self.outputs[column].part_scale / math.sqrt(max(of_parts, 1))
+        found: dict[str, float] = {}
+        for is_word, number, name in pieces:
+            table = weights.word_weights if is_word else weights.part_weights
+            weight = int(table[number, column]) * (word_step if is_word else part_step)
+            found[name] = found.get(name, 0.0) + weight
+        ranked = sorted(found.items(), key=lambda item: (-abs(item[1]), item[0]))
+        return [Weighed(piece, weight) for piece, weight in ranked[:top]]
+
+    def _pieces(self, text: str) -> list[tuple[bool, int, str]]:
+        """Return what a text is made of: whether word or pair, number, and how it is shown."""
+        words = self._weights.words
         pair_number = {key: number for number, key in enumerate(self._pair_keys.tolist())}
         pieces: list[tuple[bool, int, str]] = []
         before = 0
@@ -581,28 +599,17 @@ class Heads:
                 number = self._word_number.get(name)
                 if number is not None:
                     pieces.append((True, number - NOTHING - 1, name))
-            for part in parts(word):
-                if part in self._part_number:
-                    pieces.append((False, self._part_number[part], part.replace(" ", "_")))
+            pieces.extend(
+                (False, self._part_number[part], f"…{part.replace(' ', '_')}…")
+                for part in parts(word)
+                if part in self._part_number
+            )
             now = self._word_number.get(word, NOTHING)
             pair = pair_number.get((before << 32) | now)
             if pair is not None:
-                name = f"{weights.words[before - NOTHING - 1]} {word}"
-                pieces.append((True, len(weights.words) + pair, name))
+                pieces.append((True, len(words) + pair, f"{words[before - NOTHING - 1]} {word}"))
             before = now
-        for is_word, number, _ in pieces:
-            if is_word:
-                of_words += int(weights.word_idf[number]) ** 2
-            else:
-                of_parts += int(weights.part_idf[number]) ** 2
-        word_step = self.outputs[column].word_scale / math.sqrt(max(of_words, 1))
-        part_step = self.outputs[column].part_scale / math.sqrt(max(of_parts, 1))
-        for is_word, number, name in pieces:
-            table = weights.word_weights if is_word else weights.part_weights
-            weight = int(table[number, column]) * (word_step if is_word else part_step)
-            found[name] = found.get(name, 0.0) + weight
-        ranked = sorted(found.items(), key=lambda item: (-abs(item[1]), item[0]))
-        return [Weighed(piece, weight) for piece, weight in ranked[:top]]
+        return pieces
 
     @property
     def remembered(self) -> int:
@@ -639,8 +646,3 @@ def read_file(path: Path) -> bytes:
 def version_of(data: bytes) -> str:
     """Return the version that events carry: a digest of the file's bytes, 12 characters."""
     return base64.b32encode(hashlib.sha256(data).digest())[:12].decode().lower()
-
-
-def columns_of(heads: Heads, names: Iterable[str]) -> list[int]:
-    """Return the columns of outputs, in the order of the names."""
-    return [heads.column[name] for name in names]

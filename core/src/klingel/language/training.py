@@ -6,6 +6,7 @@ only reads models does without.
 
 import hashlib
 import importlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -167,7 +168,7 @@ class Space:
     def _word_numbers(self, said: Said) -> list[int]:
         numbers = [self._word.get(word, -1) for word in said.words]
         found = [number for number in numbers if number >= 0]
-        pairs = map(self._pair.get, zip(numbers, numbers[1:], strict=False))
+        pairs = map(self._pair.get, itertools.pairwise(numbers))
         found += [number for number in pairs if number is not None]
         if said.shouts and SHOUT in self._word:
             found += [self._word[SHOUT]] * said.shouts
@@ -230,7 +231,7 @@ def space_of(said: Sequence[Said], plan: Plan, base: Space | None = None) -> Spa
     pairs: Counter[tuple[int, int]] = Counter()
     for text in said:
         row = [number.get(word, -1) for word in text.words]
-        pairs.update({pair for pair in zip(row, row[1:], strict=False) if min(pair) >= 0})
+        pairs.update({pair for pair in itertools.pairwise(row) if min(pair) >= 0})
     own = dict.fromkeys(base.pairs if base else ())
     kept_pairs = sorted({*own, *(pair for pair, rows in pairs.items() if rows >= plan.pair_rows)})
     rows_of = [*(words[word] for word in kept), *(pairs[pair] for pair in kept_pairs)]
@@ -323,7 +324,9 @@ def temperature(
     return min(grid, key=loss) if len(answers) >= FEW else 2.0
 
 
-def train(rows: Sequence[Row], plan: Plan, progress: Callable[[str], None] | None = None) -> Weights:
+def train(
+    rows: Sequence[Row], plan: Plan, progress: Callable[[str], None] | None = None
+) -> Weights:
     """Fit a model: every output that any row labels, in the order of their names' first sight.
 
     Args:
@@ -401,7 +404,7 @@ def _of_group(
 ) -> float:
     """Return the temperature of a group, over the held rows that answer it."""
     scores = np.stack([trial[name] for name in group.outputs], axis=1)
-    whole = np.flatnonzero(~np.isnan(scores).any(axis=1))
+    whole: list[int] = np.flatnonzero(~np.isnan(scores).any(axis=1)).tolist()
     answered = [
         (at, [rows[at].labels[name] for name in group.outputs].index(True))
         for at in whole
