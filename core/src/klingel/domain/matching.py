@@ -262,8 +262,15 @@ _Finds = Callable[[_Heard], frozenset[Span] | None]
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
+    """A rule with what is asked of it.
+
+    Args:
+        needs: words without which it cannot hit; seen before anything is called.
+    """
+
     rule: Rule
     root: Node
+    needs: frozenset[str]
     holds: _Holds
     finds: _Finds
 
@@ -302,7 +309,7 @@ class RuleSet:
                     f"Listening rule {rule.id!r}: {error.message}", error.position
                 ) from None
             root = query.root
-            compiled.append(_Compiled(rule, root, _condition(root), _evidence(root)))
+            compiled.append(_Compiled(rule, root, _needs(root), _condition(root), _evidence(root)))
             warnings.extend((rule.id, warning) for warning in query.warnings)
             required = required_terms(query)
             if required is None:
@@ -324,12 +331,16 @@ class RuleSet:
         if not found and not self._always:
             return []
         candidates = set(self._always)
-        for anchor in {match[0] for match in found}:
+        for anchor, _, _ in found:
             candidates.update(self._anchored[anchor])
-        heard = _Heard(document)
+        words = document.words
+        heard: _Heard | None = None
         hits: list[RuleHit] = []
         for number in sorted(candidates):
             compiled = self.rules[number]
+            if not compiled.needs <= words:
+                continue
+            heard = heard or _Heard(document)
             if compiled.holds(heard):
                 spans = compiled.finds(heard) or ()
                 rule = compiled.rule
@@ -368,6 +379,18 @@ def _required(node: Node) -> frozenset[str] | None:
             known = [required for required in every if required is not None]
             return frozenset().union(*known) if len(known) == len(every) else None
     return None
+
+
+def _needs(node: Node) -> frozenset[str]:
+    """Give words that every text which the node hits has, all of them."""
+    match node:
+        case Word(term):
+            return frozenset((term,))
+        case Phrase(terms):
+            return frozenset(terms)
+        case And(parts):
+            return frozenset().union(*map(_needs, parts))
+    return frozenset()
 
 
 def _longest_piece(pattern: str) -> str:
