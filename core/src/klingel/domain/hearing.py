@@ -61,7 +61,12 @@ def reasons_to_hear(
     if brand.brand in tracking:
         matches.append(Match(how="tracked"))
     matches += [
-        Match(how="rule", rule=hit.rule_id, spans=[list(span) for span in hit.spans] or None)
+        Match(
+            how="rule",
+            rule=hit.rule_id,
+            version=hit.version or None,
+            spans=[list(span) for span in hit.spans] or None,
+        )
         for hit in brand.listening.match(document)
     ]
     return tuple(matches)

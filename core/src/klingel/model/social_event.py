@@ -31,6 +31,16 @@ class Match(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[str, Meta(description='Listening rule id.', max_length=120)]
         | None
     ) = None
+    version: (
+        Annotated[
+            str,
+            Meta(
+                description='Version of the rule: over what it means, dictionaries written out.',
+                max_length=40,
+            ),
+        ]
+        | None
+    ) = None
     spans: (
         Annotated[
             list[Span], Meta(description='Hits in text: start, end in code points.')
