@@ -16,14 +16,14 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Final
 
 Span = tuple[int, int]
 """First code point and the one after the last."""
 
 LINES: Final = 500
-"""So many lines of a mail are told apart."""
+"""So many lines of a mail, so many quoted lines of a post are told apart."""
 
 _LOOK = 200
 _SIGNATURE_LINES = 20
@@ -139,9 +139,11 @@ def _end_of_whole_quote(text: str, end: int) -> int:
 
 def _quoted_lines(text: str, start: int, end: int) -> list[Span]:
     found: list[Span] = []
-    for line in _QUOTED_LINE.finditer(text, start, end):
+    for line in islice(_QUOTED_LINE.finditer(text, start, end), LINES):
         stop = text.find("\n", line.start(), end)
         found.append((line.start(), end if stop < 0 else stop))
+    if len(found) == LINES:
+        found[-1] = (found[-1][0], end)
     return found
 
 
