@@ -21,6 +21,10 @@ _COMMANDS = {
         "klingel_cli.commands.config:config_group",
         "Check brand files and put them in force.",
     ),
+    "rules": (
+        "klingel_cli.commands.rules:rules_group",
+        "Try listening rules before they go live.",
+    ),
     "map": ("klingel_cli.commands.map:map_command", "Show what becomes of native deliveries."),
     "search": ("klingel_cli.commands.search:search", "Search posts, in the syntax of the rules."),
     "explain": ("klingel_cli.commands.explain:explain", "Follow one event to where it ends."),

@@ -12,7 +12,7 @@ rules (on fields alone, or by NOT) are evaluated on every event.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Generic, Self, TypeVar, overload
@@ -26,6 +26,7 @@ from klingel.domain.rule_search import (
     QUERY_STRING,
     TEXT_FIELD,
     expand_rule,
+    plain,
     to_elasticsearch,
     to_query_string,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "RULES_PROPERTIES",
     "SPAN_LIMIT",
     "TEXT_FIELD",
+    "Finding",
     "Rule",
     "RuleDocument",
     "RuleHit",
@@ -74,6 +76,7 @@ __all__ = [
     "RuleSyntaxError",
     "Token",
     "expand_rule",
+    "explain_rule",
     "parse_rule",
     "required_terms",
     "to_elasticsearch",
@@ -353,6 +356,47 @@ class RuleSet:
         True for every text as soon as one rule requires no word.
         """
         return bool(self._always) or bool(self._automaton.find_matches_as_indexes(fold(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one part of a rule finds in an event.
+
+    Args:
+        depth: how many operations stand around it.
+        part: `AND`, `OR` or `NOT` for an operation, else the condition in the rule's syntax.
+        holds: whether it does.
+        spans: places in the text of what was found, at most SPAN_LIMIT; of conditions alone.
+    """
+
+    depth: int
+    part: str
+    holds: bool
+    spans: tuple[Span, ...] = ()
+
+
+def explain_rule(query: RuleQuery, document: RuleDocument) -> tuple[Finding, ...]:
+    """Say of each part of a rule whether it holds for an event; the whole rule stands first."""
+    return tuple(_findings(query.root, _Heard(document), 0))
+
+
+def _findings(node: Node, heard: _Heard, depth: int) -> Iterator[Finding]:
+    found = _evidence(node)(heard)
+    parts: tuple[Node, ...]
+    match node:
+        case And(parts):
+            name = "AND"
+        case Or(parts):
+            name = "OR"
+        case Not(part):
+            name, parts = "NOT", (part,)
+        case _:
+            spans = tuple(sorted(found or ())[:SPAN_LIMIT])
+            yield Finding(depth, plain(node), found is not None, spans)
+            return
+    yield Finding(depth, name, found is not None)
+    for part in parts:
+        yield from _findings(part, heard, depth + 1)
 
 
 def required_terms(query: RuleQuery) -> frozenset[str] | None:

@@ -72,10 +72,11 @@ def expand_rule(query: RuleQuery) -> str:
 
     A rule without dictionaries is given as it was written.
     """
-    return _plain(query.root) if query.dictionaries else query.source
+    return plain(query.root) if query.dictionaries else query.source
 
 
-def _plain(node: Node) -> str:
+def plain(node: Node) -> str:
+    """Give a part of a rule in the rule's own syntax."""
     match node:
         case And(parts):
             return " AND ".join(_plain_operand(part) for part in parts)
@@ -105,7 +106,7 @@ _SIGNS: Final = {"author": "@", "mention": "@", "hashtag": "#"}
 
 
 def _plain_operand(node: Node) -> str:
-    written = _plain(node)
+    written = plain(node)
     return f"({written})" if isinstance(node, And | Or | Not) else written
 
 
