@@ -4,11 +4,13 @@ import pytest
 
 from klingel.domain.matching import (
     SPAN_LIMIT,
+    Finding,
     Rule,
     RuleDocument,
     RuleHit,
     RuleSet,
     RuleSyntaxError,
+    explain_rule,
     parse_rule,
     required_terms,
 )
@@ -235,3 +237,45 @@ def test_may_match_is_false_only_without_any_required_word():
     assert not rules.may_match("Das Gas ist weg")
     with_field_rule = RuleSet.compile([Rule("r", "strom"), Rule("f", "lang:de")])
     assert with_field_rule.may_match("Das Gas ist weg")
+
+
+def test_each_part_of_a_rule_says_whether_it_holds_and_where():
+    query = parse_rule('(strom OR gas*) AND NOT "zu hoch"~2 lang:de')
+    document = RuleDocument(text="Gastarif: hoch, zu Strom!", lang="de")
+    assert explain_rule(query, document) == (
+        Finding(0, "AND", holds=False),
+        Finding(1, "OR", holds=True),
+        Finding(2, "strom", holds=True, spans=((19, 24),)),
+        Finding(2, "gas*", holds=True, spans=((0, 8),)),
+        Finding(1, "NOT", holds=False),
+        Finding(2, '"zu hoch"~2', holds=True, spans=((10, 18),)),
+        Finding(1, 'lang:"de"', holds=True),
+    )
+
+
+def test_the_first_finding_is_the_whole_rule():
+    for text, expected in (("Strom", True), ("Gas", False)):
+        assert explain_rule(parse_rule("strom"), RuleDocument(text=text))[0].holds is expected
+    assert explain_rule(parse_rule("NOT strom"), RuleDocument(text=""))[0] == Finding(
+        0, "NOT", holds=True
+    )
+
+
+def test_words_that_are_all_needed_are_seen_before_a_rule_is_asked():
+    """The required word alone is no hit; nor is it lost within an alternative or a NOT."""
+    rules = RuleSet.compile(
+        [
+            Rule("both", "netzentgelt strom"),
+            Rule("either", "(netzentgelt strom) OR gas"),
+            Rule("without", "netzentgelt -strom"),
+        ]
+    )
+    heard = {
+        text: [hit.rule_id for hit in rules.match(RuleDocument(text=text))]
+        for text in ("Netzentgelt", "Netzentgelt Strom", "Gas")
+    }
+    assert heard == {
+        "Netzentgelt": ["without"],
+        "Netzentgelt Strom": ["both", "either"],
+        "Gas": ["either"],
+    }
