@@ -234,15 +234,16 @@ def _expression(signs: list[_Sign]) -> re.Pattern[str]:
         if each.sign == "-":
             parts.append(_SEPARATOR)
             continue
-        one = _CLASSES.get(each.sign, each.sign)
+        one = _CLASSES.get(each.sign) or f"[{each.sign.lower()}{each.sign.upper()}]"
         between = grouping if _may_be_a_digit(each) else ""
-        body = one
+        # Behind the first sign, so that a search leaps from one possible first sign to the next.
+        body = one if parts else one + "(?<![A-Za-z0-9].)"
         if each.most > 1:
             body += f"(?:{between}{one}){{{each.least - 1},{each.most - 1}}}"
         parts.append(body if each.sign.isalpha() else f"({body})")
         if following is not None and _may_be_a_digit(each) and _may_be_a_digit(following):
             parts.append(grouping)
-    return re.compile(rf"(?<![A-Za-z0-9]){''.join(parts)}(?![A-Za-z0-9])", re.IGNORECASE | re.ASCII)
+    return re.compile(f"{''.join(parts)}(?![A-Za-z0-9])")
 
 
 def _may_be_a_digit(sign: _Sign) -> bool:

@@ -21,7 +21,7 @@ What is found, and on what evidence:
 Web addresses are not personal data here, whatever their query says, nor are mentions and hashtags.
 Names of persons are not found.
 
-Most posts hold nothing of this: `_may_hold` is the cheap gate, a few microseconds, and everything
+Most posts hold nothing of this: `may_hold` is the cheap gate, a few microseconds, and everything
 else runs only behind it. All expressions are linear in the text, but a close look at a number is
 not cheap. So a text of thousands of numbers has two bounds, both of which mask more, never less:
 the first `VALIDATIONS` doubtful telephone numbers are looked up, later ones count by their shape;
@@ -95,7 +95,11 @@ def find(
     Returns:
         What was found, rising and disjoint.
     """
-    if not _may_hold(text) and not (numbers and _ANY_DIGIT.search(text)):
+    if not may_hold(text) and not (
+        numbers
+        and _ANY_DIGIT.search(text)
+        and any(pattern.expression.search(text) for pattern in numbers)
+    ):
         return ()
     asked = _Regions(tuple(dict.fromkeys((*_REGIONS_OF.get(lang or "", ()), *regions))))
     windows, end = _windows(text)
@@ -129,18 +133,23 @@ def _start(finding: Finding) -> int:
 
 # --- the gate ---------------------------------------------------------------------------------
 
-_ANY_DIGIT: Final = re.compile(r"\d")
+_ANY_DIGIT: Final = re.compile("[0-9]")
 # Six signs of a number; or a digit behind what ends like a street or a box, before the name of a
 # street or of a town, in a British postcode or an American ZIP code.
-_DIGIT_GATE: Final = re.compile(
-    r"[0-9\u0660-\u0669\uff10-\uff19]"
-    r"(?:[\d\s()./+\u2010-\u2013-]{4,}\d"
+_STREET_OR_TOWN: Final = (
+    r"(?<![\d@#_]\d)(?:\d{0,4}[A-Za-z]?,? (?:[A-Z][\w'\u2019.-]{1,20} ){1,4}(?:St|Ro|Rd|Av|La|Ln|Dr"
+    r"|Cl|Co|Ct|Cr|Te|Wa|Bo|Bl|Sq|Ga|Gr|Hi|Me|Pl|Pa|Pk)"
+    r"|(?:(?<=-\d)|(?<=[03-9])|(?<=1)(?![5-9]\d\d )|(?<=2)(?!0\d\d ))\d{3,4} [A-ZÄÖÜ])"
     r"|(?<=(?:r\. |[tNn]r\.|tr |ße |[sß]e |SE |TR |eg |tz |ee |mm |kt |de |ox |ch )\d)"
-    r"|\d{0,4}[A-Za-z]?,? (?:[A-Z][\w'\u2019.-]{1,20} ){1,4}(?:St|Ro|Rd|Av|La|Ln|Dr|Cl|Co|Ct|Cr|Te|Wa"
-    r"|Bo|Bl|Sq|Ga|Gr|Hi|Me|Pl|Pa|Pk)"
     r"|(?<=[A-Z0-9] \d)[A-Z]{2}\b"
     r"|(?<=, [A-Z][A-Z] \d)\d{4}"
-    r"|\d{3,4} [A-ZÄÖÜ])"
+)
+_ADDRESS_GATE: Final = re.compile(rf"[0-9](?:{_STREET_OR_TOWN})")
+_DIGIT_GATE: Final = re.compile(
+    r"[0-9\u0660-\u0669\uff10-\uff19]"
+    r"(?:(?<![\d@#_]\d)[\d\s()./+\u2010-\u2013-]{4,}\d"
+    r"|(?<=[A-Za-z][A-Za-z]\d)\d[ \u00a0.-]?[A-Za-z0-9]{4}"
+    rf"|{_STREET_OR_TOWN})"
 )
 _AT_GATE: Final = re.compile(
     r"@(?:\s|(?<=[\w.+%-]@))(?:[^\W_]|-)++(?:\.|\s{0,2}[\[({]|\s(?:dot|punkt)\s)", re.IGNORECASE
@@ -151,7 +160,7 @@ _WORD_GATE: Final = re.compile(
 )
 
 
-def _may_hold(text: str) -> bool:
+def may_hold(text: str) -> bool:
     """Whether anything could be found: never False where something would be."""
     return (
         _DIGIT_GATE.search(text) is not None
@@ -175,10 +184,12 @@ _BLANK: Final = "\x1a"
 """Stands for what is settled: no letter, no digit, no space, in no expression."""
 
 _WEB: Final = re.compile(
-    r"https?://[^\s\x1a<>\"\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"
-    r"|(?<![\w@.-])www\.[^\s@\x1a]++(?!@)"
-    r"|(?<![\w@.-])(?:[^\W_]++[.-])+?[a-z]{2,6}/[^\s@\x1a]*+(?!@)",
-    re.IGNORECASE,
+    r"[hH][tT][tT][pP][sS]?://[^\s\x1a<>\"\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"
+    r"|[wW][wW][wW]\.(?<![\w@.-]....)[^\s@\x1a]++(?!@)"
+)
+_PATH: Final = re.compile(r"\.[A-Za-z]{2,6}/")
+_BARE_WEB: Final = re.compile(
+    r"(?<![\w@.-])(?:[^\W_]++[.-])+?[a-z]{2,6}/[^\s@\x1a]*+(?!@)", re.IGNORECASE
 )
 _MENTION: Final = re.compile(r"(?<![\w.])@[\w.-]+(?:@[\w.-]+)?")
 _HASHTAG: Final = re.compile(r"(?<!\w)[#\uff03]\w+")
@@ -186,7 +197,9 @@ _HASHTAG: Final = re.compile(r"(?<!\w)[#\uff03]\w+")
 
 def _find_once(text: str, numbers: Sequence[NumberPattern], regions: "_Regions") -> list[Finding]:
     """Look for each kind in what those before it have left."""
-    rest = _WEB.sub(_blank_of, text) if "/" in text or "www." in text.lower() else text
+    rest = _WEB.sub(_blank_of, text)
+    if _PATH.search(rest):
+        rest = _BARE_WEB.sub(_blank_of, rest)
     found: list[Finding] = []
 
     def take(kind: Kind, places: Iterable[tuple[int, int]]) -> None:
@@ -204,7 +217,8 @@ def _find_once(text: str, numbers: Sequence[NumberPattern], regions: "_Regions")
             take(pattern.kind, ((start, end) for _, start, end in find_numbers(rest, [pattern])))
     take("iban", _ibans(rest))
     take("card", _cards(rest))
-    take("address", _addresses(rest))
+    if _ADDRESS_GATE.search(text):
+        take("address", _addresses(rest))
     if "#" in rest or "\uff03" in rest:
         rest = _HASHTAG.sub(_blank_of, rest)
     take("phone", _phones(rest, regions))
@@ -237,21 +251,24 @@ def _without(text: str, findings: Iterable[Finding]) -> str:
     return "".join(parts)
 
 
-_SPOT: Final = re.compile(r"\d+|@| (?:at|ät) |[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]", re.IGNORECASE)
+_SPOT: Final = re.compile(
+    r"(?P<other>&\#\d+;|\d{1,2}:\d\d(?::\d\d)?(?![\d:]))|\d+|@| (?:at|ät) |[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]",
+    re.IGNORECASE,
+)
 """Every finding contains one."""
 _SHORT: Final = 600
 _REACH: Final = 160
 """How far around a spot a finding, and what speaks for it, can lie."""
-_LONG_WORD: Final = 1000
+_LONG_WORD: Final = 300
 _LONGEST_NUMBER: Final = 40
 """More digits than that in a row are none of what is looked for."""
 _COARSE_EMAIL: Final = (
-    r"(?:[\w.+%-]++(?:@|\s{0,2}[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]\s{0,2}|\s?@\s)[\w.()\[\]-]++"
+    r"(?<![\w.+%-])(?:[\w.+%-]++(?:@|\s{0,2}[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]\s{0,2}|\s?@\s)[\w.()\[\]-]++"
     r"|[\w.+%-]++ (?-i:at|AT|ät) (?:[^\W_]|-)++(?:\.|\s{0,2}[\[({]|\s(?:dot|punkt)\s)\S++)"
 )
 # Addresses and numbers that stand close together are one finding: thousands would take time too.
 _COARSE: Final = re.compile(
-    r"https?://[^\s\x1a]++|(?<![\w.])@[\w.-]++"
+    r"https?://[^\s\x1a]++|(?<![\w.])@[\w.-]++|&\#\d+;|\d{1,2}:\d\d(?::\d\d)?(?![\d:])"
     rf"|(?P<email>{_COARSE_EMAIL}(?:[\s,;]{{1,2}}{_COARSE_EMAIL})*+)"
     r"|(?P<number>\+?\d(?:[^@\n\x1a]{0,12}?\d)*+)",
     re.IGNORECASE,
@@ -265,7 +282,7 @@ def _windows(text: str) -> tuple[list[tuple[int, int]], int]:
     windows: list[tuple[int, int]] = []
     count = 0
     for spot in _SPOT.finditer(text):
-        if spot.end() - spot.start() > _LONGEST_NUMBER:
+        if spot["other"] or spot.end() - spot.start() > _LONGEST_NUMBER:
             continue
         if count == SPOTS:
             return windows, windows[-1][1]
@@ -352,13 +369,13 @@ def _is_email(match: re.Match[str], name: str, labels: list[str], text: str) -> 
     known = _PROVIDERS.fullmatch(labels[0]) is not None
     if match["bracket"]:
         return dotted or known
-    if not dotted or _NO_NAMES.fullmatch(name):
+    if not dotted or _NO_NAMES.fullmatch(name) or not re.search(r"[^\W\d_]", name):
         return False
     telling = _TELLING.search(name) is not None
     asked_for = _MAIL_WORD.search(text, max(0, match.start() - 40), match.start()) is not None
     if "." in match["domain"]:
-        return telling or (known and ("@" in match["word"] or asked_for))
-    return telling or known or asked_for
+        known = known and ("@" in match["word"] or asked_for)
+    return any((telling, known, asked_for and "." not in match["domain"]))
 
 
 def _is_top_level(label: str) -> bool:
@@ -478,7 +495,7 @@ _NO_NAME: Final = re.compile(
 _NO_STREETS: Final = re.compile(
     r"(?:bundes|landes|land|kreis|staats|schnell|europa|milch|wasser|wasch|fertigungs|produktions"
     r"|fern|umgehungs)(?:straße|strasse|str)"
-    r"|(?:arbeits|park|sitz|stell|steh|spiel|tabellen|start|ausbildungs|studien|kita|fenster|gang"
+    r"|(?:arbeits|listen|park|sitz|stell|steh|spiel|tabellen|start|ausbildungs|studien|kita|fenster|gang"
     r"|stamm|bau|sport|ball|flug|golf|tennis|camping|rast|liege|speicher|schlaf|podest|rang|abstiegs"
     r"|aufstiegs|logen|treff|krippen|betreuungs|pflege|therapie|impf|lade|garagen|mobil|zelt|schul"
     r"|praktikums|medaillen|spitzen|letzter|lager|steck|einsatz|schau|park-|qualifikations|tisch)platz"
@@ -527,6 +544,7 @@ _PLACES: Final = re.compile(
 _HOUSE_BEFORE: Final = re.compile(
     r"(?:[A-ZÄÖÜ][\w'\u2019.-]{1,30} ){1,3}\d{1,4} ?[a-hA-H]?(?:, ?|\s{1,2})$"
 )
+_YEAR: Final = re.compile("1[5-9]..|20..")
 _ADDRESS_WORD: Final = re.compile(
     r"(?:plz|postleitzahl|wohn\w{1,6}|adresse|anschrift|wohnort|address)[\s:.,-]{0,3}(?:\w{1,8}[\s:,]"
     r"{1,2}){0,3}$",
@@ -604,6 +622,8 @@ def _name_start(at: int, text: str, *, alone: str) -> int | None:
             if start == at and alone in {"markt", "damm"} and word == "Am":
                 return start - len(word) - 1
             break
+        if start == at and alone in {"platz", "weg"} and not word.endswith(("er", "Er", "ER")):
+            break
         start -= len(word) + 1
     return start if start < at else None
 
@@ -613,15 +633,19 @@ def _place_start(match: re.Match[str], text: str) -> int | None:
     code = match["code"]
     town = match["town"]
     begin = max(0, match.start() - 80)
+    if match["country"]:
+        return match.start()
+    if len(code) == 4 and _YEAR.fullmatch(code):
+        return None
     if house := _HOUSE_BEFORE.search(text, begin, match.start()):
         return house.start()
-    if match["country"] or _ADDRESS_WORD.search(text, begin, match.start()):
+    if _ADDRESS_WORD.search(text, begin, match.start()):
         return match.start()
-    known = _TOWNS.fullmatch(re.split("[ -]", town, maxsplit=1)[0]) is not None
-    if len(code) == 5:
-        is_code = code[:2] >= "01" and code[-3:] != "000"
-        return match.start() if is_code and (known or _LIKE_A_TOWN.fullmatch(town)) else None
-    return match.start() if known and code[:2] not in {"19", "20"} else None
+    is_known = _TOWNS.fullmatch(re.split("[ -]", town, maxsplit=1)[0]) is not None
+    if len(code) == 4:
+        return match.start() if is_known else None
+    is_town = is_known or _LIKE_A_TOWN.fullmatch(town) is not None
+    return match.start() if is_town and code[:2] >= "01" and code[-3:] != "000" else None
 
 
 def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -710,10 +734,10 @@ _OTHER_WORD: Final = re.compile(
     r"|buchungs?|vorgangs?|konto|mitglieds?|zähler|serien|fall|mandats?|tracking|fracht|kenn|id|seriennr"
     r"|policen?|versicherungs?|steuer|material|modell|chargen?|matrikel|referenz|aktenzeichen|zug|flug"
     r"|order|invoice|ref|reference|booking|case|account|acct|acc|confirmation|conf|serial|customer"
-    r"|contract|item|part|product|model|parcel|shipment|policy|claim|member|membership|isbn|ean|gtin"
+    r"|contract|item|part|product|model|parcel|shipment|policy|claim|res|reservation|pnr|dpci|sku|udid|member|membership|isbn|ean|gtin"
     r"|upc|pzn|asin|imei|iccid|meid|eid|vin|iin|pin|puk|tan|code|vorgang|bestellung|rechnung|sendung"
     r"|buchung|vertrag|auftrag|az|id|nr|gate|flight|train|error|fehler|fehlercode|version|build|train)"
-    r"[-\s]?(?:nummer|nr|no|num|number|id|code|kennung)?\.?)[\s:.#=-]{0,3}"
+    r"[-\s]?(?:nummer|nr|no|num|number|id|code|kennung)?\.?|\#)[\s:.#=-]{0,3}"
     r"(?:(?:ist|is|lautet|no|nr|number|die|the)\b[\s:.#]{0,2}){0,2}$",
     re.IGNORECASE,
 )
@@ -726,6 +750,9 @@ _LEAST_DIGITS: Final = 7
 _LEAST_BESIDE_A_WORD: Final = 6
 _MOST_DIGITS: Final = 15
 _MOST_GROUPS: Final = 9
+
+
+_WITHOUT_TRUNK_ZERO: Final = frozenset(("US", "CA"))
 
 
 class _Regions:
@@ -761,6 +788,8 @@ class _Regions:
 
     def _is_national(self, digits: str) -> bool:
         for code in self._codes:
+            if (digits[0] == "0") == (code in _WITHOUT_TRUNK_ZERO):
+                continue
             try:
                 number = phonenumbers.parse(digits, code)
             except NumberParseException:
@@ -793,6 +822,8 @@ def _phones(text: str, regions: _Regions) -> Iterator[tuple[int, int]]:
 def _may_begin(text: str, start: int, match: re.Match[str]) -> bool:
     """Whether a number may begin behind what stands there: not inside a code such as `KD123456`."""
     before = text[start - 1 : start]
+    if before == "-" and not match["plus"] and text[start - 2 : start - 1].isalnum():
+        return False
     if not before.isalpha():
         return before not in {"_", "=", "&", "#", "@", "%", "€", "$", "£"}
     if match["plus"] or ord(before) >= _FIRST_UNSPACED_SCRIPT:
@@ -805,6 +836,10 @@ def _may_begin(text: str, start: int, match: re.Match[str]) -> bool:
 
 _FIRST_UNSPACED_SCRIPT: Final = 0x2E80
 """From here on letters are of scripts that put no space between word and number (CJK)."""
+
+
+_OPENERS: Final = frozenset(" (/\u00a0\u202f\t\u200b\u200d\u2060")
+"""Behind these a second number may begin within a run of digits."""
 
 
 class _Group(NamedTuple):
@@ -829,6 +864,9 @@ def _phones_of_run(
         if last is None:
             first += 1
             continue
+        # What hangs on by a hyphen or a dot belongs to it.
+        while last + 1 < len(groups) and text[groups[last + 1].start - 1] in "-.\u2010\u2013":
+            last += 1
         begin = start if is_head else groups[first].start
         stop = groups[last].end
         inside = text[begin:stop]
@@ -859,6 +897,8 @@ def _last_group_of_phone(
 ) -> int | None:
     """Give the last group of the longest number that begins with a group, None if none does."""
     head = groups[first].digits
+    if first and text[groups[first].start - 1] not in _OPENERS:
+        return None
     may_begin = not first or (len(head) > 2 and head[0] == "0")
     if not may_begin and not _NORTH_AMERICAN.match(text, groups[first].start):
         return None
@@ -870,10 +910,11 @@ def _last_group_of_phone(
             break
         if len(digits) >= _LEAST_BESIDE_A_WORD and _may_end(text, groups[last].end):
             ends.append((last, digits))
-    begin = start if first == 0 else groups[first].start
+    begin = groups[first].start if first else start
+    before = None if first else _Before(text, begin)
     for judge in (_is_certain, _is_possible):
         for last, digits in reversed(ends):
-            candidate = _Candidate(text, begin, groups[last].end, digits, has_plus, first == 0)
+            candidate = _Candidate(text, begin, groups[last].end, digits, has_plus, before)
             if judge(candidate, regions):
                 return last
     return None
@@ -886,6 +927,38 @@ def _may_end(text: str, end: int) -> bool:
     return not _UNIT_BEHIND.match(text, end)
 
 
+class _Before:
+    """What stands directly in front of a place: read once for all numbers that may begin there.
+
+    Args:
+        text: in which it stands.
+        at: the place.
+    """
+
+    __slots__ = ("_at", "_of_other", "_of_phone", "_text")
+
+    def __init__(self, text: str, at: int) -> None:
+        self._text = text
+        self._at = at
+        self._of_phone: bool | None = None
+        self._of_other: bool | None = None
+
+    def speaks_of_a_phone(self) -> bool:
+        """Whether it is a word such as Tel."""
+        if self._of_phone is None:
+            self._of_phone = self._ends_with(_PHONE_WORD)
+        return self._of_phone
+
+    def speaks_of_another_number(self) -> bool:
+        """Whether it is a word such as Bestellnummer."""
+        if self._of_other is None:
+            self._of_other = self._ends_with(_OTHER_WORD)
+        return self._of_other
+
+    def _ends_with(self, words: re.Pattern[str]) -> bool:
+        return words.search(self._text, max(0, self._at - 48), self._at) is not None
+
+
 class _Candidate(NamedTuple):
     """What could be a telephone number.
 
@@ -895,7 +968,7 @@ class _Candidate(NamedTuple):
         end: behind it.
         digits: of it, as ASCII.
         has_plus: whether a plus stands in front.
-        is_head: whether it begins its run of digits, so that words before it speak of it.
+        before: what stands in front, where it begins its run of digits; else None.
     """
 
     text: str
@@ -903,12 +976,7 @@ class _Candidate(NamedTuple):
     end: int
     digits: str
     has_plus: bool
-    is_head: bool
-
-    def is_behind(self, words: re.Pattern[str]) -> bool:
-        """Whether one of the words stands directly in front."""
-        begin = max(0, self.start - 48)
-        return self.is_head and words.search(self.text, begin, self.start) is not None
+    before: "_Before | None"
 
     def written(self) -> str:
         """Give it as it stands in the text."""
@@ -917,42 +985,47 @@ class _Candidate(NamedTuple):
 
 def _is_certain(candidate: _Candidate, regions: _Regions) -> bool:
     """Whether it is valid by country code or region."""
-    digits = candidate.digits
+    digits, before = candidate.digits, candidate.before
     if candidate.has_plus:
         return regions.has_international(_without_trunk(candidate), is_sure=False)
-    if not _LEAST_DIGITS <= len(digits) <= _MOST_DIGITS + 2 or candidate.is_behind(_OTHER_WORD):
+    if not _LEAST_DIGITS <= len(digits) <= _MOST_DIGITS + 2:
+        return False
+    if digits[0] != "0" and not _NORTH_AMERICAN.fullmatch(
+        candidate.text, candidate.start, candidate.end
+    ):
+        return False
+    if before is not None and before.speaks_of_another_number():
         return False
     if digits.startswith("00"):
-        return candidate.is_head and regions.has_international(
-            _without_trunk(candidate)[2:], is_sure=False
+        # Thirteen digits from 001 on in one piece are an air ticket more often than a number.
+        return (
+            before is not None
+            and not (digits.startswith("001") and len(digits) == candidate.end - candidate.start)
+            and regions.has_international(_without_trunk(candidate)[2:], is_sure=False)
         )
-    if digits[0] == "0":
-        return len(digits) <= _MOST_DIGITS and regions.has_national(digits)
-    if _NORTH_AMERICAN.fullmatch(candidate.text, candidate.start, candidate.end):
-        return regions.has_national(digits)
-    return False
+    return len(digits) <= _MOST_DIGITS and regions.has_national(digits)
 
 
 def _is_possible(candidate: _Candidate, regions: _Regions) -> bool:
     """Whether form and neighbourhood say that it is one, though it may be mistyped."""
-    digits = candidate.digits
+    digits, before = candidate.digits, candidate.before
     if _THOUSANDS.fullmatch(candidate.written().lstrip("+")):
         return False
     if candidate.has_plus:
         return regions.has_international(_without_trunk(candidate), is_sure=True)
-    if candidate.is_behind(_OTHER_WORD) or len(digits) > _MOST_DIGITS + 2:
+    if before is None or len(digits) > _MOST_DIGITS + 2 or before.speaks_of_another_number():
         return False
     if (
-        candidate.is_head
-        and re.match("00[1-9]", digits)
+        re.match("00[1-9]", digits)
         and len(digits) < candidate.end - candidate.start
         and regions.has_international(_without_trunk(candidate)[2:], is_sure=True)
     ):
         return True
     if len(digits) > _MOST_DIGITS or _YEARS.fullmatch(candidate.written()):
         return False
-    return candidate.is_behind(_PHONE_WORD) or (
-        candidate.is_head and _PHONE_WORD_BEHIND.match(candidate.text, candidate.end) is not None
+    return (
+        before.speaks_of_a_phone()
+        or _PHONE_WORD_BEHIND.match(candidate.text, candidate.end) is not None
     )
 
 
