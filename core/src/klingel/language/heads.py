@@ -507,8 +507,7 @@ class Heads:
         word_norm = np.sqrt(np.maximum(sums[:, 2 * wide + 1 :], 1.0))
         of_parts = sums[:, :wide] * self._part_scale / part_norm
         of_words = sums[:, wide + 1 : 2 * wide + 1] * self._word_scale / word_norm
-        scores: NDArray[np.float32] = of_parts + of_words + self._bias
-        return scores
+        return (of_parts + of_words + self._bias).astype(np.float32, copy=False)
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return calibrated probabilities of scores, same shape.
@@ -518,7 +517,9 @@ class Heads:
         """
         logits = scores * self._slope + self._shift
         # The bounds keep exp from overflowing; beyond them the probability is 0 or 1 anyway.
-        result: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+        result: NDArray[np.float32] = (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(
+            np.float32
+        )
         for group in self.groups.values():
             if group.threshold is None:
                 columns = [self.column[name] for name in group.outputs]
@@ -551,9 +552,10 @@ class Heads:
     def sureness(self, group: str, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what a group's threshold is compared with: its best score, and `inside`."""
         asked = self.groups[group]
-        sure: NDArray[np.float32] = scores[:, [self.column[n] for n in asked.outputs]].max(axis=1)
+        best: NDArray[np.float32] = scores[:, [self.column[n] for n in asked.outputs]].max(axis=1)
+        sure = best
         if asked.inside is not None:
-            sure = sure + np.float32(0.5) * scores[:, self.column[asked.inside]]
+            sure = best + np.float32(0.5) * scores[:, self.column[asked.inside]]
         return sure
 
     def explain(self, text: str, output: str, top: int = 10) -> list[Weighed]:

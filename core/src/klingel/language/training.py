@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klingel.errors import ConfigurationError
+from klingel.language.evaluation import threshold_for
 from klingel.language.heads import (
     IDF_STEPS,
     SHOUT,
@@ -30,10 +31,16 @@ from klingel.language.heads import (
 
 _LARGEST_IDF = 255
 _STEPS = 127
-HELD = 5
-"""One row of so many is held back when probabilities are calibrated."""
-FEW = 20
+FOLDS = 5
+"""Rows are held back in so many parts when probabilities are calibrated."""
+FEW = 8
 """Held rows of either answer below which a head keeps the plain logistic curve."""
+MANY_ROWS = 60_000
+"""Rows of an output from which on one of the parts is held back instead of each in turn."""
+MANY_OUTPUTS = 40
+"""Outputs from which on the same is done."""
+INSIDE = "inside"
+"""Output that tells whether any of a group applies, learned from rows of which none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,9 @@ class Plan:
         word_rows: rows in which a word must occur.
         pair_rows: rows in which a pair must occur.
         part_rows: rows in which a part must occur.
-        thresholds: output to the lowest probability at which its label is given.
+        thresholds: output to the lowest probability at which its label is given; the probability
+            at score 0 where not named.
+        folds: parts that are held back in turn; none leaves probabilities uncalibrated.
         about: stored with the model.
     """
 
@@ -73,6 +82,7 @@ class Plan:
     pair_rows: int = 4
     part_rows: int = 3
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    folds: int = FOLDS
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -257,9 +267,9 @@ def _idf(rows: Sequence[int], total: int) -> NDArray[np.uint8]:
     return np.clip(steps, 1, _LARGEST_IDF).astype(np.uint8)
 
 
-def is_held(text: str) -> bool:
-    """Whether a text is held back when probabilities are calibrated; depends on the text alone."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[0] % HELD == 0
+def fold_of(text: str) -> int:
+    """Return the part in which a text is held back; depends on the text alone."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[0] % FOLDS
 
 
 def row_weights(
@@ -302,11 +312,11 @@ def calibrate(
 ) -> tuple[float, float]:
     """Return slope and shift of the logistic curve that turns scores into probabilities."""
     if min(answers.sum(), (~answers).sum()) < FEW:
-        return 2.0, 0.0
+        return 2.0, -1.0
     model = scikit().logistic(C=100.0, tol=1e-6, max_iter=200)
     model.fit(scores[:, None], answers.astype(np.int8), sample_weight=weights)
     slope, shift = float(model.coef_[0, 0]), float(model.intercept_[0])
-    return (slope, shift) if slope > 0 else (2.0, 0.0)
+    return (slope, shift) if slope > 0 else (2.0, -1.0)
 
 
 def temperature(
@@ -324,9 +334,22 @@ def temperature(
     return min(grid, key=loss) if len(answers) >= FEW else 2.0
 
 
+class Trained(NamedTuple):
+    """A model, and what its heads said of rows that they were not fitted on.
+
+    Args:
+        weights: the model, fitted on all rows.
+        trial: output to its score of each row by heads fitted without that row; NaN where the row
+            was not held back or does not answer the output.
+    """
+
+    weights: Weights
+    trial: Mapping[str, NDArray[np.float64]]
+
+
 def train(
     rows: Sequence[Row], plan: Plan, progress: Callable[[str], None] | None = None
-) -> Weights:
+) -> Trained:
     """Fit a model: every output that any row labels, in the order of their names' first sight.
 
     Args:
@@ -343,8 +366,131 @@ def train(
     said = read_texts(row.text for row in rows)
     space = space_of(said, plan)
     matrix = using.csr(space.matrix(said, using))
-    heads, outputs = fit_outputs(rows, matrix, plan, progress)
-    return quantised(space, heads, outputs, plan)
+    fits = fit_outputs(rows, matrix, plan, progress)
+    return Trained(quantised(space, fits.heads, fits.outputs, plan), fits.trial)
+
+
+def extend(
+    base: Weights,
+    rows: Sequence[Row],
+    plan: Plan,
+    progress: Callable[[str], None] | None = None,
+) -> Trained:
+    """Fit a brand's own rows on top of a model, of which the rows themselves are not needed.
+
+    What the base says of a text is a feature of the new heads, beside the words; so few rows
+    shift it and many overrule it. Outputs that the rows do not label stay as they are, but words
+    that the base does not know now count in the length by which sums are divided.
+
+    Args:
+        base: the model to start from.
+        rows: the brand's labelled texts.
+        plan: how; its groups replace the base's groups of the same name. The threshold of a group
+            that has one is chosen on rows that were held back.
+        progress: told which output is fitted next.
+
+    Raises:
+        ConfigurationError: scikit-learn is missing, or there are no rows.
+    """
+    using = scikit()
+    if not rows:
+        raise ConfigurationError("there are no rows to train on")
+    said = read_texts(row.text for row in rows)
+    old = _space_of_weights(base)
+    space = space_of(said, plan, old)
+    matrix = using.csr(space.matrix(said, using))
+    before = _lifted(base, old, space)
+    bias = np.array([output.bias for output in base.outputs])
+    column = {output.name: at for at, output in enumerate(base.outputs)}
+    names = names_of(rows)
+    shared = [column[name] for name in names if name in column]
+    if shared:
+        opinions = (matrix @ before[:, shared] + bias[shared]) * _GAIN
+        matrix = using.csr(using.hstack([matrix, using.csr(opinions)]))
+    fits = fit_outputs(rows, matrix, plan, progress)
+    heads = [
+        Fitted(
+            head.weights[: space.wide] + before[:, shared] @ (head.weights[space.wide :] * _GAIN),
+            head.bias + float(bias[shared] @ (head.weights[space.wide :] * _GAIN)),
+        )
+        for head in fits.heads
+    ]
+    groups = _with_thresholds(rows, plan.groups, fits.trial)
+    taken = {group.name for group in groups}
+    kept_groups = tuple(group for group in base.groups if group.name not in taken)
+    fitted = quantised(space, heads, fits.outputs, replace(plan, groups=(*kept_groups, *groups)))
+    return Trained(_merged(base, old, space, fitted), fits.trial)
+
+
+_GAIN = 2.0
+"""How cheap it is to follow the base: its scores count so much against the words."""
+
+
+def _space_of_weights(weights: Weights) -> Space:
+    pairs = [(one, two) for one, two in weights.pairs.tolist()]
+    return Space(weights.words, pairs, weights.parts, weights.word_idf, weights.part_idf)
+
+
+def _rows_in(old: Space, new: Space) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the words and pairs, and the parts, of a base stand in what it grew to."""
+    place = {pair: at for at, pair in enumerate(new.pairs, len(new.words))}
+    of_words = [*range(len(old.words)), *(place[pair] for pair in old.pairs)]
+    return np.array(of_words, np.int64), np.arange(len(old.parts))
+
+
+def _lifted(base: Weights, old: Space, new: Space) -> NDArray[np.float64]:
+    """Return the base's weights over the larger space, (features, outputs)."""
+    of_words, of_parts = _rows_in(old, new)
+    wide = len(new.words) + len(new.pairs)
+    weights = np.zeros((new.wide, len(base.outputs)))
+    word_scale = np.array([output.word_scale for output in base.outputs])
+    part_scale = np.array([output.part_scale for output in base.outputs])
+    weights[of_words] = base.word_weights * word_scale / base.word_idf[:, None]
+    weights[wide + of_parts] = base.part_weights * part_scale / base.part_idf[:, None]
+    return weights
+
+
+def _merged(base: Weights, old: Space, new: Space, fitted: Weights) -> Weights:
+    """Return the fitted heads with those of the base's that were not fitted, bytes unchanged."""
+    names = {output.name for output in fitted.outputs}
+    kept = [at for at, output in enumerate(base.outputs) if output.name not in names]
+    of_words, of_parts = _rows_in(old, new)
+    words = np.zeros((len(fitted.word_weights), len(kept)), np.int8)
+    words[of_words] = base.word_weights[:, kept]
+    grams = np.zeros((len(fitted.part_weights), len(kept)), np.int8)
+    grams[of_parts] = base.part_weights[:, kept]
+    return replace(
+        fitted,
+        word_weights=np.hstack([words, fitted.word_weights]),
+        part_weights=np.hstack([grams, fitted.part_weights]),
+        outputs=(*(base.outputs[at] for at in kept), *fitted.outputs),
+    )
+
+
+def _with_thresholds(
+    rows: Sequence[Row], groups: Sequence[Group], trial: Mapping[str, NDArray[np.float64]]
+) -> tuple[Group, ...]:
+    """Return groups, those that may answer none with the threshold their trial asks for."""
+    done = []
+    for group in groups:
+        if group.threshold is None:
+            done.append(group)
+            continue
+        scores = np.stack([trial[name] for name in group.outputs], axis=1)
+        held = ~np.isnan(scores).any(axis=1)
+        sure = scores.max(axis=1)
+        if group.inside is not None:
+            sure = sure + 0.5 * trial[group.inside]
+        truth = np.array(
+            [
+                next((at for at, name in enumerate(group.outputs) if row.labels.get(name)), -1)
+                for row in rows
+            ]
+        )
+        inside = held & (truth >= 0)
+        limit = threshold_for(sure[inside], scores[inside].argmax(axis=1) == truth[inside])
+        done.append(replace(group, threshold=max(_single(limit), -1e9)))
+    return tuple(done)
 
 
 def names_of(rows: Iterable[Row]) -> list[str]:
@@ -352,42 +498,58 @@ def names_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.labels))
 
 
+class Fits(NamedTuple):
+    """Heads, their outputs, and their trial (see `Trained`)."""
+
+    heads: list[Fitted]
+    outputs: list[Output]
+    trial: dict[str, NDArray[np.float64]]
+
+
 def fit_outputs(
     rows: Sequence[Row],
     matrix: Any,
     plan: Plan,
     progress: Callable[[str], None] | None = None,
-) -> tuple[list[Fitted], list[Output]]:
+) -> Fits:
     """Fit and calibrate every output over a matrix of the same rows."""
-    held = np.array([is_held(row.text) for row in rows])
-    heads: list[Fitted] = []
-    outputs: list[Output] = []
-    trial: dict[str, NDArray[np.float64]] = {}
-    for name in names_of(rows):
+    fold = np.array([fold_of(row.text) for row in rows])
+    fits = Fits([], [], {})
+    names = names_of(rows)
+    for name in names:
         if progress:
             progress(name)
         index = np.array([at for at, row in enumerate(rows) if name in row.labels])
         some = [rows[at] for at in index]
         answers = np.array([row.labels[name] for row in some], np.bool_)
         weights = row_weights(some, answers, plan.totals)
-        heads.append(fit_head(matrix[index], answers, weights, plan.cost))
-        kept = ~held[index]
-        rehearsal = fit_head(matrix[index[kept]], answers[kept], weights[kept], plan.cost)
-        scores = matrix[index[~kept]] @ rehearsal.weights + rehearsal.bias
-        trial[name] = np.full(len(rows), np.nan)
-        trial[name][index[~kept]] = scores
-        natural = _natural(some, plan.totals)[~kept]
-        slope, shift = calibrate(scores, answers[~kept], natural)
-        threshold = plan.thresholds.get(name, 0.5)
-        outputs.append(Output(name, heads[-1].bias, 1.0, 1.0, slope, shift, threshold))
-    by_name = {output.name: at for at, output in enumerate(outputs)}
+        part = matrix[index]
+        head = fit_head(part, answers, weights, plan.cost)
+        scores = np.full(len(index), np.nan)
+        many = len(index) > MANY_ROWS or len(names) > MANY_OUTPUTS
+        for number in range(min(plan.folds, 1) if many else plan.folds):
+            held = fold[index] == number
+            if held.any() and not held.all():
+                other = fit_head(part[~held], answers[~held], weights[~held], plan.cost)
+                scores[held] = part[held] @ other.weights + other.bias
+        tried = ~np.isnan(scores)
+        natural = _natural(some, plan.totals)[tried]
+        slope, shift = calibrate(scores[tried], answers[tried], natural)
+        threshold = plan.thresholds.get(name, _single(1 / (1 + math.exp(-shift))))
+        fits.heads.append(head)
+        fits.outputs.append(Output(name, head.bias, 1.0, 1.0, slope, shift, threshold))
+        fits.trial[name] = np.full(len(rows), np.nan)
+        fits.trial[name][index] = scores
+    by_name = {output.name: at for at, output in enumerate(fits.outputs)}
     for group in plan.groups:
-        if group.threshold is not None:
+        if group.threshold is not None or not by_name.keys() >= set(group.outputs):
             continue
-        slope = _of_group(rows, group, trial, plan)
+        slope = _of_group(rows, group, fits.trial, plan)
         for name in group.outputs:
-            outputs[by_name[name]] = replace(outputs[by_name[name]], slope=slope, shift=0.0)
-    return heads, outputs
+            fits.outputs[by_name[name]] = replace(
+                fits.outputs[by_name[name]], slope=slope, shift=0.0
+            )
+    return fits
 
 
 def _natural(rows: Sequence[Row], totals: Mapping[str, float]) -> NDArray[np.float64]:
