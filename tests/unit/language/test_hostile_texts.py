@@ -25,6 +25,7 @@ from klingel.domain.utterance import numbering
 from klingel.language import numbers, pii
 from klingel.language.heads import Heads, Output, Weights
 from klingel.language.identify import clean, identify_language, load_detector
+from klingel.language.mending import mended
 from klingel.language.reading import own_words, text_of
 
 LENGTH = 30_000
@@ -257,6 +258,11 @@ def same_length(text: str, folded: Any) -> None:
     assert len(folded) == len(text)
 
 
+def is_another_text(text: str, mending: Any) -> None:
+    """Another text, or none."""
+    assert mending is None or (isinstance(mending, str) and mending != text)
+
+
 def is_score(text: str, scores: Any) -> None:
     """One finite number."""
     assert scores.shape == (1, 1)
@@ -292,6 +298,7 @@ FUNCTIONS = {
     "RuleSet.match": Function(
         lambda text: RULES.match(RuleDocument(text=text)), are_hits, seconds=0.2
     ),
+    "mended": Function(mended, is_another_text),
     "numbering": Function(numbering, is_numbering),
     "comparable": Function(copies.comparable, is_comparable, seconds=0.03),
     "compare": Function(lambda text: copies.compare(text, text[::-1]), is_share),
