@@ -412,7 +412,7 @@ def _iban_end(text: str, match: re.Match[str]) -> int | None:
         length = IBAN(country, allow_invalid=True).spec.iban_length
     except SchwiftyException:
         return None
-    if length is None or len(signs) < length:
+    if len(signs) < length:
         return None
     end = signs[length - 1] + 1
     if _CODE.match(text, end):
@@ -516,7 +516,7 @@ _ENGLISH: Final = re.compile(
     r"(?P<place>,? [A-Z][a-z]+(?: [A-Z][a-z]+)?,? [A-Z]{2},? \d{5}(?:-\d{4})?(?!\w))?"
 )
 _NO_ENGLISH_NAME: Final = re.compile(
-    r"(?:Best|Top|Great|Big|Free|Days?|Hours?|Hr|Min|Mins|Minutes?|Years?|Millions?|Times?|Stars?"
+    r"\b(?:Best|Top|Great|Big|Free|Days?|Hours?|Hr|Min|Mins|Minutes?|Years?|Millions?|Times?|Stars?"
     r"|Hard|Google|Flash|USB|Test|Only|Right|Good|More|Most|Last|First|Euros?|Prozent|Uhr|Disk|Pro|The"
     r"|January|February|March|April|May|June|July|August|September|October|November|December|Jan|Feb"
     r"|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|Mal|Minuten|Tage|Stunden|Jahre|One|Two|DVD|CD|SSD)\b",
@@ -550,10 +550,19 @@ _ADDRESS_WORD: Final = re.compile(
     r"{1,2}){0,3}$",
     re.IGNORECASE,
 )
+_OTHER_CODE: Final = re.compile(
+    r"(?:[A-Z]{1,4}\d{0,3}|[A-Z]{0,3}[Zz]ug|Bus|Linie|Flug|Nr\.?|Tram|kostet|[A-Z]?bahn) ?$"
+)
+_ALPINE_TOWNS: Final = re.compile(
+    r"wien|graz|linz|salzburg|innsbruck|klagenfurt|villach|wels|bregenz|dornbirn|basel|bern|biel"
+    r"|genf|lausanne|lugano|luzern|thun|winterthur|zürich|St\.",
+    re.IGNORECASE,
+)
+# Without Essen, which also means food.
 _TOWNS: Final = re.compile(
     r"aachen|augsburg|bamberg|basel|bayreuth|bergisch|berlin|bern|biel|bielefeld|bochum|bonn"
     r"|bottrop|braunschweig|bregenz|bremen|bremerhaven|chemnitz|cottbus|darmstadt|dessau"
-    r"|dornbirn|dortmund|dresden|duisburg|düren|düsseldorf|erfurt|erlangen|essen|esslingen"
+    r"|dornbirn|dortmund|dresden|duisburg|düren|düsseldorf|erfurt|erlangen|esslingen"
     r"|flensburg|frankfurt|freiburg|fürth|gelsenkirchen|genf|gera|gießen|göttingen|graz"
     r"|gütersloh|hagen|halle|hamburg|hamm|hanau|hannover|heidelberg|heilbronn|herne|hildesheim"
     r"|ingolstadt|innsbruck|iserlohn|jena|kaiserslautern|karlsruhe|kassel|kempten|kiel"
@@ -587,7 +596,7 @@ def _addresses(text: str) -> list[tuple[int, int]]:
             found.append((start, match.end()))
     for match in _ENGLISH.finditer(text):
         doubtful = not match["sure"] and len(match["no"]) == 4 and match["no"][:2] in {"19", "20"}
-        if not doubtful and not _NO_ENGLISH_NAME.match(match["names"]):
+        if not doubtful and not _NO_ENGLISH_NAME.search(match["names"]):
             found.append(match.span())
     found += [match.span() for each in (_BRITISH, _AMERICAN) for match in each.finditer(text)]
     if "ox" in text or "OX" in text or "ostfach" in text or "OSTFACH" in text:
@@ -641,10 +650,12 @@ def _place_start(match: re.Match[str], text: str) -> int | None:
         return house.start()
     if _ADDRESS_WORD.search(text, begin, match.start()):
         return match.start()
-    is_known = _TOWNS.fullmatch(re.split("[ -]", town, maxsplit=1)[0]) is not None
+    if _OTHER_CODE.search(text, begin, match.start()):
+        return None
+    name = re.split("[ -]", town, maxsplit=1)[0]
     if len(code) == 4:
-        return match.start() if is_known else None
-    is_town = is_known or _LIKE_A_TOWN.fullmatch(town) is not None
+        return match.start() if _ALPINE_TOWNS.fullmatch(name) else None
+    is_town = _TOWNS.fullmatch(name) is not None or _LIKE_A_TOWN.fullmatch(town) is not None
     return match.start() if is_town and code[:2] >= "01" and code[-3:] != "000" else None
 
 
@@ -693,7 +704,8 @@ _NO_PHONE: Final = re.compile(
     r"|(?<!\d)\d++(?:[.,'\u2019 ]\d{3}){0,4},\d{1,2}(?!\d)"
     r"|(?<![\d.])[1-9]\d{0,2}(?:[.,'\u2019]\d{3}){1,5}(?![.,-]?\d)"
     r"|[€$£]\s?\d[\d.,' ]*"
-    # addresses of machines, years
+    # what is common, addresses of machines, years
+    r"|(?<!\d)0?8/15(?!\d)"
     r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![.-]?\d)"
     r"|(?<![\d./+-])(?:19|20)\d\d\s?[/\u2013-]\s?(?:19|20)?\d\d(?![./-]?\d))",
     re.IGNORECASE,
@@ -731,7 +743,7 @@ _PHONE_WORD_BEHIND: Final = re.compile(
 _GLUED: Final = re.compile(r"(?:tel|telefon|fon|phone|fax|mobil|handy|t|m|f)", re.IGNORECASE)
 _OTHER_WORD: Final = re.compile(
     r"(?<!\w)(?:(?:bestell|auftrags?|kunden|rechnungs?|vertrags?|ticket|sendungs?|paket|artikel|art"
-    r"|buchungs?|vorgangs?|konto|mitglieds?|zähler|serien|fall|mandats?|tracking|fracht|kenn|id|seriennr"
+    r"|buchungs?|vorgangs?|konto|mitglieds?|zähler(?:stand|stände)?|serien|fall|mandats?|tracking|fracht|kenn|id|seriennr"
     r"|policen?|versicherungs?|steuer|material|modell|chargen?|matrikel|referenz|aktenzeichen|zug|flug"
     r"|order|invoice|ref|reference|booking|case|account|acct|acc|confirmation|conf|serial|customer"
     r"|contract|item|part|product|model|parcel|shipment|policy|claim|res|reservation|pnr|dpci|sku|udid|member|membership|isbn|ean|gtin"
@@ -746,6 +758,9 @@ _NORTH_AMERICAN: Final = re.compile(
 )
 _YEARS: Final = re.compile(r"(?:19|20)\d\d(?:\D+(?:19|20)?\d\d)*|\d{1,2} \d{1,2} (?:19|20)\d\d")
 _THOUSANDS: Final = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3})*[ .]000|[1-9]\d*0000")
+# Hours, or one or two digits each behind "at": counted, not dialled.
+_HOURS: Final = re.compile(r"(?:[01]?\d|2[0-4])[0-5]0(?: (?:[01]?\d|2[0-4])[0-5]0)+")
+_COUNTED: Final = re.compile(r"\d{1,2}(?: \d{1,2})+")
 _LEAST_DIGITS: Final = 7
 _LEAST_BESIDE_A_WORD: Final = 6
 _MOST_DIGITS: Final = 15
@@ -1021,7 +1036,10 @@ def _is_possible(candidate: _Candidate, regions: _Regions) -> bool:
         and regions.has_international(_without_trunk(candidate)[2:], is_sure=True)
     ):
         return True
-    if len(digits) > _MOST_DIGITS or _YEARS.fullmatch(candidate.written()):
+    written = candidate.written()
+    if len(digits) > _MOST_DIGITS or _YEARS.fullmatch(written) or _HOURS.fullmatch(written):
+        return False
+    if _COUNTED.fullmatch(written) and candidate.text.endswith(" at ", 0, candidate.start):
         return False
     return (
         before.speaks_of_a_phone()
