@@ -20,7 +20,7 @@ import yaml
 
 from klingel.domain import copies
 from klingel.domain.matching import SPAN_LIMIT, Rule, RuleDocument, RuleSet
-from klingel.domain.rule_text import TOKEN_LIMIT, fold, terms_of, tokens
+from klingel.domain.rule_text import TOKEN_LIMIT, fold, places_of, terms_of
 from klingel.domain.utterance import numbering
 from klingel.language import numbers, pii
 from klingel.language.heads import Heads, Output, Weights
@@ -198,17 +198,13 @@ def are_spans(text: str, spans: Any) -> None:
         at = end
 
 
-def are_words(text: str, found: Any) -> None:
-    """Each is lower-cased text of its place, no longer than the index allows."""
-    are_spans(text, [(token.start, token.end) for token in found])
-    folded = fold(text)
-    assert all(token.term == folded[token.start : token.end] for token in found)
-    assert all(0 < len(token.term) <= TOKEN_LIMIT for token in found)
-
-
 def are_terms(text: str, terms: Any) -> None:
-    """The words of the text's tokens."""
-    assert terms == [token.term for token in tokens(text)]
+    """Words of the lower-cased text in their order, no longer than the index allows."""
+    places = places_of(fold(text), terms)
+    assert len(places) == len(terms)
+    assert not places or places[-1][1] <= len(text)
+    assert min(map(len, terms), default=1) > 0
+    assert max(map(len, terms), default=1) <= TOKEN_LIMIT
 
 
 def are_hits(text: str, hits: Any) -> None:
@@ -291,8 +287,6 @@ FUNCTIONS = {
     "own_words of a post": Function(lambda text: own_words(text, "post"), is_reading),
     # A text of nothing but İ; everything else takes 1 ms.
     "fold": Function(fold, same_length, seconds=0.02),
-    # A named tuple for each of 30,000 words; listening rules use `terms_of`.
-    "tokens": Function(tokens, are_words, seconds=0.1),
     "terms_of": Function(lambda text: terms_of(fold(text)), are_terms, seconds=0.02),
     # 13 rules that all look at each of up to 30,000 words, as the index does.
     "RuleSet.match": Function(
@@ -331,7 +325,7 @@ def test_the_result_is_the_one_written_down(name: str) -> None:
         len(text_of(hostile.text, own_words(hostile.text, kind).own)) for kind in ("email", "post")
     )
     assert hostile.lang in {None, lang}
-    assert hostile.words in {None, len(tokens(hostile.text))}
+    assert hostile.words in {None, len(terms_of(fold(hostile.text)))}
     assert all(expected in {-1, found} for expected, found in zip(hostile.own, own, strict=True))
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import cache
 from itertools import islice
 
 import pytest
@@ -106,6 +107,7 @@ def test_hostile_text_is_identified_or_not_but_never_raises(detector: Detector, 
     assert 0 <= lang.score <= 1
 
 
+@cache
 def rows(path) -> list[dict]:
     """Read a data file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -123,19 +125,26 @@ def measure(texts, detector, record_property) -> tuple[float, float]:
 
 
 def test_tweets_of_seven_languages(detector, shared_data, record_property) -> None:
-    """Without the network's word 96.9 % of all are right and 0.6 % undecided."""
+    """Without the network's word 96.9 % of all are right and 0.6 % undecided; here every second."""
     texts = [
         (row["text"], row["lang"])
         for row in rows(shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz")
         if row["lang"] in SEVEN
     ]
     assert {lang for _, lang in texts} == set(SEVEN)
+    texts = texts[::2]
     right, undecided = measure(texts, detector, record_property)
     assert right >= 0.965
     assert undecided <= 0.01
-    for lang in SEVEN:
-        right, _ = measure([text for text in texts if text[1] == lang], detector, record_property)
-        assert right >= 0.9, lang  # some "German" tweets are English ones
+
+
+@pytest.mark.parametrize("lang", SEVEN)
+def test_tweets_of_one_language(lang: str, detector, shared_data, record_property) -> None:
+    """No language is bad at the cost of others; some of the "German" tweets are English ones."""
+    path = shared_data / "caveat" / "text" / "xlmt_train_val_8lang.jsonl.gz"
+    texts = [(row["text"], lang) for row in rows(path) if row["lang"] == lang]
+    right, _ = measure(texts[::3], detector, record_property)
+    assert right >= 0.9
 
 
 @pytest.mark.parametrize(

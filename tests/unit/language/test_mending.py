@@ -3,6 +3,7 @@
 
 import gzip
 import json
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -73,11 +74,12 @@ def test_real_posts_damaged_on_purpose(encoding: str, shared_data) -> None:
 
 
 def test_real_texts_are_left_alone(shared_data) -> None:
-    """Tweets of eight languages, comments, posts: five are told to be broken, and they are."""
+    """Tweets of eight languages, comments, posts, every fifth: what is told to be broken is."""
     told = []
     for path in sorted(shared_data.glob("*/text/*.jsonl.gz")):
         if not path.name.startswith("ftfy"):
-            texts = (row.get("text") or "" for row in rows(path))
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                texts = [json.loads(line).get("text") or "" for line in islice(file, 2, None, 5)]
             told += [text for text in texts if mended(text)]
     assert len(told) <= 5
     assert all("â€¦" in text or "ðŸ˜" in text for text in told)
