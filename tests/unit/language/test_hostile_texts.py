@@ -112,7 +112,7 @@ TEXTS = {
     "short lines": plain(many("x\n"), None, LENGTH // 2),
     "CR LF": plain(many("x\r\n"), None, LENGTH // 3),
     "quotations": Hostile(many(">"), "und", 0, (0, LENGTH)),
-    "quoted lines": Hostile(many("> x\n"), None, LENGTH // 4, (0, 0)),
+    "quoted lines": Hostile(many("> x\n"), None, LENGTH // 4, (0, LENGTH - 1)),
     "deeper and deeper": Hostile("\n".join(">" * n + "x" for n in range(240)), None, 240, (1, -1)),
     "empty quotations": Hostile(many(">\n"), "und", 0, (0, LENGTH - 1)),
     "quotation marks": plain(many("„“”»«\"'"), "und", 0),

@@ -95,7 +95,8 @@ _REPOST = re.compile(
     r"(?:\A\s*(?:RT|MT) ?[@\uff20]\w{1,64}(?::|\s|$)|(?<=\s)(?:RT|MT) ?[@\uff20]\w{1,64}:)"
 )
 _QUOTED_LINE = re.compile(
-    r"^[ \t]{0,3}>(?![ \t]*(?:$|\d|[:;=]['^-]?[()<>DPOpo/\\|\[\]]|[<>._]))", re.MULTILINE
+    r"^[ \t]{0,3}>(?!(?:[:;=]['^-]?[()<>DPOpo/\\|\[\]]|[<>._]))(?P<unsure>[ \t]*(?:$|\d))?",
+    re.MULTILINE,
 )
 _CLOSED_BY: Final = {
     "\u201e": "\u201c\u201d",
@@ -138,13 +139,20 @@ def _end_of_whole_quote(text: str, end: int) -> int:
 
 
 def _quoted_lines(text: str, start: int, end: int) -> list[Span]:
+    """Return the marked lines, none if there are no others: then they are what is said.
+
+    A line such as `> 30 minutes` is marked only below a marked one.
+    """
     found: list[Span] = []
     for line in islice(_QUOTED_LINE.finditer(text, start, end), LINES):
+        if line["unsure"] is not None and (not found or found[-1][1] + 1 != line.start()):
+            continue
         stop = text.find("\n", line.start(), end)
         found.append((line.start(), end if stop < 0 else stop))
     if len(found) == LINES:
         found[-1] = (found[-1][0], end)
-    return found
+    others = _between([(start, start), *found, (end, end)])
+    return found if any(not text[at:stop].isspace() and at < stop for at, stop in others) else []
 
 
 def _between(taken: Iterable[Span]) -> list[Span]:
