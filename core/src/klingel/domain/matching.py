@@ -54,7 +54,6 @@ from klingel.domain.rule_text import (
     Token,
     fold,
     fold_value,
-    places_of,
     terms_of,
     tokens,
 )
@@ -206,6 +205,7 @@ class _Heard:
         self.folded = document.folded
         self.terms = document.terms
         self.words = document.words
+        self.places: list[Span] = []
 
     def positions(self, term: str) -> list[int]:
         """Give the places of a word among the words, rising."""
@@ -240,13 +240,20 @@ class _Heard:
     def mentions(self) -> frozenset[str]:
         return _folded_values(self.document.mentions)
 
-    @once
-    def places(self) -> list[Span]:
-        return places_of(self.folded, self.terms)
+    def place(self, at: int) -> Span:
+        """Give the place of a token; those before it are looked for once, those behind it never."""
+        places = self.places
+        end = places[-1][1] if places else 0
+        for term in self.terms[len(places) : at + 1]:
+            start = self.folded.index(term, end)
+            end = start + len(term)
+            places.append((start, end))
+        return places[at]
 
     def span(self, first: int, last: int) -> Span:
         """Give the place of the tokens from the first to the last one."""
-        return self.places[first][0], self.places[last][1]
+        end = self.place(last)[1]
+        return self.places[first][0], end
 
 
 def _is_longer(value: str, units: int) -> bool:
