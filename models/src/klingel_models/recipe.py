@@ -23,14 +23,13 @@ from klingel.language.evaluation import report, reports_of_sets
 from klingel.language.heads import Group, Heads, encode
 from klingel.language.intent import INTENTS, intents_of
 from klingel.language.training import Plan, Row, Trained, train
+from klingel_models.tasks import LANGUAGES, TONES, with_issue
 
 HERE = Path(__file__).resolve().parent
 POSTS = HERE.parents[1] / "posts"
 SHIPPED = HERE / "care" / "model.klm"
 COMMAND = "python -m klingel_models.recipe --data ../shared/data"
 
-TONES = ("negative", "neutral", "positive")
-LANGUAGES = ("de", "en", "other")
 
 GROUPS = (
     Group("tone", tuple(f"tone:{tone}" for tone in TONES)),
@@ -315,11 +314,6 @@ def _cascade_figures(
         for each in by_class
         for figure in ("f1", "precision", "recall", "support")
     }
-
-
-def with_issue(names: frozenset[str]) -> frozenset[str]:
-    """Return intents with `issue` beside a complaint or a problem."""
-    return names | {"issue"} if names & {"complaint", "problem"} else names
 
 
 def build(data: Path) -> bytes:
