@@ -12,7 +12,8 @@ rules (on fields alone, or by NOT) are evaluated on every event.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Generic, Self, TypeVar, overload
@@ -193,6 +194,8 @@ class RuleHit:
     version: str = ""
 
 
+_LAST: Final = "\U0010ffff"  # parts words, hence stands in none
+
 _LONG: Final = 100
 """From so many words on, an index of their places is cheaper than looking for each."""
 
@@ -214,6 +217,17 @@ class _Heard:
         if len(self.terms) > _LONG:
             return self.index[term]
         return [at for at, other in enumerate(self.terms) if other == term]
+
+    def words_from(self, start: str) -> Collection[str]:
+        """Give at least the different words that begin so; of a long text not many others."""
+        if len(self.terms) <= _LONG:
+            return self.words
+        ordered = self.ordered
+        return ordered[bisect_left(ordered, start) : bisect_left(ordered, start + _LAST)]
+
+    @once
+    def ordered(self) -> list[str]:
+        return sorted(self.words)
 
     @once
     def index(self) -> dict[str, list[int]]:
@@ -432,6 +446,10 @@ def _required(node: Node) -> frozenset[str] | None:
     return None
 
 
+def _beginning(pattern: str) -> str:
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
+
+
 def _needs(node: Node) -> frozenset[str]:
     """Give words that every text which the node hits has, all of them."""
     match node:
@@ -479,10 +497,12 @@ def _text_condition(node: Entry) -> _Holds:
             return lambda heard: term in heard.words
         case Wildcard(pattern):
             matches = _wildcard_matcher(pattern)
-            piece = _longest_piece(pattern)
-            return lambda heard: piece in heard.folded and any(map(matches, heard.words))
+            piece, start = _longest_piece(pattern), _beginning(pattern)
+            return lambda heard: (
+                piece in heard.folded and any(map(matches, heard.words_from(start)))
+            )
         case Phrase(terms, slop):
-            return lambda heard: bool(_places(terms, slop, heard, first_only=True))
+            return lambda heard: bool(_places(terms, slop, heard, 1))
 
 
 _COSTS: Final = {Word: 0, FieldValue: 1, Followers: 1, Has: 1, Phrase: 2, Not: 3, Or: 3, And: 3}
@@ -588,27 +608,30 @@ def _pattern_condition(
     return lambda heard: any(map(matches, heard.mentions))
 
 
-def _places(
-    terms: tuple[str, ...], slop: int, heard: _Heard, *, first_only: bool = False
-) -> list[Span]:
-    """Give the positions (first, last) of the places of a phrase."""
+def _places(terms: tuple[str, ...], slop: int, heard: _Heard, most: int) -> list[Span]:
+    """Give the positions (first, last) of the first places of a phrase, at most so many."""
     if not heard.words.issuperset(terms):
         return []
     if slop:
         positions = [heard.positions(term) for term in terms]
-        return _sloppy_places(positions, slop, first_only=first_only)
+        return _sloppy_places(positions, slop, most)
     length = len(terms)
     wanted = list(terms)
+    ahead, starts = 0, heard.positions(terms[0])
+    if len(starts) > _LONG:  # of a long text: begin with the rarest word
+        ahead = min(range(length), key=lambda at: len(heard.positions(terms[at])))
+        starts = heard.positions(terms[ahead])
     places: list[Span] = []
-    for start in heard.positions(terms[0]):
-        if heard.terms[start : start + length] == wanted:
+    for found in starts:
+        start = found - ahead
+        if start >= 0 and heard.terms[start : start + length] == wanted:
             places.append((start, start + length - 1))
-            if first_only:
+            if len(places) == most:
                 break
     return places
 
 
-def _sloppy_places(positions: list[list[int]], slop: int, *, first_only: bool) -> list[Span]:
+def _sloppy_places(positions: list[list[int]], slop: int, most: int) -> list[Span]:
     """Give the places where different words lie within `slop` moves of a phrase, as Lucene counts.
 
     Each word's position less its place in the phrase says where the phrase would begin; the moves
@@ -625,7 +648,7 @@ def _sloppy_places(positions: list[list[int]], slop: int, *, first_only: bool) -
         if max(beginnings) - least <= slop:
             here = [begin + offset for offset, begin in enumerate(beginnings)]
             places.append((min(here), max(here)))
-            if first_only:
+            if len(places) == most:
                 return places
         lowest = beginnings.index(least)
         cursors[lowest] += 1
@@ -666,19 +689,22 @@ def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
 
 def _evidence_of_words(terms: frozenset[str], heard: _Heard) -> frozenset[Span] | None:
     found = terms & heard.words
-    return frozenset(heard.span(at, at) for term in found for at in heard.positions(term)) or None
+    places = (heard.positions(term)[:SPAN_LIMIT] for term in found)
+    return frozenset(heard.span(at, at) for held in places for at in held) or None
 
 
 _NOWHERE: Final[frozenset[Span]] = frozenset()
 
 
 def _text_places(node: Entry, heard: _Heard) -> list[Span]:
-    """Give the positions (first, last) of all places of a word, a wildcard or a phrase."""
+    """Give the positions (first, last) of the first places of a word, a wildcard or a phrase."""
     match node:
         case Word(term):
-            return [(at, at) for at in heard.positions(term)]
+            return [(at, at) for at in heard.positions(term)[:SPAN_LIMIT]]
         case Wildcard(pattern):
             matches = _wildcard_matcher(pattern)
-            return [(at, at) for at, term in enumerate(heard.terms) if matches(term)]
+            words = [word for word in heard.words_from(_beginning(pattern)) if matches(word)]
+            found = sorted(at for word in words for at in heard.positions(word)[:SPAN_LIMIT])
+            return [(at, at) for at in found[:SPAN_LIMIT]]
         case Phrase(terms, slop):
-            return _places(terms, slop, heard)
+            return _places(terms, slop, heard, SPAN_LIMIT)
