@@ -43,13 +43,13 @@ CONTAINED: Final = 0.8
 SHINGLE: Final = 4
 """Code points of a shingle."""
 
-SHORT: Final = 24
+SHORT: Final = 30
 """With fewer different shingles a whole text is linked by nothing but its fingerprint."""
 
-SHORT_CUT: Final = 5
+SHORT_CUT: Final = 16
 """As SHORT, for a text that says that it was cut off."""
 
-TELLING: Final = 12
+TELLING: Final = 14
 """With fewer letters the same words are a copy only of the same author's (danke, emoji alone)."""
 
 LONG: Final = 80
@@ -71,6 +71,7 @@ LOOKED_AT: Final = 4
 """Most remembered texts that one text is compared with."""
 
 _ALIGNED = 12
+_LAST_ADDRESSES = 8
 _SLOTS = 1 << 12
 _SLOTS_A_PAIR = 2
 _MOST_SLOTS = 1 << 24
@@ -83,7 +84,7 @@ LinkKind = Literal["repost", "fingerprint", "containment"]
 
 _ADDRESS = re.compile(r"(?:https?:|www\.)\S*", re.IGNORECASE)
 _MENTION = re.compile(r"[@\uff20]\w[\w.\-]*")
-_REPOSTED = re.compile(r"(?:\s*RT\s*[@\uff20]\w+\s*:?)+\s*")
+_REPOSTED = re.compile(r"\s*(?:RT\s*[@\uff20]\w+(?:\s?:)?\s*)+")
 _QUOTED_BY_HAND = re.compile(r"\sRT\s*[@\uff20]\w")
 _CUT_ADDRESS = re.compile(r"\b(?:https?|htt|ht|h|www|ww|w)$", re.IGNORECASE)
 _ENTITIES = (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"))
@@ -193,7 +194,7 @@ def comparable(text: str) -> Comparable:
         for entity, sign in _ENTITIES:
             text = text.replace(entity, sign)
     cut = False
-    if "\u2026" in text or "..." in text:
+    if "\u2026" in text:
         text, cut = _without_ellipsis(text)
     if ":" in text or "." in text:
         text = _ADDRESS.sub(" ", text)
@@ -212,16 +213,20 @@ def _own_words(text: str) -> tuple[str, bool]:
 
 
 def _without_ellipsis(text: str) -> tuple[str, bool]:
-    """Return a text up to its final ellipsis, and whether it had one; an address may follow it."""
+    """Return a text up to the sign `…` that ends it, and whether one did; an address may follow.
+
+    Three full stops are no such sign: people end sentences with them.
+    """
     body = text.rstrip()
     head, _, last = body.rpartition(" ")
-    while last and not last.endswith(("\u2026", "...")) and _ADDRESS.fullmatch(last):
+    for _ in range(_LAST_ADDRESSES):
+        if last.endswith("\u2026") or not _ADDRESS.fullmatch(last):
+            break
         body = head.rstrip()
         head, _, last = body.rpartition(" ")
-    if not body.endswith(("\u2026", "...")):
+    if not body.endswith("\u2026"):
         return text, False
-    body = body.rstrip("\u2026. ")
-    return _CUT_ADDRESS.sub("", body), True
+    return _CUT_ADDRESS.sub("", body.rstrip("\u2026 ")), True
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -247,7 +252,7 @@ def compare(one: str, other: str, *, one_cut: bool = False, other_cut: bool = Fa
         other_cut: the same.
     """
     first, second = shingles(one), shingles(other)
-    if len(first) > len(second) or (len(first) == len(second) and one > other):
+    if (len(first), one, one_cut) > (len(second), other, other_cut):
         one, other, one_cut, first, second = other, one, other_cut, second, first
     small, large = len(first), len(second)
     if not small:
@@ -539,7 +544,7 @@ class CopyWindow:
         """Return the whole state; a window that restores it gives the same links from there on."""
         limits = self.limits
         state = _State(
-            (limits.seconds, limits.entries, limits.megabytes),
+            (float(limits.seconds), limits.entries, float(limits.megabytes)),
             self._now,
             self._number,
             list(self._known.items()),

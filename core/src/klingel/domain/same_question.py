@@ -354,7 +354,7 @@ class QuestionWindow:
         """Return the whole state; a window that restores it gives the same clusters from there."""
         end = len(self._posts)
         state = _State(
-            (self.limits.seconds, self.limits.posts),
+            (float(self.limits.seconds), self.limits.posts),
             self._now,
             self._first,
             self._posts,
