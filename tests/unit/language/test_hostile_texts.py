@@ -25,8 +25,10 @@ from klingel.domain.utterance import numbering
 from klingel.language import numbers, pii
 from klingel.language.heads import Heads, Output, Weights
 from klingel.language.identify import clean, identify_language, load_detector
+from klingel.language.intent import intents_of
 from klingel.language.mending import mended
 from klingel.language.reading import own_words, text_of
+from klingel.language.signature import Agents, find_signature
 
 LENGTH = 30_000
 LIMIT_SECONDS = 0.005
@@ -181,6 +183,7 @@ RULES = RuleSet.compile(
 )
 DETECT = load_detector()
 HEADS = letters_and_words()
+AGENTS = Agents.compile()
 NUMBERS = [numbers.compile_number("customer_number", "KD-########")]
 
 
@@ -254,6 +257,18 @@ def same_length(text: str, folded: Any) -> None:
     assert len(folded) == len(text)
 
 
+def is_signature(text: str, signature: Any) -> None:
+    """A place in the text with its code, or none."""
+    if signature is not None:
+        are_spans(text, [(signature.start, signature.end)])
+        assert signature.code in text[signature.start : signature.end]
+
+
+def are_intents(text: str, intents: Any) -> None:
+    """Without a likelihood from the heads a text wants nothing that is known."""
+    assert [intent.name for intent in intents] == ["other"]
+
+
 def is_another_text(text: str, mending: Any) -> None:
     """Another text, or none."""
     assert mending is None or (isinstance(mending, str) and mending != text)
@@ -297,6 +312,8 @@ FUNCTIONS = {
     "comparable": Function(copies.comparable, is_comparable, seconds=0.03),
     "compare": Function(lambda text: copies.compare(text, text[::-1]), is_share),
     "Heads.score": Function(lambda text: HEADS.score([text]), is_score),
+    "find_signature": Function(lambda text: find_signature(text, AGENTS), is_signature),
+    "intents_of": Function(lambda text: intents_of(text, "negative", {}), are_intents),
     "pii.find": Function(lambda text: pii.find(text, "de", NUMBERS), are_findings, seconds=0.02),
 }
 
