@@ -305,7 +305,7 @@ FUNCTIONS = {
     "terms_of": Function(lambda text: terms_of(fold(text)), are_terms, seconds=0.02),
     # 13 rules that all look at each of up to 30,000 words, as the index does.
     "RuleSet.match": Function(
-        lambda text: RULES.match(RuleDocument(text=text)), are_hits, seconds=0.2
+        lambda text: RULES.match(RuleDocument(text=text)), are_hits, seconds=0.1
     ),
     "mended": Function(mended, is_another_text),
     "numbering": Function(numbering, is_numbering),

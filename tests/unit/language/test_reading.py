@@ -270,6 +270,7 @@ def test_legal_notices(notice: str) -> None:
         "Gruß Erika",
         "Diese vertraulichen Daten habe ich Ihnen schon genannt.",
         "Am Montag, 01.02.2016 schrieb mir Ihr Kollege:\nalles wird gut.\nNichts wurde gut.",
+        "Guten Tag,\nam 3.5. um 10:30 schrieb mir Ihr Kollege:\nalles wird gut.\nNein.",
         "Meine Fahrt\nVon: Köln\nAn: Bonn\nDatum: 3.5.2021\nDer Zug fiel aus.",
         "Kurz gesagt:\n- zu teuer\n- zu spät\n- C",
         "Ich warte\n--\n" + "\n".join(f"Grund {number}" for number in range(30)),

@@ -235,7 +235,7 @@ _WROTE = re.compile(
     r"\b(?:wrote|writes|schrieb|geschrieben|a écrit|escribió|schreef|ha scritto|escreveu|skrev"
     r"|napisał(?:\(a\))?|kirjoitti|napsal(?:\(a\))?|написал|пишет|写道)(?!\w)",
 )
-_TIME = re.compile(r"@|(?<![\d.])\d{1,2}[:.h]\d{2}(?![\d.])")
+_TIME = re.compile(r"(?<![\d.])\d{1,2}[:.h]\d{2}(?![\d.])")
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _BARE_INTRO = re.compile(r"\d{4}-\d\d-\d\d \d{1,2}:\d\d gmt[+-]\d\d:\d\d \S")
 _CLOSING = re.compile(
@@ -398,7 +398,7 @@ class _Mail:
             self.kinds[following] == "quote" or _NAMED_QUOTE.match(self.lines[following])
         )
         words = " ".join(self.heads[at:end])
-        if not quoted and not _TIME.search(words):
+        if not quoted and "@" not in words and not (_TIME.search(words) and _YEAR.search(words)):
             return 0
         self.intros.add(at)
         if quoted or not own_before:
@@ -419,7 +419,7 @@ class _Mail:
             return 0
         words = " ".join(map(str.strip, self.heads[at : end + 1]))
         opens = _INTRO_OPENING.match(first) or _WROTE.search(first)
-        dated = _TIME.search(words) or _YEAR.search(words)
+        dated = "@" in words or _TIME.search(words) or _YEAR.search(words)
         return end + 1 if opens and dated and _WROTE.search(words) else 0
 
     def _appended(self, at: int, kind: str) -> int:
