@@ -49,6 +49,7 @@ class House:
             partition,
             networks=installed_network,
             detect=lambda _text: ("de", 0.9),
+            readers=lambda _model: None,
             originals=lambda _reference: b"",
             world=lambda: World(self.brands, self.around.tracking),
         )

@@ -85,6 +85,7 @@ def understand() -> UnderstandLogic:
         0,
         networks=installed_network,
         detect=lambda _text: ("de", 0.9),
+        readers=lambda _model: None,
         originals=gone,
         world=lambda: World(around.brands.by_name, around.tracking),
     )

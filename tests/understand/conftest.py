@@ -10,6 +10,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
+from klingel.language.sense import Reader
 from klingel.model import DirectoryEntry, SocialEvent
 from klingel.model.raw_event import BlobRef
 from klingel.stage.fates import Fate, Outcome
@@ -36,6 +37,7 @@ class Desk:
         self.brands = dict(BRANDS)
         self.tracking: dict[str, frozenset[str]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.readers: dict[str, Reader] = {}
         self.stage = StageInMemory(self.broker, self.logic, lambda: NOON + timedelta(minutes=1))
 
     def logic(self, partition: int) -> UnderstandLogic:
@@ -44,6 +46,7 @@ class Desk:
             partition,
             networks=installed_network,
             detect=detect,
+            readers=self.readers.get,
             originals=self.original,
             world=lambda: World(self.brands, self.tracking),
         )

@@ -126,6 +126,7 @@ def understand(partition: int) -> Logic:
         partition,
         networks=raising,
         detect=lambda _text: ("de", 0.9),
+        readers=lambda _model: None,
         originals=lambda _reference: b"",
         world=lambda: World(BRANDS, {}),
     )

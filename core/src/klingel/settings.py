@@ -91,6 +91,9 @@ class ProcessorSettings(Part):
     instance: str | None = Field(
         None, max_length=120, description="Static member name; a pod's name. None joins afresh."
     )
+    models_dir: Path | None = Field(
+        None, description="Folder of the brands' own models: NAME/model.klm each."
+    )
     batch_messages: int = Field(1000, ge=1, le=100_000, description="Messages of one batch.")
     batch_wait_seconds: float = Field(0.1, gt=0, le=10, description="Longest wait for a batch.")
 

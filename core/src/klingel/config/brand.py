@@ -100,15 +100,15 @@ class Agent(Part):
     """Somebody who signs answers of the brand."""
 
     code: str = Field(min_length=1, max_length=40, description="As signed, without its sign: AB.")
-    name: str | None = Field(None, max_length=120, description="Whose it is.")
+    name: str | None = Field(None, min_length=1, max_length=40, description="Whose it is.")
 
 
 class Enrichment(Part):
     """What is found in texts."""
 
     model: Slug = Field(
-        "shipped",
-        description="Model of tone, intents, anger and offence: shipped, none, or one of your own.",
+        "care",
+        description="Model of tone, intents, anger and offence: care (it is shipped), none, or your own.",
     )
     optional: bool = Field(
         default=False, description="Whether events go on without a model that cannot be loaded."

@@ -1,5 +1,6 @@
 """A brand as the stages look at it: compiled once from its file, asked for every event."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +12,7 @@ from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import Rule, RuleSet, expand_rule, parse_rule
 from klingel.domain.rule_syntax import read_entry
 from klingel.language.numbers import NumberPattern, compile_number
+from klingel.language.signature import Agent, Agents
 
 
 def dictionaries_of(brand: Brand) -> Dictionaries:
@@ -58,6 +60,19 @@ def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
     return Rule(name, plain, blake2b(plain.encode(), digest_size=4).hexdigest())
 
 
+def _agents(found: Enrichment) -> Agents:
+    """Compile who signs: by code, and by name where no other has the same."""
+    names = Counter(agent.name.casefold() for agent in found.agents if agent.name)
+    return Agents.compile(
+        Agent(
+            id=agent.name or agent.code,
+            codes=(agent.code,),
+            names=(agent.name,) if agent.name and names[agent.name.casefold()] == 1 else (),
+        )
+        for agent in found.agents
+    )
+
+
 def _reading_version(topics: Iterable[Rule], found: Enrichment) -> str:
     """Return 32 bits, in hex, over everything of the brand that reads texts."""
     content = "\n".join([*(str(topic) for topic in topics), found.model_dump_json()])
@@ -78,7 +93,7 @@ class CompiledBrand:
         routing_set: the same rules compiled; ids are theirs.
         topics: the topics of its taxonomy, as rules.
         numbers: its customer, contract and order numbers.
-        agents: who signs answers, by code as signed.
+        agents: who signs answers.
         model: name of the model that reads texts, None where none does.
         model_optional: whether events go on without it.
         reading_version: of all that reads texts beside the model: topics, numbers, agents.
@@ -98,7 +113,7 @@ class CompiledBrand:
     routing_set: RuleSet
     topics: RuleSet
     numbers: tuple[NumberPattern, ...]
-    agents: dict[str, str | None]
+    agents: Agents
     model: str | None
     model_optional: bool
     reading_version: str
@@ -131,7 +146,7 @@ class CompiledBrand:
             routing_set=RuleSet.compile(routing_rules(brand)),
             topics=RuleSet.compile(topics),
             numbers=tuple(compile_number(n.kind, n.pattern, n.check) for n in found.numbers),
-            agents={agent.code: agent.name for agent in found.agents},
+            agents=_agents(found),
             model=None if found.model == "none" else found.model,
             model_optional=found.optional,
             reading_version=_reading_version(topics, found),

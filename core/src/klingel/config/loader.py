@@ -342,10 +342,10 @@ def _check_enrichment(content: dict[str, Any], marked: _Marked) -> None:
         code = part.get("code")
         if not isinstance(code, str):
             continue
-        if code in seen:
+        if code.casefold() in seen:
             path = ("enrichment", "agents", number, "code")
             marked.add(path, f"{_shown(code)} stands for two agents; each needs a code of its own")
-        seen.setdefault(code, number)
+        seen.setdefault(code.casefold(), number)
 
 
 def _parts(content: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:

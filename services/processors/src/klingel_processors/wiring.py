@@ -40,13 +40,25 @@ class Wiring:
     tables: Mapping[str, int | None]
 
     def build(
-        self, logic: Callable[[int], Logic], kind: type[Logic], follower: Follower
+        self,
+        logic: Callable[[int], Logic],
+        kind: type[Logic],
+        follower: Follower,
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[Frame, BatchService]:
-        """Build frame and service; nothing starts."""
+        """Build frame and service; nothing starts.
+
+        Args:
+            logic: builds the pure half of one partition.
+            kind: the class of it.
+            follower: reads the configuration.
+            check: called when the configuration is known; raises ConfigurationError.
+        """
 
         async def prepare() -> None:
             await wait_for_topics(self.log, kind)
             await follower.caught_up.wait()
+            check()
 
         service = BatchService(prepare, lambda: self._loop(logic, kind), (follower.run,))
         frame = build_frame(self.name, self.settings.kafka, self.settings.http)

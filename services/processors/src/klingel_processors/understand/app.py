@@ -11,6 +11,7 @@ from klingel_processors.app import BatchService, Frame
 from klingel_processors.follow import Follower, Surroundings
 from klingel_processors.kafka_ports import KafkaLog
 from klingel_processors.understand.logic import DIRECTORY, MARKS, NAME, UnderstandLogic, World
+from klingel_processors.understand.models import Models
 from klingel_processors.wiring import Wiring
 
 MARK_SECONDS = 8 * 86_400
@@ -23,6 +24,7 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
         settings.kafka, (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS), around.take
     )
     detect = load_detector()
+    models = Models(settings.processor.models_dir)
     blobs = BlobStore(settings.blobs.dir)
 
     def world() -> World:
@@ -30,7 +32,12 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
 
     def logic(partition: int) -> UnderstandLogic:
         return UnderstandLogic(
-            partition, networks=installed().network, detect=detect, originals=blobs.get, world=world
+            partition,
+            networks=installed().network,
+            detect=detect,
+            readers=models.reader,
+            originals=blobs.get,
+            world=world,
         )
 
     wiring = Wiring(
@@ -41,4 +48,6 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
         KafkaLog(settings.kafka),
         tables={MARKS: MARK_SECONDS, DIRECTORY: None},
     )
-    return wiring.build(logic, UnderstandLogic, follower)
+    return wiring.build(
+        logic, UnderstandLogic, follower, lambda: models.check(around.brands.by_name.values())
+    )

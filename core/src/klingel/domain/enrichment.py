@@ -1,0 +1,99 @@
+"""What a brand is told of a text beside the text: tone and intents, topics, whose words, PII.
+
+What a model finds depends on the text alone and is found for a whole batch at once
+(`klingel.language.sense`); the rest depends on the brand that hears it, and is found here.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from klingel.config.compiled import CompiledBrand
+from klingel.domain.direction import Direction
+from klingel.domain.draft import SocialDraft
+from klingel.domain.influence import author_influence, engagements_of
+from klingel.domain.matching import RuleDocument
+from klingel.language.pii import find, mask
+from klingel.language.sense import Sense
+from klingel.language.signature import find_signature
+from klingel.model.social_event import Enrichment, Influence, PersonalData, Signature
+
+READING = "reading/1"
+"""Version of the code that finds personal data, signatures and whose words they are."""
+
+
+class Found(NamedTuple):
+    """What stands beside a text; None where nothing was found or nothing can be known.
+
+    Attributes:
+        enrichment: everything that has no field of its own.
+        text_public: the text with personal data masked; None where there is no text.
+        signature: who of the brand's people signed.
+    """
+
+    enrichment: Enrichment | None
+    text_public: str | None
+    signature: Signature | None
+
+
+def enrich(
+    brand: CompiledBrand,
+    draft: SocialDraft,
+    document: RuleDocument,
+    direction: Direction,
+    sense: Sense | None,
+) -> Found:
+    """Find what one brand is told of an event.
+
+    Args:
+        brand: who hears it.
+        draft: what was said.
+        document: the same as rules see it.
+        direction: who speaks; only the brand's own people sign.
+        sense: what the brand's model makes of the words; None without a model.
+    """
+    text = draft.text
+    if not text:
+        return Found(None, text, None)
+    pii = find(text, document.lang, brand.numbers)
+    signature = None
+    if direction == "outbound":
+        signed = find_signature(text, brand.agents)
+        if signed is not None:
+            signature = Signature(code=signed.code, agent=signed.agent)
+    topics = [hit.rule_id for hit in brand.topics.match(document)]
+    versions = [READING, f"brand/{brand.reading_version}"]
+    if sense is not None:
+        versions.insert(0, sense.model)
+    return Found(
+        Enrichment(
+            tone=sense.tone if sense is not None else None,
+            intents=list(sense.intents) if sense is not None and sense.intents else None,
+            topics=topics or None,
+            anger=sense.anger if sense is not None else None,
+            offence=sense.offence if sense is not None else None,
+            own_words=_spans(sense.own_words) if sense is not None else None,
+            pii=[PersonalData(kind=each.kind, start=each.start, end=each.end) for each in pii]
+            or None,
+            influence=_influence(draft),
+            models=versions,
+        ),
+        mask(text, pii) if pii else text,
+        signature,
+    )
+
+
+def _influence(draft: SocialDraft) -> Influence | None:
+    author = draft.author
+    found = author_influence(
+        followers=author.followers if author is not None else None,
+        verified=author.verified if author is not None else None,
+        engagements=engagements_of(draft.metrics),
+    )
+    if found.score is None:
+        return None
+    parts = {part.name: round(part.value, 3) for part in found.parts if part.value is not None}
+    return Influence(score=round(found.score, 3), parts=parts)
+
+
+def _spans(spans: Sequence[tuple[int, int]] | None) -> list[list[int]] | None:
+    return None if spans is None else [list(span) for span in spans]
