@@ -41,7 +41,17 @@ def snapshot(**more):
         "p99_seconds": 2.0,
         "searchable": 1234,
         "queues": (QueueRow("billing", 10, 4, NOW - timedelta(seconds=75)),),
-        "posts": (PostRow(NOW, "bluesky", "billing", 30, "Zu viel abgebucht"),),
+        "posts": (
+            PostRow(
+                NOW,
+                "bluesky",
+                "billing",
+                30,
+                "Zu viel abgebucht",
+                "negative",
+                ("complaint", "problem"),
+            ),
+        ),
         "dead_letters": {},
         "fallen": (),
         "trouble": None,

@@ -196,7 +196,7 @@ _SLOT_VALUES: Final[dict[str, Callable[[Random, Brand], object]]] = {
     "hour": lambda rng, _brand: rng.randint(6, 23),
     "minutes": lambda rng, _brand: rng.randint(5, 95),
     "number": lambda rng, _brand: rng.randint(2, 42),
-    "customer": lambda rng, _brand: rng.randint(10_000_000, 99_999_999),
+    "customer": lambda rng, _brand: f"KD-{rng.randint(10_000_000, 99_999_999)}",
     "speed": lambda rng, _brand: rng.choice((16, 50, 100, 250, 1000)),
     "price": lambda rng, _brand: rng.choice(("9,99", "19,99", "34,95", "49,90", "120")),
 }

@@ -128,17 +128,19 @@ def _queues(snapshot: Snapshot) -> Table:
 
 
 def _posts(snapshot: Snapshot, width: int) -> Table:
-    table = _table("routed last", "network", "queue", "#priority", "text")
+    table = _table("routed last", "network", "queue", "#priority", "tone", "wants", "text")
     for row in snapshot.posts:
         table.add_row(
             f"{row.at:%H:%M:%S}",
             Text(row.network),
             Text(row.queue),
             str(row.priority),
-            Text(shortened(row.text, max(20, width - 52))),
+            Text(row.tone),
+            Text(", ".join(row.intents)),
+            Text(shortened(row.text, max(20, width - 84))),
         )
     if not snapshot.posts:
-        table.add_row("nothing yet", "", "", "", "")
+        table.add_row("nothing yet", "", "", "", "", "", "")
     return table
 
 

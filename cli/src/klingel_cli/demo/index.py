@@ -46,6 +46,8 @@ class PostRow:
     queue: str
     priority: int
     text: str
+    tone: str = ""
+    intents: tuple[str, ...] = ()
 
 
 class Sight(NamedTuple):
@@ -191,7 +193,15 @@ class Index:
             size=count,
             query={"exists": {"field": "queue"}},
             sort=[{"routed_at": {"order": "desc", "unmapped_type": "date"}}],
-            source_includes=["routed_at", "network", "queue", "priority", "text"],
+            source_includes=[
+                "routed_at",
+                "network",
+                "queue",
+                "priority",
+                "text_public",
+                "enrichment.tone.label",
+                "enrichment.intents.name",
+            ],
             track_total_hits=False,
         )
         return [_post(hit["_source"]) for hit in found["hits"]["hits"]]
@@ -257,12 +267,15 @@ def _time(text: str) -> datetime:
 
 
 def _post(source: Mapping[str, Any]) -> PostRow:
+    found = source.get("enrichment", {})
     return PostRow(
         at=_time(source["routed_at"]),
         network=source["network"],
         queue=source["queue"],
         priority=source.get("priority", 0),
-        text=source.get("text", ""),
+        text=source.get("text_public", ""),
+        tone=found.get("tone", {}).get("label", ""),
+        intents=tuple(each["name"] for each in found.get("intents", ())),
     )
 
 
