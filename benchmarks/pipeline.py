@@ -69,12 +69,14 @@ class Bench:
         mix: writes recordings.
         gauges: reads CPU and memory.
         client: Elasticsearch.
+        model: what reads the texts.
     """
 
     fleet: Fleet
     mix: Mix
     gauges: Gauges
     client: Elasticsearch
+    model: str
     found: dict[str, Any] = field(default_factory=dict)
     _expected: Expected = field(default_factory=lambda: Expected(0, 0, 0))
 
@@ -86,7 +88,7 @@ class Bench:
     def furnish(self) -> None:
         """Make topics, templates and brand, and start the services."""
         brand = self.fleet.folder / f"{BRAND}.yaml"
-        brand.write_text(brand_file(), encoding="utf-8")
+        brand.write_text(brand_file(self.model), encoding="utf-8")
         self.fleet.klingel("topics", "apply")
         self.fleet.klingel("index", "apply")
         self.fleet.klingel("config", "apply", str(brand))
@@ -296,9 +298,9 @@ def run(servers: Servers, pids: Mapping[str, int], folder: Path, asked: argparse
     try:
         with Fleet(servers, folder / "fleet", asked.prefix, _SETTINGS) as fleet:
             fleet.folder.mkdir(parents=True, exist_ok=True)
-            bench = Bench(fleet, Mix(texts, asked.seed), gauges, client)
+            bench = Bench(fleet, Mix(texts, asked.seed), gauges, client, asked.model)
             bench.found["machine"] = machine(client)
-            bench.found["texts"] = len(texts)
+            bench.found["texts"], bench.found["model"] = len(texts), asked.model
             bench.found["events"], bench.found["warm"] = sizes.flood, sizes.warm
             tell("services start")
             bench.furnish()
@@ -343,6 +345,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=240_000, help="of the flood")
     parser.add_argument("--rate", type=float, default=2_000.0, help="of the paced round, a second")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--model", default="none", help="what reads the texts: none, care, ...")
     parser.add_argument("--quick", action="store_true", help="20,000 events, nothing is judged")
     parser.add_argument("--results", type=Path, help="the Markdown goes there")
     parser.add_argument("--stack", type=Path, help="stack.json of servers that run already")

@@ -131,7 +131,8 @@ def _machine(found: Found) -> str:
 def _method(found: Found) -> str:
     return (
         f"- **Mix**: {found['texts']:,} real texts, shuffled, used in turn. Everything is heard; "
-        "20 % of the events open or change a case, 5 % are edits and deletions, 2 % duplicates.\n"
+        "20 % of the events open or change a case, 5 % are edits and deletions, 2 % duplicates. "
+        f"Personal data is masked; model that reads the texts: {found['model']}.\n"
         f"- **Sustained**: {found['events']:,} events from a file, as fast as they are taken, in "
         f"{found['seconds']:.1f} s: from the first event's `received_at`, which is before its "
         "acknowledgement, to the first search that shows the last document. A warm-up round of "

@@ -128,13 +128,18 @@ def _can_be_said(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def brand_file() -> str:
-    """Return a brand that hears everything, and opens cases only for what is said to it."""
+def brand_file(model: str = "none") -> str:
+    """Return a brand that hears everything, and opens cases only for what is said to it.
+
+    Args:
+        model: what reads the texts.
+    """
     rules = [{"id": f"words-{at}", "query": query} for at, query in enumerate(_WORDS)]
     queues = ("service", "luggage", "billing", "operations", "reach", "praise")
     return json.dumps(
         {
             "brand": BRAND,
+            "enrichment": {"model": model},
             "name": "Carrier",
             "accounts": [{"network": "replay", "id": ACCOUNT}],
             "listening": [*rules, {"id": "all", "query": "followers:>=0"}],

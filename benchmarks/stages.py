@@ -1,6 +1,6 @@
 """What each stage costs without Kafka and Elasticsearch: CPU microseconds an event, by stage.
 
-`python benchmarks/stages.py [--events N] [--profile STAGE]` runs the pipeline's mix through the real
+`python benchmarks/stages.py [--events N] [--model NAME] [--profile STAGE]` runs the pipeline's mix through the real
 code of connector, understand, care and indexer in one process, with the real state tables. It tells
 whether a change to the code pays, also on a machine that others use.
 """
@@ -40,6 +40,7 @@ from klingel_networks.registry import installed
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.rocks import RocksTable
 from klingel_processors.understand.logic import UnderstandLogic, World
+from klingel_processors.understand.models import Models
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 500
@@ -117,14 +118,14 @@ def decide(logic: Logic, tables: Mapping[str, StateTable], messages: list[Messag
     return outputs
 
 
-def measure(events: int, seed: int, folder: Path, profiled: str | None) -> Costs:
+def measure(events: int, seed: int, folder: Path, profiled: str | None, model: str) -> Costs:
     """Return CPU microseconds an event by stage."""
     costs: Costs = {}
     texts = real_texts(ROOT.parent / "shared" / "data", seed)
     recording = Mix(texts, seed).write(folder / "stages.ndjson", "stages", events)
     lines = recording.path.read_bytes().splitlines()
     file = folder / f"{BRAND}.yaml"
-    file.write_text(brand_file(), encoding="utf-8")
+    file.write_text(brand_file(model), encoding="utf-8")
     parsed = load_brand(file).brand
     brands = {BRAND: CompiledBrand.compile(parsed, version_of(parsed))}
     ends: dict[Topic, int] = {}
@@ -134,6 +135,7 @@ def measure(events: int, seed: int, folder: Path, profiled: str | None) -> Costs
         0,
         networks=installed().network,
         detect=load_detector(),
+        readers=Models(None).reader,
         originals=_no_original,
         world=lambda: World(brands, {}),
     )
@@ -161,13 +163,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--model", default="none", help="what reads the texts: none, care, ...")
     parser.add_argument("--profile", help="stage whose functions are listed")
     asked = parser.parse_args()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            costs = measure(asked.events, asked.seed, Path(folder), asked.profile)
+            costs = measure(asked.events, asked.seed, Path(folder), asked.profile, asked.model)
         except NoTextsError as error:
             print(f"skipped: {error}")
             return
