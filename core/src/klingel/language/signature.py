@@ -102,7 +102,7 @@ _TAIL: Final = re.compile(
     r"(?:\s|https?://\S+|[(\[]?\d{1,2}\s?(?:/|of|von)\s?\d{1,2}[)\]]?|#\w+"
     r"|[\u2600-\u27bf\ufe0f\u200d\u2b50\u2b06\U0001f000-\U0001faff]|[.!:;)]|&lt;3|<3)+\Z"
 )
-_WORD: Final = r"[^\W\d_](?:[^\W\d_]|['\u2019.-](?=[^\W\d_])){0,24}"
+_WORD: Final = r"[^\W\d_](?:[^\W_]|['\u2019.-](?=[^\W\d_])){0,24}"
 _SIGNED: Final = re.compile(
     rf"(?P<sign>[\^*~=/]|[-\u2010-\u2015]{{1,2}})(?P<space>\s{{0,2}})(?P<code>{_WORD}(?: {_WORD})?)\.?\Z"
 )
