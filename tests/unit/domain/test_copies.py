@@ -337,19 +337,14 @@ def test_planted_copies_of_real_posts_are_found(shared_data):
     posts += load(shared_data, "permissive/text/banking77_train")[:2_000]
     chance.shuffle(posts)
     window = CopyWindow()
-    first = {post["id"]: window.add(Entry(post["id"], post["text"], 0.0)) for post in posts}
-    chosen = [post for post in posts if len(post["text"]) >= 40][:800]
-    found = 0
-    for post in chosen:
+    for post in posts:
+        window.add(Entry(post["id"], post["text"], 0.0, post["id"]))
+    found = []
+    for post in [post for post in posts if post["id"].startswith("banking")][:800]:
         text = post["text"]
-        copy = chance.choice(
-            [
-                f"RT @x: {text}",
-                f"@y {text.title()} https://t.co/z",
-                f"{text[: len(text) * 3 // 4]}…",
-            ]
-        )
-        link = window.add(Entry("copy of " + post["id"], copy, 1.0))
-        before = first[post["id"]]
-        found += link is not None and link.of == (before.of if before else post["id"])
-    assert found / len(chosen) >= 0.99
+        forms = [f"RT @x: {text}", f"@y {text.title()} https://t.co/z", text.upper() + " !!"]
+        if len(text) >= 60:
+            forms.append(f"RT @x: {text[: len(text) * 3 // 4]}\u2026")
+        link = window.add(Entry(f"c {post['id']}", chance.choice(forms), 1.0, f"c {post['id']}"))
+        found.append(link is not None)
+    assert sum(found) / len(found) >= 0.99

@@ -18,10 +18,10 @@ quotes. What the network calls a reply or a quote is never linked to what it ans
 (`So true! RT @x: …`) counts with its own words only.
 
 What is remembered is bounded in time, entries and bytes. `compare` is exact and does not depend on
-the order of its arguments. Which pairs are compared is decided by an index over pairs of words: a
-table of fixed size in which the newest text that has a pair displaces the older ones. It finds cut
+the order of its arguments. Which pairs are compared is decided by an index over pairs of words and
+over beginnings: a table in which the newest text that has one displaces the older ones. It finds cut
 reposts, whose similarity in the sense of Jaccard is low, which is what MinHash indexes cannot do:
-the figures are in `docs/reference/duplicates.md`. It may miss a pair, it never links a wrong one.
+the figures are in `docs/reference/duplicates.md`. It may miss a pair; what it finds is checked.
 """
 
 import re
@@ -72,6 +72,8 @@ LOOKED_AT: Final = 4
 
 _ALIGNED = 12
 _LAST_ADDRESSES = 8
+_BEGINNINGS = (16, 19, 23, 28, 34, 41, 49, 59, 71, 85, 102, 122, 146, 175, 210, 252)
+_LONGEST_BEGINNING = _BEGINNINGS[-1]
 _SLOTS = 1 << 12
 _SLOTS_A_PAIR = 2
 _MOST_SLOTS = 1 << 24
@@ -170,7 +172,7 @@ class Limits:
         seconds: how long after its last repetition a text is remembered.
         entries: most posts remembered.
         megabytes: most memory of texts and entries, by estimate; the index adds at most 4 bytes for
-            each of 8 to 16 pairs of words an entry.
+            about two places for each pair of words and beginning of a text (some 20).
     """
 
     seconds: float = 48 * 3600.0
@@ -306,8 +308,10 @@ class _State(msgspec.Struct, array_like=True):
     now: float
     number: int
     known: list[tuple[int, _Known]]
+    numbers: dict[str, int]
     fingerprints: dict[str, int]
     authors: list[tuple[int, str, int]]
+    cut: dict[int, int]
     table: bytes
 
 
@@ -342,6 +346,7 @@ class CopyWindow:
         self._numbers: dict[str, int] = {}
         self._fingerprints: dict[str, int] = {}
         self._authors: dict[tuple[int, str], int] = {}
+        self._cut: dict[int, int] = {}
         self._bytes = 0
         self._pairs = 0
         self._table = array("I", bytes(4 * _SLOTS))
@@ -373,6 +378,7 @@ class CopyWindow:
             text = text[:COMPARED]
             words = tuple(text.split(" "))
         keys = _keys(words)
+        beginnings = _beginnings(text)
         number = self._number = self._number % 0xFFFF_FFFF + 1
         known = _Known(
             entry.id,
@@ -386,13 +392,13 @@ class CopyWindow:
             number,
             text,
             cut,
-            len(keys),
+            len(keys) + len(beginnings),
         )
         if entry.reposts is not None:
             self._repost(known, entry.reposts)
         elif words:
-            self._look(known, keys)
-        self._remember(number, known, keys)
+            self._look(known, keys, beginnings)
+        self._remember(number, known, keys + beginnings)
         return _link(known)
 
     def _repost(self, known: _Known, original: str) -> None:
@@ -404,7 +410,7 @@ class CopyWindow:
             known.of = original
             known.text = ""
 
-    def _look(self, known: _Known, keys: Sequence[int]) -> None:
+    def _look(self, known: _Known, keys: Sequence[int], beginnings: Sequence[int]) -> None:
         """Link by text; what is new, or says more than what it copies, is to be indexed."""
         at = self._same_words(known)
         if at:
@@ -415,7 +421,7 @@ class CopyWindow:
             self._join(known, at)
             known.text = ""
             return
-        at, score = self._contained(known, keys)
+        at, score = self._contained(known, self._candidates(known, keys, beginnings))
         if at:
             known.kind, known.score = "containment", score
             covered = len(known.text) <= len(self._known[at].text)
@@ -439,19 +445,35 @@ class CopyWindow:
                     return at
         return 0
 
-    def _contained(self, known: _Known, keys: Sequence[int]) -> tuple[int, float]:
-        """Return the number of the best of what contains a text or is contained, and how much."""
+    def _candidates(
+        self, known: _Known, keys: Sequence[int], beginnings: Sequence[int]
+    ) -> list[int]:
+        """Return the numbers of posts that a text is to be compared with, the likeliest first."""
         table, mask = self._table, len(self._table) - 1
         hits = [at for key in keys if (at := table[key & mask])]
         different = set(hits)
         if len(keys) > FEW_PAIRS:
             if len(different) == len(hits):
-                return 0, 0.0
-            different = {at for at in different if hits.count(at) > 1}
-        found = sorted([(-hits.count(at), at) for at in different])
-        own = set(known.text.split(" "))
+                different.clear()
+            else:
+                different = {at for at in different if hits.count(at) > 1}
+        found = sorted(different, key=lambda at: (-hits.count(at), at))[:LOOKED_AT]
+        begun = self._cut
+        if known.cut:
+            found[:0] = [at for key in reversed(beginnings) if (at := table[key & mask])][
+                :LOOKED_AT
+            ]
+        elif begun:
+            found[:0] = [at for key in reversed(beginnings) if (at := begun.get(key, 0))][
+                :LOOKED_AT
+            ]
+        return list(dict.fromkeys(found)) if found else found
+
+    def _contained(self, known: _Known, candidates: Sequence[int]) -> tuple[int, float]:
+        """Return the number of the best of what contains a text or is contained, and how much."""
         best, best_score = 0, 0.0
-        for _, at in found[:LOOKED_AT]:
+        own = set(known.text.split(" ")) if candidates else set()
+        for at in candidates:
             if not self._may_link(known, at):
                 continue
             other = self._known[at]
@@ -514,6 +536,8 @@ class CopyWindow:
             table, mask = self._table, len(self._table) - 1
             for key in keys:
                 table[key & mask] = number
+            if known.cut:
+                self._cut.update(dict.fromkeys(_beginnings(known.text), number))
 
     def _pass_time(self, at: float) -> None:
         """Forget what is too old, and the oldest of what is too much."""
@@ -539,6 +563,10 @@ class CopyWindow:
         self._bytes -= _size(known)
         if known.text:
             self._pairs -= known.pairs
+            if known.cut:
+                for key in _beginnings(known.text):
+                    if self._cut.get(key) == number:
+                        del self._cut[key]
 
     def export(self) -> bytes:
         """Return the whole state; a window that restores it gives the same links from there on."""
@@ -548,8 +576,10 @@ class CopyWindow:
             self._now,
             self._number,
             list(self._known.items()),
+            self._numbers,
             self._fingerprints,
             [(root, author, number) for (root, author), number in self._authors.items()],
+            self._cut,
             self._table.tobytes(),
         )
         return _MAGIC + zlib.compress(msgspec.msgpack.encode(state), 1)
@@ -570,9 +600,10 @@ class CopyWindow:
             raise ValueError("The export of a window of copies is torn.") from error
         window._now, window._number = state.now, state.number
         window._known = OrderedDict(state.known)
-        window._numbers = {known.id: number for number, known in state.known}
+        window._numbers = state.numbers
         window._fingerprints = state.fingerprints
         window._authors = {(root, author): number for root, author, number in state.authors}
+        window._cut = state.cut
         window._table = array("I", state.table)
         for _, known in state.known:
             window._bytes += _size(known)
@@ -604,6 +635,20 @@ def _keys(words: Sequence[str]) -> list[int]:
     """
     numbers = [_word_numbers[word] for word in words if len(word) > 3 or word > "\x7f"]
     return [31 * one + other for one, other in zip([7, *numbers], numbers, strict=False)]
+
+
+def _beginnings(text: str) -> list[int]:
+    """Return a number for each of some beginnings of a text; what was cut off shares the shorter."""
+    data = text[:_LONGEST_BEGINNING].encode("utf-8", "surrogatepass")
+    numbers = []
+    number = last = 0
+    for length in _BEGINNINGS:
+        if length > len(data):
+            break
+        number = zlib.crc32(data[last:length], number)
+        last = length
+        numbers.append(number)
+    return numbers
 
 
 def _is_telling(text: str) -> bool:
