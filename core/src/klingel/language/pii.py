@@ -212,10 +212,9 @@ def _find_once(text: str, numbers: Sequence[NumberPattern], regions: "_Regions")
     take("email", _emails(rest))
     if "@" in rest:
         rest = _MENTION.sub(_blank_of, rest)
-    if numbers:
-        for pattern in numbers:
-            take(pattern.kind, ((start, end) for _, start, end in find_numbers(rest, [pattern])))
     take("iban", _ibans(rest))
+    for pattern in numbers:
+        take(pattern.kind, ((start, end) for _, start, end in find_numbers(rest, [pattern])))
     take("card", _cards(rest))
     if _ADDRESS_GATE.search(text):
         take("address", _addresses(rest))
@@ -339,7 +338,8 @@ _PROVIDERS: Final = re.compile(
 _SOME_TLDS: Final = frozenset(("com", "net", "org", "info", "online", "email", "berlin", "wien"))
 _TELLING: Final = re.compile(r"[^\W\d_][._+-][^\W_]|\d")
 _MAIL_WORD: Final = re.compile(
-    r"(?<!\[)(?<!\[e)mail\w{0,8}\W{0,3}(?:\w{1,9}\W{1,2}){0,3}$", re.IGNORECASE
+    r"(?<!\[)(?<!\[e)(?:mail|schreib|write|adresse)\w{0,8}\W{0,3}(?:\w{1,9}\W{1,2}){0,3}$",
+    re.IGNORECASE,
 )
 _NO_NAMES: Final = re.compile(
     r"a|an|and|at|here|him|her|it|look|me|mail|mir|mich|or|the|them|uns|us|you|und|oder|was",
@@ -373,9 +373,10 @@ def _is_email(match: re.Match[str], name: str, labels: list[str], text: str) -> 
         return False
     telling = _TELLING.search(name) is not None
     asked_for = _MAIL_WORD.search(text, max(0, match.start() - 40), match.start()) is not None
-    if "." in match["domain"]:
-        known = known and ("@" in match["word"] or asked_for)
-    return any((telling, known, asked_for and "." not in match["domain"]))
+    if "@" in match["word"] or "." not in match["domain"]:
+        return telling or known or asked_for
+    # "look at gmail.com": a name, or the word mail and a provider.
+    return telling or (known and asked_for)
 
 
 def _is_top_level(label: str) -> bool:
@@ -427,9 +428,9 @@ def _iban_end(text: str, match: re.Match[str]) -> int | None:
 
 
 _CARD: Final = re.compile(
-    r"(?<![A-Za-z0-9_#])(?<!\d[ .-])(?:\d{12,19}"
-    r"|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})"
-    r"(?![A-Za-z0-9_])(?![ .-]\d)",
+    r"(?<![A-Za-z0-9_#])(?:(?<!\d[ .-])\d{12,19}(?![ .-]\d)"
+    r"|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3}(?!\d))?|\d{4}([ -])\d{6}\2\d{4,5})"
+    r"(?![A-Za-z0-9_])",
     re.ASCII,
 )
 _ISSUERS: Final = re.compile(
@@ -642,15 +643,14 @@ def _place_start(match: re.Match[str], text: str) -> int | None:
     code = match["code"]
     town = match["town"]
     begin = max(0, match.start() - 80)
-    if match["country"]:
-        return match.start()
-    if len(code) == 4 and _YEAR.fullmatch(code):
-        return None
-    if house := _HOUSE_BEFORE.search(text, begin, match.start()):
+    is_year = len(code) == 4 and _YEAR.fullmatch(code) is not None
+    house = None if is_year else _HOUSE_BEFORE.search(text, begin, match.start())
+    if house and not match["country"]:
         return house.start()
-    if _ADDRESS_WORD.search(text, begin, match.start()):
+    said = not is_year and _ADDRESS_WORD.search(text, begin, match.start()) is not None
+    if match["country"] or said:
         return match.start()
-    if _OTHER_CODE.search(text, begin, match.start()):
+    if is_year or _OTHER_CODE.search(text, begin, match.start()):
         return None
     name = re.split("[ -]", town, maxsplit=1)[0]
     if len(code) == 4:
@@ -1037,11 +1037,10 @@ def _is_possible(candidate: _Candidate, regions: _Regions) -> bool:
     ):
         return True
     written = candidate.written()
-    if len(digits) > _MOST_DIGITS or _YEARS.fullmatch(written) or _HOURS.fullmatch(written):
+    counted = _COUNTED.fullmatch(written) and candidate.text.endswith(" at ", 0, candidate.start)
+    if counted or _YEARS.fullmatch(written) or _HOURS.fullmatch(written):
         return False
-    if _COUNTED.fullmatch(written) and candidate.text.endswith(" at ", 0, candidate.start):
-        return False
-    return (
+    return len(digits) <= _MOST_DIGITS and (
         before.speaks_of_a_phone()
         or _PHONE_WORD_BEHIND.match(candidate.text, candidate.end) is not None
     )
