@@ -37,7 +37,7 @@ GROUPS = (
 )
 
 TOTALS = {
-    "potts": 2500.0,
+    "potts": 3000.0,
     "goemotions": 8000.0,
     "vader_tweets": 2500.0,
     "vader_reviews": 1500.0,
@@ -251,7 +251,7 @@ def plan_of(data: Path, posts: Path = POSTS) -> Plan:
     return Plan(
         totals=TOTALS,
         groups=GROUPS,
-        cost=0.1,
+        cost=0.15,
         about={"name": "care", "command": COMMAND, "files": digests},
     )
 

@@ -302,7 +302,7 @@ def train_on(
         free = tuple(name for name in names if name.startswith(f"{FREE}:"))
         inside = f"{FREE}_inside"
         groups = (Group(FREE, free, threshold=0.0, inside=inside if inside in names else None),)
-    cost = 1.0 if len(names) > 20 else 0.3
+    cost = 0.5
     plan = Plan(groups=groups, cost=cost, folds=folds, about=dict(about or {}), part_rows=2)
     return extend(base, fitted, plan, progress)
 

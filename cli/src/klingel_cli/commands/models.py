@@ -106,7 +106,7 @@ def train_command(
     kept = [rows[at] for at in held]
     found = answers_of(heads, task, kept, trial_scores(heads, trained, rows)[held])
     before = _answers_of_base(base, task, kept)
-    told = {
+    told: dict[str, Any] = {
         "task": task,
         "file": str(output_file),
         "version": version_of(data),

@@ -620,9 +620,9 @@ def _single(value: float) -> float:
 
 
 def _steps(weights: NDArray[np.float64]) -> tuple[NDArray[np.int8], float]:
-    """Return weights in steps of one byte, and the step; the few heaviest are cut."""
-    if not len(weights) or not np.abs(weights).max():
+    """Return weights in steps of one byte, and the step."""
+    heaviest = float(np.abs(weights).max(initial=0.0))
+    if not heaviest:
         return np.zeros(len(weights), np.int8), 1.0
-    heaviest = float(np.quantile(np.abs(weights), 1 - 20 / max(len(weights), 40)))
-    scale = max(heaviest, float(np.abs(weights).max()) / 4) / _STEPS
-    return np.clip(np.rint(weights / scale), -_STEPS, _STEPS).astype(np.int8), scale
+    scale = heaviest / _STEPS
+    return np.rint(weights / scale).astype(np.int8), scale
