@@ -35,6 +35,7 @@ from klingel.contracts.topics import Topic
 from klingel.domain.draft import SocialDraft
 from klingel.domain.hearing import rule_document
 from klingel.domain.matching import (
+    ANALYSER,
     FIELDS,
     QUERY_STRING,
     Rule,
@@ -46,6 +47,7 @@ from klingel.domain.matching import (
     tokens,
 )
 from klingel.domain.rule_syntax import KINDS, MEDIA_KINDS, VISIBILITIES
+from klingel.domain.rule_text import fold_value
 from klingel.model import RoutedEvent, SocialEvent
 from klingel.model.routed_event import Decision
 from klingel.model.social_event import Author, Lang, Match, Media, Origin
@@ -689,6 +691,20 @@ def assert_equal(compared: Compared, kind: str) -> None:
             )
     assert unequal == []
     print(f"{len(names)} rules, {len(asked)} forms, {compared.posts:,} posts: no difference")  # noqa: T201 - what was compared
+
+
+def test_values_of_fields_are_lower_cased_alike(compared: Compared) -> None:
+    """Every code point of a handle, a hashtag or a mention, whatever Unicode this Java knows."""
+    codes = [*range(1, 0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x110000, 997)]
+    [index] = compared.client.indices.get(index=compared.pattern)
+    unequal = []
+    for start in range(0, len(codes), 4_000):
+        value = "|".join(map(chr, codes[start : start + 4_000]))
+        answer = compared.client.indices.analyze(index=index, normalizer=ANALYSER, text=value)
+        indexed, ours = answer["tokens"][0]["token"], fold_value(value)
+        assert len(indexed) == len(ours)
+        unequal += [hex(ord(a)) for a, b in zip(indexed, ours, strict=True) if a != b]
+    assert unequal == []
 
 
 def test_hand_written_rules_hit_the_same_posts(compared: Compared) -> None:

@@ -101,6 +101,8 @@ def test_proximity_counts_moves_as_lucene_does(slop, text, expected):
         ("hashtag:ÜBER", {"hashtags": ("über",)}, True),
         ("hashtag:\ua7cb", {"hashtags": ("\ua7cb",)}, True),
         ("hashtag:\ua7cb", {"hashtags": ("\ua7dc",)}, False),
+        ("hashtag:\ua7cb", {"hashtags": ("\u0264",)}, True),
+        ("mention:\U00010d70*", {"mentions": ("\U00010d50x",)}, True),
         ("mention:@nordlicht", {"mentions": ("NordLicht",)}, True),
         ("mention:nord*", {"mentions": ("südlicht",)}, False),
         ("has:link", {"has_link": True}, True),

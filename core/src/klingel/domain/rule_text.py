@@ -18,7 +18,8 @@ Python's `re` and Java's `java.util.regex` share no class of letters (their Unic
 which is why the sets are spelled out. Lower-casing is Unicode's *simple* mapping, letter by letter, as
 Lucene's `lowercase` filter does it: `İ` becomes `i`, and a final `Σ` becomes `σ`. Letters that got their
 lower case after Unicode 14 are separators, as otherwise the answer would depend on the versions of
-Java and Python. The text is taken as it was said: nothing is composed or decomposed.
+Java and Python; in the values of fields (handles, hashtags, mentions) the index is told their lower
+case. The text is taken as it was said: nothing is composed or decomposed.
 """
 
 import re
@@ -36,6 +37,20 @@ _LATE_CASE: Final = (
     (0x16EA0, 0x16EDF),
 )
 """Letters whose case pair is younger than Unicode 14."""
+
+_LATE_LOWER: Final = {
+    0x1C89: 0x1C8A,
+    0xA7CB: 0x0264,
+    0xA7CC: 0xA7CD,
+    0xA7CE: 0xA7CF,
+    0xA7D2: 0xA7D3,
+    0xA7D4: 0xA7D5,
+    0xA7DA: 0xA7DB,
+    0xA7DC: 0x019B,
+    **{code: code + 0x20 for code in range(0x10D50, 0x10D66)},
+    **{code: code + 0x1B for code in range(0x16EA0, 0x16EB9)},
+}
+"""Lower case of these, in the values of fields: the index is told, as no Java need know it."""
 
 SEPARATORS: Final[tuple[tuple[int, int], ...]] = (
     (0x0000, 0x002F),  # control characters, space, ! " # $ % & ' ( ) * + , - . /
@@ -243,7 +258,15 @@ ANALYSER: Final = "klingel_rules"
 RULES_ANALYSIS: Final[dict[str, Any]] = {
     "tokenizer": {ANALYSER: {"type": "pattern", "pattern": JAVA_EXPRESSION, "group": 0}},
     "analyzer": {ANALYSER: {"type": "custom", "tokenizer": ANALYSER, "filter": ["lowercase"]}},
-    "normalizer": {ANALYSER: {"type": "custom", "filter": ["lowercase"]}},
+    "char_filter": {
+        ANALYSER: {
+            "type": "mapping",
+            "mappings": [f"{chr(upper)} => {chr(lower)}" for upper, lower in _LATE_LOWER.items()],
+        }
+    },
+    "normalizer": {
+        ANALYSER: {"type": "custom", "char_filter": [ANALYSER], "filter": ["lowercase"]}
+    },
 }
 """`settings.analysis` of an index that holds `text.rules` and the fields that rules name."""
 
@@ -272,6 +295,7 @@ _ASCII_SEPARATORS: Final = {
 _LOWERS_UNLIKE_JAVA = re.compile(f"[\u0130\u03a3{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
 _LOWERED = {"\u0130": "i", "\u03a3": "\u03c3"}
 _SEPARATOR = "\uffff"
+_VALUE_LOWERED = _LOWERED | {chr(upper): chr(lower) for upper, lower in _LATE_LOWER.items()}
 
 
 def _lower_unlike(found: re.Match[str]) -> str:
@@ -289,7 +313,7 @@ def fold_value(value: str) -> str:
     """Lower-case the value of a field (a handle, a hashtag) as the index's normaliser does."""
     if not value.isascii():
         value = _LOWERS_UNLIKE_JAVA.sub(
-            lambda found: _LOWERED.get(found.group(), found.group()), value
+            lambda found: _VALUE_LOWERED.get(found.group(), found.group()), value
         )
     return value.lower()
 
