@@ -17,7 +17,7 @@ This is the second of two levels: *copies* (`klingel.domain.copies`) say it with
    later may displace one of them.
 3. `clusters` partitions the graph of neighbours by its density (the local moving of Louvain, with a
    fixed price for each pair in a cluster, so that a question's size does not depend on the size of
-   the window around it), and drops the members that belong half to others.
+   the window around it), and drops the members whose neighbours are elsewhere.
 
 Every post is in at most one cluster, whatever question somebody has in mind: a cluster is found by
 nobody's example. What that reaches is measured by `benchmarks/duplicates.py` and written down in
@@ -45,10 +45,10 @@ NEIGHBOURS: Final = 10
 ALIKE: Final = 0.15
 """Least cosine of two neighbours."""
 
-PRICE: Final = 1.25e-4
+PRICE: Final = 1.5e-4
 """What a pair of posts in a cluster costs, relative to the product of their degrees."""
 
-BELONGS: Final = 0.5
+BELONGS: Final = 0.7
 """Least share of a member's edges that stay in its cluster."""
 
 PIECE: Final = 4
@@ -58,7 +58,7 @@ WORDS: Final = 60
 """Words of a post that are looked at: the first ones."""
 
 _BUCKETS: Final = 1 << 18
-_INTENT_WEIGHT: Final = 2.0
+_INTENT_WEIGHT: Final = 3.0
 _COMMON: Final = 0.1
 _FEW: Final = 200
 _MAGIC = b"klingel-same-question\x00\x01"
@@ -210,7 +210,7 @@ class QuestionWindow:
 
         A term that many have is left out: it is dear to count and tells next to nothing.
         """
-        known = len(self) + 1
+        known = len(self._posts) + 1  # with those forgotten that still stand in postings
         common = max(_FEW, _COMMON * known)
         weights = np.empty(len(numbers), np.float32)
         shared: list[array[int]] = []
