@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from klingel.language.evaluation import Report, rejection, report
+from klingel.language.evaluation import Report, agreement, rejection, report
 from klingel.language.heads import Heads, Weights
 from klingel_models.tasks import (
     FREE,
@@ -84,7 +84,7 @@ def measure(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
     """
     yield from _tones(data, posts, heads)
     yield from _own_tones(data, heads.weights)
-    yield from _intents(data, heads)
+    yield from _intents(data, posts, heads)
     yield from _offences(data, heads)
     yield from _languages(data, heads)
     yield from _own_intents(data, heads.weights)
@@ -164,7 +164,7 @@ def _own_tones(data: Path, base: Weights) -> Iterator[Gate]:
     yield Gate("tone, own", "half of GermEval 2017, other half", "micro-F1", 0.72, 0.75, value)
 
 
-def _intents(data: Path, heads: Heads) -> Iterator[Gate]:
+def _intents(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
     held = heads.about["held"]
     for code in ("de", "en"):
         rows = int(held[f"intent care_{code} rows"])
@@ -178,16 +178,40 @@ def _intents(data: Path, heads: Heads) -> Iterator[Gate]:
             value = held[f"intent care_{code} {name} f1"]
             yield Gate("intent, shipped", where, f"{name} F1", None, None, value)
     texts = {row["id"]: row["text"] for row in _raw(data / GERMEVAL2017)}
-    labels = list(_raw(data / "own/germeval2017_dev_intent_labels.jsonl.gz"))
+    labelled = [row for row in _raw(posts / "germeval2017_dev_labels.jsonl") if row["id"] in texts]
     rows_ = [
-        Labelled(texts[row["id"]], frozenset((row["labels"]["intent"],)) - {"other"}, "de")
-        for row in labels
-        if row["id"] in texts
+        Labelled(texts[row["id"]], frozenset(row["labels"]["intent"]) - {"other"}, "de")
+        for row in labelled
     ]
-    found = _compared(heads, "intent", rows_)
-    where = f"{len(rows_)} posts of GermEval 2017"
-    for name in ("question", "issue"):
-        yield Gate("intent, shipped", where, f"{name} F1", None, None, _f1(found, name))
+    if rows_:
+        found = _compared(heads, "intent", rows_)
+        where = f"{len(rows_)} posts of GermEval 2017"
+        for name, must, goal in (("question", 0.70, 0.80), ("issue", 0.50, 0.65)):
+            yield Gate("intent, shipped", where, f"{name} F1", must, goal, _f1(found, name))
+        pairs = [(row["labels"], row["second"]) for row in labelled]
+        yield from _agreements("GermEval 2017", pairs)
+    for code in ("de", "en"):
+        second = {row["id"]: row["labels"] for row in _raw(posts / f"care_{code}_second.jsonl")}
+        pairs = [
+            (row["labels"], second[row["id"]])
+            for row in _raw(posts / f"care_{code}.jsonl")
+            if row["id"] in second
+        ]
+        yield from _agreements(f"care posts {code}", pairs)
+
+
+def _agreements(
+    where: str, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+) -> Iterator[Gate]:
+    """Yield how often two passes of labels agree, corrected by chance."""
+    for name in ("tone", "intent"):
+        both = [(_flat(one[name]), _flat(two[name])) for one, two in pairs]
+        _, kappa = agreement([a for a, _ in both], [b for _, b in both])
+        yield Gate("two label passes", f"{len(both)} {where}", f"{name} kappa", None, None, kappa)
+
+
+def _flat(label: str | list[str]) -> str:
+    return label if isinstance(label, str) else "+".join(sorted(label))
 
 
 def _raw(path: Path) -> Iterator[dict[str, Any]]:
@@ -229,10 +253,13 @@ def _languages(data: Path, heads: Heads) -> Iterator[Gate]:
 
 def _own_intents(data: Path, base: Weights) -> Iterator[Gate]:
     rows = read_labelled(data / BANKING, "intent")
-    own, other = _halves(rows, SEEDS[0], 0.8)
-    heads = Heads(train_on(base, "intent", own, folds=0).weights)
-    best = _best(heads, other).accuracy
-    yield Gate("intent, own", "Banking77, 4/5 to 1/5", "accuracy", 0.91, 0.92, best)
+    values = []
+    for seed in SEEDS:
+        own, other = _halves(rows, seed, 0.9)
+        heads = Heads(train_on(base, "intent", own, folds=0).weights)
+        values.append(_best(heads, other).accuracy)
+    best = statistics.median(values)
+    yield Gate("intent, own", "Banking77, 9/10 to 1/10", "accuracy", 0.91, 0.92, best)
     rows = read_labelled(data / CLINC, "intent")
     ids = [str(row["id"]) for row in _raw(data / CLINC)]
     own = [row for row, name in zip(rows, ids, strict=True) if "train" in name]

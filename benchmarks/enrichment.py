@@ -1,0 +1,98 @@
+"""What one event costs in the heads: microseconds warm and cold, by batch, and the memory.
+
+    python benchmarks/enrichment.py --data ../shared/data
+
+CPU time of one process; the posts are real ones (airline, GermEval 2017, XLM-T de and en), mixed by
+a fixed seed. `cold` is the first sight of every post by a fresh process.
+"""
+
+import argparse
+import random
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from klingel.language.heads import Heads, load_heads
+from klingel.language.intent import intents_of
+from klingel_models.gates import AIRLINE, GERMEVAL2017, XLMT
+from klingel_models.recipe import SHIPPED, lines
+
+BATCH = 500
+WORST = {
+    "unseen words": " ".join(f"{chr(97 + n % 26)}{n * 7919 % 99_991:x}ation" for n in range(4_000)),
+    "one word": "verspätung" * 3_000,
+    "emoji": "😡🤬👍" * 10_000,
+    "brackets": ":" + "(" * 29_999,
+    "question marks": "wie? " * 6_000,
+}
+
+
+def resident() -> float:
+    """Return the memory of this process now, MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def posts(data: Path) -> list[str]:
+    """Return real posts in a fixed order."""
+    found = [row["text"] for row in lines(data / AIRLINE)]
+    found += [row["text"] for row in lines(data / GERMEVAL2017)]
+    found += [row["text"] for row in lines(data / XLMT) if row["lang"] in ("de", "en")]
+    random.Random(1).shuffle(found)
+    return found
+
+
+def scored(heads: Heads, texts: Sequence[str], batch: int) -> float:
+    """Return microseconds an event for scores alone."""
+    start = time.process_time()
+    for at in range(0, len(texts), batch):
+        heads.score(texts[at : at + batch])
+    return (time.process_time() - start) / len(texts) * 1e6
+
+
+def understood(heads: Heads, texts: Sequence[str], batch: int) -> float:
+    """Return microseconds an event for scores, probabilities, tone and intents."""
+    start = time.process_time()
+    for at in range(0, len(texts), batch):
+        some = texts[at : at + batch]
+        scores = heads.score(some)
+        likely = heads.probabilities(scores).tolist()
+        tones = heads.answers("tone", scores)
+        heads.answers("lang", scores)
+        for text, tone, row in zip(some, tones, likely, strict=True):
+            intents_of(text, tone.label, dict(zip(heads.names, row, strict=True)))
+    return (time.process_time() - start) / len(texts) * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what one event costs in the heads.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the real data")
+    parser.add_argument("--model", type=Path, default=SHIPPED)
+    chosen = parser.parse_args()
+    texts = posts(chosen.data)
+    before = resident()
+    start = time.process_time()
+    heads = load_heads(chosen.model)
+    print(f"load {time.process_time() - start:.2f} s, {resident() - before:.0f} MB more")
+    print(f"{len(texts):,} posts, {sum(map(len, texts)) / len(texts):.0f} characters in the mean")
+    half = len(texts) // 2
+    print(f"cold, first {half:,}, batches of {BATCH}: {scored(heads, texts[:half], BATCH):.1f} us")
+    print(f"cold, next {half:,}, batches of {BATCH}: {scored(heads, texts[half:], BATCH):.1f} us")
+    for batch in (BATCH, 100, 20, 1):
+        print(f"warm, batches of {batch}: {scored(heads, texts[:5_000], batch):.1f} us")
+    print(f"warm, with intents, batches of {BATCH}: {understood(heads, texts, BATCH):.1f} us")
+    print(f"resident after {len(texts):,} posts: {resident() - before:.0f} MB more")
+    for name, text in WORST.items():
+        took = []
+        for _ in range(5):
+            fresh = load_heads(chosen.model)
+            fresh.score(["warm"])
+            start = time.process_time()
+            understood(fresh, [text], 1)
+            took.append((time.process_time() - start) * 1e3)
+        print(f"worst of 30,000 characters, {name}: {min(took):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
