@@ -731,6 +731,7 @@ _PHONE_WORD: Final = re.compile(
     r"|registered|hinterlegte?n?|anrufen|angerufen|erreichbar|erreichen|anruf)"
     r"|(?:call|called|calling|ring|text|dial|dialed|dialled|phoned?|contact|reach|reached|reachable"
     r"|answer|answering|answered|ruft?)(?: (?:me|us|him|her|mich|uns|back))?(?= (?:at|on|under|unter)\b)"
+    r"|(?:call|text|phone|ring|contact) (?:me|us)(?: back)?|a call"
     r"|(?:mobile?|cell|desk|office|work|home|büro|privat|dienstlich|sms|signal|t|m|f|p|h)(?=\.?\s?:)"
     rf"){_FILL}{{0,8}}$",
     re.IGNORECASE,
@@ -758,8 +759,9 @@ _NORTH_AMERICAN: Final = re.compile(
 )
 _YEARS: Final = re.compile(r"(?:19|20)\d\d(?:\D+(?:19|20)?\d\d)*|\d{1,2} \d{1,2} (?:19|20)\d\d")
 _THOUSANDS: Final = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3})*[ .]000|[1-9]\d*0000")
-# Hours, or one or two digits each behind "at": counted, not dialled.
+# Hours, or one or two digits each behind an English word: counted, not dialled.
 _HOURS: Final = re.compile(r"(?:[01]?\d|2[0-4])[0-5]0(?: (?:[01]?\d|2[0-4])[0-5]0)+")
+_BEFORE_COUNTS: Final = (" at ", " me ", " us ", " back ", " call ")
 _COUNTED: Final = re.compile(r"\d{1,2}(?: \d{1,2})+")
 _LEAST_DIGITS: Final = 7
 _LEAST_BESIDE_A_WORD: Final = 6
@@ -837,7 +839,8 @@ def _phones(text: str, regions: _Regions) -> Iterator[tuple[int, int]]:
 def _may_begin(text: str, start: int, match: re.Match[str]) -> bool:
     """Whether a number may begin behind what stands there: not inside a code such as `KD123456`."""
     before = text[start - 1 : start]
-    if before == "-" and not match["plus"] and text[start - 2 : start - 1].isalnum():
+    of_code = text[start - 2 : start - 1]
+    if before == "-" and not match["plus"] and of_code.isascii() and of_code.isalnum():
         return False
     if not before.isalpha():
         return before not in {"_", "=", "&", "#", "@", "%", "€", "$", "£"}
@@ -1037,7 +1040,9 @@ def _is_possible(candidate: _Candidate, regions: _Regions) -> bool:
     ):
         return True
     written = candidate.written()
-    counted = _COUNTED.fullmatch(written) and candidate.text.endswith(" at ", 0, candidate.start)
+    counted = _COUNTED.fullmatch(written) and candidate.text.endswith(
+        _BEFORE_COUNTS, 0, candidate.start
+    )
     if counted or _YEARS.fullmatch(written) or _HOURS.fullmatch(written):
         return False
     return len(digits) <= _MOST_DIGITS and (
