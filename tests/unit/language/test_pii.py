@@ -38,6 +38,7 @@ NUMBERS = (
         ("0043 664 1234567", "[phone]"),
         ("+41 79 123 45 67 bitte", "[phone] bitte"),
         ("call me at 020 7946 0958", "call me at [phone]"),
+        ("please call me 9148445695", "please call me [phone]"),
         ("My number is (415) 555-2671 thanks", "My number is [phone] thanks"),
         ("0171/1234567 oder 0172/7654321", "[phone] oder [phone]"),
         ("01711234567,01721234567", "[phone],[phone]"),
