@@ -493,6 +493,7 @@ _NO_NAME: Final = re.compile(
     r"|rechte|linke",
     re.IGNORECASE,
 )
+_NAME_WORD: Final = re.compile(r"[A-ZÄÖÜ][\w'\u2019.-]*")
 _NO_STREETS: Final = re.compile(
     r"(?:bundes|landes|land|kreis|staats|schnell|europa|milch|wasser|wasch|fertigungs|produktions"
     r"|fern|umgehungs)(?:straße|strasse|str)"
@@ -626,7 +627,7 @@ def _name_start(at: int, text: str, *, alone: str) -> int | None:
         before = text[max(0, start - 40) : start]
         word = before[:-1].rsplit(None, 1)[-1] if before[:-1].strip() else ""
         joined = before[-1:] in {" ", "-"} and before[-2:-1].isalpha()
-        if not joined or not word[:1].isupper():
+        if not joined or not _NAME_WORD.fullmatch(word):
             break
         if _NO_NAME.fullmatch(word):
             if start == at and alone in {"markt", "damm"} and word == "Am":
