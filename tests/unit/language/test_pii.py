@@ -260,6 +260,7 @@ PIECES = st.sampled_from(
 @example("0171 1234567 668 5702", "de")
 @example("a@b.de0171 1234567@web.de", "de")
 @example("0171-" * 300, "de")
+@example("50667 Köln0221/4711+49 171 12345670221/4711Berliner Platz 5", "de")
 def test_laws_on_texts_of_nearly_personal_data(text: str, lang: str | None) -> None:
     """Findings are sorted, disjoint and inside; the rest is untouched; nothing is left to find."""
     assert_masks_only_findings(text, lang)

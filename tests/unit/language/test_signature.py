@@ -185,20 +185,21 @@ def rows(path) -> list[dict]:
 
 
 def test_agents_of_real_accounts(shared_data, record_property) -> None:
-    """Found 732 of 734, invented none in 360 unsigned outbound posts; 352 of them are `^XX`."""
+    """Found 732 of 734, none invented in 360 unsigned outbound posts; all 352 of `^XX`."""
     posts = rows(shared_data / "nc" / "text" / "twcs_threads.jsonl.gz")
     outbound = [row["text"] for row in posts if not row["meta"]["inbound"]]
     signed = [text for text in outbound if is_signed(text)]
     others = [text for text in outbound if not is_signed(text)]
     found = sum(find_signature(text, SHAPES) is not None for text in signed) / len(signed)
     invented = sum(find_signature(text, SHAPES) is not None for text in others) / len(outbound)
-    carets = [text for text in outbound if re.search(r"\^[A-Z]{2}\b", text)]
+    carets = [text for text in outbound if re.search(r"\^\w{2}", text)]
     record_property("signatures_found", round(found, 4))
     record_property("signatures_invented", round(invented, 4))
     assert len(signed) > 700
     assert found >= 0.99
     assert invented <= 0.001
-    assert sum(find_signature(text, SHAPES) is not None for text in carets) / len(carets) >= 0.99
+    assert len(carets) == 352
+    assert all(find_signature(text, SHAPES) for text in carets)
 
 
 def test_customers_seldom_seem_to_sign(shared_data, record_property) -> None:
