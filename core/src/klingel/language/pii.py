@@ -110,7 +110,7 @@ def find(
     ]
     if end < len(text):
         found += _coarse(_without(text, found), max(0, end - _REACH))
-    return tuple(sorted(found, key=_start))
+    return tuple(_disjoint(found))
 
 
 def mask(text: str, findings: Iterable[Finding]) -> str:
@@ -129,6 +129,15 @@ def mask(text: str, findings: Iterable[Finding]) -> str:
 
 def _start(finding: Finding) -> int:
     return finding.start
+
+
+def _disjoint(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Give findings in their order, the later of two that overlap cut to what the first leaves."""
+    at = 0
+    for kind, start, end in sorted(found, key=_start):
+        if end > at:
+            yield Finding(kind, max(start, at), end)
+            at = end
 
 
 # --- the gate ---------------------------------------------------------------------------------
