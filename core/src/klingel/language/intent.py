@@ -5,7 +5,7 @@ wording of a cancellation, an advertisement. Heads see the rest. What no step is
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 INTENTS = (
@@ -137,29 +137,45 @@ _RUDE_WORDING = re.compile(
 )
 
 
-class Wording(NamedTuple):
-    """What rules find in a text."""
+class Wording:
+    """What rules find in a text; each rule reads it when it is asked for.
 
-    asks: bool
-    cancels: bool
-    advertises: bool
-    scolds: bool
+    Addresses and mentions do not count. At most `READ` characters are read.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        text = text[:READ]
+        if "@" in text or "\uff20" in text or "http" in text or "www." in text:
+            text = _ADDRESS.sub(" ", text)
+        self._text = text.strip()
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a question mark, or the opening or wording of a question."""
+        text = self._text
+        return "?" in text or bool(_OPENING.search(text)) or bool(_ASKS.search(text))
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a contract, an account or the like is ended."""
+        return _CANCELS.search(self._text) is not None
+
+    @property
+    def advertises(self) -> bool:
+        """Whether it reads like an advertisement of a stranger."""
+        return _ADVERTISES.search(self._text) is not None
+
+    @property
+    def scolds(self) -> bool:
+        """Whether it scolds."""
+        return _RUDE_WORDING.search(self._text) is not None
 
 
 def wording(text: str) -> Wording:
-    """Return what the rules find; addresses and mentions do not count."""
-    if len(text) > READ:
-        text = text[:READ]
-    if "@" in text or "\uff20" in text or "http" in text or "www." in text:
-        text = _ADDRESS.sub(" ", text)
-    text = text.strip()
-    asks = "?" in text or bool(_OPENING.search(text)) or bool(_ASKS.search(text))
-    return Wording(
-        asks=asks,
-        cancels=_CANCELS.search(text) is not None,
-        advertises=_ADVERTISES.search(text) is not None,
-        scolds=_RUDE_WORDING.search(text) is not None,
-    )
+    """Return what the rules find."""
+    return Wording(text)
 
 
 def intents_of(
@@ -181,19 +197,20 @@ def intents_of(
         return chance(f"intent:{name}", 0.0)
 
     spam = of("spam")
-    if spam >= (limits.spam_by_rule if said.advertises else limits.spam):
-        return (Intent("spam", max(spam, 0.5) if said.advertises else spam),)
+    if _passes(spam, limits.spam, limits.spam_by_rule, lambda: said.advertises):
+        return (Intent("spam", max(spam, limits.spam)),)
     found: dict[str, float] = {}
-    negative, positive = tone == "negative", tone == "positive"
     issue = of("issue")
-    if issue >= (limits.issue_when_negative if negative else limits.issue):
+    if issue >= (limits.issue_when_negative if tone == "negative" else limits.issue):
         found |= _issue(said, likely, issue, limits)
-    if of("question") >= (limits.question_by_rule if said.asks else limits.question):
-        found["question"] = of("question")
-    if of("praise") >= (limits.praise_when_positive if positive else limits.praise):
+    question = of("question")
+    if _passes(question, limits.question, limits.question_by_rule, lambda: said.asks):
+        found["question"] = question
+    if of("praise") >= (limits.praise_when_positive if tone == "positive" else limits.praise):
         found["praise"] = of("praise")
-    if of("cancellation") >= (limits.cancellation_by_rule if said.cancels else limits.cancellation):
-        found["cancellation"] = of("cancellation")
+    ended = of("cancellation")
+    if _passes(ended, limits.cancellation, limits.cancellation_by_rule, lambda: said.cancels):
+        found["cancellation"] = ended
     for name, limit in (("lead", limits.lead), ("feedback", limits.feedback)):
         if of(name) >= limit:
             found[name] = of(name)
@@ -202,6 +219,11 @@ def intents_of(
         return (Intent(OTHER, 1 - min(1.0, best)),)
     ranked = sorted(found.items(), key=lambda item: (-item[1], INTENTS.index(item[0])))
     return tuple(Intent(name, score) for name, score in ranked)
+
+
+def _passes(chance: float, alone: float, with_rule: float, rule: Callable[[], bool]) -> bool:
+    """Whether a head is sure alone or with its rule, which is asked only where it matters."""
+    return chance >= alone or (chance >= with_rule and rule())
 
 
 def _issue(
