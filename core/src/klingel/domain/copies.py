@@ -72,7 +72,7 @@ LOOKED_AT: Final = 4
 
 _ALIGNED = 12
 _LAST_ADDRESSES = 8
-_BEGINNINGS = (16, 19, 23, 28, 34, 41, 49, 59, 71, 85, 102, 122, 146, 175, 210, 252)
+_BEGINNINGS = (16, 20, 25, 31, 39, 49, 61, 76, 95, 119, 149, 186, 232)
 _LONGEST_BEGINNING = _BEGINNINGS[-1]
 _SLOTS = 1 << 12
 _SLOTS_A_PAIR = 2
@@ -452,12 +452,11 @@ class CopyWindow:
         table, mask = self._table, len(self._table) - 1
         hits = [at for key in keys if (at := table[key & mask])]
         different = set(hits)
-        if len(keys) > FEW_PAIRS:
-            if len(different) == len(hits):
-                different.clear()
-            else:
-                different = {at for at in different if hits.count(at) > 1}
-        found = sorted(different, key=lambda at: (-hits.count(at), at))[:LOOKED_AT]
+        found: list[int] = []
+        if len(keys) <= FEW_PAIRS or len(different) < len(hits):
+            least = 1 if len(keys) <= FEW_PAIRS else 2
+            likely = [(-many, at) for at in different if (many := hits.count(at)) >= least]
+            found = [at for _, at in sorted(likely)[:LOOKED_AT]]
         begun = self._cut
         if known.cut:
             found[:0] = [at for key in reversed(beginnings) if (at := table[key & mask])][
