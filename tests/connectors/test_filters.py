@@ -69,6 +69,16 @@ def test_what_may_concern_a_brand_passes(wanted, said):
     assert concerns(draft(**said), wanted, {URI: 1})
 
 
+def test_a_dictionary_is_written_out():
+    rule = {"id": "products", "query": "dictionary:products"}
+    words = brand(
+        listening=[rule], dictionaries=[{"id": "products", "words": ["Nordbox"]}], channels=[]
+    )
+    wanted = wanted_of([words], "bluesky", None)
+    assert concerns(draft(text="die nordbox blinkt"), wanted, {})
+    assert not concerns(draft(text="was anderes"), wanted, {})
+
+
 def test_without_brands_or_with_a_whole_channel_everything_passes():
     assert wanted_of([], "bluesky", None).everything
     heard_whole = brand(channels=[{"network": "bluesky", "id": "firehose"}])

@@ -3,7 +3,7 @@
 from msgspec import structs
 
 from klingel.domain.routing import explain, route
-from klingel.model.social_event import Author
+from klingel.model.social_event import Author, Media
 from klingel.testing.conversations import compiled_brand, said
 
 QUEUES = [{"id": "first"}, {"id": "technical"}, {"id": "billing"}]
@@ -29,6 +29,14 @@ def test_the_default_queue_takes_what_no_rule_hits() -> None:
     assert (routed.queue, routed.rule) == ("first", None)
     assert routed.explain[-1] == "no rule hits: default queue first"
     assert len(routed.explain) == 4
+
+
+def test_a_rule_sees_attachments() -> None:
+    pictures = [{"id": "pictures", "when": "has:image", "queue": "billing"}]
+    brand = compiled_brand(queues=QUEUES, routing=pictures)
+    assert route(said("a"), brand).queue == "first"
+    event = structs.replace(said("a"), media=[Media(kind="image")])
+    assert route(event, brand).queue == "billing"
 
 
 def test_the_priority_is_the_sum_of_its_named_parts() -> None:

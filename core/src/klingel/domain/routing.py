@@ -91,4 +91,5 @@ def _document(event: SocialEvent) -> RuleDocument:
         hashtags=event.hashtags or (),
         mentions=event.mentions or (),
         visibility=event.visibility,
+        media=[media.kind for media in event.media or ()],
     )

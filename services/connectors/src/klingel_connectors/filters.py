@@ -16,6 +16,7 @@ from kafka import errors as kafka_errors
 from pydantic import ValidationError
 
 from klingel.config.brand import Brand
+from klingel.config.compiled import listening_rules
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
 from klingel.domain.draft import SocialDraft
@@ -57,10 +58,12 @@ def wanted_of(brands: Iterable[Brand], network: str, channel: str | None) -> Wan
         for brand in found
         for own in brand.channels
     )
-    rules = [
-        Rule(f"{brand.brand}/{rule.id}", rule.query) for brand in found for rule in brand.listening
-    ]
     try:
+        rules = [
+            Rule(f"{brand.brand}/{rule.id}", rule.query)
+            for brand in found
+            for rule in listening_rules(brand)
+        ]
         compiled = RuleSet.compile(rules) if rules else None
     except (KlingelError, ValueError):
         return Wanted()
