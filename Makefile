@@ -89,6 +89,10 @@ test-faults: setup ## Kill and freeze every process while 30,000 events ring
 bench: setup ## Measure what the README claims
 	$(BIN)/python benchmarks/pipeline.py
 
+.PHONY: quality
+quality: setup ## Measure what is found in texts: models, languages, personal data, copies, rules
+	$(BIN)/python benchmarks/quality.py
+
 .PHONY: clean
 clean: ## Remove what was built and the local state; not the download cache
 	-$(BIN)/python -m klingel_local wipe
