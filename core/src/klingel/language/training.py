@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import itertools
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -303,7 +304,10 @@ def fit_head(
     if answers.all() or not answers.any():
         return Fitted(np.zeros(matrix.shape[1]), 1.0 if answers.all() else -1.0)
     model = scikit().linear_svc(C=cost, random_state=0, tol=0.01, max_iter=400)
-    model.fit(matrix, answers.astype(np.int8), sample_weight=weights)
+    with warnings.catch_warnings():
+        # That it stops after so many rounds is meant: more change the last decimals only.
+        warnings.filterwarnings("ignore", message="Liblinear failed to converge")
+        model.fit(matrix, answers.astype(np.int8), sample_weight=weights)
     return Fitted(model.coef_[0], float(model.intercept_[0]))
 
 
