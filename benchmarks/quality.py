@@ -14,8 +14,13 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DATA = str(HERE.parents[1] / "shared" / "data")
 SCRIPTS = {
-    "models": [sys.executable, "-m", "klingel_cli.main", "models", "evaluate", "--gates"],
+    "models": [
+        str(Path(sys.executable).with_name("klingel")),
+        *("models", "evaluate", "--gates", "--data", DATA),
+    ],
+    "enrichment": [sys.executable, str(HERE / "enrichment.py"), "--data", DATA],
     "language": [sys.executable, str(HERE / "language.py")],
     "pii": [sys.executable, str(HERE / "pii.py")],
     "duplicates": [sys.executable, str(HERE / "duplicates.py")],

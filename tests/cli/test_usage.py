@@ -20,6 +20,9 @@ COMMANDS = (
     "search",
     "explain",
     "audit",
+    "rules",
+    "models",
+    "remap",
     "dead-letters",
     "status",
 )

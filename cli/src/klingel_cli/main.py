@@ -33,6 +33,10 @@ _COMMANDS = {
         "klingel_cli.commands.dead_letters:dead_letters",
         "See what could not be read, and send it again.",
     ),
+    "models": (
+        "klingel_cli.commands.models:models_group",
+        "Train, evaluate, list and explain models.",
+    ),
     "remap": (
         "klingel_cli.commands.remap:remap",
         "Read raw events anew, by the present mappings and models.",
