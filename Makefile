@@ -76,7 +76,7 @@ test: check ## Everything that needs no Docker
 	$(BIN)/python -m pytest -m "servers or faults"
 
 .PHONY: test-all
-test-all: check ## `test` on both Elasticsearch versions, and the long fault run
+test-all: check check-model ## `test` on both Elasticsearch versions, the model anew, the long fault run
 	KLINGEL_LOCAL_ES=8 $(BIN)/python -m pytest -m servers
 	KLINGEL_LOCAL_ES=9 $(BIN)/python -m pytest -m servers
 	$(MAKE) test-faults
@@ -92,6 +92,11 @@ bench: setup ## Measure what the README claims
 .PHONY: quality
 quality: setup ## Measure what is found in texts: models, languages, personal data, copies, rules
 	$(BIN)/python benchmarks/quality.py
+
+.PHONY: check-model
+check-model: setup ## Fail when the shipped model is not what its recipe makes
+	$(BIN)/python -m klingel_models.recipe --data ../shared/data --output $(VENV)/rebuilt.klm
+	cmp $(VENV)/rebuilt.klm models/src/klingel_models/care/model.klm
 
 .PHONY: clean
 clean: ## Remove what was built and the local state; not the download cache
