@@ -86,6 +86,21 @@ def test_what_another_model_finds_is_a_new_decision_and_no_new_case(desk: Desk) 
     assert desk.hear(remapped).fate is Fate.REPEATED
 
 
+def test_what_is_read_anew_and_needs_no_answer_now_keeps_its_case(desk: Desk) -> None:
+    """A configuration that changed since then withdraws nobody's case."""
+    event = said("1")
+    desk.hear(event)
+    found = Enrichment(models=["shipped/2"])
+    silent = replace(
+        event, kind="reaction", origin=replace(event.origin, mode="remap"), enrichment=found
+    )
+    desk.hear(silent)
+    desk.hear(replace(silent, origin=event.origin, enrichment=Enrichment(models=["shipped/3"])))
+    (case,) = [codec.decode(Case, value) for value in desk.broker.compacted(Topic.CASES).values()]
+    assert (case.state, case.queue) == ("open", "first")
+    assert len(desk.broker.compacted(Topic.TRACKED_CONVERSATIONS)) == 1
+
+
 def test_an_event_of_a_brand_whose_configuration_is_late_waits(desk: Desk) -> None:
     """For a minute after it was written the follower may just be slower."""
     desk.brands.clear()

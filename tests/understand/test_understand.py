@@ -14,7 +14,7 @@ from klingel.stage.fates import Fate
 
 from ..ringing import CHANNEL, brand, generic, gone, ring
 from . import conftest
-from .conftest import Desk
+from .conftest import BRANDS, Desk
 
 EDITED = {"change": "updated", "revision": 5}
 
@@ -261,6 +261,21 @@ def test_a_remap_passes_like_a_replay(desk: Desk) -> None:
     assert desk.hear(generic("1"), mode="remap").fate is Fate.DELIVERED
     assert [event.origin.mode for event in desk.social()] == ["live", "remap"]
     assert desk.state()["marks"] == before
+
+
+def test_a_remap_is_told_to_those_who_heard_it_though_its_marks_are_gone(desk: Desk) -> None:
+    """Marks are kept for days, the directory for more than a year."""
+    desk.brands = {"nordlicht": BRANDS["nordlicht"]}
+    desk.hear(generic("1", "nordlicht und kuestenstrom"))
+    desk.stage.tables()["marks"]._values.clear()
+    desk.brands = dict(BRANDS)
+    assert (
+        desk.hear(generic("1", "nordlicht und kuestenstrom"), mode="remap").fate is Fate.DELIVERED
+    )
+    assert [(event.brand, event.origin.mode) for event in desk.social()] == [
+        ("nordlicht", "live"),
+        ("nordlicht", "remap"),
+    ]
 
 
 def test_a_deletion_at_the_revision_of_an_edit_wins(desk: Desk) -> None:

@@ -151,6 +151,24 @@ WRONG = {
         WHOLE + "enrichment:\n  agents:\n    - {code: AB}\n    - {code: AB, name: Anna}\n",
         ["23: enrichment.agents.1.code: 'AB' stands for two agents; each needs a code of its own"],
     ),
+    "a code of blanks": (
+        WHOLE + "enrichment:\n  agents:\n    - {code: ' '}\n",
+        ["22: enrichment.agents.0: a signature of agent ' ' has 1 to 40 characters"],
+    ),
+    "codes that differ by space and case": (
+        WHOLE + "enrichment:\n  agents:\n    - {code: A b}\n    - {code: a  B}\n",
+        ["23: enrichment.agents.1.code: 'a  B' stands for two agents"],
+    ),
+    "a check that is a list": (
+        WHOLE
+        + "enrichment:\n  numbers:\n    - kind: customer_number\n      pattern: KD-####\n"
+        + "      check: [luhn]\n",
+        ["24: enrichment.numbers.0.check: "],
+    ),
+    "a hexadecimal number of thousands of digits": (
+        WHOLE + "enrichment: {model: 0x" + "f" * 6000 + "}\n",
+        ["1: file: a number of it is too long to be read"],
+    ),
     "repeated key": (
         WHOLE + "name: Other\n",
         ["20: name: stands twice, first in line 2; keep one of them"],
@@ -189,6 +207,16 @@ def test_each_wrong_thing_is_told_by_line_path_and_cure(case: str, tmp_path: Pat
     assert len(told) == len(expected)
     for line, start in zip(told, expected, strict=True):
         assert line.startswith(start)
+
+
+def test_agents_of_one_name_compile_and_are_known_by_their_codes(tmp_path: Path) -> None:
+    agents = (
+        "enrichment:\n  agents:\n    - {code: AB, name: Anna  B}\n    - {code: CD, name: anna b}\n"
+    )
+    loaded = load_brand(write(tmp_path, WHOLE + agents))
+    compiled = CompiledBrand.compile(loaded.brand, loaded.version)
+    assert compiled.agents.who("cd") == "anna b"
+    assert compiled.agents.who_by_name("Anna B") is None
 
 
 def test_all_problems_of_a_file_are_told_in_the_order_of_lines(tmp_path: Path) -> None:

@@ -340,3 +340,24 @@ def test_nothing_stays_behind_a_bound(noise: str, secret: str) -> None:
     assert "3704" not in left[-60:]
     assert "anna" not in left[-60:]
     assert left.endswith(" .")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Ihr erreicht mich unter 0171 1234567 am Vormittag", "unter [phone] am Vormittag"),
+        ("Tel. +49 171 1234567 am besten abends", "Tel. [phone] am besten"),
+        ("Tel. 040 123456 am Abend", "Tel. [phone] am Abend"),
+        ("Meine Nummer ist 0171 1234567\nAm Montag bin ich da", "ist [phone]\nAm Montag"),
+        ("Please call me on 07911 123456 x", "on [phone] x"),
+        ("phone 020 7946 0018\nM 07911 123456", "phone [phone]\nM [phone]"),
+    ],
+)
+def test_an_ordinary_word_behind_a_telephone_number_is_no_unit(text: str, masked: str) -> None:
+    assert masked in mask(text, find(text, None))
+
+
+def test_a_list_of_numbers_behind_the_close_look_is_one_finding() -> None:
+    """A meter's log must not make the event larger than Kafka takes."""
+    text = "hallo\n" + "12\n" * 20_000
+    assert len(find(text, None)) < 10

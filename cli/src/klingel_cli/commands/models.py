@@ -318,7 +318,7 @@ def explain_command(
 ) -> None:
     """Show what a model makes of TEXT (standard input by default), and which words weighed most."""
     if text is None:
-        text = click.get_text_stream("stdin").read(_LONGEST)
+        text = click.get_text_stream("stdin", errors="replace").read(_LONGEST)
     weights, version = _load(model_file)
     heads = Heads(weights)
     scores = heads.score([text])

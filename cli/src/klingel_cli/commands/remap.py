@@ -60,8 +60,8 @@ def remap(
     """Send raw events again through the present mappings, rules of reading and models.
 
     What they come to replaces the documents that stand in the index, with a higher version; the
-    brands that heard an event hear it again, and no other. Nothing of it opens a case. Doing it
-    twice changes nothing more.
+    brands that heard an event hear it again, and no other. Nothing of it opens or closes a case;
+    the queue of an open one follows the present routing rules. Doing it twice changes nothing more.
     """
     known = installed().names
     if network not in known:

@@ -765,7 +765,10 @@ def _batched(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _span(now: datetime, days: int, since: datetime | None, until: datetime | None) -> Span:
     last = until or now
-    first = since or last - timedelta(days=days)
+    try:
+        first = since or last - timedelta(days=days)
+    except OverflowError:
+        raise ConfigurationError("--to lies before the first year that there is") from None
     if not first < last:
         raise ConfigurationError("--from lies before --to and before now")
     return first, last

@@ -12,7 +12,7 @@ from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import Rule, RuleSet, expand_rule, parse_rule
 from klingel.domain.rule_syntax import read_entry
 from klingel.language.numbers import NumberPattern, compile_number
-from klingel.language.signature import Agent, Agents
+from klingel.language.signature import Agent, Agents, signed
 
 
 def dictionaries_of(brand: Brand) -> Dictionaries:
@@ -62,12 +62,12 @@ def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
 
 def _agents(found: Enrichment) -> Agents:
     """Compile who signs: by code, and by name where no other has the same."""
-    names = Counter(agent.name.casefold() for agent in found.agents if agent.name)
+    names = Counter(signed(agent.name) for agent in found.agents if agent.name)
     return Agents.compile(
         Agent(
             id=agent.name or agent.code,
             codes=(agent.code,),
-            names=(agent.name,) if agent.name and names[agent.name.casefold()] == 1 else (),
+            names=(agent.name,) if agent.name and names[signed(agent.name)] == 1 else (),
         )
         for agent in found.agents
     )

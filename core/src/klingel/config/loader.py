@@ -27,6 +27,7 @@ from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
 from klingel.domain.rule_syntax import Entry, read_entry
 from klingel.errors import ConfigurationError
 from klingel.language.numbers import NumberPatternError, compile_number
+from klingel.language.signature import Agent, Agents, signed
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -243,6 +244,9 @@ def _validate(content: Any, marked: _Marked) -> Brand | None:
             path, sentence = _shape_problem(detail)
             marked.add(path, sentence)
         brand = None
+    except ValueError:  # Python writes no number of thousands of digits
+        marked.add((), "a number of it is too long to be read; put it in quotes if it is text")
+        brand = None
     if isinstance(content, dict):
         _check_meaning(content, marked)
     return brand
@@ -333,19 +337,33 @@ def _check_enrichment(content: dict[str, Any], marked: _Marked) -> None:
         return
     for number, part in _parts(found, "numbers"):
         try:
-            compile_number(str(part.get("kind")), str(part.get("pattern")), part.get("check"))
+            check = part.get("check")
+            if isinstance(check, str | None):
+                compile_number(str(part.get("kind")), str(part.get("pattern")), check)
         except NumberPatternError as error:
             path = ("enrichment", "numbers", number, "pattern")
             marked.add(path, _lowered(str(error).rstrip(".")))
+    _check_agents(found, marked)
+
+
+def _check_agents(found: dict[str, Any], marked: _Marked) -> None:
+    """Check each agent by itself, then that no code stands for two."""
     seen: dict[str, int] = {}
     for number, part in _parts(found, "agents"):
-        code = part.get("code")
-        if not isinstance(code, str):
+        code, name = part.get("code"), part.get("name")
+        if not isinstance(code, str) or not isinstance(name, str | None):
             continue
-        if code.casefold() in seen:
-            path = ("enrichment", "agents", number, "code")
-            marked.add(path, f"{_shown(code)} stands for two agents; each needs a code of its own")
-        seen.setdefault(code.casefold(), number)
+        path: Place = ("enrichment", "agents", number)
+        try:
+            Agents.compile([Agent(code, (code,), (name,) if name is not None else ())])
+        except ValueError as error:
+            marked.add(path, _lowered(str(error).rstrip(".")))
+            continue
+        key = signed(code)
+        if key in seen:
+            sentence = f"{_shown(code)} stands for two agents; each needs a code of its own"
+            marked.add((*path, "code"), sentence)
+        seen.setdefault(key, number)
 
 
 def _parts(content: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:

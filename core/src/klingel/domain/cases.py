@@ -103,8 +103,9 @@ def fold_event(
             return FoldOutcome(state, (), (), decision, (), repeated=event.revision == 0)
         fact = _routed(arrival, routing)
     else:
-        counts = known.change == "deleted" or supersedes(arrival.fact, known)
-        fact = join(known, _routed(arrival, routing) if counts else arrival.fact)
+        was_said = known.change != "deleted"
+        counts = not was_said or supersedes(arrival.fact, known)
+        fact = join(known, _routed(arrival, routing, again=was_said) if counts else arrival.fact)
         if fact == known:
             return _repeated(state, arrival, known, home, brand, now)
     return _fold(state, arrival, fact, known, brand, now)
@@ -120,14 +121,18 @@ def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _A
     return _Arrival(event, fact, late or reason)
 
 
-def _routed(arrival: _Arrival, routing: Callable[[SocialEvent], Routing]) -> Fact:
+def _routed(
+    arrival: _Arrival, routing: Callable[[SocialEvent], Routing], *, again: bool = False
+) -> Fact:
     """Return the fact with what a case would take from it, where it may open one.
 
     A further revision is routed even where it needs no answer: an earlier one may have. So is what
-    comes too late to open a case: the same may have been said live, and be read anew.
+    comes too late to open a case, and what is said again of a known object: the same may have been
+    said live, and be read anew by a configuration that no longer wants an answer.
     """
     event, fact = arrival.event, arrival.fact
-    may_open = fact.needs_answer or arrival.reason in _LATE
+    may_open = again or fact.needs_answer or event.origin.mode == "remap"
+    may_open = may_open or arrival.reason in _LATE
     if fact.customer is None or not (may_open or event.revision > 0 or event.change != "created"):
         return fact
     return structs.replace(fact, opening=_opening(event, routing(event)))

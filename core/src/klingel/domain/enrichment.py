@@ -20,6 +20,9 @@ from klingel.model.social_event import Enrichment, Influence, PersonalData, Sign
 READING = "reading/1"
 """Version of the code that finds personal data, signatures and whose words they are."""
 
+LONGEST_CODE = 40
+"""Characters of a signature's code, as the shape of the event allows."""
+
 
 class Found(NamedTuple):
     """What stands beside a text; None where nothing was found or nothing can be known.
@@ -58,7 +61,7 @@ def enrich(
     signature = None
     if direction == "outbound":
         signed = find_signature(text, brand.agents)
-        if signed is not None:
+        if signed is not None and len(signed.code) <= LONGEST_CODE:
             signature = Signature(code=signed.code, agent=signed.agent)
     topics = [hit.rule_id for hit in brand.topics.match(document)]
     versions = [READING, f"brand/{brand.reading_version}"]

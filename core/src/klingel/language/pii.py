@@ -278,7 +278,7 @@ _COARSE_EMAIL: Final = (
 _COARSE: Final = re.compile(
     r"https?://[^\s\x1a]++|(?<![\w.])@[\w.-]++|&\#\d+;|\d{1,2}:\d\d(?::\d\d)?(?![\d:])"
     rf"|(?P<email>{_COARSE_EMAIL}(?:[\s,;]{{1,2}}{_COARSE_EMAIL})*+)"
-    r"|(?P<number>\+?\d(?:[^@\n\x1a]{0,12}?\d)*+)",
+    r"|(?P<number>\+?\d(?:(?:[^@\n\x1a]{0,12}?|\s{1,4})\d)*+)",
     re.IGNORECASE,
 )
 
@@ -475,7 +475,9 @@ _UNIT: Final = (
     r"|likes?|retweets?|am|pm|ghz|mhz|kg|g|l|liter|stück|punkte|points|people|users|kunden|customers"
     r"|mitarbeiter\w*|x)\b)"
 )
-_UNIT_BEHIND: Final = re.compile(rf"\s?{_UNIT}|:\d|[.,]\d", re.IGNORECASE)
+_UNIT_BEHIND: Final = re.compile(rf"[ \t\u00a0\u202f]?{_UNIT}|:\d|[.,]\d", re.IGNORECASE)
+_FRACTION_BEHIND: Final = re.compile(r"\s?[€$£%‰°]|:\d|[.,]\d")
+_LEAST_UNCOUNTED: Final = 10
 _TOWN: Final = (
     r"(?:Bad |St\. |Sankt )?[A-ZÄÖÜ][a-zäöüß]+(?:[ -](?:am|an|an der|im|in|ob|bei|vor)"
     r"[ -](?:der )?[A-ZÄÖÜ][a-zäöüß]+|-[A-ZÄÖÜ][a-zäöüß]+)?"
@@ -930,16 +932,16 @@ def _last_group_of_phone(
     may_begin = not first or (len(head) > 2 and head[0] == "0")
     if not may_begin and not _NORTH_AMERICAN.match(text, groups[first].start):
         return None
+    begin = groups[first].start if first else start
+    before = None if first else _Before(text, begin)
     digits = ""
     ends: list[tuple[int, str]] = []
     for last in range(first, min(len(groups), first + _MOST_GROUPS)):
         digits += groups[last].digits
         if len(digits) > _MOST_DIGITS + 2:
             break
-        if len(digits) >= _LEAST_BESIDE_A_WORD and _may_end(text, groups[last].end):
+        if len(digits) >= _LEAST_BESIDE_A_WORD and _may_end(text, groups[last].end, digits, before):
             ends.append((last, digits))
-    begin = groups[first].start if first else start
-    before = None if first else _Before(text, begin)
     for judge in (_is_certain, _is_possible):
         for last, digits in reversed(ends):
             candidate = _Candidate(text, begin, groups[last].end, digits, has_plus, before)
@@ -948,11 +950,17 @@ def _last_group_of_phone(
     return None
 
 
-def _may_end(text: str, end: int) -> bool:
+def _may_end(text: str, end: int, digits: str, before: "_Before | None") -> bool:
     behind = text[end : end + 1]
     if (behind.isascii() and behind.isalnum()) or behind == "_":
         return _EXTENSION.match(text, end) is not None
-    return not _UNIT_BEHIND.match(text, end)
+    if not _UNIT_BEHIND.match(text, end):
+        return True
+    # Nobody counts in so many digits, or behind Tel.: what looks like a unit is the next word.
+    uncounted = len(digits) >= _LEAST_UNCOUNTED or (
+        before is not None and before.speaks_of_a_phone()
+    )
+    return uncounted and not _FRACTION_BEHIND.match(text, end)
 
 
 class _Before:

@@ -23,6 +23,11 @@ LAST_CHARACTERS: Final = 240
 """How much of the end of a text is looked at: bounded time for a text of any length."""
 
 
+def signed(written: str) -> str:
+    """Return what two equal signatures have in common: neither case nor space counts."""
+    return " ".join(written.split()).casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """Somebody who answers for a brand.
@@ -74,7 +79,7 @@ class Agents:
         for agent in agents:
             for held, written in ((codes, agent.codes), (names, agent.names)):
                 for each in written:
-                    key = " ".join(each.split()).casefold()
+                    key = signed(each)
                     if not key or len(key) > _LONGEST:
                         raise ValueError(
                             f"A signature of agent {agent.id!r} has 1 to {_LONGEST} characters."
@@ -87,12 +92,12 @@ class Agents:
 
     def who(self, written: str) -> str | None:
         """Give the agent of a code or a name, None for a stranger."""
-        key = " ".join(written.split()).casefold()
+        key = signed(written)
         return self._codes.get(key) or self._names.get(key)
 
     def who_by_name(self, written: str) -> str | None:
         """Give the agent of a name, None for a stranger."""
-        return self._names.get(" ".join(written.split()).casefold())
+        return self._names.get(signed(written))
 
 
 _LONGEST: Final = 40

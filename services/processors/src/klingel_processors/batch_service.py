@@ -66,7 +66,7 @@ class Partition:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     closed: bool = False
     in_doubt: bool = False
-    """A commit was begun whose end we do not know: what is remembered here may be outdated."""
+    """A batch ended in the middle: what is remembered here may be outdated, or say too much."""
 
     def is_closed(self) -> bool:
         """Whether it was let go of, perhaps while a batch was in hand."""
@@ -346,6 +346,7 @@ class BatchLoop:
                 await self._give_up(held, error)
                 return
             except Exception:  # our own fault, unless the files were closed in the meantime
+                held.in_doubt = True  # the brake has noted a batch that never was
                 if held.is_closed():  # abandoned under our hands by a revocation
                     return
                 raise

@@ -226,9 +226,11 @@ class UnderstandLogic:
         key = mark_key(raw.object_id, raw.revision)
         seen = read_sightings(state.get(MARKS, key))
         known = relate(seen, message.offset, bits)
-        if raw.mode == "remap" and known is not Known.NEW:
+        entry = self._entry(state, raw.object_id)
+        # Marks are kept for a shorter time than the directory: known is what either remembers.
+        if raw.mode == "remap" and (known is not Known.NEW or entry is not None):
             known = Known.REPLAY
-        case = _Case(message, said, ahead, self._entry(state, raw.object_id), key, seen, state)
+        case = _Case(message, said, ahead, entry, key, seen, state)
         if known is Known.REPLAY:
             return self._replay(case, history)
         lost = self._lost(case)

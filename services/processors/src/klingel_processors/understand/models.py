@@ -78,4 +78,7 @@ class Models:
 
 def _reader(name: str, path: Path) -> Reader:
     content = read_file(path)
-    return Reader(name, version_of(content), Heads(decode(content, str(path))))
+    try:
+        return Reader(name, version_of(content), Heads(decode(content, str(path))))
+    except (LookupError, TypeError, ValueError):
+        raise ConfigurationError(f"{path}: whole, and no model that can be used") from None
