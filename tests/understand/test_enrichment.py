@@ -92,11 +92,18 @@ def test_without_a_model_personal_data_is_masked_all_the_same(told: Desk) -> Non
     assert "[phone]" in (event.text_public or "")
 
 
+def test_where_nothing_is_found_nothing_is_told(told: Desk) -> None:
+    """A document without personal data is not indexed twice."""
+    told.brands = {"nordlicht": brand("nordlicht", enrichment={"model": "none"})}
+    event = heard(told, "Nordlicht, wann kommt der Techniker?")
+    assert (event.text_public, event.enrichment) == (None, None)
+
+
 def test_an_event_without_text_has_nothing_found_in_it(told: Desk) -> None:
     told.brands = {"nordlicht": brand("nordlicht", channels=[{"network": "webhook", "id": "shop"}])}
     told.hear(generic("1", "", media=[{"kind": "image"}]), channel="shop")
     (event,) = told.social()
-    assert (event.enrichment, event.text_public, event.signature) == (None, "", None)
+    assert (event.enrichment, event.text_public, event.signature) == (None, None, None)
 
 
 def named(model: str, *, optional: bool) -> CompiledBrand:

@@ -198,6 +198,7 @@ class Index:
                 "network",
                 "queue",
                 "priority",
+                "text",
                 "text_public",
                 "enrichment.tone.label",
                 "enrichment.intents.name",
@@ -273,7 +274,7 @@ def _post(source: Mapping[str, Any]) -> PostRow:
         network=source["network"],
         queue=source["queue"],
         priority=source.get("priority", 0),
-        text=source.get("text_public", ""),
+        text=source.get("text_public") or source.get("text", ""),
         tone=found.get("tone", {}).get("label", ""),
         intents=tuple(each["name"] for each in found.get("intents", ())),
     )

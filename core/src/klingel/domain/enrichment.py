@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
     Attributes:
         enrichment: everything that has no field of its own.
-        text_public: the text with personal data masked; None where there is no text.
+        text_public: the text with personal data masked; None where there is nothing to mask.
         signature: who of the brand's people signed.
     """
 
@@ -56,7 +56,7 @@ def enrich(
     """
     text = draft.text
     if not text:
-        return Found(None, text, None)
+        return Found(None, None, None)
     pii = find(text, document.lang, brand.numbers)
     signature = None
     if direction == "outbound":
@@ -64,6 +64,9 @@ def enrich(
         if signed is not None and len(signed.code) <= LONGEST_CODE:
             signature = Signature(code=signed.code, agent=signed.agent)
     topics = [hit.rule_id for hit in brand.topics.match(document)]
+    masked = mask(text, pii) if pii else None
+    if sense is None and not pii and not topics:
+        return Found(None, None, signature)
     versions = [READING, f"brand/{brand.reading_version}"]
     if sense is not None:
         versions.insert(0, sense.model)
@@ -77,10 +80,10 @@ def enrich(
             own_words=_spans(sense.own_words) if sense is not None else None,
             pii=[PersonalData(kind=each.kind, start=each.start, end=each.end) for each in pii]
             or None,
-            influence=_influence(draft),
+            influence=_influence(draft) if sense is not None else None,
             models=versions,
         ),
-        mask(text, pii) if pii else text,
+        masked,
         signature,
     )
 

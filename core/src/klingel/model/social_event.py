@@ -479,7 +479,13 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
     ) = None
     text: Annotated[str, Meta(description='Text as said, unaltered.')] | None = None
     text_public: (
-        Annotated[str, Meta(description='Text with personal data masked.')] | None
+        Annotated[
+            str,
+            Meta(
+                description='Text with personal data masked; absent where there is none: then text is for everybody.'
+            ),
+        ]
+        | None
     ) = None
     lang: Lang | None = None
     signature: Signature | None = None
