@@ -63,7 +63,7 @@ def enrich(
         signed = find_signature(text, brand.agents)
         if signed is not None and len(signed.code) <= LONGEST_CODE:
             signature = Signature(code=signed.code, agent=signed.agent)
-    topics = [hit.rule_id for hit in brand.topics.match(document)]
+    topics = [hit.rule_id for hit in brand.topics.match(document)] if brand.topics.rules else []
     masked = mask(text, pii) if pii else None
     if sense is None and not pii and not topics:
         return Found(None, None, signature)
