@@ -956,9 +956,9 @@ def _may_end(text: str, end: int, digits: str, before: "_Before | None") -> bool
         return _EXTENSION.match(text, end) is not None
     if not _UNIT_BEHIND.match(text, end):
         return True
-    # Nobody counts in so many digits, or behind Tel.: what looks like a unit is the next word.
+    # Nobody counts in so many digits, or from a 0 on behind Tel.: what looks like a unit is a word.
     uncounted = len(digits) >= _LEAST_UNCOUNTED or (
-        before is not None and before.speaks_of_a_phone()
+        digits[0] == "0" and before is not None and before.speaks_of_a_phone()
     )
     return uncounted and not _FRACTION_BEHIND.match(text, end)
 
