@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,7 @@ from klingel.testing.broker import (
     InMemoryLog,
     InMemoryTransactions,
 )
+from klingel_local.machine import free_ports
 from klingel_processors.kafka_ports import KafkaInput, KafkaLog, KafkaTransactions
 
 SESSION_SECONDS = 3.0
@@ -32,6 +34,32 @@ class World:
     log: Log
     settings: KafkaSettings | None = None
     broker: InMemoryBroker | None = None
+    door: asyncio.Server | None = None
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[Input]:
+        """Give an input that cannot reach its broker until the context ends."""
+        if self.broker is not None:
+            self.broker.away = True
+            try:
+                yield self.new_input()
+            finally:
+                self.broker.away = False
+            return
+        assert self.settings is not None
+        host, port = "127.0.0.1", free_ports("contracts-door", 1)[0]
+        behind = self.settings.model_copy(update={"bootstrap": f"{host}:{port}"})
+        try:
+            yield KafkaInput(behind, Topic.RAW_EVENTS, "suite", None)
+        finally:
+            self.door = await asyncio.start_server(self._pass, host, port)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let one connection through the door to the broker."""
+        assert self.settings is not None
+        host, _, port = self.settings.bootstrap.partition(":")
+        from_broker, to_broker = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(_pour(reader, to_broker), _pour(from_broker, writer))
 
     async def append(self, *outputs: Output) -> None:
         """Write records as a connector does."""
@@ -66,6 +94,17 @@ class World:
         return found
 
 
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while some := await source.read(65_536):
+            sink.write(some)
+            await sink.drain()
+    except OSError:
+        pass
+    finally:
+        sink.close()
+
+
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.servers)])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """The same ports over both brokers."""
@@ -87,7 +126,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         session_timeout_seconds=SESSION_SECONDS,
     )
     log = KafkaLog(settings)
-    yield World(
+    world = World(
         "kafka",
         lambda: KafkaInput(settings, Topic.RAW_EVENTS, "suite", None),
         lambda partition: KafkaTransactions(
@@ -96,4 +135,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         log,
         settings=settings,
     )
+    yield world
     await log.close()
+    if world.door is not None:
+        world.door.close()

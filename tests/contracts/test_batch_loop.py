@@ -18,7 +18,7 @@ from klingel.errors import OwnershipLost
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
 from klingel.stage.dead_letters import Component
-from klingel.stage.ports import Committed, StateTable, Transactions, Written
+from klingel.stage.ports import Committed, Input, Reassigned, StateTable, Transactions, Written
 from klingel.testing.broker import InMemoryTable
 from klingel_processors.batch_service import BatchLoop, BatchSettings
 
@@ -44,10 +44,11 @@ def new_loop(
     disk: Disk,
     holder: str = "worker",
     writer: Callable[[int], Transactions] | None = None,
+    source: Input | None = None,
 ) -> BatchLoop:
     return BatchLoop(
         logic=lambda _partition: CountingLogic(),
-        source=world.new_input(),
+        source=source or world.new_input(),
         log=world.log,
         writer=writer or world.new_writer,
         tables=disk.open,
@@ -138,6 +139,30 @@ async def test_a_restart_goes_on_where_the_commit_was(world: World) -> None:
         await until(lambda: _reached(world, 15), world)
     assert await counts(world) == {b"k": list(range(1, 16))}
     assert_books_balance(await ledger(world), 15)
+
+
+async def test_a_worker_that_starts_while_the_broker_is_away_joins_when_it_is_back(
+    world: World,
+) -> None:
+    """Nobody starts a worker again that ended because Kafka was restarted a moment too early."""
+    await world.append(*(raw("k") for _ in range(5)))
+    async with world.away() as source:
+        tries, start = asyncio.Event(), source.start
+
+        async def knock(on_assigned: Reassigned, on_revoked: Reassigned) -> None:
+            tries.set()
+            await start(on_assigned, on_revoked)
+
+        source.start = knock  # type: ignore[method-assign] # only to be told of the try
+        task = asyncio.create_task(new_loop(world, Disk(), source=source).run())
+        await asyncio.wait_for(tries.wait(), PATIENCE_SECONDS)
+        tries.clear()
+        await asyncio.wait_for(tries.wait(), PATIENCE_SECONDS)  # it was refused, and tries again
+    await until(lambda: _reached(world, 5), world)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await counts(world) == {b"k": list(range(1, 6))}
 
 
 async def test_state_that_mirrors_another_cluster_is_forgotten(world: World) -> None:

@@ -125,6 +125,7 @@ class InMemoryBroker:
 
     async def join(self, group: str, member: "InMemoryInput") -> None:
         """Add a member and share the partitions anew."""
+        self._answer()
         self._members[group].append(member)
         await self._share(group)
 

@@ -16,7 +16,7 @@ import structlog
 
 from klingel.clock import Clock
 from klingel.contracts.envelope import Message
-from klingel.errors import InvariantViolation, OwnershipLost, RetryableError
+from klingel.errors import InvariantViolation, OwnershipLost, RetryableError, SourceUnavailable
 from klingel.metrics import Metric, Metrics
 from klingel.stage.batch import BatchResult, Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
@@ -150,11 +150,30 @@ class BatchLoop:
     async def run(self) -> None:
         """Run until `stop`; raises what no retry can mend."""
         try:
-            await self._source.start(self._on_assigned, self._on_revoked)
+            await self._join()
             while not self._stopping.is_set():
                 await self._turn()
         finally:
             await self._leave()
+
+    async def _join(self) -> None:
+        """Join the group; while Kafka is away, try again."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self._source.start(self._on_assigned, self._on_revoked)
+            except SourceUnavailable as error:
+                self._metrics.count(Metric.RETRIES, reason="join")
+                structlog.get_logger().warning(
+                    "group_not_joined",
+                    waiting_for="kafka",
+                    error_class=type(error.__cause__ or error).__name__,
+                )
+                self._progress_at = self._clock.monotonic()  # a restart would not bring Kafka back
+                await self._wait(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+                failures += 1
+            else:
+                return
 
     async def _turn(self) -> None:
         self._open_missing()

@@ -32,6 +32,8 @@ from klingel.settings import KafkaSettings
 from klingel.stage.ports import Committed, Reassigned, Written
 
 TRANSACTION_MS = 30_000
+ANSWER_SECONDS = 60.0
+"""Bound of opening a writer and of one commit: the client waits for ever when its own loop dies."""
 FETCH_BYTES = 4 << 20
 
 
@@ -95,30 +97,38 @@ class KafkaInput:
         self._topic = topic
         self._name = kafka.topic_prefix + topic
         self._group = kafka.group_prefix + kafka.topic_prefix + group
-        session_ms = int(kafka.session_timeout_seconds * 1000)
+        self._member = f"{self._group}-{instance}" if instance else None
+        self._session_ms = int(kafka.session_timeout_seconds * 1000)
         self._options = client_options(kafka)
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = self._new_consumer()
+        self._admin = AIOKafkaAdminClient(**self._options)
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
             **self._options,
             group_id=self._group,
-            group_instance_id=f"{self._group}-{instance}" if instance else None,
+            group_instance_id=self._member,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(300, session_ms // 4),
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=max(300, self._session_ms // 4),
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=100,
         )
-        self._admin = AIOKafkaAdminClient(**self._options)
 
     async def start(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
-        """Join the group; raises SourceUnavailable while Kafka is away."""
+        """Join the group; raises SourceUnavailable while Kafka is away, and may be called again."""
         self._consumer.subscribe([self._name], listener=_Listener(on_assigned, on_revoked))
         try:
             await self._admin.start()
             await self._consumer.start()
-        except KafkaError as error:
+        except (KafkaError, OSError) as error:
+            await self.stop()
+            # A client that once failed to start cannot be started again.
+            self._consumer = self._new_consumer()
+            self._admin = AIOKafkaAdminClient(**self._options)
             raise SourceUnavailable("Kafka does not answer") from error
 
     async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
@@ -251,7 +261,8 @@ class KafkaTransactions:
         )
         self._producer = producer  # before the start, so that close() lets go of it whatever comes
         try:
-            await producer.start()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await producer.start()
         except (KafkaError, OSError) as error:
             raise SourceUnavailable("Kafka does not open a transaction for now") from error
 
@@ -263,18 +274,19 @@ class KafkaTransactions:
         if producer is None or partition != self._input.partition:
             raise InvariantViolation("a writer was used before it was opened or for another's")
         try:
-            await producer.begin_transaction()
-            sent = [
-                batch
-                for place, batched in (await self._placed(producer, outputs)).items()
-                for batch in await self._send(producer, place, batched)
-            ]
-            await producer.send_offsets_to_transaction(
-                {self._input: OffsetAndMetadata(committed.offset, committed.metadata)},
-                self._group,
-            )
-            ends = await asyncio.gather(*(batch.acknowledged for batch in sent))
-            await producer.commit_transaction()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await producer.begin_transaction()
+                sent = [
+                    batch
+                    for place, batched in (await self._placed(producer, outputs)).items()
+                    for batch in await self._send(producer, place, batched)
+                ]
+                await producer.send_offsets_to_transaction(
+                    {self._input: OffsetAndMetadata(committed.offset, committed.metadata)},
+                    self._group,
+                )
+                ends = await asyncio.gather(*(batch.acknowledged for batch in sent))
+                await producer.commit_transaction()
         except ProducerFenced as error:
             raise OwnershipLost("another worker opened the partition") from error
         except (KafkaError, IllegalOperation, OSError) as error:
