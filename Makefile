@@ -66,7 +66,7 @@ check-generated: setup ## Fail when generated files lag
 
 .PHONY: unit
 unit: setup ## Run the tests that need no servers
-	$(BIN)/python -m pytest -m "not servers and not faults"
+	$(BIN)/python -m pytest -m "not servers and not faults" -n auto --dist loadfile
 
 .PHONY: check
 check: lint types imports check-generated unit ## The gate: everything without servers, under two minutes
