@@ -10,7 +10,7 @@ from typing import NamedTuple
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.direction import Direction
 from klingel.domain.draft import SocialDraft
-from klingel.domain.influence import author_influence, engagements_of
+from klingel.domain.influence import engagements_of, known_values, weigh_influence
 from klingel.domain.matching import RuleDocument
 from klingel.language.pii import find, mask
 from klingel.language.sense import Sense
@@ -90,15 +90,17 @@ def enrich(
 
 def _influence(draft: SocialDraft) -> Influence | None:
     author = draft.author
-    found = author_influence(
-        followers=author.followers if author is not None else None,
-        verified=author.verified if author is not None else None,
-        engagements=engagements_of(draft.metrics),
+    values = known_values(
+        author.followers if author is not None else None,
+        author.verified if author is not None else None,
+        engagements_of(draft.metrics),
     )
-    if found.score is None:
+    score = weigh_influence(values)
+    if score is None:
         return None
-    parts = {part.name: round(part.value, 3) for part in found.parts if part.value is not None}
-    return Influence(score=round(found.score, 3), parts=parts)
+    return Influence(
+        score=round(score, 3), parts={name: round(value, 3) for name, value in values.items()}
+    )
 
 
 def _spans(spans: Sequence[tuple[int, int]] | None) -> list[list[int]] | None:

@@ -9,7 +9,7 @@ nothing is known there is no score.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -105,22 +105,41 @@ def author_influence(
             whether they are zero unless the network gives counts.
         public_contacts: earlier public posts of the author to the brand.
     """
-    parts = (
-        _part("reach", _on_log_scale(followers, FULL_REACH), _counted(followers, "followers")),
-        _part(
-            "engagement",
-            _on_log_scale(engagements, FULL_ENGAGEMENT),
-            _counted(engagements, "likes, replies, reposts and quotes"),
-        ),
-        _part("verified", None if verified is None else float(verified), _said(verified)),
-        _part(
-            "public_contacts",
-            None if public_contacts is None else _saturating(public_contacts, HALF_CONTACTS),
-            _counted(public_contacts, "earlier public contacts"),
-        ),
-    )
-    score, known = _weighed(parts)
-    return Influence(score, known, parts)
+    values = known_values(followers, verified, engagements, public_contacts)
+    sentences = {
+        "reach": _counted(followers, "followers"),
+        "engagement": _counted(engagements, "likes, replies, reposts and quotes"),
+        "verified": _said(verified),
+        "public_contacts": _counted(public_contacts, "earlier public contacts"),
+    }
+    parts = tuple(Part(name, values.get(name), WEIGHTS[name], sentences[name]) for name in WEIGHTS)
+    known = math.fsum(WEIGHTS[name] for name in values) / math.fsum(WEIGHTS.values())
+    return Influence(weigh_influence(values), known, parts)
+
+
+def known_values(
+    followers: int | None,
+    verified: bool | None,  # noqa: FBT001 - a fact, as in `author_influence`
+    engagements: int | None,
+    public_contacts: int | None = None,
+) -> dict[str, float]:
+    """Return the value of each part that is known, 0 to 1; arguments as in `author_influence`."""
+    values: dict[str, float] = {}
+    # A negative count is what a network got wrong: unknown.
+    if followers is not None and followers >= 0:
+        values["reach"] = _on_log_scale(followers, FULL_REACH)
+    if engagements is not None and engagements >= 0:
+        values["engagement"] = _on_log_scale(engagements, FULL_ENGAGEMENT)
+    if verified is not None:
+        values["verified"] = float(verified)
+    if public_contacts is not None and public_contacts >= 0:
+        values["public_contacts"] = _saturating(public_contacts, HALF_CONTACTS)
+    return values
+
+
+def weigh_influence(values: Mapping[str, float]) -> float | None:
+    """Return the weighted mean of the known parts; None when none is known."""
+    return _mean([(value, WEIGHTS[name]) for name, value in values.items()])
 
 
 def engagements_of(metrics: dict[str, int] | None) -> int | None:
@@ -174,7 +193,7 @@ def thread_velocity(times: Iterable[datetime], now: datetime) -> Velocity:
     # Twice the past pace is one half, the past pace itself or less is nothing.
     grown = None if growth is None else max(0.0, 1 - 1 / growth)
     parts = _pace_and_growth(pace, grown, per_hour)
-    score, _ = _weighed(parts)
+    score = _mean([(part.value, part.weight) for part in parts if part.value is not None])
     return Velocity(
         score, per_hour, past_per_hour, growth, parts, _velocity_in_words(per_hour, past_per_hour)
     )
@@ -217,34 +236,22 @@ def _velocity_in_words(per_hour: float, past: float | None) -> str:
     return f"{now}, {past:.1f} an hour before that."
 
 
-def _part(name: str, value: float | None, why: str) -> Part:
-    return Part(name, value, WEIGHTS[name], why)
-
-
-def _on_log_scale(count: float | None, full: float) -> float | None:
-    """Map a count to 0..1, each factor of ten alike; negative counts are what a network got wrong."""
-    if count is None:
-        return None
-    if count < 0:
-        return None
+def _on_log_scale(count: float, full: float) -> float:
+    """Map a count to 0..1, each factor of ten alike."""
     # An integer of any size has a logarithm, but not always a float.
     return 1.0 if count >= full else math.log1p(count) / math.log1p(full)
 
 
-def _saturating(count: int, half: int) -> float | None:
-    if count < 0:
-        return None
+def _saturating(count: int, half: int) -> float:
     return 1.0 if count > half * 10**9 else count / (count + half)
 
 
-def _weighed(parts: Sequence[Part]) -> tuple[float | None, float]:
-    """Give the weighted mean of what is known, and the share of the weights that is."""
-    known = [(part.value, part.weight) for part in parts if part.value is not None]
-    weight = math.fsum(each for _, each in known)
-    if not known:
-        return None, 0.0
-    score = math.fsum(value * each for value, each in known) / weight
-    return min(1.0, score), weight / math.fsum(part.weight for part in parts)
+def _mean(weighed: Sequence[tuple[float, float]]) -> float | None:
+    """Return the mean of (value, weight); None of nothing."""
+    if not weighed:
+        return None
+    total = math.fsum(value * weight for value, weight in weighed)
+    return min(1.0, total / math.fsum(weight for _, weight in weighed))
 
 
 def _counted(count: int | None, what: str) -> str:

@@ -5,7 +5,7 @@ wording of a cancellation, an advertisement. Heads see the rest. What no step is
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 INTENTS = (
@@ -20,6 +20,7 @@ INTENTS = (
 )
 """The closed set, without `other`."""
 OTHER = "other"
+_HEADS = tuple(f"intent:{name}" for name in INTENTS)
 READ = 2_000
 """Characters of a text that the rules read."""
 
@@ -194,38 +195,36 @@ def intents_of(
     """
     said = wording(text)
     chance = likely.get
-
-    def of(name: str) -> float:
-        return chance(f"intent:{name}", 0.0)
-
-    spam = of("spam")
-    if _passes(spam, limits.spam, limits.spam_by_rule, lambda: said.advertises):
+    spam = chance("intent:spam", 0.0)
+    # A rule is asked only where it matters: it reads the whole text.
+    if spam >= limits.spam or (spam >= limits.spam_by_rule and said.advertises):
         return (Intent("spam", max(spam, limits.spam)),)
     found: dict[str, float] = {}
-    issue = of("issue")
+    issue = chance("intent:issue", 0.0)
     if issue >= (limits.issue_when_negative if tone == "negative" else limits.issue):
         found |= _issue(said, likely, issue, limits)
-    question = of("question")
-    if _passes(question, limits.question, limits.question_by_rule, lambda: said.asks):
+    question = chance("intent:question", 0.0)
+    if question >= limits.question or (question >= limits.question_by_rule and said.asks):
         found["question"] = question
-    if of("praise") >= (limits.praise_when_positive if tone == "positive" else limits.praise):
-        found["praise"] = of("praise")
-    ended = of("cancellation")
-    if _passes(ended, limits.cancellation, limits.cancellation_by_rule, lambda: said.cancels):
+    praise = chance("intent:praise", 0.0)
+    if praise >= (limits.praise_when_positive if tone == "positive" else limits.praise):
+        found["praise"] = praise
+    ended = chance("intent:cancellation", 0.0)
+    if ended >= limits.cancellation or (ended >= limits.cancellation_by_rule and said.cancels):
         found["cancellation"] = ended
-    for name, limit in (("lead", limits.lead), ("feedback", limits.feedback)):
-        if of(name) >= limit:
-            found[name] = of(name)
+    lead = chance("intent:lead", 0.0)
+    if lead >= limits.lead:
+        found["lead"] = lead
+    feedback = chance("intent:feedback", 0.0)
+    if feedback >= limits.feedback:
+        found["feedback"] = feedback
     if not found:
-        best = max(map(of, INTENTS))
+        best = max([chance(head, 0.0) for head in _HEADS])
         return (Intent(OTHER, 1 - min(1.0, best)),)
+    if len(found) == 1:
+        return (Intent(*found.popitem()),)
     ranked = sorted(found.items(), key=lambda item: (-item[1], INTENTS.index(item[0])))
-    return tuple(Intent(name, score) for name, score in ranked)
-
-
-def _passes(chance: float, alone: float, with_rule: float, rule: Callable[[], bool]) -> bool:
-    """Whether a head is sure alone or with its rule, which is asked only where it matters."""
-    return chance >= alone or (chance >= with_rule and rule())
+    return tuple([Intent(name, score) for name, score in ranked])
 
 
 def _issue(

@@ -6,6 +6,8 @@ A batch of texts costs half of what the same texts cost one by one.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from klingel.language.heads import Heads
 from klingel.language.intent import intents_of
 from klingel.language.reading import own_words, text_of
@@ -65,7 +67,6 @@ class Reader:
         self.model = f"{name}/{version}"
         self._heads = heads
         self._column = heads.column
-        self._named = tuple(enumerate(heads.names))
         self._tone = [heads.column.get(f"tone:{tone}") for tone in _TONES]
 
     def read(self, texts: Sequence[Text]) -> list[Sense]:
@@ -74,39 +75,48 @@ class Reader:
             return []
         own = [_own(each) for each in texts]
         heads = self._heads
-        chances = heads.probabilities(heads.score([words for words, _ in own])).tolist()
+        chances = heads.probabilities(heads.score([words for words, _ in own]))
+        told = np.round(np.clip(chances.astype(np.float64), 0, 1), _DIGITS).tolist()
         return [
-            self._sense(each, words, spans, chance)
-            for each, (words, spans), chance in zip(texts, own, chances, strict=True)
+            self._sense(each, words, spans, row, rounded)
+            for each, (words, spans), row, rounded in zip(
+                texts, own, chances.tolist(), told, strict=True
+            )
         ]
 
     def _sense(
-        self, text: Text, words: str, spans: tuple[Span, ...] | None, chance: list[float]
+        self,
+        text: Text,
+        words: str,
+        spans: tuple[Span, ...] | None,
+        chances: list[float],
+        told: list[float],
     ) -> Sense:
-        likely = {name: chance[number] for number, name in self._named}
-        tone = self._tone_of(chance)
+        """Put one text's sense together of its probabilities, and of the same as they are told."""
+        column = self._heads.column.get
+        tone = self._tone_of(chances, told)
+        likely = dict(zip(self._heads.names, chances, strict=True))
         intents = intents_of(words, tone.label if tone is not None else None, likely)
-        offence = likely.get(f"{_OFFENCE}{text.lang}")
-        anger = likely.get("anger")
+        anger, offence = column("anger"), column(f"{_OFFENCE}{text.lang}")
         return Sense(
             self.model,
             tone,
-            tuple(Intent(name=each.name, score=_rounded(each.score)) for each in intents),
-            None if anger is None else _rounded(anger),
-            None if offence is None else _rounded(offence),
+            tuple([Intent(name=name, score=round(score, _DIGITS)) for name, score in intents]),
+            None if anger is None else told[anger],
+            None if offence is None else told[offence],
             spans,
         )
 
-    def _tone_of(self, chance: list[float]) -> Tone | None:
+    def _tone_of(self, chances: list[float], told: list[float]) -> Tone | None:
         negative, neutral, positive = self._tone
         if negative is None or neutral is None or positive is None:
             return None
-        found = (chance[negative], chance[neutral], chance[positive])
+        found = (chances[negative], chances[neutral], chances[positive])
         return Tone(
             label=_TONES[found.index(max(found))],  # type: ignore[arg-type] # one of the schema's words
-            negative=_rounded(found[0]),
-            neutral=_rounded(found[1]),
-            positive=_rounded(found[2]),
+            negative=told[negative],
+            neutral=told[neutral],
+            positive=told[positive],
         )
 
 
@@ -119,7 +129,3 @@ def _own(text: Text) -> tuple[str, tuple[Span, ...] | None]:
     if not own or words.strip() == text.text.strip():  # nothing but quotations is read all the same
         return text.text, None
     return words, own
-
-
-def _rounded(probability: float) -> float:
-    return round(min(1.0, max(0.0, probability)), _DIGITS)
