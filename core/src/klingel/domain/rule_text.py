@@ -292,29 +292,31 @@ _ASCII_SEPARATORS: Final = {
     code: " " for first, last in SEPARATORS for code in range(first, min(last, 0x7F) + 1)
 }
 
-_LOWERS_UNLIKE_JAVA = re.compile(f"[\u0130\u03a3{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
-_LOWERED = {"\u0130": "i", "\u03a3": "\u03c3"}
+_LATE = re.compile(f"[{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
 _SEPARATOR = "\uffff"
-_VALUE_LOWERED = _LOWERED | {chr(upper): chr(lower) for upper, lower in _LATE_LOWER.items()}
 
 
-def _lower_unlike(found: re.Match[str]) -> str:
-    return _LOWERED.get(found.group(), _SEPARATOR)
+def _like_java(text: str) -> str:
+    """Lower-case the two letters whose simple lower case Python's `lower` does not give."""
+    return text.replace("\u0130", "i").replace("\u03a3", "\u03c3")
+
+
+def _late_lower(found: re.Match[str]) -> str:
+    letter = found.group()
+    return chr(_LATE_LOWER.get(ord(letter), ord(letter)))
 
 
 def fold(text: str) -> str:
     """Lower-case letter by letter; the result has the length of the text."""
     if not text.isascii():
-        text = _LOWERS_UNLIKE_JAVA.sub(_lower_unlike, text)
+        text = _LATE.sub(_SEPARATOR, _like_java(text))
     return text.lower()
 
 
 def fold_value(value: str) -> str:
     """Lower-case the value of a field (a handle, a hashtag) as the index's normaliser does."""
     if not value.isascii():
-        value = _LOWERS_UNLIKE_JAVA.sub(
-            lambda found: _VALUE_LOWERED.get(found.group(), found.group()), value
-        )
+        value = _LATE.sub(_late_lower, _like_java(value))
     return value.lower()
 
 
