@@ -27,13 +27,14 @@ from elasticsearch.helpers import scan
 
 from klingel_cli.demo.index import Index
 from klingel_cli.demo.judging import Sent, Verdict, judge, read_truth
-from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, until
+from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, ending, until
 from klingel_cli.demo.rehearsal import brand_file
 from klingel_local import LocalStack
 
 BRAND: Final = "nordlicht"
 SESSION_SECONDS: Final = 3
 PATIENCE_SECONDS: Final = 120.0
+LAST_LINES: Final = 5
 WORKERS: Final = ("understand-0", "care-0", "care-1", "indexer-0", "gateway-0", "replay-0")
 SERVERS: Final = ("kafka", "elasticsearch")
 
@@ -261,7 +262,7 @@ class Ring:
         if not until(lambda: self._audit()["settled"], PATIENCE_SECONDS):
             report = self._audit()
             waits = [total for total in report.get("totals", ()) if total["waiting"]]
-            raise FleetError(f"not everything arrived: {waits or report}")
+            raise FleetError(f"not everything arrived: {waits or report}\n{self._states()}")
         index = Index(self.stack, fleet.prefix)
         try:
             index.refresh()
@@ -273,6 +274,18 @@ class Ring:
         return Rung(
             verdict, self._cases(), self._audit(), kills=self.kills, taken_over=self.taken_over
         )
+
+    def _states(self) -> str:
+        """Say of each process how it stands and what it logged last, for who reads a failed run."""
+        told = []
+        for name, child in self.fleet.children.items():
+            said = [
+                line for line in self.fleet.lines(name) if line.get("event") != "library_logged"
+            ]
+            told.append(f"{name}: {self.fleet.readiness(name)}")
+            told += [f"    {json.dumps(line)}" for line in said[-LAST_LINES:]]
+            told += [] if child.running else [f"    {ending(child.process.poll())}"]
+        return "\n".join(told)
 
     def _sent(self) -> Iterator[Sent]:
         for path, network in ((self.truth, "replay"), (self.webhook_truth, "webhook")):
