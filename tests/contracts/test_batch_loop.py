@@ -1,6 +1,7 @@
 """The batch loop over both brokers: nothing lost, nothing counted twice, whatever goes wrong."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -55,7 +56,9 @@ def new_loop(
         component=Component(service="suite/1", stage="counting", holder=holder),
         clock=SystemClock(),
         metrics=Metrics("suite"),
-        settings=BatchSettings(batch_messages=7, batch_wait_seconds=0.05, settle_seconds=0.2),
+        settings=BatchSettings(
+            batch_messages=7, batch_wait_seconds=0.05, settle_seconds=0.2, doubt_seconds=1.0
+        ),
     )
 
 
@@ -163,6 +166,52 @@ async def test_a_worker_that_starts_while_the_broker_is_away_joins_when_it_is_ba
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await counts(world) == {b"k": list(range(1, 6))}
+
+
+class Denying:
+    """An input that denies the committed position for some answers, as a loading coordinator does."""
+
+    def __init__(self, source: Input, answers: float) -> None:
+        self._source = source
+        self._answers = answers
+        self.denied = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+    async def committed(self, partition: int) -> Committed | None:
+        """Deny what the group has committed."""
+        if self.denied < self._answers:
+            self.denied += 1
+            return None
+        return await self._source.committed(partition)
+
+
+async def test_a_position_that_kafka_denies_for_now_is_asked_again(world: World) -> None:
+    """Nothing is counted twice because a coordinator served before it had loaded."""
+    await world.append(*(raw("k") for _ in range(10)))
+    disk = Disk()
+    async with running(new_loop(world, disk)):
+        await until(lambda: _reached(world, 10), world)
+    await world.append(*(raw("k") for _ in range(5)))
+    source = Denying(world.new_input(), answers=6)  # of four partitions, of which one has state
+    async with running(new_loop(world, disk, source=source)):
+        await until(lambda: _reached(world, 15), world)
+    assert source.denied == 6
+    assert await counts(world) == {b"k": list(range(1, 16))}
+    assert_books_balance(await ledger(world), 15)
+
+
+async def test_a_position_that_is_lost_is_not_asked_for_ever(world: World) -> None:
+    """A group that expired reads everything again."""
+    await world.append(*(raw("k") for _ in range(10)))
+    disk = Disk()
+    async with running(new_loop(world, disk)):
+        await until(lambda: _reached(world, 10), world)
+    source = Denying(world.new_input(), answers=math.inf)
+    async with running(new_loop(world, disk, source=source)):
+        await until(lambda: _reached(world, 20), world)
+    assert source.denied > 4
 
 
 async def test_state_that_mirrors_another_cluster_is_forgotten(world: World) -> None:

@@ -34,6 +34,7 @@ def test_topics_are_never_made_by_accident_and_internal_ones_have_one_replica():
     assert found["group.initial.rebalance.delay.ms"] == "0"
     assert found["group.min.session.timeout.ms"] == "1000"
     assert found["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+    assert found["offsets.load.buffer.size"] == "65536"  # see docs/gotchas.md, a killed broker
     assert "message.max.bytes" not in found
 
 

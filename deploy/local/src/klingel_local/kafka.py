@@ -50,6 +50,10 @@ def server_properties(config: KafkaConfig) -> str:
 
     A killed broker can register again only when the session of its former life has ended, so a
     restart takes that long; the default would be 9 s.
+
+    A coordinator that is loaded in small pieces gives up a load that a restart has overtaken. In large
+    ones it finishes it and lets an empty coordinator serve (Kafka 4.4): groups lose their positions
+    for seconds, or cannot be joined until the next restart.
     """
     data = str(config.data).replace("\\", "\\\\")
     return f"""\
@@ -71,6 +75,7 @@ transaction.state.log.num.partitions=4
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+offsets.load.buffer.size=65536
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=16777216

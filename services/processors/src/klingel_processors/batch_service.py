@@ -43,12 +43,15 @@ class BatchSettings:
             transaction costs the same for few messages as for many.
         settle_seconds: how long a worker that lost a partition waits for the group's word before
             it opens it again; two heartbeats, so that a frozen worker learns that it was replaced.
+        doubt_seconds: how long Kafka is asked again when it denies a position although state was
+            written: a coordinator that begins to serve before it has loaded denies everything.
     """
 
     batch_messages: int = 1000
     batch_wait_seconds: float = 0.1
     busy_seconds: float = 0.5
     settle_seconds: float = 6.0
+    doubt_seconds: float = 60.0
 
 
 @dataclass(slots=True)
@@ -125,6 +128,7 @@ class BatchLoop:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._paused: set[int] = set()
         self._failures: dict[int, int] = {}
+        self._denied_at: dict[int, float] = {}
         self._stopping = asyncio.Event()
         self._fatal: Exception | None = None
         self._progress_at = clock.monotonic()
@@ -291,10 +295,12 @@ class BatchLoop:
         tables: Mapping[str, StateTable] = {}
         try:
             await writer.open()
+            logic = self._logic(number)
             committed = await self._source.committed(number)
             if committed is None:
+                await self._doubt(logic, number)
                 committed = Committed(await self._source.position_for_first_start(number))
-            logic = self._logic(number)
+            self._denied_at.pop(number, None)
             tables = self._tables(number)
             await self._rebuild(logic, tables, number)
             tally = Tally.resume(
@@ -316,6 +322,20 @@ class BatchLoop:
             line_due=self._clock.monotonic() + LINE_SECONDS,
             brake=brake,
         )
+
+    async def _doubt(self, logic: Logic, number: int) -> None:
+        """Raise SourceUnavailable while a denied position may yet be found.
+
+        State that was mirrored was committed together with a position. Once the time is up, the
+        position is lost (expired, deleted): all is read again, and what was said is recognised.
+        """
+        topics = logic.tables.values()
+        if not any([await self._log.end(topic, number) for topic in topics]):
+            return
+        now = self._clock.monotonic()
+        if now - self._denied_at.setdefault(number, now) < self._settings.doubt_seconds:
+            raise SourceUnavailable("Kafka denies a position that was committed")
+        structlog.get_logger().error("position_lost", partition=number)
 
     async def _rebuild(self, logic: Logic, tables: Mapping[str, StateTable], number: int) -> None:
         """Bring each local table up to the end of its mirror."""

@@ -169,7 +169,11 @@ class KafkaInput:
         except KafkaError as error:
             raise SourceUnavailable("the committed position is unknown for now") from error
         position = found.get(place)
-        if position is None or position.offset < 0:
+        if position is None:
+            # An error of the whole answer (the coordinator is loading), which the client does not
+            # look at: without a committed offset Kafka says -1, it leaves out nothing.
+            raise SourceUnavailable("no answer about the committed position")
+        if position.offset < 0:
             return None
         return Committed(position.offset, position.metadata or "")
 
