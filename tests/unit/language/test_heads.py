@@ -27,6 +27,7 @@ from klingel.language.heads import (
     encode,
     features,
     load_heads,
+    narrowed,
     parts,
     tokens,
 )
@@ -329,3 +330,19 @@ def test_a_torn_file_is_one_sentence(data) -> None:
         torn = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
     with pytest.raises(ConfigurationError, match=r"^torn\.klm: "):
         decode(torn, "torn.klm")
+
+
+def test_a_narrowed_model_scores_what_it_keeps_as_before() -> None:
+    """Whole groups go; what stays does not change."""
+    whole, first = Heads(MODEL), MODEL.outputs[0].name
+    group = next((each for each in MODEL.groups if first in each.outputs), None)
+    gone = set(group.outputs) if group else {first}
+    heads = Heads(narrowed(MODEL, lambda name: name not in gone))
+    kept = [whole.column[name] for name in heads.names]
+    assert kept
+    assert len(kept) < len(whole.names)
+    texts = ["not happy at all", "Danke!", "xyz 12", ""]
+    assert np.array_equal(heads.score(texts), whole.score(texts)[:, kept])
+    assert np.array_equal(
+        heads.probabilities(heads.score(texts)), whole.probabilities(whole.score(texts))[:, kept]
+    )

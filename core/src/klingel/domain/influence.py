@@ -139,6 +139,8 @@ def known_values(
 
 def weigh_influence(values: Mapping[str, float]) -> float | None:
     """Return the weighted mean of the known parts; None when none is known."""
+    if len(values) == 1:
+        return next(iter(values.values()))
     return _mean([(value, WEIGHTS[name]) for name, value in values.items()])
 
 
@@ -148,7 +150,7 @@ def engagements_of(metrics: dict[str, int] | None) -> int | None:
     Args:
         metrics: counts by the network's name for them; views and impressions are not counted.
     """
-    if metrics is None:
+    if not metrics:
         return None
     counts = [count for name, count in metrics.items() if name in ENGAGEMENTS and count >= 0]
     return sum(counts) if counts else None

@@ -113,7 +113,11 @@ _NAMED = re.compile(r"[@\uff20]\w{1,64}:")
 
 def _post(text: str) -> Reading:
     end = len(text)
-    repost = _REPOST.search(text) if "T" in text else None
+    reposts = "RT" in text or "MT" in text
+    marked = reposts or ">" in text or text[:1] in _CLOSED_BY
+    if text and not (marked or text[0].isspace() or text[-1].isspace()):
+        return Reading(own=((0, end),))  # as most posts are
+    repost = _REPOST.search(text) if reposts else None
     if repost:
         end = repost.start()
     start = _end_of_whole_quote(text, end)

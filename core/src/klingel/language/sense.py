@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from klingel.language.heads import Heads
+from klingel.language.heads import Heads, Weights, narrowed
 from klingel.language.intent import intents_of
 from klingel.language.reading import own_words, text_of
 from klingel.model.social_event import Intent, Tone
@@ -17,6 +17,7 @@ Span = tuple[int, int]
 
 _TONES = ("negative", "neutral", "positive")
 _OFFENCE = "offence_"
+_LANG = "lang:"
 _DIGITS = 3
 
 
@@ -60,12 +61,13 @@ class Reader:
     Args:
         name: of the model.
         version: of its file.
-        heads: the model.
+        weights: the model.
     """
 
-    def __init__(self, name: str, version: str, heads: Heads) -> None:
+    def __init__(self, name: str, version: str, weights: Weights) -> None:
         self.model = f"{name}/{version}"
-        self._heads = heads
+        # The language is found out before; rows without these columns are two cache lines long.
+        self._heads = heads = Heads(narrowed(weights, lambda output: not output.startswith(_LANG)))
         self._column = heads.column
         self._tone = [heads.column.get(f"tone:{tone}") for tone in _TONES]
 

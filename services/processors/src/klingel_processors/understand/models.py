@@ -8,7 +8,7 @@ import structlog
 
 from klingel.config.compiled import CompiledBrand
 from klingel.errors import ConfigurationError
-from klingel.language.heads import Heads, decode, read_file, version_of
+from klingel.language.heads import decode, read_file, version_of
 from klingel.language.sense import Reader
 from klingel_models import folder
 
@@ -79,6 +79,6 @@ class Models:
 def _reader(name: str, path: Path) -> Reader:
     content = read_file(path)
     try:
-        return Reader(name, version_of(content), Heads(decode(content, str(path))))
+        return Reader(name, version_of(content), decode(content, str(path)))
     except (LookupError, TypeError, ValueError):
         raise ConfigurationError(f"{path}: whole, and no model that can be used") from None
