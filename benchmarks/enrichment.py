@@ -13,12 +13,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from klingel.config.compiled import CompiledBrand
+from klingel.config.loader import load_brand, version_of
+from klingel.domain.draft import SocialDraft
+from klingel.domain.enrichment import enrich
+from klingel.domain.matching import RuleDocument
 from klingel.language.heads import Heads, load_heads
 from klingel.language.intent import intents_of
+from klingel.language.sense import Reader, Text
+from klingel.model.social_event import Author
 from klingel_models.gates import AIRLINE, GERMEVAL2017, XLMT
 from klingel_models.recipe import SHIPPED, lines
 
 BATCH = 500
+BRAND = Path(__file__).resolve().parents[1] / "brands" / "nordlicht.yaml"
 WORST = {
     "unseen words": " ".join(f"{chr(97 + n % 26)}{n * 7919 % 99_991:x}ation" for n in range(4_000)),
     "one word": "verspätung" * 3_000,
@@ -65,6 +73,32 @@ def understood(heads: Heads, texts: Sequence[str], batch: int) -> float:
     return (time.process_time() - start) / len(texts) * 1e6
 
 
+def everything(reader: Reader, brand: CompiledBrand, texts: Sequence[str], batch: int) -> float:
+    """Return microseconds an event for all that is found in a text, as the brand is told it."""
+    author = Author(id="1", followers=120)
+    drafts = [
+        SocialDraft(
+            mapping="bench/1",
+            kind="post",
+            change="created",
+            text=text,
+            author=author,
+            metrics={"likes": 3},
+        )
+        for text in texts
+    ]
+    documents = [RuleDocument(text=text, lang="de") for text in texts]
+    for document in documents:
+        brand.listening.match(document)  # by then the listening rules have read it
+    start = time.process_time()
+    for at in range(0, len(texts), batch):
+        some = drafts[at : at + batch]
+        senses = reader.read([Text(draft.text or "", "post", "de") for draft in some])
+        for draft, document, sense in zip(some, documents[at : at + batch], senses, strict=True):
+            enrich(brand, draft, document, "inbound", sense)
+    return (time.process_time() - start) / len(texts) * 1e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what one event costs in the heads.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the real data")
@@ -82,6 +116,12 @@ def main() -> None:
     for batch in (BATCH, 100, 20, 1):
         print(f"warm, batches of {batch}: {scored(heads, texts[:5_000], batch):.1f} us")
     print(f"warm, with intents, batches of {BATCH}: {understood(heads, texts, BATCH):.1f} us")
+    reader = Reader("care", "0", heads.weights)
+    parsed = load_brand(BRAND).brand
+    brand = CompiledBrand.compile(parsed, version_of(parsed))
+    for sight in ("cold", "warm"):
+        cost = everything(reader, brand, texts, BATCH)
+        print(f"everything that is found, {sight}, batches of {BATCH}: {cost:.1f} us")
     print(f"resident after {len(texts):,} posts: {resident() - before:.0f} MB more")
     for name, text in WORST.items():
         took = []
