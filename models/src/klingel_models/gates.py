@@ -39,6 +39,15 @@ DAVIDSON = "permissive/text/davidson_offensive.jsonl.gz"
 BANKING = "permissive/text/banking77_train.jsonl.gz"
 CLINC = "permissive/text/clinc150_train_val.jsonl.gz"
 SEEDS = (1, 2, 3)
+WRITTEN = {
+    "care_de": "care posts de",
+    "care_en": "care posts en",
+    "mentions_de": "mentions de",
+    "mentions_en": "mentions en",
+}
+"""Posts written for klingel: to a brand, and about one."""
+FEW = 20
+"""Posts of a class below which a figure of it says nothing."""
 
 
 class Gate(NamedTuple):
@@ -132,9 +141,9 @@ def _tones(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
     yield Gate("tone, shipped", "SemEval 2017", "macro-F1", None, None, found["macro_f1"])
     found = _compared(heads, "tone", read_labelled(posts / "irony.jsonl", "tone"))
     yield Gate("tone, shipped", "irony", "accuracy", None, None, found["accuracy"])
-    for code in ("de", "en"):
-        held = heads.about["held"][f"tone care_{code} macro_f1"]
-        yield Gate("tone, shipped", f"care posts {code} (held)", "macro-F1", None, None, held)
+    for name, where in WRITTEN.items():
+        held = heads.about["held"][f"tone {name} macro_f1"]
+        yield Gate("tone, shipped", f"{where} (held)", "macro-F1", None, None, held)
 
 
 def _halves(rows: Sequence[Labelled], seed: int, share: float = 0.5) -> tuple[list[Labelled], ...]:
@@ -166,17 +175,17 @@ def _own_tones(data: Path, base: Weights) -> Iterator[Gate]:
 
 def _intents(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
     held = heads.about["held"]
-    for code in ("de", "en"):
-        rows = int(held[f"intent care_{code} rows"])
-        where = f"{rows} care posts {code} (held)"
-        asked = code == "de"
+    for source, kind in WRITTEN.items():
+        where = f"{int(held[f'intent {source} rows'])} {kind} (held)"
+        asked = source.endswith("_de")
         for name, must, goal in (("question", 0.70, 0.80), ("issue", 0.50, 0.65)):
-            value = held[f"intent care_{code} {name} f1"]
+            value = held[f"intent {source} {name} f1"]
             least, aim = (must, goal) if asked else (None, None)
             yield Gate("intent, shipped", where, f"{name} F1", least, aim, value)
         for name in ("complaint", "problem", "praise", "feedback", "lead", "cancellation", "spam"):
-            value = held[f"intent care_{code} {name} f1"]
-            yield Gate("intent, shipped", where, f"{name} F1", None, None, value)
+            if held[f"intent {source} {name} support"] >= FEW:
+                value = held[f"intent {source} {name} f1"]
+                yield Gate("intent, shipped", where, f"{name} F1", None, None, value)
     texts = {row["id"]: row["text"] for row in _raw(data / GERMEVAL2017)}
     labelled = [row for row in _raw(posts / "germeval2017_dev_labels.jsonl") if row["id"] in texts]
     rows_ = [
@@ -190,14 +199,14 @@ def _intents(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
             yield Gate("intent, shipped", where, f"{name} F1", must, goal, _f1(found, name))
         pairs = [(row["labels"], row["second"]) for row in labelled]
         yield from _agreements("GermEval 2017", pairs)
-    for code in ("de", "en"):
-        second = {row["id"]: row["labels"] for row in _raw(posts / f"care_{code}_second.jsonl")}
+    for source, kind in WRITTEN.items():
+        second = {row["id"]: row["labels"] for row in _raw(posts / f"{source}_second.jsonl")}
         pairs = [
             (row["labels"], second[row["id"]])
-            for row in _raw(posts / f"care_{code}.jsonl")
+            for row in _raw(posts / f"{source}.jsonl")
             if row["id"] in second
         ]
-        yield from _agreements(f"care posts {code}", pairs)
+        yield from _agreements(kind, pairs)
 
 
 def _agreements(

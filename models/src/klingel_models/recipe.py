@@ -37,17 +37,19 @@ GROUPS = (
 )
 
 TOTALS = {
-    "potts": 3000.0,
+    "potts": 7500.0,
     "goemotions": 8000.0,
     "vader_tweets": 2500.0,
     "vader_reviews": 1500.0,
-    "germeval2014": 1000.0,
+    "germeval2014": 3000.0,
     "germeval2018": 500.0,
     "davidson": 500.0,
     "own": 1200.0,
     "ibm": 1000.0,
     "care_de": 2000.0,
     "care_en": 1500.0,
+    "mentions_de": 2500.0,
+    "mentions_en": 1500.0,
     "banking77": 300.0,
     "hebrew": 300.0,
     "other_languages": 600.0,
@@ -218,7 +220,7 @@ SOURCES: tuple[tuple[str, str, Callable[[Raw], dict[str, bool]], Callable[[Raw],
 )
 """Name, file under the data, answers of a row, and which rows."""
 
-POST_SOURCES = ("care_de", "care_en")
+POST_SOURCES = ("care_de", "care_en", "mentions_de", "mentions_en")
 """Files of the posts written for klingel; `irony` is for evaluation only."""
 
 
@@ -251,7 +253,7 @@ def plan_of(data: Path, posts: Path = POSTS) -> Plan:
     return Plan(
         totals=TOTALS,
         groups=GROUPS,
-        cost=0.15,
+        cost=0.1,
         about={"name": "care", "command": COMMAND, "files": digests},
     )
 

@@ -62,7 +62,7 @@ class Limits(NamedTuple):
     issue_when_negative: float = 0.1
     split: float = 0.25
     question: float = 0.4
-    question_by_rule: float = 0.07
+    question_by_rule: float = 0.15
     praise: float = 0.2
     praise_when_positive: float = 0.1
     feedback: float = 0.2
