@@ -296,13 +296,14 @@ def train_on(
     fitted = training_rows(task, rows, "own")
     names = list(dict.fromkeys(name for row in fitted for name in row.labels))
     groups: tuple[Group, ...] = ()
+    cost = 0.5
     if task in ("tone", "language"):
         groups = (Group("tone" if task == "tone" else "lang", tuple(names)),)
     elif task == "intent" and is_free(rows):
         free = tuple(name for name in names if name.startswith(f"{FREE}:"))
         inside = f"{FREE}_inside"
         groups = (Group(FREE, free, threshold=0.0, inside=inside if inside in names else None),)
-    cost = 0.5
+        cost = 1.0  # each answer has few rows of its own
     plan = Plan(groups=groups, cost=cost, folds=folds, about=dict(about or {}), part_rows=2)
     return extend(base, fitted, plan, progress)
 
