@@ -87,6 +87,7 @@ test-faults: setup ## Kill and freeze every process while 30,000 events ring
 
 .PHONY: bench
 bench: setup ## Measure what the README claims
+	$(BIN)/python benchmarks/enrichment.py --data ../shared/data
 	$(BIN)/python benchmarks/pipeline.py
 
 .PHONY: quality

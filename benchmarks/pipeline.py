@@ -345,7 +345,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=240_000, help="of the flood")
     parser.add_argument("--rate", type=float, default=2_000.0, help="of the paced round, a second")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--model", default="none", help="what reads the texts: none, care, ...")
+    parser.add_argument("--model", default="care", help="what reads the texts: none, care, ...")
     parser.add_argument("--quick", action="store_true", help="20,000 events, nothing is judged")
     parser.add_argument("--results", type=Path, help="the Markdown goes there")
     parser.add_argument("--stack", type=Path, help="stack.json of servers that run already")
