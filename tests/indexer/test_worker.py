@@ -197,8 +197,10 @@ async def test_killed_again_and_again_it_indexes_each_post_once_and_the_books_ad
 
         async def documents():
             await client.indices.refresh(index=pattern, ignore_unavailable=True)
-            answer = await client.count(index=pattern, ignore_unavailable=True)
-            return answer.body["count"]
+            # 503: the index was made this moment and its shards have not started.
+            patient = client.options(ignore_status=503)
+            answer = await patient.count(index=pattern, ignore_unavailable=True)
+            return answer.body.get("count", 0)
 
         async def progressed(least):
             return await documents() >= least

@@ -45,10 +45,10 @@ NEIGHBOURS: Final = 10
 ALIKE: Final = 0.15
 """Least cosine of two neighbours."""
 
-PRICE: Final = 1.5e-4
+PRICE: Final = 2e-4
 """What a pair of posts in a cluster costs, relative to the product of their degrees."""
 
-BELONGS: Final = 0.7
+BELONGS: Final = 0.75
 """Least share of a member's edges that stay in its cluster."""
 
 PIECE: Final = 4
