@@ -129,6 +129,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the real data")
     parser.add_argument("--model", type=Path, default=SHIPPED)
     chosen = parser.parse_args()
+    if not chosen.data.is_dir():
+        print(f"skipped: there are no real data in {chosen.data}; name their folder with --data")
+        return
     texts = posts(chosen.data)
     before = resident()
     start = time.process_time()
