@@ -185,6 +185,10 @@ WRONG = {
         "brand: nordlicht\nname: [\n",
         ["3: file: not YAML: "],
     ),
+    "plain text": (
+        "root:x:0:0\npassword\n",
+        ["1: file: the file is no mapping; a brand file begins with `brand: <id>`"],
+    ),
     "empty": ("# nothing\n", ["1: file: the file is empty; a brand file is a mapping"]),
     "no mapping": ("- brand\n", ["1: file: a list is wrong; input should be an object"]),
     "not UTF-8": (b"brand: b\nname: \xff\n", ["2: file: not UTF-8; save the file as UTF-8"]),

@@ -157,6 +157,10 @@ class _Marked:
         if node is None:
             self.problems.append(_Problem(1, (), "the file is empty; a brand file is a mapping"))
             return None
+        if isinstance(node, yaml.ScalarNode):  # a text of whatever file: it is not shown
+            sentence = "the file is no mapping; a brand file begins with `brand: <id>`"
+            self.problems.append(_Problem(1, (), sentence))
+            return None
         return self._content(node, ())
 
     def line_of(self, path: Place) -> int:
