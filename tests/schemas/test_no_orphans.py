@@ -24,7 +24,7 @@ TOPIC_KEYS = {
     "p50_bytes",
     "copartitioned_with",
 }
-SERVICES = {"connectors", "understand", "care", "indexer", "cli"}
+SERVICES = {"connectors", "understand", "care", "watch", "notifier", "indexer", "cli"}
 
 
 def names(folder, pattern):

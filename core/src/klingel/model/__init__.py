@@ -1,6 +1,9 @@
 """Message shapes, generated from `schemas/events/`; never edited."""
 
+from klingel.model.alert import Alert
 from klingel.model.brand_config import BrandConfig
+from klingel.model.brand_signals import BrandSignals
+from klingel.model.case_command import CaseCommand
 from klingel.model.case_event import CaseEvent
 from klingel.model.case import Case
 from klingel.model.connector_cursor import ConnectorCursor
@@ -8,6 +11,8 @@ from klingel.model.connector_lease import ConnectorLease
 from klingel.model.connector_status import ConnectorStatus
 from klingel.model.dead_letter import DeadLetter
 from klingel.model.directory_entry import DirectoryEntry
+from klingel.model.escalation import Escalation
+from klingel.model.incident import Incident
 from klingel.model.ledger_line import LedgerLine
 from klingel.model.mark import MarkBatch
 from klingel.model.raw_event import RawEvent
@@ -16,14 +21,19 @@ from klingel.model.social_event import SocialEvent
 from klingel.model.tracked_conversation import TrackedConversation
 
 __all__ = [
+    "Alert",
     "BrandConfig",
+    "BrandSignals",
     "Case",
+    "CaseCommand",
     "CaseEvent",
     "ConnectorCursor",
     "ConnectorLease",
     "ConnectorStatus",
     "DeadLetter",
     "DirectoryEntry",
+    "Escalation",
+    "Incident",
     "LedgerLine",
     "MarkBatch",
     "RawEvent",

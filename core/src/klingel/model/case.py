@@ -8,10 +8,19 @@ from typing import Annotated, Literal, TypeAlias
 from klingel.model.base import Record
 from msgspec import Meta
 
+SimilarToItem: TypeAlias = Annotated[str, Meta(max_length=2048)]
+
+
+AbsorbedItem: TypeAlias = Annotated[str, Meta(max_length=2048)]
+
+
 Addressee: TypeAlias = Annotated[str, Meta(pattern='^[0-9a-f]{16}$')]
 
 
 OriginItem: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+Intent: TypeAlias = Annotated[str, Meta(max_length=40)]
 
 
 class Priority(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -43,6 +52,343 @@ class Opening(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     network: Annotated[str, Meta(description='Network.', max_length=40)] | None = None
     channel: (
         Annotated[str, Meta(description='Channel.', max_length=256)] | None
+    ) = None
+    terms: (
+        Annotated[
+            str,
+            Meta(
+                description='Key of what the clocks are promised; absent where no policy matched.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    intents: (
+        Annotated[
+            list[Intent],
+            Meta(description='Intents of the opener, for people.', max_length=9),
+        ]
+        | None
+    ) = None
+
+
+class Terms(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    What a policy promised when a clock started.
+    """
+
+    policy: Annotated[str, Meta(description='Policy.', max_length=120)]
+    version: Annotated[
+        str, Meta(description="Version of the brand's configuration.", max_length=64)
+    ]
+    calendar: Annotated[
+        str, Meta(description="The calendar's definition, as JSON.", max_length=16384)
+    ]
+    first_response_seconds: (
+        Annotated[
+            int, Meta(description='Target of the first response, business time.', ge=0)
+        ]
+        | None
+    ) = None
+    next_response_seconds: (
+        Annotated[
+            int,
+            Meta(description='Target of each further response, business time.', ge=0),
+        ]
+        | None
+    ) = None
+    resolution_seconds: (
+        Annotated[
+            int, Meta(description='Target of the resolution, business time.', ge=0)
+        ]
+        | None
+    ) = None
+    warn_share: (
+        Annotated[
+            float,
+            Meta(
+                description='Share of the target after which is warned.', ge=0.0, le=1.0
+            ),
+        ]
+        | None
+    ) = None
+    warn_seconds: (
+        Annotated[
+            int,
+            Meta(
+                description='Business time before the deadline at which is warned.',
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
+    pause_when: (
+        Annotated[
+            list[Literal['snoozed', 'waiting']],
+            Meta(
+                description='States in which the resolution clock stands.', max_length=2
+            ),
+        ]
+        | None
+    ) = None
+
+
+Pause: TypeAlias = Annotated[
+    list[datetime], Meta(description='from, to', max_length=2, min_length=1)
+]
+
+
+class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    One promise: started by a word of the customer, met by a word of the brand or by the closing.
+    """
+
+    name: Annotated[
+        Literal['first_response', 'next_response', 'resolution'],
+        Meta(description='What is promised.'),
+    ]
+    policy: Annotated[str, Meta(description='Policy.', max_length=120)]
+    terms: Annotated[str, Meta(description='Key in `terms`.', pattern='^[0-9a-f]{16}$')]
+    target_seconds: Annotated[int, Meta(description='Target, business time.', ge=0)]
+    started_at: Annotated[datetime, Meta(description='The word that started it.')]
+    counts_from: Annotated[
+        datetime,
+        Meta(
+            description='First counted instant: the opening where it started out of hours.'
+        ),
+    ]
+    deadline: Annotated[datetime, Meta(description='When it is breached.')]
+    state: Annotated[
+        Literal['running', 'paused', 'met', 'met_late', 'cancelled'],
+        Meta(
+            description='State as the facts say; whether a running one is late is told by its deadline.'
+        ),
+    ]
+    out_of_hours: (
+        Annotated[bool, Meta(description='It started out of hours.')] | None
+    ) = None
+    warn_at: Annotated[datetime, Meta(description='When is warned.')] | None = None
+    met_at: Annotated[datetime, Meta(description='When it was met.')] | None = None
+    ended_at: (
+        Annotated[datetime, Meta(description='When it ended without being met.')]
+        | None
+    ) = None
+    business_seconds: (
+        Annotated[float, Meta(description='Counted time until it was met.', ge=0.0)]
+        | None
+    ) = None
+    wall_seconds: (
+        Annotated[float, Meta(description='Time until it was met.', ge=0.0)] | None
+    ) = None
+    pauses: (
+        Annotated[
+            list[Pause],
+            Meta(
+                description='When it stood: from, to; to is absent while it stands.',
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Turns(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    Sums over the next-response clocks that have ended.
+    """
+
+    count: Annotated[int, Meta(description='How many were met or missed.', ge=0)]
+    late: (
+        Annotated[int, Meta(description='How many of them after the deadline.', ge=0)]
+        | None
+    ) = None
+    business_seconds: (
+        Annotated[float, Meta(description='Counted time of all.', ge=0.0)] | None
+    ) = None
+    wall_seconds: (
+        Annotated[float, Meta(description='Time of all.', ge=0.0)] | None
+    ) = None
+    longest_seconds: (
+        Annotated[float, Meta(description='Longest counted time.', ge=0.0)] | None
+    ) = None
+
+
+class Fired(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    A timer that fired.
+    """
+
+    id: Annotated[
+        str,
+        Meta(
+            description='16 hex digits of case, clock, start and kind.',
+            pattern='^[0-9a-f]{16}$',
+        ),
+    ]
+    kind: Annotated[
+        Literal['warned', 'breached', 'unsnoozed', 'raised'],
+        Meta(description='What it was.'),
+    ]
+    due: Annotated[datetime, Meta(description='When it was due.')]
+    fired_at: Annotated[datetime, Meta(description='When it fired.')]
+    clock: (
+        Annotated[
+            Literal['first_response', 'next_response', 'resolution'],
+            Meta(description='Which clock.'),
+        ]
+        | None
+    ) = None
+    level: (
+        Annotated[str, Meta(description='Escalation level.', max_length=120)]
+        | None
+    ) = None
+    provisional: (
+        Annotated[
+            bool, Meta(description='Fired before all was read that lay before it.')
+        ]
+        | None
+    ) = None
+
+
+Target: TypeAlias = Annotated[str, Meta(max_length=120)]
+
+
+class Escalated(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    Escalation of this case to one level.
+    """
+
+    level: Annotated[str, Meta(description='Level.', max_length=120)]
+    state: Annotated[
+        Literal['raised', 'acknowledged', 'withdrawn', 'ended'],
+        Meta(description='State.'),
+    ]
+    at: Annotated[datetime, Meta(description='When raised.')]
+    reason: Annotated[
+        Literal['warned', 'breached', 'rule', 'early_warning', 'incident', 'late_unanswered', 'not_acknowledged'],
+        Meta(description='Why.'),
+    ]
+    cause: (
+        Annotated[
+            str, Meta(description='Timer, rule, alert or incident.', max_length=256)
+        ]
+        | None
+    ) = None
+    targets: (
+        Annotated[list[Target], Meta(description='Who is told.', max_length=16)]
+        | None
+    ) = None
+    raise_at: (
+        Annotated[
+            datetime,
+            Meta(
+                description='When the next level is told unless somebody acknowledges.'
+            ),
+        ]
+        | None
+    ) = None
+    next_level: (
+        Annotated[str, Meta(description='Level that follows.', max_length=120)]
+        | None
+    ) = None
+    priority: (
+        Annotated[int, Meta(description='Added to the priority.', ge=0)] | None
+    ) = None
+    queue: (
+        Annotated[str, Meta(description='Queue it moved the case to.', max_length=120)]
+        | None
+    ) = None
+    revision: (
+        Annotated[int, Meta(description='Counts changes of this escalation.', ge=0)]
+        | None
+    ) = None
+    clock: (
+        Annotated[
+            Literal['first_response', 'next_response', 'resolution'],
+            Meta(description='Which clock.'),
+        ]
+        | None
+    ) = None
+
+
+class Overrides(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    What people decided; it wins over rules.
+    """
+
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
+    priority: Annotated[int, Meta(description='Score.', ge=0)] | None = None
+    by: (
+        Annotated[str, Meta(description='Who decided last.', max_length=120)]
+        | None
+    ) = None
+    at: Annotated[datetime, Meta(description='When.')] | None = None
+
+
+class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    A command that was taken, as the fold needs it.
+    """
+
+    id: Annotated[
+        str,
+        Meta(
+            description='Command.',
+            max_length=128,
+            min_length=1,
+            pattern='^[^\\u0000-\\u001f]+$',
+        ),
+    ]
+    kind: Annotated[
+        Literal['acknowledge', 'assign', 'snooze', 'close', 'reopen', 'override', 'merge', 'split', 'similar_to', 'incident_joined', 'incident_closed'],
+        Meta(description='What is wanted.'),
+    ]
+    at: Annotated[datetime, Meta(description='When it was given.')]
+    by: Annotated[str, Meta(description='Who gave it.', max_length=120)]
+    anchor: (
+        Annotated[
+            str,
+            Meta(
+                description='Object that tells which case is meant, whatever its generation: its opener then.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    customer: (
+        Annotated[
+            str,
+            Meta(description='Customer of that case.', max_length=1024, min_length=1),
+        ]
+        | None
+    ) = None
+    assignee: (
+        Annotated[str, Meta(description='Agent; absent: nobody.', max_length=120)]
+        | None
+    ) = None
+    until: Annotated[datetime, Meta(description='Snoozed until.')] | None = None
+    queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
+    priority: Annotated[int, Meta(description='Score.', ge=0)] | None = None
+    object: (
+        Annotated[
+            str,
+            Meta(
+                description='Object that an override or a split is about.',
+                pattern='^[0-9a-f]{16}$',
+            ),
+        ]
+        | None
+    ) = None
+    tone: (
+        Annotated[Literal['negative', 'neutral', 'positive'], Meta(description='Tone.')]
+        | None
+    ) = None
+    intents: (
+        Annotated[list[Intent], Meta(description='Intents.', max_length=9)] | None
+    ) = None
+    target: (
+        Annotated[str, Meta(description='Other case, or incident.', max_length=2048)]
+        | None
     ) = None
 
 
@@ -201,6 +547,26 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
+    agent: (
+        Annotated[
+            str, Meta(description='Agent who signed an outbound post.', max_length=40)
+        ]
+        | None
+    ) = None
+    tone: (
+        Annotated[
+            Literal['negative', 'neutral', 'positive'],
+            Meta(description='Tone, overruled by a person.'),
+        ]
+        | None
+    ) = None
+    intents: (
+        Annotated[
+            list[Intent],
+            Meta(description='Intents, overruled by a person.', max_length=9),
+        ]
+        | None
+    ) = None
 
 
 class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -252,11 +618,12 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     closed_because: (
         Annotated[
-            Literal['answered', 'customer_deleted', 'generation_full'],
+            Literal['answered', 'customer_deleted', 'generation_full', 'command'],
             Meta(description='Why closed.'),
         ]
         | None
     ) = None
+    turns: Turns | None = None
 
 
 class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -321,7 +688,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     closed_at: Annotated[datetime, Meta(description='When closed.')] | None = None
     closed_because: (
         Annotated[
-            Literal['answered', 'customer_deleted', 'generation_full', 'withdrawn'],
+            Literal['answered', 'customer_deleted', 'generation_full', 'withdrawn', 'command', 'merged'],
             Meta(
                 description='Why closed; withdrawn: later facts say that it should never have been opened. Its facts lie elsewhere.'
             ),
@@ -353,10 +720,121 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[dict[str, int], Meta(description='Facts by direction.')] | None
     ) = None
     commands: (
-        Annotated[list[str], Meta(description='Command ids applied, newest 64.')]
+        Annotated[
+            list[str],
+            Meta(
+                description='Ids of commands that are known and folded away, newest 64.'
+            ),
+        ]
         | None
     ) = None
     merged_into: (
         Annotated[str, Meta(description='Winner of a merge.', max_length=2048)]
+        | None
+    ) = None
+    applied: (
+        Annotated[
+            list[AppliedCommand],
+            Meta(description='Commands in force, by time; at most 64.', max_length=64),
+        ]
+        | None
+    ) = None
+    terms: (
+        Annotated[
+            dict[str, Terms],
+            Meta(
+                description='What its clocks were promised, by 64 bits of the content in hex: policies and calendars may change afterwards.'
+            ),
+        ]
+        | None
+    ) = None
+    clocks: (
+        Annotated[
+            list[Clock],
+            Meta(
+                description='Clocks: of first response and resolution, and of the newest 8 turns.'
+            ),
+        ]
+        | None
+    ) = None
+    turns: Turns | None = None
+    snoozed_until: (
+        Annotated[datetime, Meta(description='While snoozed: until when.')] | None
+    ) = None
+    acknowledged_at: (
+        Annotated[
+            datetime,
+            Meta(description='First acknowledgement after the newest opening.'),
+        ]
+        | None
+    ) = None
+    acknowledged_by: (
+        Annotated[str, Meta(description='Who acknowledged.', max_length=120)]
+        | None
+    ) = None
+    responded_by: (
+        Annotated[
+            str, Meta(description='Agent who signed the first response.', max_length=40)
+        ]
+        | None
+    ) = None
+    reopened_at: (
+        Annotated[datetime, Meta(description='Newest reopening.')] | None
+    ) = None
+    fired: (
+        Annotated[
+            list[Fired],
+            Meta(
+                description='Timers that fired, newest 32: none fires twice.',
+                max_length=32,
+            ),
+        ]
+        | None
+    ) = None
+    escalations: (
+        Annotated[
+            list[Escalated], Meta(description='Escalations, at most 32.', max_length=32)
+        ]
+        | None
+    ) = None
+    incident: (
+        Annotated[
+            str,
+            Meta(
+                description='Incident it belongs to.',
+                max_length=128,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
+        | None
+    ) = None
+    similar_to: (
+        Annotated[
+            list[SimilarToItem],
+            Meta(
+                description='Cases in which the same was said elsewhere, newest 8.',
+                max_length=8,
+            ),
+        ]
+        | None
+    ) = None
+    overrides: Overrides | None = None
+    absorbed: (
+        Annotated[
+            list[AbsorbedItem],
+            Meta(description='Cases merged into this one, at most 64.', max_length=64),
+        ]
+        | None
+    ) = None
+    due_at: (
+        Annotated[datetime, Meta(description='Earliest deadline of a clock that runs.')]
+        | None
+    ) = None
+    late: (
+        Annotated[
+            list[Literal['first_response', 'next_response', 'resolution']],
+            Meta(description='Clocks of which a deadline was missed.', max_length=3),
+        ]
         | None
     ) = None

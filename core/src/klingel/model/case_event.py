@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from klingel.model.base import Record
-from msgspec import Meta
+from msgspec import Meta, field
 
 
 class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -40,7 +40,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         ),
     ]
     kind: Annotated[
-        Literal['opened', 'joined', 'responded', 'waiting', 'reopened', 'routed', 'closed', 'corrected', 'late_unanswered'],
+        Literal['opened', 'joined', 'responded', 'waiting', 'reopened', 'routed', 'closed', 'corrected', 'late_unanswered', 'acknowledged', 'assigned', 'snoozed', 'unsnoozed', 'warned', 'breached', 'met', 'escalated', 'overridden', 'merged', 'split', 'linked', 'incident_joined', 'refused'],
         Meta(description='What happened.'),
     ]
     at: Annotated[datetime, Meta(description='Event time.')]
@@ -70,3 +70,56 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
     config_version: (
         Annotated[str, Meta(description='Configuration.', max_length=64)] | None
     ) = None
+    clock: (
+        Annotated[
+            Literal['first_response', 'next_response', 'resolution'],
+            Meta(description='Clock that the kind is about.'),
+        ]
+        | None
+    ) = None
+    policy: (
+        Annotated[str, Meta(description='Policy of that clock.', max_length=120)]
+        | None
+    ) = None
+    deadline: (
+        Annotated[datetime, Meta(description='Deadline of that clock.')] | None
+    ) = None
+    business_seconds: (
+        Annotated[
+            float, Meta(description='Business time that the kind measures.', ge=0.0)
+        ]
+        | None
+    ) = None
+    agent: (
+        Annotated[str, Meta(description='Agent who answered.', max_length=120)]
+        | None
+    ) = None
+    by: (
+        Annotated[str, Meta(description='Who gave the command.', max_length=120)]
+        | None
+    ) = None
+    level: (
+        Annotated[str, Meta(description='Escalation level.', max_length=120)]
+        | None
+    ) = None
+    provisional: (
+        Annotated[
+            bool,
+            Meta(description='A timer fired before all was read that lay before it.'),
+        ]
+        | None
+    ) = None
+    corrects: (
+        Annotated[
+            str,
+            Meta(
+                description='The case event that is no longer so.',
+                pattern='^[0-9a-f]{32}$',
+            ),
+        ]
+        | None
+    ) = None
+    was: Annotated[datetime, Meta(description='What was said before.')] | None = None
+    is_: Annotated[datetime, Meta(description='What is so.')] | None = field(
+        name='is', default=None
+    )

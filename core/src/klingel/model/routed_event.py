@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from klingel.model.base import Record
 from msgspec import Meta, Raw
+
+OverruledIntent: TypeAlias = Annotated[str, Meta(max_length=40)]
 
 
 class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -60,6 +62,38 @@ class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     explain: (
         Annotated[
             list[str], Meta(description='One line a rule tried, first match last.')
+        ]
+        | None
+    ) = None
+    overruled_tone: (
+        Annotated[
+            Literal['negative', 'neutral', 'positive'],
+            Meta(description='Tone, as a person decided.'),
+        ]
+        | None
+    ) = None
+    overruled_intents: (
+        Annotated[
+            list[OverruledIntent],
+            Meta(description='Intents, as a person decided.', max_length=9),
+        ]
+        | None
+    ) = None
+    overruled_by: (
+        Annotated[str, Meta(description='Who overruled.', max_length=120)] | None
+    ) = None
+    outreach: (
+        Annotated[
+            bool,
+            Meta(
+                description="It is not addressed to the brand; answering it is a choice, within the network's reply policy."
+            ),
+        ]
+        | None
+    ) = None
+    out_of_hours: (
+        Annotated[
+            bool, Meta(description="It came when its queue's calendar was closed.")
         ]
         | None
     ) = None
