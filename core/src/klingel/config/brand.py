@@ -2,18 +2,27 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+from klingel.config.calendars import BusinessCalendar, CaseKind, SlaPolicy
+from klingel.config.escalations import Alerts, EscalationLevel, Outreach, Target, Team
+from klingel.config.part import Part, Slug
+
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 Entry = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class Part(BaseModel):
-    """Strict and immutable: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Tone = Literal["negative", "neutral", "positive"]
+Intent = Literal[
+    "complaint",
+    "problem",
+    "question",
+    "lead",
+    "praise",
+    "feedback",
+    "cancellation",
+    "spam",
+    "other",
+]
 
 
 class Account(Part):
@@ -64,8 +73,24 @@ class RoutingRule(Part):
     """Ordered; the first whose query hits chooses queue and priority."""
 
     id: Slug = Field(description="Name of the rule.")
-    when: str = Field(
-        min_length=1, max_length=8192, description="Lucene query, the same syntax as listening."
+    when: str | None = Field(
+        None,
+        min_length=1,
+        max_length=8192,
+        description="Lucene query, the same syntax as listening; absent: the conditions alone.",
+    )
+    tones: tuple[Tone, ...] = Field((), max_length=3, description="Only of these tones.")
+    intents: tuple[Intent, ...] = Field((), max_length=9, description="Only with one of these.")
+    topics: tuple[Slug, ...] = Field((), max_length=500, description="Only with one of these.")
+    kinds: tuple[CaseKind, ...] = Field((), max_length=12, description="Only of these kinds.")
+    anger_from: float | None = Field(
+        None, ge=0, le=1, description="Only from this probability of anger on."
+    )
+    influence_from: float | None = Field(
+        None, ge=0, le=1, description="Only authors of this influence or more."
+    )
+    again: bool | None = Field(
+        None, description="Only customers who had a case here before (true), or none (false)."
     )
     queue: Slug = Field(description="Queue of the case.")
     priority: int = Field(0, ge=0, le=1000, description="Added to the case's priority.")
@@ -122,6 +147,9 @@ class Queue(Part):
 
     id: Slug = Field(description="Name of the queue.")
     name: str | None = Field(None, max_length=120, description="Name for people.")
+    topic: bool = Field(
+        default=False, description="Whether its events also go to a topic queue-<brand>-<queue>."
+    )
 
 
 class Triage(Part):
@@ -129,6 +157,23 @@ class Triage(Part):
 
     open_indirect: bool = Field(
         default=False, description="Whether talk about the brand, not addressed to it, opens cases."
+    )
+    praise_queue: Slug | None = Field(
+        None, description="Queue of praise that asks nothing; absent: routed like all else."
+    )
+    spam_from: float = Field(
+        0.8, ge=0.5, le=1, description="From this probability on, spam opens no case."
+    )
+    needs_no_answer: tuple[Intent, ...] = Field(
+        (),
+        max_length=9,
+        description="What has only these intents opens no case, such as other or praise.",
+    )
+    advocates: tuple[Account, ...] = Field(
+        (), max_length=1000, description="Customers who answer customers: theirs opens no case."
+    )
+    utterance_seconds: int = Field(
+        180, ge=0, le=3600, description="Posts of one author within this time are one utterance."
     )
 
 
@@ -168,5 +213,20 @@ class Brand(Part):
     triage: Triage = Field(default_factory=Triage, description="What opens a case.")
     queues: tuple[Queue, ...] = Field(min_length=1, description="Queues; the first is the default.")
     routing: tuple[RoutingRule, ...] = Field((), description="Ordered routing rules.")
+    calendars: tuple[BusinessCalendar, ...] = Field(
+        (), max_length=50, description="When people are there; the first is the default."
+    )
+    sla: tuple[SlaPolicy, ...] = Field(
+        (), max_length=200, description="Ordered promises; the first that fits decides."
+    )
+    teams: tuple[Team, ...] = Field((), max_length=500, description="Who works in which queues.")
+    targets: tuple[Target, ...] = Field((), max_length=200, description="Who can be told.")
+    escalation: tuple[EscalationLevel, ...] = Field(
+        (), max_length=50, description="What happens to cases that are late, or that matter more."
+    )
+    alerts: Alerts = Field(default_factory=Alerts, description="Early warning.")
+    outreach: Outreach = Field(
+        default_factory=Outreach, description="Complaints not addressed to the brand."
+    )
     cases: CasePolicy = Field(default_factory=CasePolicy, description="Life of a case.")
     retention: Retention = Field(default_factory=Retention, description="How long is kept.")
