@@ -346,3 +346,27 @@ def test_a_narrowed_model_scores_what_it_keeps_as_before() -> None:
     assert np.array_equal(
         heads.probabilities(heads.score(texts)), whole.probabilities(whole.score(texts))[:, kept]
     )
+
+
+@given(
+    st.lists(
+        st.text(
+            st.sampled_from("abNT12 \u3000\n:;=)(dDpPo/-_.^<3!?'\u2019@#\uff20htps://w\u2026😡é")
+        ),
+        max_size=4,
+    )
+)
+def test_no_token_reaches_across_a_blank(texts: list[str]) -> None:
+    """Hence a text's tokens are those of its pieces, which are remembered with their rows."""
+    text = " ".join(texts)
+    assert tokens(text) == [token for piece in text.split() for token in tokens(piece)]
+
+
+def test_pieces_are_forgotten_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pieces than are remembered: the scores are those of a fresh model."""
+    monkeypatch.setattr("klingel.language.heads.PIECES", 2)
+    heads = Heads(MODEL)
+    texts = ["netz, weg!", "(netz) weg", "netz weg", "weg! netz, neu1 neu2 neu3"] * 3
+    alone = np.concatenate([Heads(MODEL).score([text]) for text in texts])
+    assert np.array_equal(heads.score(texts), alone)
+    assert np.array_equal(np.concatenate([heads.score([text]) for text in texts]), alone)

@@ -49,6 +49,14 @@ IDF_STEPS = 4
 """Inverse document frequencies are multiples of 1/4, so that sums of their squares are exact."""
 LARGEST_FILE = 32 << 20
 
+PIECES = 40_000
+"""Twice as many different pieces between blanks are remembered with the rows of their words."""
+LONGEST_PIECE = 30
+
+_SIEVE_BITS = 19
+_SIEVE_FACTOR = 0x1E3779B97F4A7C15
+"""Odd; products of it are spread over the high bits, and overflow as they do in any int64."""
+
 NOTHING = 1
 """Row of a word of which nothing is known; row 0 stands for no word at all."""
 
@@ -330,6 +338,62 @@ class Weighed(NamedTuple):
     weight: float
 
 
+def _mixed(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a place in the sieve for each key."""
+    return (keys * _SIEVE_FACTOR >> (63 - _SIEVE_BITS)) & ((1 << _SIEVE_BITS) - 1)
+
+
+class _Pieces(dict[str, tuple[int, ...]]):
+    """Rows of the words of what stands between blanks, as long as it is in use.
+
+    No token reaches across a blank, so the tokens of a text are those of its pieces: a look-up of
+    each piece saves taking nearly every text apart.
+
+    Args:
+        rows_of: finds the rows of a piece.
+        bound: rows from here on mean something else in another batch.
+    """
+
+    def __init__(self, rows_of: Callable[[str], tuple[int, ...]], bound: int) -> None:
+        super().__init__()
+        self._rows_of = rows_of
+        self._bound = bound
+        self._older: dict[str, tuple[int, ...]] = {}
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        rows = self._older.get(piece)
+        if rows is None:
+            rows = self._rows_of(piece)
+            if len(piece) > LONGEST_PIECE or (rows and max(rows) >= self._bound):
+                return rows
+        if len(self) >= PIECES:
+            self._older = dict(self)
+            self.clear()
+        self[piece] = rows
+        return rows
+
+
+class _Unknown:
+    """Words of a batch that were not remembered.
+
+    Attributes:
+        scratch: rows by token, for this batch alone.
+        new: (row, whether shouted) of those that are still to be filled.
+        pending: the numbers of the parts of each of `new`.
+    """
+
+    __slots__ = ("new", "pending", "scratch")
+
+    def __init__(self) -> None:
+        self.scratch: dict[str, int] = {}
+        self.new: list[tuple[int, bool]] = []
+        self.pending: list[list[int]] = []
+
+    def is_full(self) -> bool:
+        """Whether the words of a further text might find no room."""
+        return len(self.scratch) > SCRATCH_ROWS - MOST_TOKENS - 1 or len(self.new) > SCRATCH_ROWS
+
+
 class Heads:
     """A loaded model. Not for several threads at once.
 
@@ -359,6 +423,9 @@ class Heads:
         self._pairs[:, wide + 1 :] = of_words[len(weights.words) :]
         numbers = weights.pairs.astype(np.int64) + NOTHING + 1
         self._pair_keys = (numbers[:, 0] << 32) | numbers[:, 1]
+        # Most neighbours are no pair: a look into half a megabyte spares a search among all of them.
+        self._pair_sieve = np.zeros(1 << _SIEVE_BITS, np.bool_)
+        self._pair_sieve[_mixed(self._pair_keys)] = True
         self._word_number = {word: number for number, word in enumerate(weights.words, NOTHING + 1)}
         shout = self._word_number.get(SHOUT)
         self._shout = np.zeros(2 * wide + 2, np.float32)
@@ -370,7 +437,9 @@ class Heads:
         self._plain = np.zeros(self._bound + SCRATCH_ROWS, np.int64)
         self._plain[:own] = np.arange(own)
         self._rows[: NOTHING + 1] = 0
-        self._rows[NOTHING + 1 : own] = self._evaluate([parts(word) for word in weights.words])
+        self._rows[NOTHING + 1 : own] = self._evaluate(
+            [self._parts_of(word) for word in weights.words]
+        )
         self._rows[NOTHING + 1 : own, wide + 1 :] = of_words[: len(weights.words)]
         self._free = own
         self._memo = {
@@ -379,6 +448,8 @@ class Heads:
             if features(word) == Features(word, shouted=False)
         }
         self._most_memo = len(self._memo) + memo_rows
+        self._unknown = _Unknown()
+        self._pieces_seen = _Pieces(self._rows_of_piece, self._bound)
         self._part_scale = np.array([o.part_scale for o in weights.outputs], np.float32)
         self._word_scale = np.array([o.word_scale for o in weights.outputs], np.float32)
         self._bias = np.array([o.bias for o in weights.outputs], np.float32)
@@ -399,88 +470,93 @@ class Heads:
 
     def _score_some(self, texts: Sequence[str], start: int, scores: NDArray[np.float32]) -> int:
         """Score texts from `start` on while there is room for unknown words; return how many."""
-        known, find = self._memo.get, _TOKEN.findall
+        unknown = self._unknown = _Unknown()
+        known, look, rows_of = self._memo.get, self._look, self._pieces_seen.__getitem__
         flat: list[int] = []
-        lengths: list[int] = []
-        scratch: dict[str, int] = {}
-        pending: list[list[str]] = []
-        new: list[tuple[int, bool]] = []
+        ends: list[int] = []
         for text in itertools.islice(texts, start, None):
-            words = tokens(text) if len(text) > MOST_TOKENS else find(text)
-            rows = [known(word) or self._look(word, scratch, pending, new) for word in words] or [0]
-            flat += rows
-            lengths.append(len(rows))
-            if len(scratch) > SCRATCH_ROWS - MOST_TOKENS - 1 or len(new) > SCRATCH_ROWS:
+            # As many characters are no more tokens.
+            if len(text) > MOST_TOKENS:
+                flat += [known(token) or look(token) for token in tokens(text)]
+            else:
+                flat += itertools.chain.from_iterable(map(rows_of, text.split()))
+            if len(flat) == (ends[-1] if ends else 0):
+                flat.append(0)
+            ends.append(len(flat))
+            if unknown.is_full():
                 break
-        if new:
-            self._fill(new, pending)
+        if unknown.new:
+            self._fill(unknown)
         numbers = np.array(flat, np.int64)
-        ends = np.cumsum(lengths)
-        starts = np.concatenate(([0], ends[:-1]))
+        until = np.array(ends, np.int64)
+        starts = np.concatenate(([0], until[:-1]))
         sums = np.add.reduceat(self._rows.take(numbers, 0), starts)
-        self._add_pairs(sums, numbers, ends, starts)
-        scores[start : start + len(lengths)] = self._finish(sums)
-        return len(lengths)
+        self._add_pairs(sums, numbers, until, starts)
+        scores[start : start + len(ends)] = self._finish(sums)
+        return len(ends)
 
-    def _look(
-        self,
-        token: str,
-        scratch: dict[str, int],
-        pending: list[list[str]],
-        new: list[tuple[int, bool]],
-    ) -> int:
-        """Return the row of a token that is not remembered; a new one is filled later."""
-        number = scratch.get(token)
+    def _rows_of_piece(self, piece: str) -> tuple[int, ...]:
+        known, look = self._memo.get, self._look
+        return tuple([known(token) or look(token) for token in _TOKEN.findall(piece)])
+
+    def _look(self, token: str) -> int:
+        """Return the row of a token that is not remembered; a new one is filled before it is read."""
+        number = self._unknown.scratch.get(token)
         if number is not None:
             return number
         word, shouted = features(token)
         key = token if shouted else word
-        number = self._memo.get(key) or scratch.get(key)
+        number = self._memo.get(key) or self._unknown.scratch.get(key)
         if number is None:
-            plain = self._word_number.get(word)
-            if plain is not None and not shouted:
-                number = plain
-            else:
-                pieces = [part for part in parts(word) if part in self._part_number]
-                if not (pieces or shouted):
-                    number = NOTHING
-                else:
-                    number = self._take(scratch)
-                    self._plain[number] = NOTHING if plain is None else plain
-                    pending.append(pieces)
-                    new.append((number, shouted))
-            self._remember(key, number, scratch)
+            number = self._new_row(word, shouted=shouted)
+            self._remember(key, number)
         if key != token and not _PASSING.match(token):
-            self._remember(token, number, scratch)
+            self._remember(token, number)
         return number
 
-    def _take(self, scratch: dict[str, int]) -> int:
+    def _new_row(self, word: str, *, shouted: bool) -> int:
+        plain = self._word_number.get(word)
+        if plain is not None and not shouted:
+            return plain
+        found = self._parts_of(word)
+        if not (found or shouted):
+            return NOTHING
+        number = self._take()
+        self._plain[number] = NOTHING if plain is None else plain
+        self._unknown.pending.append(found)
+        self._unknown.new.append((number, shouted))
+        return number
+
+    def _take(self) -> int:
         if self._free < self._bound and len(self._memo) < self._most_memo:
             self._free += 1
             return self._free - 1
-        return self._bound + len(scratch)
+        return self._bound + len(self._unknown.scratch)
 
-    def _remember(self, token: str, number: int, scratch: dict[str, int]) -> None:
+    def _remember(self, token: str, number: int) -> None:
         if number < self._bound and len(self._memo) < self._most_memo:
             self._memo[token] = number
         else:
-            scratch[token] = number
+            self._unknown.scratch[token] = number
 
-    def _fill(self, new: Sequence[tuple[int, bool]], pending: Sequence[list[str]]) -> None:
+    def _fill(self, unknown: _Unknown) -> None:
         """Evaluate the words that were met for the first time."""
-        wide = self._wide
+        wide, new = self._wide, unknown.new
         numbers = np.array([number for number, _ in new])
         plain = self._plain[numbers]
         rows = np.zeros((len(new), 2 * wide + 2), np.float32)
-        rows[:, : wide + 1] = self._evaluate(pending)[:, : wide + 1]
+        rows[:, : wide + 1] = self._evaluate(unknown.pending)[:, : wide + 1]
         rows[:, wide + 1 :] = self._rows[plain, wide + 1 :]
         rows[[shouted for _, shouted in new]] += self._shout
         self._rows[numbers] = rows
 
-    def _evaluate(self, pieces: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Return the rows of words given by their parts; only the parts' half is filled."""
+    def _parts_of(self, word: str) -> list[int]:
+        """Return the numbers of the known parts of a word."""
         number = self._part_number.get
-        found = [[n for n in map(number, each) if n is not None] for each in pieces]
+        return [found for part in parts(word) if (found := number(part)) is not None]
+
+    def _evaluate(self, found: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the rows of words given by their parts; only the parts' half is filled."""
         lengths = np.array([len(each) for each in found], np.int64)
         rows = np.zeros((len(found), 2 * self._wide + 2), np.float32)
         some = np.flatnonzero(lengths)
@@ -508,15 +584,18 @@ class Heads:
             return
         plain = self._plain.take(numbers)
         keys = (plain[:-1] << 32) | plain[1:]
+        may_be = self._pair_sieve.take(_mixed(keys))
+        may_be[ends[:-1] - 1] = False
+        some = np.flatnonzero(may_be)
+        keys = keys.take(some)
         place = np.searchsorted(self._pair_keys, keys)
         place[place == len(self._pair_keys)] = 0
         hit = self._pair_keys.take(place) == keys
-        hit[ends[:-1] - 1] = False
-        hits = np.flatnonzero(hit)
+        hits = some[hit]
         if len(hits):
             text = np.searchsorted(starts, hits, "right") - 1
             which, first = np.unique(text, return_index=True)
-            sums[which] += np.add.reduceat(self._pairs.take(place[hits], 0), first)
+            sums[which] += np.add.reduceat(self._pairs.take(place[hit], 0), first)
 
     def _finish(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
         wide = self._wide
