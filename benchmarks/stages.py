@@ -89,7 +89,7 @@ def ring(lines: Iterable[bytes]) -> list[Output]:
 def decide(logic: Logic, tables: Mapping[str, StateTable], messages: list[Message]) -> list[Output]:
     """Do what a processor does with a partition's messages, but for Kafka."""
     outputs: list[Output] = []
-    tally, brake = Tally(logic.name, logic.input, 0, 0), Brake()
+    tally, brake = Tally(logic.name, logic.inputs[0], 0, 0), Brake()
     component = Component("bench", logic.name, "bench")
     for at in range(0, len(messages), BATCH):
         batch = messages[at : at + BATCH]

@@ -22,6 +22,7 @@ from klingel_local.machine import free_ports
 from klingel_processors.kafka_ports import KafkaInput, KafkaLog, KafkaTransactions
 
 SESSION_SECONDS = 3.0
+INPUTS = (Topic.RAW_EVENTS,)
 
 
 @dataclass
@@ -50,7 +51,7 @@ class World:
         host, port = "127.0.0.1", free_ports("contracts-door", 1)[0]
         behind = self.settings.model_copy(update={"bootstrap": f"{host}:{port}"})
         try:
-            yield KafkaInput(behind, Topic.RAW_EVENTS, "suite", None)
+            yield KafkaInput(behind, INPUTS, "suite", None)
         finally:
             self.door = await asyncio.start_server(self._pass, host, port)
 
@@ -112,10 +113,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         broker = InMemoryBroker()
         yield World(
             "memory",
-            lambda: InMemoryInput(broker, Topic.RAW_EVENTS, "suite"),
-            lambda partition: InMemoryTransactions(
-                broker, group="suite", input_topic=Topic.RAW_EVENTS, partition=partition
-            ),
+            lambda: InMemoryInput(broker, INPUTS, "suite"),
+            lambda partition: InMemoryTransactions(broker, group="suite", number=partition),
             InMemoryLog(broker),
             broker=broker,
         )
@@ -128,10 +127,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     log = KafkaLog(settings)
     world = World(
         "kafka",
-        lambda: KafkaInput(settings, Topic.RAW_EVENTS, "suite", None),
-        lambda partition: KafkaTransactions(
-            settings, group="suite", input_topic=Topic.RAW_EVENTS, partition=partition
-        ),
+        lambda: KafkaInput(settings, INPUTS, "suite", None),
+        lambda partition: KafkaTransactions(settings, group="suite", number=partition),
         log,
         settings=settings,
     )

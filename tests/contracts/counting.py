@@ -19,8 +19,9 @@ class CountingLogic:
     """
 
     name = "counting"
-    input = Topic.RAW_EVENTS
+    inputs: tuple[Topic, ...] = (Topic.RAW_EVENTS,)
     tables: Mapping[str, Topic] = {"counts": Topic.OBJECT_DIRECTORY}
+    wants_time = False
 
     def source_of(self, message: Message) -> str:
         """Every key is a source of its own."""
@@ -70,6 +71,11 @@ class CountingLogic:
             ),
             puts=(Put("counts", key, value),),
         )
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """There are no timers."""
+        del state, now, read_to
+        return ()
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime

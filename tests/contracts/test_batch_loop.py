@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -179,12 +179,12 @@ class Denying:
     def __getattr__(self, name: str) -> object:
         return getattr(self._source, name)
 
-    async def committed(self, partition: int) -> Committed | None:
+    async def committed(self, number: int) -> Mapping[Topic, Committed | None]:
         """Deny what the group has committed."""
         if self.denied < self._answers:
             self.denied += 1
-            return None
-        return await self._source.committed(partition)
+            return dict.fromkeys(self._source.inputs)
+        return await self._source.committed(number)
 
 
 async def test_a_position_that_kafka_denies_for_now_is_asked_again(world: World) -> None:
@@ -265,10 +265,10 @@ class Speechless:
         self.close = writer.close
 
     async def commit(
-        self, outputs: Sequence[Output], partition: int, committed: Committed
+        self, outputs: Sequence[Output], positions: Mapping[Topic, Committed]
     ) -> Sequence[Written]:
         """Commit, and say so unless it is the second."""
-        written = await self._writer.commit(outputs, partition, committed)
+        written = await self._writer.commit(outputs, positions)
         self._commits += 1
         if self._commits == 2:
             self._committed.set()
@@ -353,11 +353,17 @@ async def test_a_fenced_writer_can_write_no_more(world: World) -> None:
     """Whoever opened first loses to whoever opened last; nothing of the loser becomes visible."""
     old, new = world.new_writer(0), world.new_writer(0)
     await old.open()
-    await old.commit([Output(Topic.CASES, b"k", b'"old"', partition=0)], 0, Committed(1))
+    await old.commit(
+        [Output(Topic.CASES, b"k", b'"old"', partition=0)], {Topic.RAW_EVENTS: Committed(1)}
+    )
     await new.open()
     with pytest.raises(OwnershipLost):
-        await old.commit([Output(Topic.CASES, b"k", b'"zombie"', partition=0)], 0, Committed(2))
-    await new.commit([Output(Topic.CASES, b"k", b'"new"', partition=0)], 0, Committed(3))
+        await old.commit(
+            [Output(Topic.CASES, b"k", b'"zombie"', partition=0)], {Topic.RAW_EVENTS: Committed(2)}
+        )
+    await new.commit(
+        [Output(Topic.CASES, b"k", b'"new"', partition=0)], {Topic.RAW_EVENTS: Committed(3)}
+    )
     await old.close()
     await new.close()
     values = [message.value for message in await world.messages(Topic.CASES)]

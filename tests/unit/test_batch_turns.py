@@ -38,11 +38,9 @@ async def working(broker: InMemoryBroker, batch_messages: int) -> AsyncIterator[
     """Run a worker that waits an hour where it waits at all; a stop ends the wait."""
     loop = BatchLoop(
         logic=lambda _partition: CountingLogic(),
-        source=InMemoryInput(broker, Topic.RAW_EVENTS, "suite"),
+        source=InMemoryInput(broker, CountingLogic.inputs, "suite"),
         log=InMemoryLog(broker),
-        writer=lambda number: InMemoryTransactions(
-            broker, group="suite", input_topic=Topic.RAW_EVENTS, partition=number
-        ),
+        writer=lambda number: InMemoryTransactions(broker, group="suite", number=number),
         tables=lambda _partition: {"counts": InMemoryTable()},
         component=Component(service="suite/1", stage="counting"),
         clock=SystemClock(),

@@ -143,11 +143,9 @@ def loop(broker: InMemoryBroker, build: Callable[[int], Logic], metrics: Metrics
     tables: dict[int, Mapping[str, StateTable]] = {}
     return BatchLoop(
         logic=build,
-        source=InMemoryInput(broker, logic.input, logic.name),
+        source=InMemoryInput(broker, logic.inputs, logic.name),
         log=InMemoryLog(broker),
-        writer=lambda partition: InMemoryTransactions(
-            broker, group=logic.name, input_topic=logic.input, partition=partition
-        ),
+        writer=lambda partition: InMemoryTransactions(broker, group=logic.name, number=partition),
         tables=lambda partition: tables.setdefault(
             partition, {name: InMemoryTable() for name in logic.tables}
         ),
@@ -161,7 +159,7 @@ def loop(broker: InMemoryBroker, build: Callable[[int], Logic], metrics: Metrics
 async def run(broker: InMemoryBroker, build: Callable[[int], Logic], metrics: Metrics) -> None:
     """Run a stage until its input is read."""
     worker = loop(broker, build, metrics)
-    name, topic = build(0).name, build(0).input
+    name, topic = build(0).name, build(0).inputs[0]
     task = asyncio.create_task(worker.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

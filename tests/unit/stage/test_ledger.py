@@ -73,13 +73,6 @@ def test_what_was_passed_is_remembered_beyond_a_line() -> None:
     assert tally.plus([(message(1, position(0, 7)), Outcome(Fate.REPEATED))]).redone == 1
 
 
-def test_records_of_timers_are_counted_apart() -> None:
-    """They have no input message; a line about them alone is a line."""
-    tally = empty().plus_caused([OUTPUTS[Topic.CASES]])
-    assert not tally.empty
-    assert tally.line(0, "w", NOW).caused == {"cases": 1}
-
-
 OUTCOMES = st.builds(
     Outcome,
     fate=st.sampled_from([Fate.DELIVERED, Fate.REPEATED, Fate.DISCARDED, Fate.DEAD_LETTERED]),

@@ -4,6 +4,10 @@ Source: CloudEvents Kafka protocol binding 1.0.2, sections 3.1 and 3.2. Beside t
 `traceparent` (W3C trace context) and `klingel-source`, the position of the message that caused
 this one: `<topic>/<partition>/<offset>/<ordinal>`. The next stage tells by it what it has passed
 already.
+
+What a timer causes has no such message. `klingel-cause` names the timer, and `klingel-source` holds
+a position in a log that exists in the books alone: the timers of a stage and number, counted as
+they fire (`klingel.stage.timers`).
 """
 
 from collections.abc import Sequence
@@ -20,6 +24,7 @@ from klingel.errors import InvariantViolation
 Headers = tuple[tuple[str, bytes], ...]
 
 SOURCE_HEADER = "klingel-source"
+CAUSE_HEADER = "klingel-cause"
 QUEUE_HEADER = "klingel-queue"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -134,6 +139,42 @@ def ce_headers(
     if caused_by is not None:
         headers = (*headers, (SOURCE_HEADER, caused_by.encode()))
     return (*headers, *extra) if extra else headers
+
+
+def timer_headers(
+    topic: Topic,
+    *,
+    event_id: str,
+    source: str,
+    subject: str,
+    time: datetime,
+    trace: str,
+    cause: str,
+    extra: Sequence[tuple[str, bytes]] = (),
+) -> Headers:
+    """Build the headers of a record that a timer causes (`Logic.tick`).
+
+    Whoever runs the tick adds the source position.
+
+    Args:
+        topic: decides `ce_type`.
+        event_id: deterministic `ce_id`: of what was due, never of the time at which it was noticed.
+        source: `ce_source`, such as `klingel/care`.
+        subject: `ce_subject`, the object or case.
+        time: `ce_time`, when it was decided.
+        trace: trace id shared by all records of one object.
+        cause: deterministic id of the timer, such as a case's id, its clock and its deadline.
+        extra: further headers.
+    """
+    return ce_headers(
+        topic,
+        event_id=event_id,
+        source=source,
+        subject=subject,
+        time=time,
+        trace=trace,
+        extra=((CAUSE_HEADER, cause.encode()), *extra),
+    )
 
 
 _SPECVERSION = ("ce_specversion", b"1.0")

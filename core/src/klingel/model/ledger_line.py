@@ -18,7 +18,11 @@ class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
         str, Meta(description='Stage.', max_length=60, pattern='^[a-z][a-z0-9-]*$')
     ]
     topic: Annotated[
-        str, Meta(description='Input topic; empty for connectors.', max_length=120)
+        str,
+        Meta(
+            description='Input topic; <stage>.timers for what timers caused; empty for connectors.',
+            max_length=120,
+        ),
     ]
     partition: Annotated[int, Meta(description='Partition.', ge=0)]
     before: Annotated[int, Meta(description='First offset of the range.', ge=0)]
@@ -39,6 +43,16 @@ class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
         dict[str, int], Meta(description='Topic to records caused by these messages.')
     ]
     written_at: Annotated[datetime, Meta(description='When.')]
+    outside: (
+        Annotated[
+            int,
+            Meta(
+                description='Of these, messages that no stage wrote: without a source position.',
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
     reasons: (
         Annotated[dict[str, int], Meta(description='<fate>:<reason> to count.')]
         | None
@@ -49,7 +63,7 @@ class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     ) = None
     caused: (
         Annotated[
-            dict[str, int], Meta(description='Topic to records of timers and commands.')
+            dict[str, int], Meta(description='Topic to records that timers caused.')
         ]
         | None
     ) = None

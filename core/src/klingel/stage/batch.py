@@ -44,6 +44,22 @@ class Overlay:
             read[key] = self._tables[table].get(key)
         return read[key]
 
+    def scan(
+        self, table: str, start: bytes, stop: bytes, limit: int
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """Return the first `limit` entries of [start, stop) by key, as changed by this batch."""
+        changed = {key: value for key, value in self._changed[table].items() if start <= key < stop}
+        if not changed:
+            return self._tables[table].scan(start, stop, limit)
+        removed = sum(value is None for value in changed.values())
+        # What is removed here may be what the table would name first.
+        merged: dict[bytes, bytes | None] = dict(
+            self._tables[table].scan(start, stop, limit + removed)
+        )
+        merged.update(changed)
+        there = sorted((key, value) for key, value in merged.items() if value is not None)
+        return there[:limit]
+
     def put(self, puts: Sequence[Put]) -> None:
         """Remember changes for the rest of the batch."""
         for put in puts:

@@ -2,7 +2,8 @@
 
 A tally counts what was done with the messages of one input partition since its last line. Until a
 line is written, the tally travels as metadata of the committed offset, so that position and count
-can never disagree, not even after SIGKILL.
+can never disagree, not even after SIGKILL. What timers cause stands in lines of its own
+(`klingel.stage.timers`).
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ METADATA_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
 
 Passed = dict[str, tuple[int, int]]
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class Tally:
         before: first offset of the range.
         received: messages read.
         redone: of these, messages whose source position had been passed before.
+        outside: of these, messages without a source position: no stage wrote them.
         fates, reasons, networks: counts as in LedgerLine.
         emitted: records caused by these messages, by topic.
-        caused: records of timers and commands, by topic.
         passed: `<upstream topic>/<partition>` to the highest (offset, ordinal) passed, for ever.
     """
 
@@ -53,28 +55,30 @@ class Tally:
     before: int
     received: int = 0
     redone: int = 0
+    outside: int = 0
     fates: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     networks: Counter[str] = field(default_factory=Counter)
     emitted: Counter[str] = field(default_factory=Counter)
-    caused: Counter[str] = field(default_factory=Counter)
     passed: Passed = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write a line about."""
-        return not self.received and not self.caused
+        return not self.received
 
     def plus(self, done: Iterable[tuple[Message, Outcome]]) -> "Tally":
         """Return the tally after a batch: every message with its one outcome, in offset order."""
         fates, reasons = Counter(self.fates), Counter(self.reasons)
         networks, emitted = Counter(self.networks), Counter(self.emitted)
         passed = dict(self.passed)
-        received = redone = 0
+        received = redone = outside = 0
         ends: Counter[tuple[Fate, str, str]] = Counter()
         for message, outcome in done:
             received += 1
-            redone += _pass(message, passed)
+            before = _passed_before(message, passed)
+            redone += before is True
+            outside += before is None
             ends[outcome.fate, outcome.reason, outcome.network] += 1
             for output in outcome.outputs:
                 emitted[output.topic] += 1
@@ -88,18 +92,13 @@ class Tally:
             self,
             received=self.received + received,
             redone=self.redone + redone,
+            outside=self.outside + outside,
             fates=fates,
             reasons=reasons,
             networks=networks,
             emitted=emitted,
             passed=passed,
         )
-
-    def plus_caused(self, outputs: Iterable[Output]) -> "Tally":
-        """Return the tally after records that a timer or a command caused."""
-        caused = Counter(self.caused)
-        caused.update(str(output.topic) for output in outputs)
-        return dataclasses.replace(self, caused=caused)
 
     def closed(self, after: int) -> "Tally":
         """Return the empty tally that follows a line ending at `after`."""
@@ -115,27 +114,29 @@ class Tally:
             after=after,
             received=self.received,
             redone=self.redone,
+            outside=self.outside or None,
             fates={str(key): n for key, n in self.fates.items()},
             reasons=dict(self.reasons) or None,
             networks=dict(self.networks) or None,
             emitted={str(key): n for key, n in self.emitted.items()},
-            caused={str(key): n for key, n in self.caused.items()} or None,
             holder=holder,
             written_at=now,
         )
 
-    def metadata(self, brake: Mapping[str, Any] | None = None) -> str:
+    def metadata(self, brake: Mapping[str, Any] | None = None, fired: int = 0) -> str:
         """Return the tally as metadata of the committed offset.
 
         Args:
             brake: what the partition's brake remembers; left out where there is no room for it.
+            fired: number of the last timer that fired; 0 before the first.
 
         Raises:
             InvariantViolation: longer than a broker accepts.
         """
-        text = self._packed()
+        more = {"t": fired} if fired else {}
+        text = self._packed(**more)
         if brake:
-            longer = self._packed(k=brake)
+            longer = self._packed(**more, k=brake)
             text = longer if len(longer) <= METADATA_BYTES else text
         if len(text) > METADATA_BYTES:
             raise InvariantViolation("the running ledger line outgrew an offset's metadata")
@@ -148,12 +149,12 @@ class Tally:
                 "b": self.before,
                 "r": self.received,
                 "d": self.redone,
+                "o": self.outside,
                 "f": self.fates,
                 "w": self.reasons,
                 "n": self.networks,
                 "e": self.emitted,
-                "c": self.caused,
-                "p": {key: f"{at}.{ordinal}" for key, (at, ordinal) in self.passed.items()},
+                "p": _packed_passed(self.passed),
             },
             separators=(",", ":"),
         )
@@ -181,12 +182,12 @@ class Tally:
                 before=data.get("b", offset),
                 received=data.get("r", 0),
                 redone=data.get("d", 0),
+                outside=data.get("o", 0),
                 fates=Counter(data.get("f", {})),
                 reasons=Counter(data.get("w", {})),
                 networks=Counter(data.get("n", {})),
                 emitted=Counter(data.get("e", {})),
-                caused=Counter(data.get("c", {})),
-                passed={key: _position(text) for key, text in data.get("p", {}).items()},
+                passed=_unpacked_passed(data.get("p", {})),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise InvariantViolation("the metadata of a committed offset are not ours") from error
@@ -204,20 +205,67 @@ def brake_of(metadata: str) -> dict[str, Any]:
         raise InvariantViolation("the metadata of a committed offset are not ours") from error
 
 
-def _position(text: str) -> tuple[int, int]:
-    offset, ordinal = text.split(".")
-    return int(offset), int(ordinal)
+def fired_of(metadata: str) -> int:
+    """Return the number of the last timer that fired, from the metadata of a committed offset.
+
+    Raises:
+        InvariantViolation: metadata that are not ours.
+    """
+    try:
+        return int(json.loads(metadata).get("t", 0)) if metadata else 0
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvariantViolation("the metadata of a committed offset are not ours") from error
 
 
-def _pass(message: Message, passed: Passed) -> bool:
-    """Note the message's source position; True when it had been passed before."""
+def _packed_passed(passed: Passed) -> dict[str, str]:
+    """Return by topic `<partition>:<offset>.<ordinal>`, one after the other, in base 36.
+
+    A stage that several others write to passes the partitions of them all: there is room for some
+    hundreds.
+    """
+    packed: dict[str, list[str]] = {}
+    for upstream, (offset, ordinal) in passed.items():
+        topic, _, partition = upstream.rpartition("/")
+        at = f"{_base36(int(partition))}:{_base36(offset)}"
+        packed.setdefault(topic, []).append(f"{at}.{_base36(ordinal)}" if ordinal else at)
+    return {topic: " ".join(places) for topic, places in packed.items()}
+
+
+def _unpacked_passed(packed: Mapping[str, str]) -> Passed:
+    passed: Passed = {}
+    for topic, places in packed.items():
+        if "/" in topic:  # as it was written before: `<topic>/<partition>`, decimal
+            offset, ordinal = places.split(".")
+            passed[topic] = (int(offset), int(ordinal))
+            continue
+        for place in places.split():
+            partition, _, at = place.partition(":")
+            offset, _, ordinal = at.partition(".")
+            passed[f"{topic}/{int(partition, 36)}"] = (int(offset, 36), int(ordinal or "0", 36))
+    return passed
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number >= 36:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return _DIGITS[number] + digits
+
+
+def _passed_before(message: Message, passed: Passed) -> bool | None:
+    """Note the message's source position; whether it had been passed before.
+
+    None: it has none, or one that is not from us: whoever may write to the topic may write
+    anything.
+    """
     header = message.header(SOURCE_HEADER)
     if not header:
-        return False
+        return None
     try:
         source = SourcePosition.decode(header)
-    except InvariantViolation:  # not from us: whoever may write to the topic may write anything
-        return False
+    except InvariantViolation:
+        return None
     upstream = f"{source.topic}/{source.partition}"
     at = (source.offset, source.ordinal)
     highest = passed.get(upstream)

@@ -32,40 +32,66 @@ class Written:
 
 
 Reassigned = Callable[[set[int]], Awaitable[None]]
+Slot = tuple[Topic, int]
+"""Topic and partition."""
 
 
 class Input(Protocol):
-    """Membership in a consumer group over one topic."""
+    """Membership in a consumer group over topics that lie together.
+
+    Whoever is given a number is given the partition of that number of every topic.
+    """
+
+    @property
+    def inputs(self) -> tuple[Topic, ...]:
+        """The topics, the primary one first."""
+        ...
 
     async def start(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
-        """Join; the callbacks get partitions, and revocation waits for the callback."""
+        """Join; the callbacks get numbers, and revocation waits for the callback."""
         ...
 
-    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
-        """Return messages by partition, in offset order, from the partitions that are not paused."""
+    async def fetch(
+        self, max_records: int, wait_seconds: float
+    ) -> Mapping[Slot, Sequence[Message]]:
+        """Return messages by slot, in offset order, from the slots that are not paused."""
         ...
 
-    async def committed(self, partition: int) -> Committed | None:
-        """Return the group's committed position, None before the first commit."""
+    async def committed(self, number: int) -> Mapping[Topic, Committed | None]:
+        """Return the group's committed position of each topic, None before the first commit."""
         ...
 
-    async def position_for_first_start(self, partition: int) -> int:
+    async def position_for_first_start(self, slot: Slot) -> int:
         """Return the first offset that the log still has."""
         ...
 
-    def seek(self, partition: int, offset: int) -> None:
+    async def ends(self, numbers: Iterable[int]) -> Mapping[Slot, int]:
+        """Return behind which offset nothing lies yet, for every topic; one request for all.
+
+        What lies in a transaction that is not finished counts as lying there.
+
+        Raises:
+            SourceUnavailable: it is not known for now.
+        """
+        ...
+
+    def seek(self, slot: Slot, offset: int) -> None:
         """Read on from `offset`."""
         ...
 
-    def pause(self, partition: int) -> None:
+    def pause(self, slot: Slot) -> None:
         """Fetch nothing of it."""
         ...
 
-    def resume(self, partition: int) -> None:
+    def resume(self, slot: Slot) -> None:
         """Fetch it again."""
         ...
 
-    def lag(self, partition: int) -> int | None:
+    def position(self, slot: Slot) -> int | None:
+        """Return up to which offset everything was fetched, markers included; None when unknown."""
+        ...
+
+    def lag(self, slot: Slot) -> int | None:
         """Return how many offsets lie ahead, None when unknown."""
         ...
 
@@ -75,16 +101,16 @@ class Input(Protocol):
 
 
 class Transactions(Protocol):
-    """The writer of one owned partition; opening it fences every earlier one of its name."""
+    """The writer of one owned number; opening it fences every earlier one of its name."""
 
     async def open(self) -> None:
         """Fence predecessors and settle what they left in the air."""
         ...
 
     async def commit(
-        self, outputs: Sequence[Output], partition: int, committed: Committed
+        self, outputs: Sequence[Output], positions: Mapping[Topic, Committed]
     ) -> Sequence[Written]:
-        """Write outputs and input position as one.
+        """Write outputs and the positions of inputs as one.
 
         Raises:
             OwnershipLost: somebody opened it after us; nothing of this became visible.
@@ -126,6 +152,10 @@ class StateTable(Protocol):
         """Return the value."""
         ...
 
+    def scan(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Return the first `limit` entries of [start, stop), in the order of their keys' bytes."""
+        ...
+
     def position(self) -> int:
         """Return the offset of the mirrored topic up to which this table is complete."""
         ...
@@ -154,20 +184,30 @@ class StateView(Protocol):
         """Return the value."""
         ...
 
+    def scan(
+        self, table: str, start: bytes, stop: bytes, limit: int
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """Return the first `limit` entries of [start, stop), in the order of their keys' bytes."""
+        ...
+
 
 class Logic(Protocol):
-    """A stage's pure half; one instance serves one partition.
+    """A stage's pure half; one instance serves one number.
 
     Attributes:
         name: stage name in ledger, ids and metrics.
-        input: topic it reads.
+        inputs: topics it reads, the primary one first; they lie together: equal partition counts,
+            the same key. A worker that owns a number owns it of every input, and decides one batch
+            of it at a time. `step` tells them apart by the message's topic.
         tables: local table to the topic that mirrors it; a partition of the stage mirrors the
             partition of the same number.
+        wants_time: whether `tick` is called and the ends of the inputs are asked for.
     """
 
     name: str
-    input: Topic
+    inputs: tuple[Topic, ...]
     tables: Mapping[str, Topic]
+    wants_time: bool
 
     def needs(self, message: Message, state: StateView) -> Sequence[tuple[Topic, int, int]]:
         """Return (topic, partition, offset) of earlier messages that `step` must see."""
@@ -188,6 +228,23 @@ class Logic(Protocol):
         history: Mapping[tuple[Topic, int, int], Message],
     ) -> Outcome:
         """Decide one message."""
+        ...
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """Fire the timers that are due: one outcome each.
+
+        Called once a second at most, first right after the start; again at the next turn when it
+        returned something. So it returns a bounded number, and what it changes must keep it from
+        returning the same again. Outputs are headed by `klingel.contracts.envelope.timer_headers`;
+        the caller adds their source position. Outputs and changes are committed as one, then local
+        state follows. One timer that raises holds up all of its number: guard each.
+
+        Args:
+            state: everything that was committed so far.
+            now: the time.
+            read_to: the latest known time of which everything that lay in the inputs at that time
+                was decided and committed; None until it is known.
+        """
         ...
 
     def batch_outputs(

@@ -6,6 +6,7 @@ too. Faults can be planted: see `fail_next_commit`.
 """
 
 import asyncio
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import count
@@ -15,7 +16,7 @@ from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation, OwnershipLost, SourceUnavailable
-from klingel.stage.ports import Committed, Reassigned, Written
+from klingel.stage.ports import Committed, Reassigned, Slot, Written
 
 Fault = Literal["before", "after"]
 
@@ -104,9 +105,9 @@ class InMemoryBroker:
         name: str,
         epoch: int,
         outputs: Sequence[Output],
-        position: tuple[str, Topic, int, Committed],
+        positions: Mapping[tuple[str, Topic, int], Committed],
     ) -> list[Written]:
-        """Write outputs and a position as one, if the epoch still holds."""
+        """Write outputs and positions (of group, topic, partition) as one, if the epoch holds."""
         self._answer()
         if self._epochs[name] != epoch:
             raise OwnershipLost("another worker opened the partition")
@@ -116,8 +117,7 @@ class InMemoryBroker:
         written = [self._append(output, 0) for output in outputs]
         for place in {(one.topic, one.partition) for one in written}:
             self._logs[place].append(None)  # the transaction's marker
-        group, topic, partition, committed = position
-        self._committed[group, topic, partition] = committed
+        self._committed.update(positions)
         self._ring()
         if fault == "after":
             raise SourceUnavailable("the batch was committed, the answer was lost")
@@ -176,14 +176,14 @@ class InMemoryBroker:
 
 
 class InMemoryInput:
-    """Membership in a group over one topic (port `Input`)."""
+    """Membership in a group over topics that lie together (port `Input`)."""
 
-    def __init__(self, broker: InMemoryBroker, topic: Topic, group: str) -> None:
+    def __init__(self, broker: InMemoryBroker, inputs: Sequence[Topic], group: str) -> None:
         self._broker = broker
-        self._topic = topic
+        self.inputs = tuple(inputs)
         self._group = group
-        self._positions: dict[int, int] = {}
-        self._paused: set[int] = set()
+        self._positions: dict[Slot, int] = {}
+        self._paused: set[Slot] = set()
         self._owned: set[int] = set()
         self._on_assigned: Reassigned | None = None
         self._on_revoked: Reassigned | None = None
@@ -193,13 +193,13 @@ class InMemoryInput:
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         await self._broker.join(self._group, self)
 
-    async def assign(self, partitions: set[int]) -> None:
+    async def assign(self, numbers: set[int]) -> None:
         """Get partitions of the group."""
-        self._owned = partitions
-        self._positions = dict.fromkeys(partitions, 0)
+        self._owned = numbers
+        self._positions = {(topic, number): 0 for topic in self.inputs for number in numbers}
         self._paused = set()
         if self._on_assigned is not None:
-            await self._on_assigned(partitions)
+            await self._on_assigned(numbers)
 
     async def revoke(self) -> None:
         """Give all partitions back."""
@@ -207,7 +207,9 @@ class InMemoryInput:
         if owned and self._on_revoked is not None:
             await self._on_revoked(owned)
 
-    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
+    async def fetch(
+        self, max_records: int, wait_seconds: float
+    ) -> Mapping[Slot, Sequence[Message]]:
         """Return what lies ahead, waiting for it when there is nothing."""
         changed = self._broker.changed
         found = self._take(max_records)
@@ -220,46 +222,61 @@ class InMemoryInput:
             found = self._take(max_records)
         return found
 
-    def _take(self, max_records: int) -> dict[int, list[Message]]:
-        found: dict[int, list[Message]] = {}
+    def _take(self, max_records: int) -> dict[Slot, list[Message]]:
+        found: dict[Slot, list[Message]] = {}
         if self._broker.away:
             return found
-        for partition in sorted(self._owned - self._paused):
-            start = self._positions[partition]
-            end = min(self._broker.end(self._topic, partition), start + max_records)
-            messages = self._broker.read(self._topic, partition, start, end)
-            self._positions[partition] = end
+        owned = [(topic, number) for number in sorted(self._owned) for topic in self.inputs]
+        for slot in owned:
+            if slot in self._paused:
+                continue
+            start = self._positions[slot]
+            end = min(self._broker.end(*slot), start + max_records)
+            messages = self._broker.read(*slot, start, end)
+            self._positions[slot] = end
             max_records -= end - start
             if messages:
-                found[partition] = messages
+                found[slot] = messages
         return found
 
-    async def committed(self, partition: int) -> Committed | None:
-        """Return the group's committed position."""
-        return self._broker.committed(self._group, self._topic, partition)
+    async def committed(self, number: int) -> Mapping[Topic, Committed | None]:
+        """Return the group's committed positions."""
+        return {topic: self._broker.committed(self._group, topic, number) for topic in self.inputs}
 
-    async def position_for_first_start(self, partition: int) -> int:
+    async def position_for_first_start(self, slot: Slot) -> int:
         """Return the first offset."""
-        del partition
+        del slot
         return 0
 
-    def seek(self, partition: int, offset: int) -> None:
+    async def ends(self, numbers: Iterable[int]) -> Mapping[Slot, int]:
+        """Return where every topic of the numbers ends."""
+        return {
+            (topic, number): self._broker.end(topic, number)
+            for number in numbers
+            for topic in self.inputs
+        }
+
+    def seek(self, slot: Slot, offset: int) -> None:
         """Read on from `offset`."""
-        self._positions[partition] = offset
+        self._positions[slot] = offset
 
-    def pause(self, partition: int) -> None:
+    def pause(self, slot: Slot) -> None:
         """Fetch nothing of it."""
-        self._paused.add(partition)
+        self._paused.add(slot)
 
-    def resume(self, partition: int) -> None:
+    def resume(self, slot: Slot) -> None:
         """Fetch it again."""
-        self._paused.discard(partition)
+        self._paused.discard(slot)
 
-    def lag(self, partition: int) -> int | None:
+    def position(self, slot: Slot) -> int | None:
+        """Return up to which offset everything was fetched."""
+        return self._positions.get(slot) if slot[1] in self._owned else None
+
+    def lag(self, slot: Slot) -> int | None:
         """Return how many offsets lie ahead."""
-        if self._broker.away or partition not in self._owned:
+        if self._broker.away or slot[1] not in self._owned:
             return None
-        return self._broker.end(self._topic, partition) - self._positions[partition]
+        return self._broker.end(*slot) - self._positions[slot]
 
     async def stop(self) -> None:
         """Leave the group."""
@@ -267,15 +284,13 @@ class InMemoryInput:
 
 
 class InMemoryTransactions:
-    """The writer of one owned partition (port `Transactions`)."""
+    """The writer of one owned number (port `Transactions`)."""
 
-    def __init__(
-        self, broker: InMemoryBroker, *, group: str, input_topic: Topic, partition: int
-    ) -> None:
+    def __init__(self, broker: InMemoryBroker, *, group: str, number: int) -> None:
         self._broker = broker
         self._group = group
-        self._topic = input_topic
-        self._name = f"{group}-{partition}"
+        self._number = number
+        self._name = f"{group}-{number}"
         self._epoch: int | None = None
 
     async def open(self) -> None:
@@ -283,13 +298,17 @@ class InMemoryTransactions:
         self._epoch = self._broker.fence(self._name)
 
     async def commit(
-        self, outputs: Sequence[Output], partition: int, committed: Committed
+        self, outputs: Sequence[Output], positions: Mapping[Topic, Committed]
     ) -> Sequence[Written]:
-        """Write outputs and position as one."""
+        """Write outputs and positions as one."""
         if self._epoch is None:
             raise InvariantViolation("a writer was used before it was opened")
-        position = (self._group, self._topic, partition, committed)
-        return self._broker.commit(self._name, self._epoch, outputs, position)
+        return self._broker.commit(
+            self._name,
+            self._epoch,
+            outputs,
+            {(self._group, topic, self._number): at for topic, at in positions.items()},
+        )
 
     async def close(self) -> None:
         """Let go."""
@@ -329,12 +348,22 @@ class InMemoryTable:
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] | None = None
+        """In order; None when they changed."""
         self._position = 0
         self._cluster: str | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value."""
         return self._values.get(key)
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Return the first entries of a range, in key order."""
+        if self._keys is None:
+            self._keys = sorted(self._values)
+        first = bisect_left(self._keys, start)
+        last = min(bisect_left(self._keys, stop), first + limit)
+        return [(key, self._values[key]) for key in self._keys[first:last]]
 
     def position(self) -> int:
         """Return the offset up to which the table is complete."""
@@ -343,6 +372,8 @@ class InMemoryTable:
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and position."""
         for key, value in puts:
+            if (key in self._values) is (value is None):
+                self._keys = None
             if value is None:
                 self._values.pop(key, None)
             else:
@@ -358,6 +389,7 @@ class InMemoryTable:
     def wipe(self) -> None:
         """Forget everything."""
         self._values.clear()
+        self._keys = None
         self._position = 0
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ def _status(good: bool) -> int:  # noqa: FBT001 - the one thing it says
 async def wait_for_topics(
     log: Log, logic: type[Logic] | Logic, *, retry_seconds: float = 1.0
 ) -> None:
-    """Wait until input and mirrors exist; refuse unequal partition counts.
+    """Wait until inputs and mirrors exist; refuse unequal partition counts.
 
     Raises:
         ConfigurationError: topics that must lie together have different partition counts.
@@ -152,7 +152,7 @@ async def wait_for_topics(
         try:
             counts = {
                 topic: await log.partitions(topic)
-                for topic in (logic.input, *logic.tables.values())
+                for topic in (*logic.inputs, *logic.tables.values())
             }
             break
         except SourceUnavailable as error:

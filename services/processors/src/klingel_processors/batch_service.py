@@ -1,33 +1,55 @@
-"""The only loop of the processors: fetch, decide, commit as one, remember; for every owned partition.
+"""The only loop of the processors: fetch, decide, commit as one, remember; for every owned number.
 
-Order of one batch, in a transaction of the partition's own writer: outputs, mirrored state, ledger
+A number is the partition of that number of every input and every mirror of a stage: one writer, one
+set of local tables, one lock. Positions, books and brake are those of each input.
+
+Order of one batch, in a transaction of the number's own writer: outputs, mirrored state, ledger
 line, input position. Local state follows once the transaction is committed, together with the
-mirror's position. Whatever goes wrong in between, the partition is opened again: the writer is
-fenced anew, the committed position is asked of Kafka, local state catches up from its mirror.
+mirror's position. Whatever goes wrong in between, the number is opened again: the writer is fenced
+anew, the committed positions are asked of Kafka, local state catches up from its mirror. What
+timers cause is written in the same way, in transactions of their own.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 
 from klingel.clock import Clock
-from klingel.contracts.envelope import Message
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation, OwnershipLost, RetryableError, SourceUnavailable
 from klingel.metrics import Metric, Metrics
 from klingel.stage.batch import BatchResult, Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake, BrakePulled
-from klingel.stage.ledger import Tally, brake_of, ledger_output
-from klingel.stage.ports import Committed, Input, Log, Logic, StateTable, Transactions, Written
+from klingel.stage.ledger import Tally, brake_of, fired_of, ledger_output
+from klingel.stage.ports import (
+    Committed,
+    Input,
+    Log,
+    Logic,
+    Slot,
+    StateTable,
+    Transactions,
+    Written,
+)
+from klingel.stage.timers import TickResult, run_tick
 
 LINE_SECONDS = 1.0
+TICK_SECONDS = 1.0
+TICK_FAILURES = 3
+"""So many ticks in a row on which our own code raises, and the worker is not ready."""
 REVOKE_SECONDS = 5.0
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+_TICK_BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_ASKED = 64
+"""So many ends of the inputs are remembered until they are reached."""
 _BUSY = 64
 """Messages of one turn from which on a worker is busy."""
 
@@ -55,21 +77,73 @@ class BatchSettings:
 
 
 @dataclass(slots=True)
+class Reading:
+    """How far one input of a number is read, and its books.
+
+    Attributes:
+        topic: input.
+        tally: books since the last line.
+        next_offset: position to commit.
+        reached: everything before it was read and decided; markers need no decision.
+        line_due: when the next ledger line may be written.
+        brake: of this input.
+        begun: whether the group has a position; the next transaction gives it one.
+    """
+
+    topic: Topic
+    tally: Tally
+    next_offset: int
+    reached: int
+    line_due: float
+    brake: Brake
+    begun: bool
+
+
+@dataclass(slots=True)
 class Partition:
-    """What a worker holds of one partition it owns and has opened."""
+    """What a worker holds of one number that it owns and has opened.
+
+    Attributes:
+        number: of the partitions.
+        logic: pure half.
+        writer: transactional writer.
+        tables: local state.
+        readings: inputs, the primary one first.
+        fired: number of the last timer that fired; 0 when unknown.
+        tick_due: when timers are looked at again.
+        tick_failures: ticks in a row on which our own code raised.
+        asked: when the ends of the inputs were asked for, and what they were; the oldest first.
+        read_to: see `Logic.tick`.
+    """
 
     number: int
     logic: Logic
     writer: Transactions
     tables: Mapping[str, StateTable]
-    tally: Tally
-    next_offset: int
-    line_due: float
-    brake: Brake
+    readings: Mapping[Topic, Reading]
+    fired: int = 0
+    tick_due: float = 0.0
+    tick_failures: int = 0
+    asked: deque[tuple[datetime, Mapping[Topic, int]]] = field(default_factory=deque)
+    read_to: datetime | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     closed: bool = False
     in_doubt: bool = False
     """A batch ended in the middle: what is remembered here may be outdated, or say too much."""
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The partitions of its inputs."""
+        return [(topic, self.number) for topic in self.readings]
+
+    def note_read(self) -> None:
+        """Take over what was asked and has been reached."""
+        while self.asked:
+            at, ends = self.asked[0]
+            if any(reading.reached < ends[topic] for topic, reading in self.readings.items()):
+                return
+            self.read_to = at
+            self.asked.popleft()
 
     def is_closed(self) -> bool:
         """Whether it was let go of, perhaps while a batch was in hand."""
@@ -87,11 +161,11 @@ class BatchLoop:
     """Runs a stage over the partitions that its group gives it.
 
     Args:
-        logic: builds the pure half of one partition.
-        source: membership in the input's group.
+        logic: builds the pure half of one number.
+        source: membership in the inputs' group.
         log: for rebuilding state and reading back.
-        writer: builds the transactional writer of a partition.
-        tables: opens the local tables of a partition, by name.
+        writer: builds the transactional writer of a number.
+        tables: opens the local tables of a number, by name.
         component: service, stage and holder, for dead letters and ledger.
         clock: time.
         metrics: metrics.
@@ -126,21 +200,24 @@ class BatchLoop:
         self._assigned: set[int] = set()
         self._open: dict[int, Partition] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
-        self._paused: set[int] = set()
+        self._paused: set[Slot] = set()
         self._failures: dict[int, int] = {}
         self._denied_at: dict[int, float] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._ask_due = 0.0
         self._stopping = asyncio.Event()
         self._fatal: Exception | None = None
         self._progress_at = clock.monotonic()
 
     @property
     def ready(self) -> bool:
-        """Whether every assigned partition is open and no brake is pulled."""
-        return not self._paused and self._assigned == set(self._open)
+        """Whether every assigned number is open, no brake is pulled and timers are looked at."""
+        raising = any(held.tick_failures >= TICK_FAILURES for held in self._open.values())
+        return not self._paused and not raising and self._assigned == set(self._open)
 
     @property
     def owned(self) -> set[int]:
-        """Partitions that are open."""
+        """Numbers that are open."""
         return set(self._open)
 
     def seconds_without_progress(self) -> float:
@@ -187,13 +264,8 @@ class BatchLoop:
             self._settings.batch_messages, self._settings.batch_wait_seconds
         )
         fetched_at = self._clock.monotonic()
-        await asyncio.gather(
-            *(
-                self._advance(self._open[number], batches.get(number, ()))
-                for number in list(self._open)
-                if number not in self._paused
-            )
-        )
+        self._ask_for_ends()
+        await asyncio.gather(*(self._take(held, batches) for held in self._open.values()))
         self._progress_at = self._clock.monotonic()
         self._metrics.set(Metric.PARTITIONS, len(self._open))
         self._metrics.set(Metric.PARTITIONS_PAUSED, len(self._paused))
@@ -204,18 +276,31 @@ class BatchLoop:
     @property
     def _behind(self) -> bool:
         """Whether a full transaction lies in Kafka already: waiting would gain nothing."""
-        return sum(self._source.lag(number) or 0 for number in self._open) >= _BUSY
+        slots = (slot for held in self._open.values() for slot in held.slots)
+        return sum(self._source.lag(slot) or 0 for slot in slots) >= _BUSY
+
+    async def _take(self, held: Partition, batches: Mapping[Slot, Sequence[Message]]) -> None:
+        """Take one number further: a batch of each input, one after the other, then its timers."""
+        for slot, reading in zip(held.slots, held.readings.values(), strict=True):
+            if slot in self._paused:
+                continue
+            if await self._advance(held, reading, batches.get(slot, ())):
+                # Nobody fetched since: whatever lies before it has been decided.
+                reading.reached = self._source.position(slot) or reading.reached
+        if held.logic.wants_time and self._paused.isdisjoint(held.slots):
+            await self._tick(held)
 
     # -- ownership -------------------------------------------------------------------------
 
-    async def _on_assigned(self, partitions: set[int]) -> None:
-        for number in partitions - set(self._open):
-            self._source.pause(number)
-        self._assigned |= partitions
+    async def _on_assigned(self, numbers: set[int]) -> None:
+        for number in numbers - set(self._open):
+            for topic in self._source.inputs:
+                self._source.pause((topic, number))
+        self._assigned |= numbers
 
-    async def _on_revoked(self, partitions: set[int]) -> None:
-        self._assigned -= partitions
-        for number in partitions:
+    async def _on_revoked(self, numbers: set[int]) -> None:
+        self._assigned -= numbers
+        for number in numbers:
             await self._drop(number)
 
     async def _drop(self, number: int) -> None:
@@ -228,7 +313,7 @@ class BatchLoop:
             # Until it has let go of its files, no successor may open them.
             await asyncio.wait({task}, timeout=REVOKE_SECONDS)
         held = self._open.pop(number, None)
-        self._paused.discard(number)
+        self._paused = {slot for slot in self._paused if slot[1] != number}
         if held is None:
             return
         try:
@@ -245,9 +330,13 @@ class BatchLoop:
             leaving.push_async_callback(self._source.stop)
             for number in list(self._opening) + list(self._open):
                 leaving.push_async_callback(self._drop, number)
-            for number, held in list(self._open.items()):
-                if number not in self._paused:
-                    await self._advance(held, (), last=True)
+            if self._asking is not None:
+                self._asking.cancel()
+                leaving.push_async_callback(asyncio.wait, {self._asking})
+            for held in list(self._open.values()):
+                for topic, reading in held.readings.items():
+                    if (topic, held.number) not in self._paused:
+                        await self._advance(held, reading, (), last=True)
 
     def _open_missing(self) -> None:
         for number in self._assigned - set(self._open) - set(self._opening):
@@ -263,21 +352,28 @@ class BatchLoop:
                 await held.close()
                 return
             try:
-                self._source.seek(number, held.next_offset)
-                self._source.resume(number)
+                for topic, reading in held.readings.items():
+                    self._source.seek((topic, number), reading.next_offset)
+                for slot in held.slots:
+                    self._source.resume(slot)
             except OwnershipLost:
                 await held.close()
                 raise
             self._open[number] = held
             self._failures.pop(number, None)
             structlog.get_logger().info(
-                "partition_opened", partition=number, offset=held.next_offset
+                "partition_opened",
+                partition=number,
+                offsets=[reading.next_offset for reading in held.readings.values()],
             )
         except (RetryableError, OwnershipLost) as error:
             self._failures[number] = self._failures.get(number, 0) + 1
             self._metrics.count(Metric.RETRIES, reason="open")
             structlog.get_logger().warning(
-                "partition_not_opened", partition=number, error_class=type(error).__name__
+                "partition_not_opened",
+                partition=number,
+                reason=str(error),
+                error_class=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - what no retry can mend ends the worker, loudly
             self._fatal = error
@@ -290,52 +386,70 @@ class BatchLoop:
             del self._opening[number]
 
     async def _opened(self, number: int) -> Partition:
-        """Fence, ask for the position, rebuild state."""
+        """Fence, ask for the positions, rebuild state."""
         writer = self._writer(number)
         tables: Mapping[str, StateTable] = {}
         try:
             await writer.open()
             logic = self._logic(number)
             committed = await self._source.committed(number)
-            if committed is None:
-                await self._doubt(logic, number)
-                committed = Committed(await self._source.position_for_first_start(number))
+            begins = {
+                topic: await self._source.position_for_first_start((topic, number))
+                for topic in logic.inputs
+                if committed[topic] is None
+            }
+            if begins:
+                await self._doubt(logic, number, begins)
             self._denied_at.pop(number, None)
             tables = self._tables(number)
             await self._rebuild(logic, tables, number)
-            tally = Tally.resume(
-                logic.name, logic.input, number, committed.offset, committed.metadata
-            )
-            brake = Brake.resume(brake_of(committed.metadata))
+            readings = {
+                topic: self._reading(logic, (topic, number), committed[topic], begins.get(topic, 0))
+                for topic in logic.inputs
+            }
+            primary = committed[logic.inputs[0]]
+            fired = 0 if primary is None else fired_of(primary.metadata)
         except BaseException:
             for table in tables.values():
                 table.close()
             await writer.close()
             raise
-        return Partition(
-            number,
-            logic,
-            writer,
-            tables,
-            tally,
-            committed.offset,
+        return Partition(number, logic, writer, tables, readings, fired)
+
+    def _reading(
+        self, logic: Logic, slot: Slot, committed: Committed | None, begin: int
+    ) -> Reading:
+        """Return how far an input was read; where that is unknown, it begins at `begin`."""
+        at = committed or Committed(begin)
+        return Reading(
+            slot[0],
+            Tally.resume(logic.name, *slot, at.offset, at.metadata),
+            next_offset=at.offset,
+            reached=at.offset,
             line_due=self._clock.monotonic() + LINE_SECONDS,
-            brake=brake,
+            brake=Brake.resume(brake_of(at.metadata)),
+            begun=committed is not None,
         )
 
-    async def _doubt(self, logic: Logic, number: int) -> None:
+    async def _doubt(self, logic: Logic, number: int, begins: Mapping[Topic, int]) -> None:
         """Raise SourceUnavailable while a denied position may yet be found.
 
-        State that was mirrored was committed together with a position. Once the time is up, the
-        position is lost (expired, deleted): all is read again, and what was said is recognised.
+        State that was mirrored was committed together with a position of every input. Once the time
+        is up, the position is lost (expired, deleted), or the input is new: all is read again, and
+        what was said is recognised. Where nothing lies there to be read, nothing is lost.
         """
-        topics = logic.tables.values()
-        if not any([await self._log.end(topic, number) for topic in topics]):
+        ends = [await self._log.end(topic, number) > at for topic, at in begins.items()]
+        if not any(ends):
+            return
+        mirrors = logic.tables.values()
+        if not any([await self._log.end(topic, number) for topic in mirrors]):
             return
         now = self._clock.monotonic()
         if now - self._denied_at.setdefault(number, now) < self._settings.doubt_seconds:
             raise SourceUnavailable("Kafka denies a position that was committed")
-        structlog.get_logger().error("position_lost", partition=number)
+        structlog.get_logger().error(
+            "position_lost", partition=number, topics=[str(topic) for topic in begins]
+        )
 
     async def _rebuild(self, logic: Logic, tables: Mapping[str, StateTable], number: int) -> None:
         """Bring each local table up to the end of its mirror."""
@@ -364,37 +478,49 @@ class BatchLoop:
     # -- batches ---------------------------------------------------------------------------
 
     async def _advance(
-        self, held: Partition, messages: Sequence[Message], *, last: bool = False
-    ) -> None:
-        """Take one partition one batch further, or write its ledger line when that is due."""
+        self,
+        held: Partition,
+        reading: Reading,
+        messages: Sequence[Message],
+        *,
+        last: bool = False,
+    ) -> bool:
+        """Take one input one batch further, or write its ledger line when that is due.
+
+        Returns:
+            Whether every message was decided and committed.
+        """
         async with held.lock:
             # In doubt, a line would name a position that may be behind what was committed.
             if held.closed or held.in_doubt:
-                return
-            line_due = last or self._clock.monotonic() >= held.line_due
-            if not messages and (held.tally.empty or not line_due):
-                return
+                return False
+            line_due = last or self._clock.monotonic() >= reading.line_due
+            if not messages and (reading.tally.empty or not line_due) and (reading.begun or last):
+                return True
             started = self._clock.monotonic()
             try:
-                result = await self._decide(held, messages)
-                await self._commit(held, result, line_due=line_due)
+                result = await self._decide(held, reading, messages)
+                await self._commit(held, reading, result, line_due=line_due)
             except BrakePulled as error:
-                self._pause(held, error)
-                return
+                self._pause(held, reading, error)
+                return False
             except (OwnershipLost, RetryableError) as error:
                 await self._give_up(held, error)
-                return
+                return False
             except Exception:  # our own fault, unless the files were closed in the meantime
                 held.in_doubt = True  # the brake has noted a batch that never was
                 if held.is_closed():  # abandoned under our hands by a revocation
-                    return
+                    return False
                 raise
             self._observe(held, messages, result, self._clock.monotonic() - started)
+            return not held.is_closed()
 
-    async def _decide(self, held: Partition, messages: Sequence[Message]) -> BatchResult:
+    async def _decide(
+        self, held: Partition, reading: Reading, messages: Sequence[Message]
+    ) -> BatchResult:
         if not messages:
-            return BatchResult((), Overlay(held.tables), held.tally, held.next_offset, ())
-        if messages[0].offset < held.next_offset:
+            return BatchResult((), Overlay(held.tables), reading.tally, reading.next_offset, ())
+        if messages[0].offset < reading.next_offset:
             raise InvariantViolation("the input went back behind the committed position")
         overlay = Overlay(held.tables)
         history: dict[Coordinates, Message] = {}
@@ -407,49 +533,170 @@ class BatchLoop:
             messages,
             overlay=overlay,
             history=history,
-            tally=held.tally,
-            brake=held.brake,
+            tally=reading.tally,
+            brake=reading.brake,
             component=self._component,
             now=self._clock.now(),
             keep=self._keep,
         )
 
-    async def _commit(self, held: Partition, result: BatchResult, *, line_due: bool) -> None:
+    async def _commit(
+        self, held: Partition, reading: Reading, result: BatchResult, *, line_due: bool
+    ) -> None:
         """Write the batch as one, then let local state follow."""
         outputs, tally = list(result.outputs), result.tally
-        if (line_due or tally.crowded) and not tally.empty:
+        written_line = (line_due or tally.crowded) and not tally.empty
+        if written_line:
             line = tally.line(result.next_offset, self._component.holder, self._clock.now())
             outputs.append(ledger_output(line))
             tally = tally.closed(result.next_offset)
-            held.line_due = self._clock.monotonic() + LINE_SECONDS
-        held.in_doubt = True
-        written = await held.writer.commit(
-            outputs,
-            held.number,
-            Committed(result.next_offset, tally.metadata(held.brake.remembered())),
-        )
-        if held.is_closed():  # committed after a revocation gave up on us: the mirror remembers it
+        after = replace(reading, tally=tally, next_offset=result.next_offset)
+        if not await self._write(held, outputs, result.overlay, after, held.fired):
             return
-        self._remember(held, result, written)
-        held.tally, held.next_offset = tally, result.next_offset
-        held.in_doubt = False
+        reading.tally, reading.next_offset = tally, result.next_offset
+        if written_line:
+            reading.line_due = self._clock.monotonic() + LINE_SECONDS
 
-    def _remember(self, held: Partition, result: BatchResult, written: Sequence[Written]) -> None:
+    async def _write(
+        self,
+        held: Partition,
+        outputs: Sequence[Output],
+        overlay: Overlay,
+        reading: Reading,
+        fired: int,
+    ) -> bool:
+        """Write records with the position of one input, and of those that have none yet.
+
+        Returns:
+            Whether local state followed: not when the number was let go of in the meantime.
+        """
+        primary = held.logic.inputs[0]
+        unbegun = (each for each in held.readings.values() if not each.begun)
+        positions = {
+            each.topic: Committed(
+                each.next_offset,
+                each.tally.metadata(each.brake.remembered(), fired if each.topic == primary else 0),
+            )
+            for each in (*unbegun, reading)
+        }
+        held.in_doubt = True
+        written = await held.writer.commit(outputs, positions)
+        if held.is_closed():  # committed after a revocation gave up on us: the mirror remembers it
+            return False
+        self._remember(held, overlay, written)
+        for each in held.readings.values():
+            each.begun = True
+        held.in_doubt = False
+        return True
+
+    # -- timers ----------------------------------------------------------------------------
+
+    def _ask_for_ends(self) -> None:
+        """Ask once a second where the inputs end, beside the turns: an answer may take long."""
+        asking = [held for held in self._open.values() if held.logic.wants_time]
+        now = self._clock.monotonic()
+        if not asking or self._asking is not None or now < self._ask_due:
+            return
+        self._ask_due = now + TICK_SECONDS
+        self._asking = asyncio.create_task(self._ends_asked(asking))
+
+    async def _ends_asked(self, asking: Sequence[Partition]) -> None:
+        try:
+            at = self._clock.now()  # before the question: what lies there now lies there then
+            ends = await self._source.ends([held.number for held in asking])
+            for held in asking:
+                if len(held.asked) >= _ASKED:
+                    held.asked.pop()
+                held.asked.append((at, {slot[0]: ends[slot] for slot in held.slots}))
+        except RetryableError as error:
+            self._metrics.count(Metric.RETRIES, reason="ends")
+            structlog.get_logger().warning("ends_not_known", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - what no retry can mend ends the worker, loudly
+            self._fatal = error
+        finally:
+            self._asking = None
+
+    async def _tick(self, held: Partition) -> None:
+        """Let the logic fire what is due, and write it as one."""
+        async with held.lock:
+            if held.closed or held.in_doubt or self._clock.monotonic() < held.tick_due:
+                return
+            held.note_read()
+            try:
+                result = self._fire(held)
+                if result is not None:
+                    primary = held.readings[held.logic.inputs[0]]
+                    outputs, overlay = result.outputs, result.overlay
+                    if await self._write(held, outputs, overlay, primary, result.fired):
+                        held.fired = result.fired
+            except (OwnershipLost, RetryableError) as error:
+                await self._give_up(held, error)
+            except Exception:  # our own fault, unless the files were closed in the meantime
+                held.in_doubt = True
+                if held.is_closed():
+                    return
+                raise
+            else:
+                # What was bounded goes on at the next turn.
+                if result is not None:
+                    held.tick_due = self._clock.monotonic()
+
+    def _fire(self, held: Partition) -> TickResult | None:
+        """Run the pure tick; when it raises, this number's timers wait, and its batches go on.
+
+        There is no message to bury: what raises, raises again. So it is told each time, and a
+        worker on which it goes on is not ready: a person must look.
+        """
+        due = self._clock.monotonic() + TICK_SECONDS
+        try:
+            result = run_tick(
+                held.logic,
+                overlay=Overlay(held.tables),
+                number=held.number,
+                now=self._clock.now(),
+                read_to=held.read_to,
+                fired=held.fired,
+                holder=self._component.holder,
+            )
+        except (RetryableError, OwnershipLost, InvariantViolation):
+            raise
+        except Exception as error:  # noqa: BLE001 - pure code: told, counted, tried again later
+            wait = _TICK_BACK_OFF[min(held.tick_failures, len(_TICK_BACK_OFF) - 1)]
+            held.tick_failures += 1
+            held.tick_due = self._clock.monotonic() + wait
+            self._metrics.count(Metric.RETRIES, reason="tick")
+            structlog.get_logger().error(
+                "tick_failed",
+                partition=held.number,
+                error_class=type(error).__name__,
+                failures=held.tick_failures,
+            )
+            return None
+        held.tick_failures = 0
+        held.tick_due = due
+        return result
+
+    def _remember(self, held: Partition, overlay: Overlay, written: Sequence[Written]) -> None:
         ends: dict[str, int] = {}
         for place in written:
             for name, topic in held.logic.tables.items():
                 if place.topic == topic and place.partition == held.number:
                     ends[name] = max(ends.get(name, 0), place.offset + 1)
         for name, table in held.tables.items():
-            changes = result.overlay.changes(name)
+            changes = overlay.changes(name)
             if changes or name in ends:
                 table.apply(changes, ends.get(name, table.position()))
 
-    def _pause(self, held: Partition, error: BrakePulled) -> None:
-        self._paused.add(held.number)
-        self._source.pause(held.number)
+    def _pause(self, held: Partition, reading: Reading, error: BrakePulled) -> None:
+        slot = (reading.topic, held.number)
+        self._paused.add(slot)
+        self._source.pause(slot)
         structlog.get_logger().error(
-            "brake_pulled", partition=held.number, offset=held.next_offset, reason=str(error)
+            "brake_pulled",
+            topic=str(reading.topic),
+            partition=held.number,
+            offset=reading.next_offset,
+            reason=str(error),
         )
 
     async def _give_up(self, held: Partition, error: Exception) -> None:
@@ -464,7 +711,9 @@ class BatchLoop:
             partition=held.number,
             error_class=type(error).__name__,
         )
-        self._source.pause(held.number)
+        for slot in held.slots:
+            self._source.pause(slot)
+        self._paused.difference_update(held.slots)
         self._open.pop(held.number, None)
         self._failures[held.number] = self._failures.get(held.number, 0) + 1
         await held.close()
@@ -505,9 +754,9 @@ class BatchLoop:
         self._metrics.observe(Metric.BATCH_SECONDS, seconds)
         age = self._clock.now() - datetime.fromtimestamp(messages[-1].timestamp_ms / 1000, UTC)
         self._metrics.set(Metric.OLDEST_SECONDS, max(0.0, age.total_seconds()))
-        lag = self._source.lag(held.number)
-        if lag is not None:
-            self._metrics.set(Metric.LAG, lag, partition=str(held.number))
+        lags = [lag for slot in held.slots if (lag := self._source.lag(slot)) is not None]
+        if lags:
+            self._metrics.set(Metric.LAG, sum(lags), partition=str(held.number))
 
     def _count_fate(self, fate: Fate, reason: str, count: int) -> None:
         if fate is Fate.DELIVERED:

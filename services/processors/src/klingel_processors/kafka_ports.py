@@ -6,10 +6,11 @@ Kafka is away or the outcome is unknown, OwnershipLost when somebody fenced us.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
@@ -29,7 +30,7 @@ from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation, OwnershipLost, SourceUnavailable
 from klingel.settings import KafkaSettings
-from klingel.stage.ports import Committed, Reassigned, Written
+from klingel.stage.ports import Committed, Reassigned, Slot, Written
 
 TRANSACTION_MS = 30_000
 ANSWER_SECONDS = 60.0
@@ -68,40 +69,64 @@ def to_message(topic: Topic, record: Any) -> Message:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
-    """Passes partitions of the one topic on."""
+    """Passes numbers on; a number is given when every topic's partition of it is.
 
-    def __init__(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
+    While a new version that reads one more topic is rolled out, members that read different topics
+    share the group: the partitions of one number then lie with two of them. They stay closed here.
+    """
+
+    def __init__(
+        self,
+        topics: frozenset[str],
+        on_assigned: Reassigned,
+        on_revoked: Reassigned,
+        on_parted: Callable[[set[TopicPartition]], None],
+    ) -> None:
+        self._topics = topics
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._on_parted = on_parted
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         await self._on_revoked({place.partition for place in revoked})
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._on_assigned({place.partition for place in assigned})
+        parted = {
+            place
+            for place in assigned
+            if any(TopicPartition(topic, place.partition) not in assigned for topic in self._topics)
+        }
+        if parted:
+            self._on_parted(parted)
+        await self._on_assigned({place.partition for place in assigned - parted})
 
 
 class KafkaInput:
-    """Membership in a group over one topic (port `Input`).
+    """Membership in a group over topics that lie together (port `Input`).
 
     Args:
         kafka: how to reach it.
-        topic: logical name.
+        inputs: logical names, the primary one first.
         group: group name without prefix.
         instance: static member name, None to join afresh.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: Topic, group: str, instance: str | None
+        self, kafka: KafkaSettings, inputs: Sequence[Topic], group: str, instance: str | None
     ) -> None:
-        self._topic = topic
-        self._name = kafka.topic_prefix + topic
+        self.inputs = tuple(inputs)
+        self._prefix = kafka.topic_prefix
+        self._topics = {kafka.topic_prefix + topic: topic for topic in inputs}
         self._group = kafka.group_prefix + kafka.topic_prefix + group
-        self._member = f"{self._group}-{instance}" if instance else None
+        # A static member that comes back is given what it had: one that reads further topics since
+        # has to be another.
+        name = ".".join((self._group, *self.inputs[1:]))
+        self._member = f"{name}-{instance}" if instance else None
         self._session_ms = int(kafka.session_timeout_seconds * 1000)
         self._options = client_options(kafka)
         self._consumer = self._new_consumer()
         self._admin = AIOKafkaAdminClient(**self._options)
+        self._looking: AIOKafkaConsumer | None = None
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -120,7 +145,8 @@ class KafkaInput:
 
     async def start(self, on_assigned: Reassigned, on_revoked: Reassigned) -> None:
         """Join the group; raises SourceUnavailable while Kafka is away, and may be called again."""
-        self._consumer.subscribe([self._name], listener=_Listener(on_assigned, on_revoked))
+        listener = _Listener(frozenset(self._topics), on_assigned, on_revoked, self._on_parted)
+        self._consumer.subscribe([*self._topics], listener=listener)
         try:
             await self._admin.start()
             await self._consumer.start()
@@ -131,8 +157,18 @@ class KafkaInput:
             self._admin = AIOKafkaAdminClient(**self._options)
             raise SourceUnavailable("Kafka does not answer") from error
 
-    async def fetch(self, max_records: int, wait_seconds: float) -> Mapping[int, Sequence[Message]]:
-        """Return messages by partition."""
+    def _on_parted(self, places: set[TopicPartition]) -> None:
+        self._consumer.pause(*places)
+        structlog.get_logger().warning(
+            "partition_not_opened",
+            partitions=sorted({place.partition for place in places}),
+            reason="another worker holds another input of it; it reads other topics than this one",
+        )
+
+    async def fetch(
+        self, max_records: int, wait_seconds: float
+    ) -> Mapping[Slot, Sequence[Message]]:
+        """Return messages by slot."""
         try:
             batches = await self._consumer.getmany(
                 timeout_ms=int(wait_seconds * 1000), max_records=max_records
@@ -141,8 +177,10 @@ class KafkaInput:
             await self._begin_unread()
             return {}
         except OffsetOutOfRangeError as error:
+            places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+            topics = {self._topics[place.topic] for place in places} or set(self.inputs)
             raise InvariantViolation(
-                f"{self._topic}: the committed position is no longer in the log"
+                f"{', '.join(sorted(topics))}: the committed position is no longer in the log"
             ) from error
         except KafkaError as error:
             if not getattr(error, "retriable", False):
@@ -150,76 +188,119 @@ class KafkaInput:
             await asyncio.sleep(wait_seconds)
             return {}
         return {
-            place.partition: [to_message(self._topic, record) for record in records]
+            (topic, place.partition): [to_message(topic, record) for record in records]
             for place, records in batches.items()
+            for topic in (self._topics[place.topic],)
         }
 
     async def _begin_unread(self) -> None:
         """Give assigned partitions that the group never read a position; they are paused."""
-        for place in self._consumer.assignment():
-            if await self.committed(place.partition) is None:
-                offset = await self.position_for_first_start(place.partition)
-                self._consumer.seek(place, offset)
+        for number in sorted({place.partition for place in self._consumer.assignment()}):
+            for topic, committed in (await self.committed(number)).items():
+                place = self._place((topic, number))
+                if committed is None and place in self._consumer.assignment():
+                    offset = await self.position_for_first_start((topic, number))
+                    self._consumer.seek(place, offset)
 
-    async def committed(self, partition: int) -> Committed | None:
+    def _place(self, slot: Slot) -> TopicPartition:
+        return TopicPartition(self._prefix + slot[0], slot[1])
+
+    async def committed(self, number: int) -> Mapping[Topic, Committed | None]:
         """Ask the group's coordinator; the consumer's own cache may be older than the fence."""
-        place = TopicPartition(self._name, partition)
+        places = {topic: self._place((topic, number)) for topic in self.inputs}
         try:
-            found = await self._admin.list_consumer_group_offsets(self._group, partitions=[place])
+            found = await self._admin.list_consumer_group_offsets(
+                self._group, partitions=list(places.values())
+            )
         except KafkaError as error:
             raise SourceUnavailable("the committed position is unknown for now") from error
-        position = found.get(place)
-        if position is None:
+        if not all(place in found for place in places.values()):
             # An error of the whole answer (the coordinator is loading), which the client does not
             # look at: without a committed offset Kafka says -1, it leaves out nothing.
             raise SourceUnavailable("no answer about the committed position")
-        if position.offset < 0:
-            return None
-        return Committed(position.offset, position.metadata or "")
+        return {
+            topic: None
+            if found[place].offset < 0
+            else Committed(found[place].offset, found[place].metadata or "")
+            for topic, place in places.items()
+        }
 
-    async def position_for_first_start(self, partition: int) -> int:
+    async def position_for_first_start(self, slot: Slot) -> int:
         """Return the first offset that the log still has."""
-        place = TopicPartition(self._name, partition)
+        place = self._place(slot)
         try:
             offsets = await self._consumer.beginning_offsets([place])
         except KafkaError as error:
             raise SourceUnavailable("the beginning of the log is unknown for now") from error
         return int(offsets[place])
 
-    def seek(self, partition: int, offset: int) -> None:
+    async def ends(self, numbers: Iterable[int]) -> Mapping[Slot, int]:
+        """Return the high watermarks: what a transaction still holds back lies below them.
+
+        Asked through a connection of its own: the member reads what is committed alone, and its
+        long fetches would hold the answer up.
+        """
+        slots = {
+            self._place((topic, number)): (topic, number)
+            for number in numbers
+            for topic in self.inputs
+        }
+        try:
+            if self._looking is None:
+                self._looking = AIOKafkaConsumer(
+                    **self._options, enable_auto_commit=False, isolation_level="read_uncommitted"
+                )
+                await self._looking.start()
+            ends = await self._looking.end_offsets(list(slots))
+        except (KafkaError, OSError) as error:
+            await self._look_away()
+            raise SourceUnavailable("the end of the log is unknown for now") from error
+        except BaseException:
+            await self._look_away()
+            raise
+        return {slots[place]: int(end) for place, end in ends.items()}
+
+    async def _look_away(self) -> None:
+        if self._looking is not None:
+            looking, self._looking = self._looking, None
+            await looking.stop()
+
+    def seek(self, slot: Slot, offset: int) -> None:
         """Read on from `offset`; raises OwnershipLost when the group gave the partition away."""
         try:
-            self._consumer.seek(TopicPartition(self._name, partition), offset)
+            self._consumer.seek(self._place(slot), offset)
         except IllegalStateError as error:
             raise OwnershipLost("the group gave the partition to another worker") from error
 
-    def pause(self, partition: int) -> None:
+    def pause(self, slot: Slot) -> None:
         """Fetch nothing of it."""
-        place = TopicPartition(self._name, partition)
+        place = self._place(slot)
         if place in self._consumer.assignment():
             self._consumer.pause(place)
 
-    def resume(self, partition: int) -> None:
+    def resume(self, slot: Slot) -> None:
         """Fetch it again."""
-        place = TopicPartition(self._name, partition)
+        place = self._place(slot)
         if place in self._consumer.assignment():
             self._consumer.resume(place)
 
-    def lag(self, partition: int) -> int | None:
-        """Return how far the last stable offset is ahead of what was fetched."""
-        place = TopicPartition(self._name, partition)
+    def position(self, slot: Slot) -> int | None:
+        """Return up to which offset everything was fetched, markers included."""
+        place = self._place(slot)
         if place not in self._consumer.assignment():
             return None
-        end = self._consumer.last_stable_offset(place)
         at = self._consumer._subscription.subscription.assignment.state_value(place)  # noqa: SLF001 - position() is a coroutine and may fetch
-        return (
-            None
-            if end is None or at is None or not at.has_valid_position
-            else max(0, end - at.position)
-        )
+        return None if at is None or not at.has_valid_position else int(at.position)
+
+    def lag(self, slot: Slot) -> int | None:
+        """Return how far the last stable offset is ahead of what was fetched."""
+        at = self.position(slot)
+        end = None if at is None else self._consumer.last_stable_offset(self._place(slot))
+        return None if end is None or at is None else max(0, end - at)
 
     async def stop(self) -> None:
         """Leave the group."""
+        await self._look_away()
         await self._consumer.stop()
         await self._admin.close()
 
@@ -234,19 +315,17 @@ class _Sent(NamedTuple):
 
 
 class KafkaTransactions:
-    """The writer of one owned partition (port `Transactions`).
+    """The writer of one owned number (port `Transactions`).
 
-    Its transactional id is stage and partition: whoever opens it next fences this one, and what it
+    Its transactional id is stage and number: whoever opens it next fences this one, and what it
     left in the air is settled before the next one reads the committed position.
     """
 
-    def __init__(
-        self, kafka: KafkaSettings, *, group: str, input_topic: Topic, partition: int
-    ) -> None:
+    def __init__(self, kafka: KafkaSettings, *, group: str, number: int) -> None:
         self._kafka = kafka
         self._group = kafka.group_prefix + kafka.topic_prefix + group
-        self._input = TopicPartition(kafka.topic_prefix + input_topic, partition)
-        self._id = f"{self._group}-{partition}"
+        self._number = number
+        self._id = f"{self._group}-{number}"
         self._producer: AIOKafkaProducer | None = None
         self._counts: dict[Topic, int] = {}
 
@@ -271,12 +350,18 @@ class KafkaTransactions:
             raise SourceUnavailable("Kafka does not open a transaction for now") from error
 
     async def commit(
-        self, outputs: Sequence[Output], partition: int, committed: Committed
+        self, outputs: Sequence[Output], positions: Mapping[Topic, Committed]
     ) -> Sequence[Written]:
-        """Write outputs and input position as one."""
+        """Write outputs and positions as one."""
         producer = self._producer
-        if producer is None or partition != self._input.partition:
-            raise InvariantViolation("a writer was used before it was opened or for another's")
+        if producer is None:
+            raise InvariantViolation("a writer was used before it was opened")
+        offsets = {
+            TopicPartition(self._kafka.topic_prefix + topic, self._number): OffsetAndMetadata(
+                at.offset, at.metadata
+            )
+            for topic, at in positions.items()
+        }
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await producer.begin_transaction()
@@ -285,10 +370,7 @@ class KafkaTransactions:
                     for place, batched in (await self._placed(producer, outputs)).items()
                     for batch in await self._send(producer, place, batched)
                 ]
-                await producer.send_offsets_to_transaction(
-                    {self._input: OffsetAndMetadata(committed.offset, committed.metadata)},
-                    self._group,
-                )
+                await producer.send_offsets_to_transaction(offsets, self._group)
                 ends = await asyncio.gather(*(batch.acknowledged for batch in sent))
                 await producer.commit_transaction()
         except ProducerFenced as error:

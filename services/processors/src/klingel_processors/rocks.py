@@ -2,13 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
 POSITION_KEY = b"\x00position"
 CLUSTER_KEY = b"\x00cluster"
+_OURS = frozenset((POSITION_KEY, CLUSTER_KEY))
 MEMTABLE_BYTES = 8 << 20
 CACHE_BYTES = 16 << 20
 STALE_SECONDS = 12 * 3600
@@ -48,6 +49,22 @@ class RocksTable:
         """Return the value."""
         value: bytes | None = self._db.get(key)
         return value
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Return the first `limit` entries of [start, stop), in key order."""
+        found: list[tuple[bytes, bytes]] = []
+        if start >= stop or limit <= 0:
+            return found
+        bounds = ReadOptions()
+        bounds.set_iterate_upper_bound(stop)
+        entries = self._db.iter(bounds)
+        entries.seek(start)
+        while entries.valid() and len(found) < limit:
+            key: bytes = entries.key()
+            if key not in _OURS:
+                found.append((key, entries.value()))
+            entries.next()
+        return found
 
     def position(self) -> int:
         """Return the offset up to which the table is complete."""

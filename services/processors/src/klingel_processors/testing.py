@@ -8,27 +8,37 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from klingel.contracts.envelope import Message
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.topics import Topic
 from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Outcome
 from klingel.stage.guard import Brake
-from klingel.stage.ledger import Tally, brake_of, ledger_output
+from klingel.stage.ledger import Tally, brake_of, fired_of, ledger_output
 from klingel.stage.ports import Committed, Logic
+from klingel.stage.timers import run_tick
 from klingel.testing.broker import InMemoryBroker, InMemoryTable
 
 _EVERYTHING = 1_000_000
 
 
 @dataclass
-class _Held:
-    """One partition: its logic, its tables, its books."""
+class _Read:
+    """One input: its books and how far it is read."""
 
-    logic: Logic
-    tables: Mapping[str, InMemoryTable]
     tally: Tally
     offset: int
     brake: Brake
+
+
+@dataclass
+class _Held:
+    """One number: its logic, its tables, its inputs, the last timer that fired."""
+
+    logic: Logic
+    tables: Mapping[str, InMemoryTable]
+    inputs: dict[Topic, _Read]
+    fired: int
 
 
 class StageInMemory:
@@ -50,7 +60,8 @@ class StageInMemory:
         self._logic = logic
         self._now = now
         self.name = logic(0).name
-        self.input = logic(0).input
+        self.inputs = logic(0).inputs
+        """The primary one first."""
         self._component = Component(service=f"klingel-{self.name}/0", stage=self.name)
         self._held = {number: self._open(number) for number in range(broker.partitions)}
 
@@ -63,12 +74,13 @@ class StageInMemory:
         self._held = {number: self._open(number) for number in range(self._broker.partitions)}
 
     def replay(self, offset: int = 0) -> None:
-        """Set the group back and start over: everything from `offset` is read once more."""
-        self._broker.reset(self.name, self.input, offset)
+        """Set the group back and start over: all inputs from `offset` are read once more."""
+        for topic in self.inputs:
+            self._broker.reset(self.name, topic, offset)
         self.restart()
 
     def advance(self, batch_messages: int = _EVERYTHING) -> list[Outcome]:
-        """Take each partition one batch further.
+        """Take each partition of each input one batch further.
 
         Args:
             batch_messages: messages of one batch at most.
@@ -78,10 +90,38 @@ class StageInMemory:
         """
         outcomes: list[Outcome] = []
         for number, held in self._held.items():
-            end = self._broker.end(self.input, number)
-            ahead = self._broker.read(self.input, number, held.offset, end)[:batch_messages]
-            if ahead:
-                outcomes.extend(self._batch(number, held, ahead))
+            for topic, read in held.inputs.items():
+                end = self._broker.end(topic, number)
+                ahead = self._broker.read(topic, number, read.offset, end)[:batch_messages]
+                if ahead:
+                    outcomes.extend(self._batch(number, held, ahead))
+        return outcomes
+
+    def tick(self, read_to: datetime | None = None) -> list[Outcome]:
+        """Let each partition fire what is due now, once.
+
+        Args:
+            read_to: see `Logic.tick`.
+
+        Returns:
+            The outcomes, partition by partition; empty when nothing was due.
+        """
+        outcomes: list[Outcome] = []
+        for number, held in self._held.items():
+            result = run_tick(
+                held.logic,
+                overlay=Overlay(held.tables),
+                number=number,
+                now=self._now(),
+                read_to=read_to,
+                fired=held.fired,
+                holder="",
+            )
+            if result is not None:
+                primary = self.inputs[0]
+                held.fired = result.fired
+                self._commit(number, held, result.outputs, primary, result.overlay)
+                outcomes.extend(result.outcomes)
         return outcomes
 
     def drain(self, batch_messages: int = _EVERYTHING) -> list[Outcome]:
@@ -101,10 +141,14 @@ class StageInMemory:
             for message in self._broker.read(topic, number, 0, end):
                 seen.put(tuple(logic.restore(name, message, seen)))
             table.apply(seen.changes(name), end)
-        committed = self._broker.committed(self.name, self.input, number) or Committed(0)
-        tally = Tally.resume(self.name, self.input, number, committed.offset, committed.metadata)
-        brake = Brake.resume(brake_of(committed.metadata))
-        return _Held(logic, tables, tally, committed.offset, brake)
+        inputs: dict[Topic, _Read] = {}
+        fired = 0
+        for topic in logic.inputs:
+            at = self._broker.committed(self.name, topic, number) or Committed(0)
+            tally = Tally.resume(self.name, topic, number, at.offset, at.metadata)
+            inputs[topic] = _Read(tally, at.offset, Brake.resume(brake_of(at.metadata)))
+            fired = max(fired, fired_of(at.metadata))
+        return _Held(logic, tables, inputs, fired)
 
     def _batch(self, number: int, held: _Held, messages: Sequence[Message]) -> Iterable[Outcome]:
         overlay = Overlay(held.tables)
@@ -113,32 +157,33 @@ class StageInMemory:
             for message in self._broker.read(topic, partition, offset, offset + 1):
                 history[topic, partition, offset] = message
         now = self._now()
+        topic = messages[0].topic
+        read = held.inputs[topic]
         result = run_batch(
             held.logic,
             messages,
             overlay=overlay,
             history=history,
-            tally=held.tally,
-            brake=held.brake,
+            tally=read.tally,
+            brake=read.brake,
             component=self._component,
             now=now,
         )
         line = ledger_output(result.tally.line(result.next_offset, "", now))
-        tally = result.tally.closed(result.next_offset)
-        name = f"{self.name}-{number}"
-        self._broker.commit(
-            name,
-            self._broker.fence(name),
-            [*result.outputs, line],
-            (
-                self.name,
-                self.input,
-                number,
-                Committed(result.next_offset, tally.metadata(held.brake.remembered())),
-            ),
-        )
-        for table_name, table in held.tables.items():
-            topic = held.logic.tables[table_name]
-            table.apply(result.overlay.changes(table_name), self._broker.end(topic, number))
-        held.tally, held.offset = tally, result.next_offset
+        read.tally, read.offset = result.tally.closed(result.next_offset), result.next_offset
+        self._commit(number, held, [*result.outputs, line], topic, result.overlay)
         return result.outcomes
+
+    def _commit(
+        self, number: int, held: _Held, outputs: Sequence[Output], topic: Topic, overlay: Overlay
+    ) -> None:
+        """Write records with the position of an input, then let local state follow."""
+        name = f"{self.name}-{number}"
+        read = held.inputs[topic]
+        fired = held.fired if topic == self.inputs[0] else 0
+        metadata = read.tally.metadata(read.brake.remembered(), fired)
+        at = {(self.name, topic, number): Committed(read.offset, metadata)}
+        self._broker.commit(name, self._broker.fence(name), outputs, at)
+        for table_name, table in held.tables.items():
+            mirror = held.logic.tables[table_name]
+            table.apply(overlay.changes(table_name), self._broker.end(mirror, number))

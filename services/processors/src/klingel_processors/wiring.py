@@ -71,14 +71,12 @@ class Wiring:
         blobs = BlobStore(self.settings.blobs.dir)
         holder = processor.instance or f"{socket.gethostname()}-{os.getpid()}"
 
-        def writer(partition: int) -> Transactions:
-            return KafkaTransactions(
-                kafka, group=self.name, input_topic=kind.input, partition=partition
-            )
+        def writer(number: int) -> Transactions:
+            return KafkaTransactions(kafka, group=self.name, number=number)
 
         return BatchLoop(
             logic=logic,
-            source=KafkaInput(kafka, kind.input, self.name, processor.instance),
+            source=KafkaInput(kafka, kind.inputs, self.name, processor.instance),
             log=self.log,
             writer=writer,
             tables=self._open_tables,

@@ -49,8 +49,9 @@ class CareLogic:
     """
 
     name = NAME
-    input = Topic.SOCIAL_EVENTS
+    inputs: tuple[Topic, ...] = (Topic.SOCIAL_EVENTS,)
     tables: Mapping[str, Topic] = {CASES: Topic.CASES}
+    wants_time = False
 
     def __init__(
         self, partition: int, *, brands: Callable[[], Mapping[str, CompiledBrand]]
@@ -100,6 +101,11 @@ class CareLogic:
             outputs=tuple(_outputs(message, event, before, folded, now)),
             puts=tuple(_puts(event, before, folded)),
         )
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """Return nothing: there are no timers."""
+        del state, now, read_to
+        return ()
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime

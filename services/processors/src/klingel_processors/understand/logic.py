@@ -132,11 +132,12 @@ class UnderstandLogic:
     """
 
     name = NAME
-    input = Topic.RAW_EVENTS
+    inputs: tuple[Topic, ...] = (Topic.RAW_EVENTS,)
     tables: Mapping[str, Topic] = {
         MARKS: Topic.UNDERSTAND_MARKS,
         DIRECTORY: Topic.OBJECT_DIRECTORY,
     }
+    wants_time = False
 
     def __init__(
         self,
@@ -244,6 +245,11 @@ class UnderstandLogic:
         if whole is None:
             return self._outcome(said, "completes_nothing")
         return self._tell(case, whole)
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """Return nothing: there are no timers."""
+        del state, now, read_to
+        return ()
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime
