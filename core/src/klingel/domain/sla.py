@@ -11,7 +11,7 @@ only `now`, where it is given, tells of a running one whether it is warned or br
 The end of the target is the deadline. Met at the deadline is met; not met when it comes, breached.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -28,10 +28,10 @@ from klingel.config.calendars import (
 )
 from klingel.domain.calendar import (
     ALWAYS_OPEN,
-    END,
     Calendar,
     CalendarError,
     Interval,
+    Path,
     Problem,
     calendar_problems,
 )
@@ -84,7 +84,7 @@ class Promise:
     def warned_after(self, target: int) -> int | None:
         """Return after how many open seconds is warned; None where never before the deadline."""
         if self.warn_share is not None:
-            return min(target, round(target * self.warn_share))
+            return min(target, max(1, round(target * self.warn_share)))
         if self.warn_seconds is not None:
             return max(0, target - self.warn_seconds)
         return None
@@ -178,7 +178,42 @@ def clock_of(
     Returns:
         The clock; None where the policy promises nothing of that name.
     """
-    raise NotImplementedError
+    target = promise.target(name)
+    if target is None:
+        return None
+    calendar = promise.calendar
+    stood = _merged(pauses, started_at)
+    deadline = _reached(calendar, started_at, stood, target)
+    warned_after = promise.warned_after(target)
+    warn_at = None
+    if warned_after is not None:
+        warn_at = _reached(calendar, started_at, stood, warned_after)
+    if met_at is not None and cancelled_at is not None:
+        met_at, cancelled_at = (met_at, None) if met_at <= cancelled_at else (None, cancelled_at)
+    until = met_at or cancelled_at or now
+    business = wall = None
+    if until is not None:
+        business = sum(calendar.between(*window) for window in _windows(started_at, stood, until))
+        wall = max(0, _whole(until) - _whole(started_at))
+    counts_from = calendar.next_open(started_at)
+    return Clock(
+        name=name,
+        policy=promise.policy,
+        version=promise.version,
+        target_seconds=target,
+        started_at=started_at,
+        counts_from=counts_from,
+        out_of_hours=counts_from != started_at,
+        warn_at=warn_at,
+        deadline=deadline,
+        pauses=stood,
+        met_at=met_at,
+        cancelled_at=cancelled_at,
+        counted_until=until,
+        state=_state(deadline, warn_at, stood, met_at, cancelled_at, now),
+        business_seconds=business,
+        wall_seconds=wall,
+    )
 
 
 def explain(clock: Clock, calendar: Calendar) -> Explanation:
@@ -188,7 +223,87 @@ def explain(clock: Clock, calendar: Calendar) -> Explanation:
         clock: any clock.
         calendar: the calendar of its promise.
     """
-    raise NotImplementedError
+    to_end: Iterable[Interval] = ()
+    if clock.counted_until is not None:
+        windows = _windows(clock.started_at, clock.pauses, clock.counted_until)
+        to_end = chain.from_iterable(calendar.intervals(*window) for window in windows)
+    ended = tuple(pause for pause in clock.pauses if pause[1] is not None)
+    windows = _windows(clock.started_at, ended, clock.deadline)
+    to_deadline = chain.from_iterable(calendar.intervals(*window) for window in windows)
+    return Explanation(tuple(to_deadline), tuple(to_end))
+
+
+def _merged(pauses: Iterable[Pause], started_at: datetime) -> tuple[Pause, ...]:
+    """Return the pauses after the start, ascending, none touching another."""
+    found: list[Pause] = []
+    for begin, end in sorted(pauses, key=lambda pause: pause[0]):
+        if end is not None and end <= max(begin, started_at):
+            continue
+        if not found:
+            found.append((max(begin, started_at), end))
+            continue
+        earlier, until = found[-1]
+        if until is None:
+            break
+        if begin > until:
+            found.append((begin, end))
+        elif end is None or end > until:
+            found[-1] = (earlier, end)
+    return tuple(found)
+
+
+def _windows(
+    started_at: datetime, stood: Iterable[Pause], until: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Cut the time from the start on until an instant into what lies between the pauses."""
+    begin: datetime | None = started_at
+    for pause, resumed in stood:
+        if begin is None or pause >= until:
+            break
+        yield begin, pause
+        begin = resumed
+    if begin is not None:
+        yield begin, until
+
+
+def _reached(
+    calendar: Calendar, started_at: datetime, stood: Iterable[Pause], seconds: int
+) -> datetime:
+    """Return when so much was counted, as if a pause without an end were over at once."""
+    begin, left = started_at, seconds
+    for pause, resumed in stood:
+        counted = calendar.between(begin, pause)
+        if resumed is None or counted >= left:
+            break
+        begin, left = resumed, left - counted
+    return calendar.add(begin, left)
+
+
+def _state(
+    deadline: datetime,
+    warn_at: datetime | None,
+    stood: Sequence[Pause],
+    met_at: datetime | None,
+    cancelled_at: datetime | None,
+    now: datetime | None,
+) -> ClockState:
+    endless = bool(stood) and stood[-1][1] is None
+    final = not endless or stood[-1][0] >= deadline
+    if met_at is not None:
+        return "met_late" if final and _whole(met_at) > _whole(deadline) else "met"
+    if cancelled_at is not None:
+        return "cancelled"
+    if now is None:
+        return "paused" if endless else "running"
+    if final and now >= deadline:
+        return "breached"
+    if any(begin <= now and (end is None or now < end) for begin, end in stood):
+        return "paused"
+    return "warned" if warn_at is not None and now >= warn_at else "running"
+
+
+def _whole(at: datetime) -> int:
+    return (at - _REFERENCE) // timedelta(seconds=1)
 
 
 class Policy(NamedTuple):
@@ -198,15 +313,24 @@ class Policy(NamedTuple):
         promise: what it promises.
         when: query that an event has to hit; None for every event.
         queues: ids of queues; empty for any.
-        priority_from: least priority.
+        priority_from: least priority; None for any.
         kinds: kinds of events; empty for any.
     """
 
     promise: Promise
     when: str | None
     queues: frozenset[str]
-    priority_from: int
+    priority_from: int | None
     kinds: frozenset[str]
+
+    def takes(self, hits: Collection[str], queue: str, priority: int, kind: str) -> bool:
+        """Whether a case meets all of its conditions; the arguments are those of `choose`."""
+        return (
+            (self.when is None or self.promise.policy in hits)
+            and (not self.queues or queue in self.queues)
+            and (self.priority_from is None or priority >= self.priority_from)
+            and (not self.kinds or kind in self.kinds)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +357,30 @@ class Policies:
         Raises:
             CalendarError: something has no meaning; the first of `sla_problems`.
         """
-        raise NotImplementedError
+        for problem in sla_problems(sla, calendars):
+            raise CalendarError(*problem)
+        known = compile_calendars(calendars)
+        first = next(iter(known.values()))
+        return cls(
+            tuple(
+                Policy(
+                    promise=_promise(
+                        part, first if part.calendar is None else known[part.calendar], version
+                    ),
+                    when=part.when,
+                    queues=frozenset(part.queues),
+                    priority_from=part.priority_from,
+                    kinds=frozenset(part.kinds),
+                )
+                for part in sla or DEFAULT_SLA
+            )
+        )
+
+    @property
+    def queries(self) -> tuple[tuple[str, str], ...]:
+        """The queries that are asked of events, as (id of the policy, query)."""
+        asked = ((policy.promise.policy, policy.when) for policy in self.policies)
+        return tuple((name, query) for name, query in asked if query is not None)
 
     def choose(self, hits: Collection[str], queue: str, priority: int, kind: str) -> Policy:
         """Return the first policy whose conditions a case meets.
@@ -244,20 +391,175 @@ class Policies:
             priority: priority of the case.
             kind: kind of the event that opens it.
         """
-        raise NotImplementedError
+        for policy in self.policies[:-1]:
+            if policy.takes(hits, queue, priority, kind):
+                return policy
+        return self.policies[-1]
+
+
+def compile_calendars(calendars: Sequence[BusinessCalendar]) -> dict[str, Calendar]:
+    """Return a brand's calendars by id, in their order, and the one that is always open.
+
+    A brand that declares none has `DEFAULT_CALENDAR`.
+
+    Raises:
+        CalendarError: one has no meaning.
+    """
+    known = {part.id: Calendar.compile(part) for part in calendars or (DEFAULT_CALENDAR,)}
+    return {**known, ALWAYS: Calendar.compile(ALWAYS_OPEN)}
+
+
+def _promise(part: SlaPolicy, calendar: Calendar, version: str) -> Promise:
+    share = part.warn_at if isinstance(part.warn_at, float) else None
+    return Promise(
+        policy=part.id,
+        version=version,
+        calendar=calendar,
+        first_response_seconds=_target(part.first_response),
+        next_response_seconds=_target(part.next_response),
+        resolution_seconds=_target(part.resolution),
+        warn_share=share,
+        warn_seconds=seconds_of(part.warn_at) if isinstance(part.warn_at, str) else None,
+        pause_when=part.pause_when,
+    )
+
+
+def _target(duration: str | None) -> int | None:
+    return None if duration is None else seconds_of(duration)
 
 
 def sla_problems(
-    sla: Sequence[SlaPolicy], calendars: Sequence[BusinessCalendar], queues: Collection[str]
+    sla: Sequence[SlaPolicy],
+    calendars: Sequence[BusinessCalendar],
+    queues: Collection[str] | None = None,
 ) -> list[Problem]:
     """Return all that is wrong with a brand's calendars and policies, apart from the queries.
 
     Args:
         sla: the policies in their order; none is fine.
-        calendars: the calendars.
-        queues: ids of the brand's queues.
+        calendars: the calendars; none is fine.
+        queues: ids of the brand's queues; None where they were checked before.
 
     Returns:
-        Problems with their paths from the brand on: ("sla", 0, "calendar").
+        Problems with their paths from the brand on, such as ("sla", 0, "calendar").
     """
-    raise NotImplementedError
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    compiled: dict[str, Calendar | None] = {ALWAYS: Calendar.compile(ALWAYS_OPEN)}
+    for place, part in enumerate(calendars):
+        path: Path = ("calendars", place)
+        found = calendar_problems(part)
+        problems += (Problem((*path, *inner), sentence) for inner, sentence in found)
+        if part.id == ALWAYS:
+            sentence = f"'{ALWAYS}' is built in and open day and night; name yours otherwise"
+            problems.append(Problem((*path, "id"), sentence))
+            continue
+        if part.id in compiled:
+            problems.append(Problem((*path, "id"), _TWICE.format(part.id)))
+        compiled.setdefault(part.id, None if found else Calendar.compile(part))
+    if not calendars:
+        compiled[DEFAULT_CALENDAR.id] = Calendar.compile(DEFAULT_CALENDAR)
+    default = calendars[0].id if calendars else DEFAULT_CALENDAR.id
+    for place, policy in enumerate(sla):
+        path = ("sla", place)
+        if policy.id in seen:
+            problems.append(Problem((*path, "id"), _TWICE.format(policy.id)))
+        seen.add(policy.id)
+        for inner, sentence in chain(
+            _reference_problems(policy, compiled, queues),
+            _target_problems(policy, compiled.get(policy.calendar or default)),
+            _order_problems(policy, sla[:place]),
+        ):
+            problems.append(Problem((*path, *inner), sentence))
+    if sla and _conditions(sla[-1]):
+        sentence = (
+            f"the last policy has to take every case; leave out {_listed(_conditions(sla[-1]))}, "
+            "or add a policy without conditions below"
+        )
+        problems.append(Problem(("sla", len(sla) - 1), sentence))
+    return problems
+
+
+_TWICE: Final = "'{}' stands twice; each needs an id of its own"
+
+
+def _reference_problems(
+    policy: SlaPolicy, calendars: Collection[str], queues: Collection[str] | None
+) -> Iterator[Problem]:
+    if policy.calendar is not None and policy.calendar not in calendars:
+        sentence = f"there is no calendar '{policy.calendar}'; {_near(policy.calendar, calendars)}"
+        yield Problem(("calendar",), sentence)
+    for place, queue in enumerate(policy.queues):
+        if queues is not None and queue not in queues:
+            sentence = f"there is no queue '{queue}'; {_near(queue, queues)}"
+            yield Problem(("queues", place), sentence)
+
+
+def _target_problems(policy: SlaPolicy, calendar: Calendar | None) -> Iterator[Problem]:
+    """Check targets against the warning and the calendar; None where that is wrong itself."""
+    written = {
+        "first_response": policy.first_response,
+        "next_response": policy.next_response,
+        "resolution": policy.resolution,
+    }
+    targets = {name: text for name, text in written.items() if text is not None}
+    if not targets:
+        yield Problem((), f"it promises nothing; add {_listed(CLOCK_NAMES, 'or')}")
+    if policy.pause_when and policy.resolution is None:
+        sentence = "only the resolution clock stands; add `resolution:`, or leave this out"
+        yield Problem(("pause_when",), sentence)
+    for name, text in targets.items():
+        if isinstance(policy.warn_at, str) and seconds_of(policy.warn_at) >= seconds_of(text):
+            sentence = f"'{policy.warn_at}' before the deadline is before `{name}: {text}` begins"
+            yield Problem(("warn_at",), f"{sentence}; write a shorter time, or a share")
+            break
+    for name, text in targets.items():
+        if calendar is None:
+            break
+        if calendar.add(_REFERENCE, seconds_of(text)) - _REFERENCE > FURTHEST:
+            sentence = (
+                f"'{text}' of open time take the calendar '{calendar.id}' more than "
+                f"{FURTHEST.days} days; a day here is 24 open hours: write a shorter time"
+            )
+            yield Problem((name,), sentence)
+
+
+def _order_problems(policy: SlaPolicy, before: Sequence[SlaPolicy]) -> Iterator[Problem]:
+    for earlier in before:
+        if _covers(earlier, policy):
+            sentence = (
+                f"it can never be chosen: '{earlier.id}' above takes every case that it takes"
+            )
+            yield Problem((), f"{sentence}; move it up, or remove it")
+            return
+
+
+def _covers(earlier: SlaPolicy, later: SlaPolicy) -> bool:
+    """Whether every case that the later takes is surely taken by the earlier."""
+    least = earlier.priority_from
+    return (
+        (earlier.when is None or earlier.when == later.when)
+        and _includes(earlier.queues, later.queues)
+        and _includes(earlier.kinds, later.kinds)
+        and (least is None or (later.priority_from is not None and least <= later.priority_from))
+    )
+
+
+def _includes(wide: Sequence[str], narrow: Sequence[str]) -> bool:
+    """Whether a list of names, of which none is any, lets all through that another lets through."""
+    return not wide or (bool(narrow) and set(narrow) <= set(wide))
+
+
+def _conditions(policy: SlaPolicy) -> list[str]:
+    names = ("when", "queues", "priority_from", "kinds")
+    return [name for name in names if getattr(policy, name)]
+
+
+def _listed(names: Iterable[str], last: str = "and") -> str:
+    shown = [f"`{name}:`" for name in names]
+    return f" {last} ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join([*known][:20])}"
