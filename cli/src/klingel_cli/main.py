@@ -37,6 +37,10 @@ _COMMANDS = {
         "klingel_cli.commands.models:models_group",
         "Train, evaluate, list and explain models.",
     ),
+    "backtest": (
+        "klingel_cli.commands.backtest:backtest",
+        "Show when early warning would have rung.",
+    ),
     "remap": (
         "klingel_cli.commands.remap:remap",
         "Read raw events anew, by the present mappings and models.",
