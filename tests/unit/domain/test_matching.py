@@ -1,5 +1,7 @@
 """Listening rules: what hits, where, and which rules are looked at."""
 
+from random import Random
+
 import pytest
 
 from klingel.domain.matching import (
@@ -281,3 +283,53 @@ def test_words_that_are_all_needed_are_seen_before_a_rule_is_asked():
         "Netzentgelt Strom": ["both", "either"],
         "Gas": ["either"],
     }
+
+
+LONG_RULES = (
+    "a",
+    "x OR bahn OR d",
+    "a* AND NOT ab*",
+    "a*b*c*d",
+    "z*g OR b?hn",
+    '"a b a"',
+    '"b a"~50',
+    '"a c"~1000 AND bahn*',
+    '"🔥 x"~5',
+    'd AND NOT "zzg zzg"',
+    "f AND 🔥",
+)
+LONG_WORDS = (
+    "a",
+    "b",
+    "c",
+    "d",
+    "x",
+    "ab",
+    "aba",
+    "abcxd",
+    "bahn",
+    "zzg",
+    "e.f",
+    "x-y",
+    "🔥",
+    "\n",
+    "ä",
+)
+
+
+def test_a_long_text_is_heard_as_a_short_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeated words are looked at once and far ones are leapt to: the hits are the same."""
+    rules = RuleSet.compile(Rule(query, query) for query in LONG_RULES)
+    random = Random(4)
+    texts = [
+        " ".join(
+            random.choices(LONG_WORDS, [random.random() ** 4 + 1e-3 for _ in LONG_WORDS], k=size)
+        )
+        for size in (90, 101, 150, 400, 1_500) * 20
+    ]
+    found = [rules.match(RuleDocument(text=text)) for text in texts]
+    monkeypatch.setattr("klingel.domain.matching._LONG", 10**9)
+    monkeypatch.setattr("klingel.domain.matching._LONG_TEXT", 10**9)
+    monkeypatch.setattr("klingel.domain.matching._SCANS", 0)
+    assert found == [rules.match(RuleDocument(text=text)) for text in texts]
+    assert {hit.rule_id for hits in found for hit in hits} == set(LONG_RULES)

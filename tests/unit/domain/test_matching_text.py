@@ -5,6 +5,8 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from klingel.domain import rule_text
 from klingel.domain.rule_text import (
@@ -107,3 +109,10 @@ def test_the_expression_for_java_has_the_words_of_the_one_for_python():
     runs = _code_points(common) | (everything - excluded)
     assert runs == everything - _all(SEPARATORS) - _all(SINGLES)
     assert int(limit) == TOKEN_LIMIT
+
+
+@given(st.text(st.characters(max_codepoint=0x17F), max_size=600) | st.sampled_from(["é" * 600]))
+def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> None:
+    """ASCII, Latin-1 and everything else are split differently, and alike."""
+    folded = fold(text)
+    assert terms_of(folded) == re.findall(rule_text._TOKEN, folded)

@@ -8,8 +8,8 @@ import gzip
 import json
 import tarfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from random import Random
 from typing import Any, NamedTuple
@@ -110,6 +110,7 @@ TEXTS = {
         of("".join(map(chr, chain(range(0xD800), range(0xE000, 0x3000)))), 3), None, None, (-1, -1)
     ),
     "short words": plain(many("a "), None, LENGTH // 2),
+    "far behind": plain("a " * (LENGTH // 2 - 10) + "x x x x", None, LENGTH // 2 - 6),
     "lines": plain(many("\n"), "und", 0),
     "short lines": plain(many("x\n"), None, LENGTH // 2),
     "CR LF": plain(many("x\r\n"), None, LENGTH // 3),
@@ -245,11 +246,19 @@ def is_clean(text: str, words: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of a text, what must hold of its result, and how long it may take."""
+    """A function of a text, what must hold of its result, and how long it may take.
+
+    Args:
+        call: the function.
+        check: raises for a result that is wrong.
+        seconds: of a core for any text.
+        but: the same for a text that takes longer, by its name.
+    """
 
     call: Callable[[str], Any]
     check: Callable[[str, Any], None]
     seconds: float = LIMIT_SECONDS
+    but: Mapping[str, float] = field(default_factory=dict)
 
 
 def same_length(text: str, folded: Any) -> None:
@@ -303,9 +312,11 @@ FUNCTIONS = {
     # A text of nothing but İ; everything else takes 1 ms.
     "fold": Function(fold, same_length),
     "terms_of": Function(lambda text: terms_of(fold(text)), are_terms, seconds=0.02),
-    # 13 rules that all look at each of up to 30,000 words, as the index does.
+    # 13 rules. Most of the one text's 25,000 words are different ones.
     "RuleSet.match": Function(
-        lambda text: RULES.match(RuleDocument(text=text)), are_hits, seconds=0.1
+        lambda text: RULES.match(RuleDocument(text=text)),
+        are_hits,
+        but={"random Unicode": 0.02},
     ),
     "mended": Function(mended, is_another_text),
     "numbering": Function(numbering, is_numbering),
@@ -349,13 +360,12 @@ def test_the_result_is_the_one_written_down(name: str) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_time_is_bounded(function: str, record_property) -> None:
     """5 ms of a core for the worst; the best of several runs counts, a busy machine does not."""
-    bound = FUNCTIONS[function].seconds
-    taken = {
-        name: best_time(FUNCTIONS[function].call, text.text, bound) for name, text in TEXTS.items()
-    }
+    asked = FUNCTIONS[function]
+    bounds = {name: asked.but.get(name, asked.seconds) for name in TEXTS}
+    taken = {name: best_time(asked.call, text.text, bounds[name]) for name, text in TEXTS.items()}
     worst = max(taken, key=taken.__getitem__)
     record_property("worst", f"{worst}: {taken[worst] * 1000:.1f} ms")
-    assert {name: seconds for name, seconds in taken.items() if seconds > bound} == {}
+    assert {name: seconds for name, seconds in taken.items() if seconds > bounds[name]} == {}
 
 
 def best_time(call: Callable[[str], Any], text: str, bound: float) -> float:

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import msgspec
@@ -194,10 +195,21 @@ class RuleHit:
     version: str = ""
 
 
-_LAST: Final = "\U0010ffff"  # parts words, hence stands in none
-
 _LONG: Final = 100
 """From so many words on, an index of their places is cheaper than looking for each."""
+
+_LONG_TEXT: Final = 1_000
+"""In longer texts words may be repeated in masses: each is looked at once."""
+
+_SCANS: Final = 4
+"""So many words of a long text are looked for before an index of all is cheaper."""
+
+_END: Final = "\n"  # parts words, hence stands in none
+
+
+def _lined(words: Iterable[str]) -> str:
+    """Give words in one text, each on a line of its own and between two line ends."""
+    return f"{_END}{_END.join(words)}{_END}"
 
 
 class _Heard:
@@ -208,26 +220,39 @@ class _Heard:
         self.folded = document.folded
         self.terms = document.terms
         self.words = document.words
-        self.places: list[Span] = []
+        self.is_long = len(self.terms) > _LONG
+        self.starts: list[int] = []
+        self.end = 0
+        self.scanned: dict[str, list[int]] = {}
+        self.scans = 0
 
     def positions(self, term: str) -> list[int]:
         """Give the places of a word among the words, rising."""
         if term not in self.words:
             return []
-        if len(self.terms) > _LONG:
-            return self.index[term]
-        return [at for at, other in enumerate(self.terms) if other == term]
+        if not self.is_long:
+            return [at for at, other in enumerate(self.terms) if other == term]
+        known = self.scanned.get(term)
+        if known is None:
+            if len(self.scanned) >= _SCANS:
+                return self.index[term]
+            known = [at for at, other in enumerate(self.terms) if other == term]
+            self.scanned[term] = known
+        return known
 
-    def words_from(self, start: str) -> Collection[str]:
-        """Give at least the different words that begin so; of a long text not many others."""
-        if len(self.terms) <= _LONG:
-            return self.words
-        ordered = self.ordered
-        return ordered[bisect_left(ordered, start) : bisect_left(ordered, start + _LAST)]
+    def first_of(self, words: Collection[str]) -> list[int]:
+        """Give the first places of any of some words of the text, rising, at most SPAN_LIMIT."""
+        self.scans += self.is_long
+        if self.scans <= _SCANS:
+            places = (at for at, term in enumerate(self.terms) if term in words)
+            return list(islice(places, SPAN_LIMIT))
+        found = sorted(at for word in words for at in self.index[word][:SPAN_LIMIT])
+        return found[:SPAN_LIMIT]
 
     @once
-    def ordered(self) -> list[str]:
-        return sorted(self.words)
+    def lined(self) -> str:
+        """The different words, each on a line."""
+        return _lined(self.words)
 
     @once
     def index(self) -> dict[str, list[int]]:
@@ -254,20 +279,20 @@ class _Heard:
     def mentions(self) -> frozenset[str]:
         return _folded_values(self.document.mentions)
 
-    def place(self, at: int) -> Span:
-        """Give the place of a token; those before it are looked for once, those behind it never."""
-        places = self.places
-        end = places[-1][1] if places else 0
-        for term in self.terms[len(places) : at + 1]:
-            start = self.folded.index(term, end)
-            end = start + len(term)
-            places.append((start, end))
-        return places[at]
-
     def span(self, first: int, last: int) -> Span:
-        """Give the place of the tokens from the first to the last one."""
-        end = self.place(last)[1]
-        return self.places[first][0], end
+        """Give the place of the tokens from the first to the last one.
+
+        Those before it are looked for once, those behind it never.
+        """
+        starts, terms, end = self.starts, self.terms, self.end
+        if last >= len(starts):
+            find = self.folded.index
+            for term in terms[len(starts) : last + 1]:
+                start = find(term, end)
+                end = start + len(term)
+                starts.append(start)
+            self.end = end
+        return starts[first], starts[last] + len(terms[last])
 
 
 def _is_longer(value: str, units: int) -> bool:
@@ -351,11 +376,14 @@ class RuleSet:
 
     def match(self, document: RuleDocument) -> list[RuleHit]:
         """Give the hits of an event in the order of the rules."""
-        found = self._automaton.find_matches_as_indexes(document.folded, overlapping=True)
+        folded = document.folded
+        if len(folded) > _LONG_TEXT:
+            folded = _lined(document.words)
+        found = self._automaton.find_matches_as_indexes(folded, overlapping=True)
         if not found and not self._always:
             return []
         candidates = set(self._always)
-        for anchor, _, _ in found:
+        for anchor in {anchor for anchor, _, _ in found}:
             candidates.update(self._anchored[anchor])
         words = document.words
         heard: _Heard | None = None
@@ -446,10 +474,6 @@ def _required(node: Node) -> frozenset[str] | None:
     return None
 
 
-def _beginning(pattern: str) -> str:
-    return re.split(r"[*?]", pattern, maxsplit=1)[0]
-
-
 def _needs(node: Node) -> frozenset[str]:
     """Give words that every text which the node hits has, all of them."""
     match node:
@@ -496,10 +520,15 @@ def _text_condition(node: Entry) -> _Holds:
         case Word(term):
             return lambda heard: term in heard.words
         case Wildcard(pattern):
-            matches = _wildcard_matcher(pattern)
-            piece, start = _longest_piece(pattern), _beginning(pattern)
+            matches, occurs = _wildcard_matcher(pattern), _wildcard_lines(pattern).search
+            piece = _longest_piece(pattern)
             return lambda heard: (
-                piece in heard.folded and any(map(matches, heard.words_from(start)))
+                piece in heard.folded
+                and (
+                    occurs(heard.lined) is not None
+                    if heard.is_long
+                    else any(map(matches, heard.words))
+                )
             )
         case Phrase(terms, slop):
             return lambda heard: bool(_places(terms, slop, heard, 1))
@@ -545,15 +574,25 @@ def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
     if pattern.endswith("*") and not re.search(r"[*?]", pattern[:-1]):
         prefix = pattern[:-1]
         return lambda term: term.startswith(prefix)
-    first, *others = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
-    expression = first
-    if others:
-        # The leftmost place of a piece is never worse than a later one: without going back, the
-        # time is bounded whatever the text (as in the standard library's fnmatch).
-        inner = "".join(f"(?>.*?{piece})" for piece in others[:-1] if piece)
-        expression += f"{inner}.*{others[-1]}"
-    full = re.compile(expression, re.DOTALL).fullmatch
+    full = re.compile(_wildcard_expression(pattern, "."), re.DOTALL).fullmatch
     return lambda term: full(term) is not None
+
+
+@lru_cache(maxsize=4096)
+def _wildcard_lines(pattern: str) -> re.Pattern[str]:
+    """Compile what finds the words that a wildcard matches, in `_lined` words."""
+    return re.compile(f"{_END}({_wildcard_expression(pattern, f'[^{_END}]')})(?={_END})")
+
+
+def _wildcard_expression(pattern: str, letter: str) -> str:
+    """Give a wildcard as a regular expression; `letter` stands for any letter of a word."""
+    first, *others = (re.escape(piece).replace(r"\?", letter) for piece in pattern.split("*"))
+    if not others:
+        return first
+    # The leftmost place of a piece is never worse than a later one: without going back, the
+    # time is bounded whatever the text (as in the standard library's fnmatch).
+    inner = "".join(f"(?>{letter}*?{piece})" for piece in others[:-1] if piece)
+    return f"{first}{inner}{letter}*{others[-1]}"
 
 
 def _field_condition(node: FieldValue | Followers | Has) -> _Holds:
@@ -651,7 +690,9 @@ def _sloppy_places(positions: list[list[int]], slop: int, most: int) -> list[Spa
             if len(places) == most:
                 return places
         lowest = beginnings.index(least)
-        cursors[lowest] += 1
+        # No earlier place of the lowest word comes near the furthest one.
+        furthest = max(beginnings) - slop + lowest
+        cursors[lowest] = bisect_left(positions[lowest], furthest, cursors[lowest] + 1)
         if cursors[lowest] == len(positions[lowest]):
             return places
 
@@ -689,8 +730,7 @@ def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
 
 def _evidence_of_words(terms: frozenset[str], heard: _Heard) -> frozenset[Span] | None:
     found = terms & heard.words
-    places = (heard.positions(term)[:SPAN_LIMIT] for term in found)
-    return frozenset(heard.span(at, at) for held in places for at in held) or None
+    return frozenset([heard.span(at, at) for at in heard.first_of(found)]) if found else None
 
 
 _NOWHERE: Final[frozenset[Span]] = frozenset()
@@ -700,11 +740,13 @@ def _text_places(node: Entry, heard: _Heard) -> list[Span]:
     """Give the positions (first, last) of the first places of a word, a wildcard or a phrase."""
     match node:
         case Word(term):
-            return [(at, at) for at in heard.positions(term)[:SPAN_LIMIT]]
+            found = {term} & heard.words
+            return [(at, at) for at in heard.first_of(found)] if found else []
         case Wildcard(pattern):
-            matches = _wildcard_matcher(pattern)
-            words = [word for word in heard.words_from(_beginning(pattern)) if matches(word)]
-            found = sorted(at for word in words for at in heard.positions(word)[:SPAN_LIMIT])
-            return [(at, at) for at in found[:SPAN_LIMIT]]
+            if heard.is_long:
+                words = frozenset(_wildcard_lines(pattern).findall(heard.lined))
+            else:
+                words = frozenset(filter(_wildcard_matcher(pattern), heard.words))
+            return [(at, at) for at in heard.first_of(words)] if words else []
         case Phrase(terms, slop):
             return _places(terms, slop, heard, SPAN_LIMIT)
