@@ -1,13 +1,16 @@
 """A firehose filter is a superset: what may concern a brand passes, the rest is not published."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from klingel.config.brand import Brand
+from klingel.config.loader import to_config
+from klingel.contracts import codec
 from klingel.domain.draft import SocialDraft
-from klingel.model import RawEvent
+from klingel.model import BrandConfig, RawEvent
 from klingel.model.social_event import Author
 from klingel.settings import KafkaSettings
 from klingel_connectors.filters import BrandFilter, Wanted, concerns, wanted_of
@@ -117,3 +120,63 @@ def test_what_cannot_be_read_passes(wanted):
     assert filtering.passes(raw)
     filtering._wanted = Wanted(everything=False)
     assert filtering.passes(raw)
+
+
+def followed(*records):
+    """Return a filter that has read these (key, configuration or None) of `brand-config`."""
+    filtering = BrandFilter(
+        KafkaSettings(),
+        installed_network("bluesky"),
+        name="bluesky",
+        channel=None,
+        client_id="test",
+    )
+    changed = [filtering._brand(Record(*each)) for each in records]
+    if any(changed):
+        filtering._renew()
+    return filtering
+
+
+@dataclass
+class Record:
+    """One record of `brand-config`, as kafka-python gives it."""
+
+    name: str
+    config: dict | None
+
+    @property
+    def key(self):
+        """As written."""
+        return self.name.encode()
+
+    @property
+    def value(self):
+        """As written; None removes the brand."""
+        if self.config is None:
+            return None
+        now = datetime(2026, 11, 20, tzinfo=UTC)
+        record = BrandConfig(
+            brand=self.name, version="0123456789abcdef", applied_at=now, config=self.config
+        )
+        return codec.encode(record)
+
+
+def test_a_brand_that_cannot_be_read_wants_everything():
+    """An older connector meets a newer brand file: nothing may be lost before Kafka."""
+    right = to_config(brand())
+    assert not followed(("nordlicht", right))._wanted.everything
+    wrong = {**right, "queues": "none"}
+    assert followed(("nordlicht", right), ("nordlicht", wrong))._wanted.everything
+    assert followed(("nordlicht", right), ("kuestenstrom", wrong))._wanted.everything
+    mended = followed(("nordlicht", right), ("nordlicht", wrong), ("nordlicht", right))
+    assert not mended._wanted.everything
+    removed = followed(("nordlicht", right), ("kuestenstrom", wrong), ("kuestenstrom", None))
+    assert not removed._wanted.everything
+
+
+def test_keys_that_only_another_version_knows_are_no_reason_to_hear_nothing():
+    newer = {**to_config(brand()), "moods": ["blue"]}
+    wanted = followed(
+        ("kuestenstrom", to_config(brand(listening=[]))), ("nordlicht", newer)
+    )._wanted
+    assert concerns(draft(text="Was macht Nordlicht heute?"), wanted, {})

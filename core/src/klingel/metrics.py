@@ -35,6 +35,7 @@ class Metric(StrEnum):
     IN_FLIGHT_BYTES = "klingel_in_flight_bytes"
     PARTITIONS = "klingel_partitions_owned"
     PARTITIONS_PAUSED = "klingel_partitions_paused"
+    BRANDS_REFUSED = "klingel_brands_refused"
     OWNERSHIP_LOST = "klingel_ownership_lost_total"
     REBUILT = "klingel_state_rebuilt_records_total"
     REBUILD_SECONDS = "klingel_state_rebuild_seconds"
@@ -78,6 +79,7 @@ DEFINITIONS: dict[Metric, Definition] = {
     Metric.REBUILT: Definition(Counter, "Records read to rebuild local state."),
     Metric.REBUILD_SECONDS: Definition(Histogram, "Time to rebuild one partition's state."),
     Metric.PUBLISHED_TO_INDEXED: Definition(Histogram, "Author's publication to index."),
+    Metric.BRANDS_REFUSED: Definition(Gauge, "Brands whose configuration cannot be read."),
     Metric.RECEIVED_TO_INDEXED: Definition(Histogram, "First sight to index."),
     Metric.BULK_SECONDS: Definition(Histogram, "One bulk request."),
     Metric.BULK_ITEMS: Definition(Counter, "Bulk items.", ("component", "outcome")),

@@ -1,8 +1,8 @@
 """What a firehose connector passes on: a superset of what any brand may hear.
 
 It follows `brand-config` and `tracked-conversations` without a group, from their beginning. Until
-both were read to their end, and while no brand is configured, everything passes: too much is work,
-too little would be loss.
+both were read to their end, while no brand is configured, and while the configuration of one cannot be read,
+everything passes: too much is work, too little would be loss.
 """
 
 import threading
@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from pydantic import ValidationError
 
 from klingel.config.brand import Brand
+from klingel.config.brands import applied_brand
 from klingel.config.compiled import listening_rules
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
@@ -102,6 +102,7 @@ def _refers(reference: str, accounts: frozenset[str]) -> bool:
 @dataclass(slots=True)
 class _Known:
     brands: dict[str, Brand] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
     tracked: dict[str, int] = field(default_factory=dict)
     keys: dict[bytes, str] = field(default_factory=dict)
 
@@ -221,14 +222,17 @@ class BrandFilter:
 
     def _brand(self, record: Any) -> bool:
         name = bytes(record.key or b"").decode("utf-8", "replace")
+        known = self._known
+        known.unreadable.discard(name)
         if record.value is None:
-            return self._known.brands.pop(name, None) is not None
+            known.brands.pop(name, None)
+            return True
         try:
             config = codec.decode(BrandConfig, bytes(record.value))
-            self._known.brands[name] = Brand.model_validate(config.config)
-        except (InvalidMessage, ValidationError):
+            known.brands[name] = applied_brand(config).brand
+        except InvalidMessage:
             self._log.warning("brand_unreadable", brand=name)
-            return False
+            known.unreadable.add(name)
         return True
 
     def _conversation(self, record: Any) -> None:
@@ -250,5 +254,11 @@ class BrandFilter:
         tracked[conversation] = tracked.get(conversation, 0) + 1
 
     def _renew(self) -> None:
-        self._wanted = wanted_of(self._known.brands.values(), self._name, self._channel)
-        self._log.info("brands_renewed", count=len(self._known.brands))
+        known = self._known
+        # What a brand wants that cannot be read, nobody knows: everything may be.
+        self._wanted = (
+            Wanted()
+            if known.unreadable
+            else wanted_of(known.brands.values(), self._name, self._channel)
+        )
+        self._log.info("brands_renewed", count=len(known.brands), unreadable=len(known.unreadable))

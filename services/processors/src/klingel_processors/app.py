@@ -16,7 +16,7 @@ from faust.web import Request, Response, Web
 from mode import Service
 
 from klingel.errors import ConfigurationError, SourceUnavailable
-from klingel.metrics import Metrics
+from klingel.metrics import Metric, Metrics
 from klingel.settings import HttpSettings, KafkaSettings
 from klingel.stage.ports import Log, Logic
 from klingel_processors.batch_service import BatchLoop
@@ -74,6 +74,7 @@ class BatchService(Service):
         prepare: waits until Kafka, topics and configuration are there.
         loop: builds the loop once they are.
         beside: further coroutines that run as long as the service does.
+        refused: how many brands' newest configuration cannot be read now; their events wait.
     """
 
     def __init__(
@@ -81,13 +82,25 @@ class BatchService(Service):
         prepare: Callable[[], Awaitable[None]],
         loop: Callable[[], BatchLoop],
         beside: tuple[Callable[[], Awaitable[None]], ...] = (),
+        refused: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
         self._prepare = prepare
         self._build = loop
         self._beside = beside
+        self._refused = refused
         self._ended = asyncio.Event()
         self.batch_loop: BatchLoop | None = None
+
+    @property
+    def refused(self) -> int:
+        """Brands whose events wait: their newest configuration cannot be read."""
+        return self._refused()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the loop is, and every brand can be read."""
+        return self.batch_loop is not None and self.batch_loop.ready and not self.refused
 
     @Service.task
     async def _run(self) -> None:
@@ -114,10 +127,11 @@ class BatchService(Service):
 
 
 def add_pages(frame: Frame, service: BatchService, metrics: Metrics) -> None:
-    """Serve `/metrics`, `/healthz` (progress) and `/readyz` (partitions open, no brake)."""
+    """Serve `/metrics`, `/healthz` (progress) and `/readyz` (see `ready`)."""
 
     @frame.page("/metrics")  # type: ignore[arg-type] # Faust types a page as a view of a class
     async def _metrics(_web: Web, _request: Request) -> Response:
+        metrics.set(Metric.BRANDS_REFUSED, service.refused)
         return AiohttpResponse(body=metrics.render(), content_type="text/plain")  # type: ignore[return-value] # Faust's type has no bytes body
 
     @frame.page("/healthz")  # type: ignore[arg-type] # Faust types a page as a view of a class
@@ -130,10 +144,11 @@ def add_pages(frame: Frame, service: BatchService, metrics: Metrics) -> None:
 
     @frame.page("/readyz")  # type: ignore[arg-type] # Faust types a page as a view of a class
     async def _ready(web: Web, _request: Request) -> Response:
-        loop = service.batch_loop
-        ready = loop is not None and loop.ready
-        owned = sorted(loop.owned) if loop else []
-        return web.json({"ready": ready, "partitions": owned}, status=_status(ready))
+        loop, ready = service.batch_loop, service.ready
+        told = {"ready": ready, "partitions": sorted(loop.owned) if loop else []}
+        if service.refused:
+            told["brands_refused"] = service.refused
+        return web.json(told, status=_status(ready))
 
 
 def _status(good: bool) -> int:  # noqa: FBT001 - the one thing it says

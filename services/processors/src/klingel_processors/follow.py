@@ -19,7 +19,7 @@ from klingel.errors import SourceUnavailable
 from klingel.settings import KafkaSettings
 from klingel_processors.kafka_ports import client_options, to_message
 
-Take = Callable[[Message], None]
+Take = Callable[[Message], int]
 
 
 class Follower:
@@ -28,7 +28,12 @@ class Follower:
     Args:
         kafka: how to reach it.
         topics: logical names.
-        take: called for each message, in partition order; must not raise.
+        take: called for each message, in partition order; returns how many brands are refused after
+            it; must not raise.
+
+    Attributes:
+        caught_up: set once everything was read that was there at the start.
+        refused: brands whose newest configuration cannot be read.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Sequence[Topic], take: Take) -> None:
@@ -36,6 +41,7 @@ class Follower:
         self._topics = {kafka.topic_prefix + topic: topic for topic in topics}
         self._take = take
         self.caught_up = asyncio.Event()
+        self.refused = 0
 
     async def run(self) -> None:
         """Follow for ever; starts over from the beginning when Kafka was away."""
@@ -71,7 +77,7 @@ class Follower:
                 batches = await consumer.getmany(timeout_ms=200)
                 for place, records in batches.items():
                     for record in records:
-                        self._take(to_message(self._topics[place.topic], record))
+                        self.refused = self._take(to_message(self._topics[place.topic], record))
         finally:
             await consumer.stop()
 
@@ -90,12 +96,13 @@ class Surroundings:
         self.brands = Brands()
         self.tracking: dict[str, frozenset[str]] = {}
 
-    def take(self, message: Message) -> None:
-        """Take one followed record; what cannot be read is logged and left as it was."""
+    def take(self, message: Message) -> int:
+        """Take one followed record; return how many brands are refused after it."""
         if message.topic is Topic.BRAND_CONFIG:
             self.brands.take(message)
         elif message.topic is Topic.TRACKED_CONVERSATIONS and message.key is not None:
             self._track(message.key.decode("utf-8", "replace"), tracked=message.value is not None)
+        return len(self.brands.refused)
 
     def _track(self, key: str, *, tracked: bool) -> None:
         brand, _, conversation = key.partition("|")

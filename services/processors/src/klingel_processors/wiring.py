@@ -60,7 +60,9 @@ class Wiring:
             await follower.caught_up.wait()
             check()
 
-        service = BatchService(prepare, lambda: self._loop(logic, kind), (follower.run,))
+        service = BatchService(
+            prepare, lambda: self._loop(logic, kind), (follower.run,), lambda: follower.refused
+        )
         frame = build_frame(self.name, self.settings.kafka, self.settings.http)
         frame.service(service)  # type: ignore[arg-type] # Faust takes an instance too
         add_pages(frame, service, self.metrics)

@@ -49,5 +49,5 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
         tables={MARKS: MARK_SECONDS, DIRECTORY: None},
     )
     return wiring.build(
-        logic, UnderstandLogic, follower, lambda: models.check(around.brands.by_name.values())
+        logic, UnderstandLogic, follower, lambda: models.check(around.brands.readable.values())
     )
