@@ -59,6 +59,14 @@ _MEANINGS: dict[ErrorType, tuple[str, str]] = {
         "Elasticsearch will never take the document.",
         "Compare `klingel index check`; redrive after mending the template.",
     ),
+    ErrorType.TARGET_REFUSED: (
+        "A target answered that it will never take the notification.",
+        "The sentence names target and answer: mend its address or credential, then redrive.",
+    ),
+    ErrorType.TARGET_UNREACHABLE: (
+        "A notification could not be told in time: no address, no answer, or too many waiting.",
+        "`/readyz` of the notifier names the target; mend it, then redrive what still matters.",
+    ),
     ErrorType.UNHANDLED: (
         "Our own code raised; the exception's class stands behind the colon.",
         "Report it with the bytes that `klingel dead-letters show` prints; redrive after the fix.",

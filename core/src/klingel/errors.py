@@ -34,6 +34,8 @@ class ErrorType(StrEnum):
     SCHEMA = "schema"
     ORIGINAL_GONE = "original_gone"
     SINK_REFUSED = "sink_refused"
+    TARGET_REFUSED = "target_refused"
+    TARGET_UNREACHABLE = "target_unreachable"
     UNHANDLED = "unhandled"
 
 

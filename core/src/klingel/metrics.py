@@ -48,6 +48,10 @@ class Metric(StrEnum):
     GAP_SECONDS = "klingel_gap_seconds_total"
     CREDENTIAL_DAYS = "klingel_credential_days_left"
     CURSOR_AGE_SECONDS = "klingel_cursor_age_seconds"
+    NOTIFICATIONS_WAITING = "klingel_notifications_waiting"
+    TARGETS = "klingel_targets"
+    RESENT = "klingel_resent_total"
+    RECORDED_TO_TOLD = "klingel_recorded_to_told_seconds"
     STATE = "klingel_state"
 
 
@@ -75,11 +79,11 @@ DEFINITIONS: dict[Metric, Definition] = {
     Metric.IN_FLIGHT_BYTES: Definition(Gauge, "Bytes sent and not acknowledged."),
     Metric.PARTITIONS: Definition(Gauge, "Partitions owned."),
     Metric.PARTITIONS_PAUSED: Definition(Gauge, "Partitions stopped by the brake."),
+    Metric.BRANDS_REFUSED: Definition(Gauge, "Brands whose configuration cannot be read."),
     Metric.OWNERSHIP_LOST: Definition(Counter, "Partitions taken over by another worker."),
     Metric.REBUILT: Definition(Counter, "Records read to rebuild local state."),
     Metric.REBUILD_SECONDS: Definition(Histogram, "Time to rebuild one partition's state."),
     Metric.PUBLISHED_TO_INDEXED: Definition(Histogram, "Author's publication to index."),
-    Metric.BRANDS_REFUSED: Definition(Gauge, "Brands whose configuration cannot be read."),
     Metric.RECEIVED_TO_INDEXED: Definition(Histogram, "First sight to index."),
     Metric.BULK_SECONDS: Definition(Histogram, "One bulk request."),
     Metric.BULK_ITEMS: Definition(Counter, "Bulk items.", ("component", "outcome")),
@@ -88,6 +92,14 @@ DEFINITIONS: dict[Metric, Definition] = {
     Metric.GAP_SECONDS: Definition(Counter, "Time a source was not heard."),
     Metric.CREDENTIAL_DAYS: Definition(Gauge, "Days until a credential ends."),
     Metric.CURSOR_AGE_SECONDS: Definition(Gauge, "Age of the saved cursor."),
+    Metric.NOTIFICATIONS_WAITING: Definition(Gauge, "To be told.", ("component", "state")),
+    Metric.TARGETS: Definition(Gauge, "Targets by their circuit.", ("component", "state")),
+    Metric.RESENT: Definition(
+        Counter,
+        "Notifications sent again under the same key; the receiver may have them.",
+        ("component", "reason"),
+    ),
+    Metric.RECORDED_TO_TOLD: Definition(Histogram, "Escalation, alert or incident to its target."),
     Metric.STATE: Definition(Gauge, "1 for the state a component is in.", ("component", "state")),
 }
 

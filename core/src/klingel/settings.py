@@ -107,6 +107,45 @@ class IndexerSettings(Part):
     requests_in_flight: int = Field(3, ge=1, le=16, description="Requests at once at most.")
 
 
+class NotifierSettings(Part):
+    """The notifier; addresses and secrets of targets are `KLINGEL_NOTIFIER__TARGETS__<NAME>`."""
+
+    instance: str | None = Field(None, max_length=120, description="Static member name.")
+    timeout_seconds: float = Field(10.0, gt=0, le=120, description="Longest wait for a receiver.")
+    first_pause_seconds: float = Field(
+        1.0, gt=0, le=60, description="Pause after a first failed attempt; it doubles."
+    )
+    longest_pause_seconds: float = Field(300.0, gt=0, le=3600, description="Longest such pause.")
+    circuit_after: int = Field(
+        5, ge=1, le=100, description="Failures in a row that open a target's circuit."
+    )
+    circuit_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Least time until an open circuit is probed."
+    )
+    give_up_hours: float = Field(
+        24.0,
+        gt=0,
+        le=168,
+        description="What cannot be told for so long becomes a dead letter; quiet hours not counted.",
+    )
+    waiting_bytes: int = Field(
+        128 << 20, ge=65_536, description="Bytes that wait in memory, at most."
+    )
+    seed: int | None = Field(None, description="Start of the jitter's random numbers.")
+    ca_certs: Path | None = Field(None, description="Certificate authority of HTTP receivers.")
+    smtp_host: str | None = Field(None, description="Mail server; without one no mail is sent.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How mail is encrypted on its way."
+    )
+    smtp_username: str | None = Field(None, description="User of the mail server.")
+    smtp_password: SecretStr | None = Field(None, description="Password of that user.")
+    smtp_from: str = Field(
+        "klingel@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender's address."
+    )
+    smtp_ca_certs: Path | None = Field(None, description="Certificate authority of the server.")
+
+
 class ConnectorSettings(Part):
     """What every connector shares; its own settings stand in its manifest."""
 
@@ -125,6 +164,7 @@ class Settings(Part):
     blobs: BlobSettings = Field(default_factory=BlobSettings)
     processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
     indexer: IndexerSettings = Field(default_factory=IndexerSettings)
+    notifier: NotifierSettings = Field(default_factory=NotifierSettings)
     connector: ConnectorSettings = Field(default_factory=ConnectorSettings)
     schemas_dir: Path | None = Field(
         None, description="Folder `schemas`, where not found by itself."

@@ -15,6 +15,7 @@ from klingel.model.escalation import Escalation
 from klingel.model.incident import Incident
 from klingel.model.ledger_line import LedgerLine
 from klingel.model.mark import MarkBatch
+from klingel.model.notification import Notification
 from klingel.model.raw_event import RawEvent
 from klingel.model.routed_event import RoutedEvent
 from klingel.model.social_event import SocialEvent
@@ -36,6 +37,7 @@ __all__ = [
     "Incident",
     "LedgerLine",
     "MarkBatch",
+    "Notification",
     "RawEvent",
     "RoutedEvent",
     "SocialEvent",
