@@ -27,10 +27,11 @@ CLOCKS = 12
 DAYS = 8
 """What the oracle looks at; the anchor lies in the middle."""
 
-# A zone, the instants around which something happens there, and a region whose holidays count.
+# A zone, the days around which something happens there (4 June 2026 is where one period of the
+# calendar ends and the next begins), and a region whose holidays count.
 PLACES = {
-    "Europe/Berlin": (["2026-03-29", "2026-10-25", "2027-01-01", "2026-05-25"], ("DE", "NW")),
-    "America/New_York": (["2026-03-08", "2026-11-01", "2026-01-01"], ("US", "NY")),
+    "Europe/Berlin": (["2026-03-29", "2026-10-25", "2027-01-01", "2026-06-04"], ("DE", "NW")),
+    "America/New_York": (["2026-03-08", "2026-11-01", "2026-01-01", "2026-06-04"], ("US", "NY")),
     "Australia/Lord_Howe": (["2026-04-04", "2026-10-03"], ("AU", "NSW")),
     "Asia/Kathmandu": (["1986-01-01", "2026-04-14"], None),
     "America/Sao_Paulo": (["2018-11-04", "2019-02-17", "2014-10-19"], ("BR", "SP")),

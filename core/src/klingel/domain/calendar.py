@@ -438,9 +438,11 @@ def _closed_problems(part: BusinessCalendar) -> Iterator[Problem]:
 
 def _shut_since(calendar: Calendar, at: datetime) -> datetime:
     """Return the end of the last open interval before `at`, at the earliest a year and more ago."""
-    earliest = at - timedelta(days=LONGEST_CLOSED_DAYS + 1)
-    open_before = calendar.intervals(earliest, at)
-    return open_before[-1].end if open_before else earliest
+    for days in (14, LONGEST_CLOSED_DAYS + 1):  # most are closed for a weekend only
+        open_before = calendar.intervals(at - timedelta(days=days), at)
+        if open_before:
+            return open_before[-1].end
+    return at - timedelta(days=LONGEST_CLOSED_DAYS + 1)
 
 
 def _content(part: BusinessCalendar) -> str:
