@@ -18,6 +18,8 @@ FULL_REACH: Final = 10_000_000
 """Followers from which on reach is 1."""
 FULL_ENGAGEMENT: Final = 100_000
 """Likes, replies, reposts and quotes of one post from which on engagement is 1."""
+_LOG_REACH: Final = math.log1p(FULL_REACH)
+_LOG_ENGAGEMENT: Final = math.log1p(FULL_ENGAGEMENT)
 HALF_CONTACTS: Final = 3
 """Public contacts with the brand at which that part is one half."""
 
@@ -127,9 +129,9 @@ def known_values(
     values: dict[str, float] = {}
     # A negative count is what a network got wrong: unknown.
     if followers is not None and followers >= 0:
-        values["reach"] = _on_log_scale(followers, FULL_REACH)
+        values["reach"] = _on_log_scale(followers, FULL_REACH, _LOG_REACH)
     if engagements is not None and engagements >= 0:
-        values["engagement"] = _on_log_scale(engagements, FULL_ENGAGEMENT)
+        values["engagement"] = _on_log_scale(engagements, FULL_ENGAGEMENT, _LOG_ENGAGEMENT)
     if verified is not None:
         values["verified"] = float(verified)
     if public_contacts is not None and public_contacts >= 0:
@@ -190,7 +192,7 @@ def thread_velocity(times: Iterable[datetime], now: datetime) -> Velocity:
     recent = sum(time > border for time in heard)
     per_hour = recent / _hours(RECENT)
     past_per_hour = _past_per_hour(heard, border)
-    pace = _on_log_scale(per_hour, FULL_PACE)
+    pace = _on_log_scale(per_hour, FULL_PACE, math.log1p(FULL_PACE))
     growth = None if past_per_hour is None else (per_hour + 1) / (past_per_hour + 1)
     # Twice the past pace is one half, the past pace itself or less is nothing.
     grown = None if growth is None else max(0.0, 1 - 1 / growth)
@@ -238,10 +240,10 @@ def _velocity_in_words(per_hour: float, past: float | None) -> str:
     return f"{now}, {past:.1f} an hour before that."
 
 
-def _on_log_scale(count: float, full: float) -> float:
+def _on_log_scale(count: float, full: float, log_of_full: float) -> float:
     """Map a count to 0..1, each factor of ten alike."""
     # An integer of any size has a logarithm, but not always a float.
-    return 1.0 if count >= full else math.log1p(count) / math.log1p(full)
+    return 1.0 if count >= full else math.log1p(count) / log_of_full
 
 
 def _saturating(count: int, half: int) -> float:
@@ -252,8 +254,8 @@ def _mean(weighed: Sequence[tuple[float, float]]) -> float | None:
     """Return the mean of (value, weight); None of nothing."""
     if not weighed:
         return None
-    total = math.fsum(value * weight for value, weight in weighed)
-    return min(1.0, total / math.fsum(weight for _, weight in weighed))
+    total = math.fsum([value * weight for value, weight in weighed])
+    return min(1.0, total / math.fsum([weight for _, weight in weighed]))
 
 
 def _counted(count: int | None, what: str) -> str:

@@ -181,6 +181,42 @@ def wording(text: str) -> Wording:
     return Wording(text)
 
 
+class Chances(NamedTuple):
+    """Probabilities that the cascade looks at; 0 for what no head tells.
+
+    Args:
+        complaint: by its head, as the seven below.
+        problem: the same.
+        question: the same.
+        lead: the same.
+        praise: the same.
+        feedback: the same.
+        cancellation: the same.
+        spam: the same.
+        issue: a complaint or a problem.
+        anger: of the author.
+        offence_de: by the German head.
+        offence_en: by the English head.
+    """
+
+    complaint: float = 0.0
+    problem: float = 0.0
+    question: float = 0.0
+    lead: float = 0.0
+    praise: float = 0.0
+    feedback: float = 0.0
+    cancellation: float = 0.0
+    spam: float = 0.0
+    issue: float = 0.0
+    anger: float = 0.0
+    offence_de: float = 0.0
+    offence_en: float = 0.0
+
+
+CHANCES = (*_HEADS, "intent:issue", "anger", "offence_de", "offence_en")
+"""Names of the outputs of which `Chances` are, in its order."""
+
+
 def intents_of(
     text: str, tone: str | None, likely: Mapping[str, float], limits: Limits = LIMITS
 ) -> tuple[Intent, ...]:
@@ -193,52 +229,48 @@ def intents_of(
             `offence_de` and `offence_en`; what is missing counts as 0.
         limits: from which probability on each step speaks.
     """
-    said = wording(text)
-    chance = likely.get
-    spam = chance("intent:spam", 0.0)
+    return weigh_intents(text, tone, Chances(*[likely.get(name, 0.0) for name in CHANCES]), limits)
+
+
+def weigh_intents(
+    text: str, tone: str | None, chances: Chances, limits: Limits = LIMITS
+) -> tuple[Intent, ...]:
+    """Return the same as `intents_of` of probabilities that are already in their order."""
+    said = Wording(text)
     # A rule is asked only where it matters: it reads the whole text.
+    spam = chances.spam
     if spam >= limits.spam or (spam >= limits.spam_by_rule and said.advertises):
         return (Intent("spam", max(spam, limits.spam)),)
     found: dict[str, float] = {}
-    issue = chance("intent:issue", 0.0)
-    if issue >= (limits.issue_when_negative if tone == "negative" else limits.issue):
-        found |= _issue(said, likely, issue, limits)
-    question = chance("intent:question", 0.0)
+    if chances.issue >= (limits.issue_when_negative if tone == "negative" else limits.issue):
+        found = _issue(said, chances, limits)
+    question = chances.question
     if question >= limits.question or (question >= limits.question_by_rule and said.asks):
         found["question"] = question
-    praise = chance("intent:praise", 0.0)
-    if praise >= (limits.praise_when_positive if tone == "positive" else limits.praise):
-        found["praise"] = praise
-    ended = chance("intent:cancellation", 0.0)
+    if chances.praise >= (limits.praise_when_positive if tone == "positive" else limits.praise):
+        found["praise"] = chances.praise
+    ended = chances.cancellation
     if ended >= limits.cancellation or (ended >= limits.cancellation_by_rule and said.cancels):
         found["cancellation"] = ended
-    lead = chance("intent:lead", 0.0)
-    if lead >= limits.lead:
-        found["lead"] = lead
-    feedback = chance("intent:feedback", 0.0)
-    if feedback >= limits.feedback:
-        found["feedback"] = feedback
+    if chances.lead >= limits.lead:
+        found["lead"] = chances.lead
+    if chances.feedback >= limits.feedback:
+        found["feedback"] = chances.feedback
     if not found:
-        best = max([chance(head, 0.0) for head in _HEADS])
-        return (Intent(OTHER, 1 - min(1.0, best)),)
+        return (Intent(OTHER, 1 - min(1.0, max(chances[: len(INTENTS)]))),)
     if len(found) == 1:
         return (Intent(*found.popitem()),)
     ranked = sorted(found.items(), key=lambda item: (-item[1], INTENTS.index(item[0])))
     return tuple([Intent(name, score) for name, score in ranked])
 
 
-def _issue(
-    said: Wording, likely: Mapping[str, float], issue: float, limits: Limits
-) -> dict[str, float]:
+def _issue(said: Wording, chances: Chances, limits: Limits) -> dict[str, float]:
     """Return complaint, problem or both: who is angry, offends or scolds complains."""
-    complaint = likely.get("intent:complaint", 0.0)
-    problem = likely.get("intent:problem", 0.0)
-    heat = max(
-        likely.get("anger", 0.0), likely.get("offence_de", 0.0), likely.get("offence_en", 0.0)
-    )
+    complaint, problem = chances.complaint, chances.problem
+    heat = max(chances.anger, chances.offence_de, chances.offence_en)
     if heat >= 0.5 or (complaint < limits.split and said.scolds):
-        complaint = max(complaint, issue * max(0.5, heat))
+        complaint = max(complaint, chances.issue * max(0.5, heat))
     both = {"complaint": complaint, "problem": problem}
-    best = max(both, key=lambda name: both[name])
-    both[best] = max(both[best], issue)
+    best = "complaint" if complaint >= problem else "problem"
+    both[best] = max(both[best], chances.issue)
     return {name: score for name, score in both.items() if name == best or score >= limits.split}

@@ -86,6 +86,26 @@ def own_words(text: str, kind: str) -> Reading:
     return _post(text)
 
 
+def is_all_own(text: str, kind: str) -> bool:
+    """Whether a glance tells that a text is its author's from the first sign to the last.
+
+    True of most posts, and only where `own_words` finds one place, the whole text.
+    """
+    return not (
+        kind == "email"
+        or not text
+        or _may_repost(text)
+        or ">" in text
+        or text[0] in _CLOSED_BY
+        or text[0].isspace()
+        or text[-1].isspace()
+    )
+
+
+def _may_repost(text: str) -> bool:
+    return "RT" in text or "MT" in text
+
+
 def text_of(text: str, spans: Iterable[Span]) -> str:
     """Join the places of a text, one a line."""
     return "\n".join(text[start:end] for start, end in spans)
@@ -113,11 +133,9 @@ _NAMED = re.compile(r"[@\uff20]\w{1,64}:")
 
 def _post(text: str) -> Reading:
     end = len(text)
-    reposts = "RT" in text or "MT" in text
-    marked = reposts or ">" in text or text[:1] in _CLOSED_BY
-    if text and not (marked or text[0].isspace() or text[-1].isspace()):
-        return Reading(own=((0, end),))  # as most posts are
-    repost = _REPOST.search(text) if reposts else None
+    if is_all_own(text, "post"):
+        return Reading(own=((0, end),))
+    repost = _REPOST.search(text) if _may_repost(text) else None
     if repost:
         end = repost.start()
     start = _end_of_whole_quote(text, end)

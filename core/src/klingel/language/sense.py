@@ -3,14 +3,15 @@
 A batch of texts costs half of what the same texts cost one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from klingel.language.heads import Heads, Weights, narrowed
-from klingel.language.intent import intents_of
-from klingel.language.reading import own_words, text_of
+from klingel.language.intent import CHANCES, Chances, weigh_intents
+from klingel.language.reading import is_all_own, own_words, text_of
 from klingel.model.social_event import Intent, Tone
 
 Span = tuple[int, int]
@@ -55,6 +56,26 @@ class Sense(NamedTuple):
     own_words: tuple[Span, ...] | None
 
 
+class _Told:
+    """Probabilities as they are told, of some outputs of a batch of texts.
+
+    Args:
+        column: of each output, by its name.
+        names: outputs that are told; those that a model lacks are left out.
+    """
+
+    def __init__(self, column: Mapping[str, int], names: Iterable[str]) -> None:
+        known = [name for name in names if name in column]
+        self.columns = [column[name] for name in known]
+        self.place = {name: place for place, name in enumerate(known)}
+
+    def rows(self, chances: NDArray[np.float32]) -> list[list[float]]:
+        """Return the rounded probabilities of each text, in the order of `place`."""
+        some = chances[:, self.columns].astype(np.float64)
+        rows: list[list[float]] = np.round(np.clip(some, 0, 1), _DIGITS).tolist()
+        return rows
+
+
 class Reader:
     """A model, ready to read. Not for several threads at once.
 
@@ -68,8 +89,14 @@ class Reader:
         self.model = f"{name}/{version}"
         # The language is found out before; rows without these columns are two cache lines long.
         self._heads = heads = Heads(narrowed(weights, lambda output: not output.startswith(_LANG)))
-        self._column = heads.column
-        self._tone = [heads.column.get(f"tone:{tone}") for tone in _TONES]
+        tones = [f"tone:{tone}" for tone in _TONES]
+        self._has_tone = all(tone in heads.column for tone in tones)
+        offences = [each for each in heads.names if each.startswith(_OFFENCE)]
+        self._told = _Told(heads.column, [*(tones if self._has_tone else ()), "anger", *offences])
+        self._tone = [heads.column[tone] for tone in tones] if self._has_tone else []
+        # What a model lacks is read from a column of zeros behind the last.
+        nothing = len(heads.names)
+        self._chances = [heads.column.get(each, nothing) for each in CHANCES]
 
     def read(self, texts: Sequence[Text]) -> list[Sense]:
         """Read texts; what a text comes to does not depend on the others."""
@@ -78,28 +105,43 @@ class Reader:
         own = [_own(each) for each in texts]
         heads = self._heads
         chances = heads.probabilities(heads.score([words for words, _ in own]))
-        told = np.round(np.clip(chances.astype(np.float64), 0, 1), _DIGITS).tolist()
+        tones = self._tones(chances)
+        zeros = np.zeros((len(texts), 1), chances.dtype)
+        asked = np.hstack((chances, zeros))[:, self._chances].tolist()
         return [
-            self._sense(each, words, spans, row, rounded)
-            for each, (words, spans), row, rounded in zip(
-                texts, own, chances.tolist(), told, strict=True
+            self._sense(each, words, spans, tone, Chances._make(row), told)
+            for each, (words, spans), tone, row, told in zip(
+                texts, own, tones, asked, self._told.rows(chances), strict=True
             )
         ]
+
+    def _tones(self, chances: NDArray[np.float32]) -> list[str | None]:
+        """Return the likeliest tone of each text, the first of equal ones."""
+        if not self._has_tone:
+            return [None] * len(chances)
+        return [_TONES[best] for best in chances[:, self._tone].argmax(axis=1).tolist()]
 
     def _sense(
         self,
         text: Text,
         words: str,
         spans: tuple[Span, ...] | None,
-        chances: list[float],
+        label: str | None,
+        chances: Chances,
         told: list[float],
     ) -> Sense:
         """Put one text's sense together of its probabilities, and of the same as they are told."""
-        column = self._heads.column.get
-        tone = self._tone_of(chances, told)
-        likely = dict(zip(self._heads.names, chances, strict=True))
-        intents = intents_of(words, tone.label if tone is not None else None, likely)
-        anger, offence = column("anger"), column(f"{_OFFENCE}{text.lang}")
+        place = self._told.place.get
+        intents = weigh_intents(words, label, chances)
+        anger, offence = place("anger"), place(f"{_OFFENCE}{text.lang}")
+        tone = None
+        if label is not None:
+            tone = Tone(
+                label=label,  # type: ignore[arg-type] # one of the schema's words
+                negative=told[0],
+                neutral=told[1],
+                positive=told[2],
+            )
         return Sense(
             self.model,
             tone,
@@ -109,21 +151,11 @@ class Reader:
             spans,
         )
 
-    def _tone_of(self, chances: list[float], told: list[float]) -> Tone | None:
-        negative, neutral, positive = self._tone
-        if negative is None or neutral is None or positive is None:
-            return None
-        found = (chances[negative], chances[neutral], chances[positive])
-        return Tone(
-            label=_TONES[found.index(max(found))],  # type: ignore[arg-type] # one of the schema's words
-            negative=told[negative],
-            neutral=told[neutral],
-            positive=told[positive],
-        )
-
 
 def _own(text: Text) -> tuple[str, tuple[Span, ...] | None]:
     """Return the author's own words, and their places where they are not the whole text."""
+    if is_all_own(text.text, text.kind):
+        return text.text, None
     own = own_words(text.text, text.kind).own
     if own == ((0, len(text.text)),):
         return text.text, None
