@@ -30,7 +30,8 @@ class World:
     """One broker behind its ports."""
 
     name: str
-    new_input: Callable[[], Input]
+    new_input: Callable[..., Input]
+    """Of a new member of the group `suite`, over INPUTS unless told otherwise."""
     new_writer: Callable[[int], Transactions]
     log: Log
     settings: KafkaSettings | None = None
@@ -113,7 +114,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         broker = InMemoryBroker()
         yield World(
             "memory",
-            lambda: InMemoryInput(broker, INPUTS, "suite"),
+            lambda inputs=INPUTS: InMemoryInput(broker, inputs, "suite"),
             lambda partition: InMemoryTransactions(broker, group="suite", number=partition),
             InMemoryLog(broker),
             broker=broker,
@@ -127,7 +128,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     log = KafkaLog(settings)
     world = World(
         "kafka",
-        lambda: KafkaInput(settings, INPUTS, "suite", None),
+        lambda inputs=INPUTS: KafkaInput(settings, inputs, "suite", None),
         lambda partition: KafkaTransactions(settings, group="suite", number=partition),
         log,
         settings=settings,

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from klingel.clock import SystemClock
+from klingel.clock import Clock, SystemClock
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
@@ -19,12 +19,20 @@ from klingel.errors import OwnershipLost
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
 from klingel.stage.dead_letters import Component
-from klingel.stage.ports import Committed, Input, Reassigned, StateTable, Transactions, Written
+from klingel.stage.ports import (
+    Committed,
+    Input,
+    Logic,
+    Reassigned,
+    StateTable,
+    Transactions,
+    Written,
+)
 from klingel.testing.broker import InMemoryTable
 from klingel_processors.batch_service import BatchLoop, BatchSettings
 
 from .conftest import World
-from .counting import CountingLogic
+from .counting import CountingLogic, number_of
 
 PATIENCE_SECONDS = 30.0
 
@@ -46,18 +54,24 @@ def new_loop(
     holder: str = "worker",
     writer: Callable[[int], Transactions] | None = None,
     source: Input | None = None,
+    logic: Callable[[], Logic] = CountingLogic,
+    clock: Clock | None = None,
 ) -> BatchLoop:
     return BatchLoop(
-        logic=lambda _partition: CountingLogic(),
-        source=source or world.new_input(),
+        logic=lambda _partition: logic(),
+        source=source or world.new_input(logic().inputs),
         log=world.log,
         writer=writer or world.new_writer,
         tables=disk.open,
         component=Component(service="suite/1", stage="counting", holder=holder),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         metrics=Metrics("suite"),
         settings=BatchSettings(
-            batch_messages=7, batch_wait_seconds=0.05, settle_seconds=0.2, doubt_seconds=1.0
+            batch_messages=7,
+            batch_wait_seconds=0.05,
+            settle_seconds=0.2,
+            doubt_seconds=2.0,
+            tick_seconds=0.1,
         ),
     )
 
@@ -85,8 +99,7 @@ async def _call(holds: Callable[[], object]) -> object:
 
 
 def raw(key: str, value: str = "x") -> Output:
-    number = sum(key.encode()) % 4
-    return Output(Topic.RAW_EVENTS, key.encode(), value.encode(), partition=number)
+    return Output(Topic.RAW_EVENTS, key.encode(), value.encode(), partition=number_of(key))
 
 
 async def counts(world: World) -> dict[bytes, list[int]]:
@@ -105,7 +118,7 @@ async def ledger(world: World) -> list[LedgerLine]:
         codec.decode(LedgerLine, message.value)
         for message in await world.messages(Topic.STAGE_LEDGER)
     ]
-    return sorted(lines, key=lambda line: (line.partition, line.before))
+    return sorted(lines, key=lambda line: (line.topic, line.partition, line.before))
 
 
 def assert_books_balance(lines: list[LedgerLine], received: int) -> None:
@@ -114,7 +127,7 @@ def assert_books_balance(lines: list[LedgerLine], received: int) -> None:
     for line in lines:
         assert sum(line.fates.values()) == line.received
     for earlier, later in pairwise(lines):
-        if earlier.partition == later.partition:
+        if (earlier.topic, earlier.partition) == (later.topic, later.partition):
             assert earlier.after == later.before
 
 

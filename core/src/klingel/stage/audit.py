@@ -6,6 +6,10 @@ that was received has one fate. A line over the first topic received what its lo
 between two stages, what one emitted into a topic is what the next received from it, less what that
 one had passed before, plus what still waits in the log:
 `emitted(n, topic) = received(n+1, topic) - redone(n+1) + waiting(n+1)`.
+
+What timers caused counts as emitted like the rest: it stands in lines of their own, which name no
+offsets (`klingel.stage.timers`). Into some topics people write too: what has no source position is
+not of a stage and is left out of the sum.
 """
 
 from bisect import bisect_left
@@ -18,29 +22,36 @@ from klingel.contracts.envelope import SourcePosition
 from klingel.contracts.topics import Topic
 from klingel.model import LedgerLine
 from klingel.stage.fates import Fate
+from klingel.stage.timers import timers_of
 
 Slot = tuple[str, int]
 """Topic and partition."""
 
 Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "skipped", "lost", "surplus"]
 
-CHAIN: Mapping[str, Mapping[str, str | None]] = {
-    "understand": {Topic.RAW_EVENTS: None},
-    "care": {Topic.SOCIAL_EVENTS: "understand"},
+CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "understand": {Topic.RAW_EVENTS: ()},
+    "care": {
+        Topic.SOCIAL_EVENTS: ("understand",),
+        Topic.CASE_COMMANDS: ("understand", "care"),
+    },
     "indexer": {
-        Topic.ROUTED_EVENTS: "care",
-        Topic.CASES: "care",
-        Topic.CASE_EVENTS: "care",
-        Topic.DEAD_LETTERS: None,
-        Topic.CONNECTOR_STATUS: None,
+        Topic.ROUTED_EVENTS: ("care",),
+        Topic.CASES: ("care",),
+        Topic.CASE_EVENTS: ("care",),
+        Topic.DEAD_LETTERS: (),
+        Topic.CONNECTOR_STATUS: (),
     },
 }
-"""Stage to its inputs, each with the stage that writes it; None where that lies outside the books.
+"""Stage to its inputs, each with the stages that write it; none where they are outside the books.
 
 Connectors and gateway have no input offsets: their lines tell what they refused, and what they
 wrote is the log of `raw-events` itself.
 """
 
+
+OPEN = frozenset({str(Topic.CASE_COMMANDS)})
+"""Inputs that people and bridges write to, beside the stages."""
 
 DENSE = frozenset({str(Topic.RAW_EVENTS)})
 """Inputs in which every offset is a message: nothing compacts them, and connectors write them
@@ -66,7 +77,7 @@ class Problem:
     Attributes:
         kind: what sort of thing.
         stage: whose books.
-        topic: input topic.
+        topic: input topic; `<stage>.timers` for its timers.
         partition: input partition; None where only the topic's sum is wrong.
         offset: the first offset that does not add up; None where only the sum is wrong.
         sentence: for people.
@@ -82,10 +93,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A stage's sums over one input topic.
+    """A stage's sums over one input topic, or over its timers.
 
     Attributes:
-        received, redone, fates: as in LedgerLine.
+        received, redone, outside, fates: as in LedgerLine.
         waiting: messages in the log that the stage has not counted yet.
         emitted: records by topic, those of timers and commands included.
     """
@@ -94,6 +105,7 @@ class Totals:
     topic: str
     received: int = 0
     redone: int = 0
+    outside: int = 0
     waiting: int = 0
     fates: Mapping[str, int] = field(default_factory=dict)
     emitted: Mapping[str, int] = field(default_factory=dict)
@@ -106,7 +118,7 @@ class AuditReport:
     Attributes:
         problems: in the order of the stages, then of partitions and offsets.
         waiting: (stage, topic) to messages that wait.
-        totals: one for each stage and input topic.
+        totals: one for each stage and input topic, and for the timers of a stage that has any.
     """
 
     problems: tuple[Problem, ...]
@@ -179,7 +191,7 @@ def audit(
     totals: dict[tuple[str, str], Totals] = {}
     for stage, inputs in CHAIN.items():
         books = by_slot(lines, stage)
-        for topic, upstream in inputs.items():
+        for topic in inputs:
             slots = sorted({slot for slot in (*books, *ends) if slot[0] == topic})
             ahead = 0
             for slot in slots:
@@ -188,15 +200,32 @@ def audit(
                 problems += _skipped(stage, slot, books.get(slot, []), begins or {}, counted or {})
                 ahead += _ahead(slot, books.get(slot, []), ends, waiting or {}, begins or {})
             of_topic = [line for slot in slots for line in books.get(slot, [])]
-            found = _totals(stage, topic, of_topic, ahead)
-            totals[stage, topic] = found
-            if upstream is not None and whole:
-                problems += _between(found, upstream, totals)
+            totals[stage, topic] = _totals(stage, topic, of_topic, ahead)
+        timers = timers_of(stage)
+        fired = [line for slot, of in books.items() if slot[0] == timers for line in of]
+        if fired:
+            totals[stage, timers] = _totals(stage, timers, fired, 0)
+            problems += [
+                Problem(kind, stage, timers, line.partition, offset, sentence)
+                for line in fired
+                for kind, offset, sentence in _within(line)
+            ]
+    if whole:
+        problems += _sums(totals)
+    places = {stage: place for place, stage in enumerate(CHAIN)}
     return AuditReport(
-        problems=tuple(problems),
+        problems=tuple(sorted(problems, key=lambda each: places[each.stage])),
         waiting={key: each.waiting for key, each in totals.items()},
         totals=tuple(totals.values()),
     )
+
+
+def _sums(totals: Mapping[tuple[str, str], Totals]) -> Iterable[Problem]:
+    """Compare what stages emitted with what was received, for every topic between two."""
+    for stage, inputs in CHAIN.items():
+        for topic, upstream in inputs.items():
+            if upstream:
+                yield from _between(totals[stage, topic], upstream, totals)
 
 
 def _contiguous(
@@ -300,6 +329,7 @@ def _totals(stage: str, topic: str, lines: Sequence[LedgerLine], waiting: int) -
         topic=topic,
         received=sum(line.received for line in lines),
         redone=sum(line.redone for line in lines),
+        outside=sum(line.outside or 0 for line in lines),
         waiting=waiting,
         fates=dict(fates),
         emitted=dict(emitted),
@@ -307,13 +337,16 @@ def _totals(stage: str, topic: str, lines: Sequence[LedgerLine], waiting: int) -
 
 
 def _between(
-    found: Totals, upstream: str, totals: Mapping[tuple[str, str], Totals]
+    found: Totals, upstream: tuple[str, ...], totals: Mapping[tuple[str, str], Totals]
 ) -> Iterable[Problem]:
-    """Compare what one stage emitted with what the next one received."""
+    """Compare what stages emitted into a topic with what the next one received from it."""
     emitted = sum(
-        each.emitted.get(found.topic, 0) for (stage, _), each in totals.items() if stage == upstream
+        each.emitted.get(found.topic, 0) for (stage, _), each in totals.items() if stage in upstream
     )
+    writers = " and ".join(upstream)
     first_time = found.received - found.redone
+    if found.topic in OPEN:
+        first_time -= found.outside
     missing = emitted - first_time
     if missing > found.waiting:
         yield Problem(
@@ -322,7 +355,7 @@ def _between(
             found.topic,
             None,
             None,
-            f"{upstream} emitted {emitted:,} records, {found.stage} received {first_time:,} for "
+            f"{writers} emitted {emitted:,} records, {found.stage} received {first_time:,} for "
             f"the first time and {found.waiting:,} wait: {missing - found.waiting:,} are lost",
         )
     elif missing < 0:
@@ -332,7 +365,7 @@ def _between(
             found.topic,
             None,
             None,
-            f"{upstream} emitted {emitted:,} records, but {found.stage} received {first_time:,} "
+            f"{writers} emitted {emitted:,} records, but {found.stage} received {first_time:,} "
             f"for the first time: {-missing:,} too many",
         )
 
@@ -352,8 +385,8 @@ def locate(
     """
     upstream = CHAIN[problem.stage][problem.topic]
     there = list(records)
-    assert upstream is not None
-    return _where_received(problem, lines, there) or _where_emitted(problem, upstream, lines, there)
+    emitted = (_where_emitted(problem, stage, lines, there) for stage in upstream)
+    return _where_received(problem, lines, there) or next(filter(None, emitted), None)
 
 
 def _where_received(
@@ -394,7 +427,7 @@ def _where_emitted(
         )
         for line in standing_lines:
             there = bisect_left(caused, line.after) - bisect_left(caused, line.before)
-            told = line.emitted.get(problem.topic, 0)
+            told = line.emitted.get(problem.topic, 0) + (line.caused or {}).get(problem.topic, 0)
             if there != told:
                 return Problem(
                     problem.kind,

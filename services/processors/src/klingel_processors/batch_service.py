@@ -42,12 +42,12 @@ from klingel.stage.ports import (
 from klingel.stage.timers import TickResult, run_tick
 
 LINE_SECONDS = 1.0
-TICK_SECONDS = 1.0
 TICK_FAILURES = 3
 """So many ticks in a row on which our own code raises, and the worker is not ready."""
 REVOKE_SECONDS = 5.0
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-_TICK_BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_TICK_BACK_OFF = (1, 2, 5, 10, 30, 60)
+"""In looks at the timers."""
 _ASKED = 64
 """So many ends of the inputs are remembered until they are reached."""
 _BUSY = 64
@@ -67,6 +67,8 @@ class BatchSettings:
             it opens it again; two heartbeats, so that a frozen worker learns that it was replaced.
         doubt_seconds: how long Kafka is asked again when it denies a position although state was
             written: a coordinator that begins to serve before it has loaded denies everything.
+        tick_seconds: from one look at the timers of a number to the next, and from one question
+            for the ends of the inputs to the next.
     """
 
     batch_messages: int = 1000
@@ -74,6 +76,7 @@ class BatchSettings:
     busy_seconds: float = 0.5
     settle_seconds: float = 6.0
     doubt_seconds: float = 60.0
+    tick_seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -597,7 +600,7 @@ class BatchLoop:
         now = self._clock.monotonic()
         if not asking or self._asking is not None or now < self._ask_due:
             return
-        self._ask_due = now + TICK_SECONDS
+        self._ask_due = now + self._settings.tick_seconds
         self._asking = asyncio.create_task(self._ends_asked(asking))
 
     async def _ends_asked(self, asking: Sequence[Partition]) -> None:
@@ -647,7 +650,7 @@ class BatchLoop:
         There is no message to bury: what raises, raises again. So it is told each time, and a
         worker on which it goes on is not ready: a person must look.
         """
-        due = self._clock.monotonic() + TICK_SECONDS
+        due = self._clock.monotonic() + self._settings.tick_seconds
         try:
             result = run_tick(
                 held.logic,
@@ -663,7 +666,7 @@ class BatchLoop:
         except Exception as error:  # noqa: BLE001 - pure code: told, counted, tried again later
             wait = _TICK_BACK_OFF[min(held.tick_failures, len(_TICK_BACK_OFF) - 1)]
             held.tick_failures += 1
-            held.tick_due = self._clock.monotonic() + wait
+            held.tick_due = self._clock.monotonic() + wait * self._settings.tick_seconds
             self._metrics.count(Metric.RETRIES, reason="tick")
             structlog.get_logger().error(
                 "tick_failed",
