@@ -20,7 +20,7 @@ from klingel.stage.audit import by_slot, standing
 from klingel.stage.batch import Overlay
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, guard
-from klingel.testing.broker import InMemoryTable
+from klingel.testing.broker import InMemoryBroker, InMemoryTable
 from klingel_cli.commands import config, status
 from klingel_cli.letters import Letter
 from klingel_connectors.cursor import _cursors, newest
@@ -29,7 +29,10 @@ from klingel_indexer.convert import INPUTS, convert
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CASES, CareLogic
 from klingel_processors.follow import Surroundings
+from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
+
+from ..ringing import brand, generic, ring
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 KAFKA = KafkaSettings()
@@ -74,7 +77,7 @@ def as_message(topic: Topic, value: bytes | None, offset: int = 0) -> Message:
     return Message(topic, 0, offset, f"nordlicht|{name}".encode(), value, headers)
 
 
-def understand() -> UnderstandLogic:
+def understand(world: Callable[[], World] | None = None) -> UnderstandLogic:
     """Return understand, with the brands of the examples and an empty blob store."""
 
     def gone(_reference: object) -> bytes:
@@ -87,7 +90,7 @@ def understand() -> UnderstandLogic:
         detect=lambda _text: ("de", 0.9),
         readers=lambda _model: None,
         originals=gone,
-        world=lambda: World(around.brands.by_name, around.tracking),
+        world=world or (lambda: World(around.brands.by_name, around.tracking)),
     )
 
 
@@ -252,6 +255,40 @@ def test_a_tombstone_passes_every_consumer_of_a_compacted_topic(topic) -> None:
             consume(as_message(topic, None))
         except InvalidMessage:
             assert not topic_specs()[topic].compacted
+
+
+LONGEST = ["%" * 512, "x:" * 256, ":webhook:" * 56, "\u00e9" * 384, "\U0001f514" * 192, "a" * 512]
+"""Ids of a generic event at its bounds: 512 characters, 768 bytes."""
+
+
+@pytest.mark.parametrize(
+    "longest", LONGEST, ids=["%", "x:", "network", "2-byte", "4-byte", "1-byte"]
+)
+def test_what_the_longest_ids_cause_passes_every_consumer(longest: str) -> None:
+    """Whatever a mapping lets in can be decided, written, read back and indexed."""
+    broker, name = InMemoryBroker(partitions=1), "b" * 60
+    world = World({name: brand(name, triage={"open_indirect": True})}, {})
+    first = StageInMemory(broker, lambda _partition: understand(lambda: world), lambda: NOON)
+    second = StageInMemory(
+        broker, lambda partition: CareLogic(partition, brands=lambda: world.brands), lambda: NOON
+    )
+    said = generic(
+        longest,
+        f"{name} does not work",
+        author={"id": longest},
+        conversation_id=longest,
+        published_at=f"{NOON:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    again = said | {"id": longest[:-1], "in_reply_to": longest}
+    for event in (said, again):
+        broker.append(ring(event, source="s" * 120, received_at=NOON))
+    for stage in (first, second):
+        assert [outcome.fate for outcome in stage.drain()] == [Fate.DELIVERED] * 2
+    assert broker.messages(Topic.CASE_EVENTS), "no case was opened"
+    for topic in (Topic.SOCIAL_EVENTS, Topic.ROUTED_EVENTS, Topic.CASES, Topic.CASE_EVENTS):
+        for message in broker.messages(topic):
+            for consume in consumers_of(topic):
+                consume(message)
 
 
 @pytest.mark.parametrize("stage", ["understand", "care"])

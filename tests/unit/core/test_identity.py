@@ -43,6 +43,55 @@ def test_two_cases_never_share_an_id(one: tuple[str, str], other: tuple[str, str
     assert (first == second) == (one == other)
 
 
+_LONGEST = st.sampled_from(["%" * 512, "x:" * 256, ":x:" * 170, "\u00e9" * 384, "a" * 768])
+_CONVERSATIONS = st.sampled_from(["\U0001f514" * 1024, "%" * 1024, "c:x:" * 256, "c" * 768, "c"])
+
+
+@given(
+    st.from_regex(r"[a-z0-9][a-z0-9-]{0,59}", fullmatch=True) | st.just("b" * 60),
+    _CONVERSATIONS | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1024),
+    _LONGEST | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=512),
+    st.integers(0, 2**31),
+)
+def test_a_case_id_is_never_longer_than_its_bound(
+    brand: str, conversation: str, customer: str, generation: int
+) -> None:
+    """A record whose id is longer than its schema allows could be written, and never read back."""
+    found = identity.case_id(brand, f"x:{conversation}", f"x:{customer}", generation)
+    assert len(found.encode()) <= identity.CASE_ID_BYTES
+    assert found.startswith(f"{brand}:")
+    assert found.endswith(f"#{generation}")
+
+
+_LONG = st.sampled_from(["a" * 500, "a" * 499 + "b", "%" * 300, "%" * 299 + ":", "\u00e9" * 300])
+
+
+@given(
+    st.tuples(_LONG, _LONG, st.integers(1, 2)),
+    st.tuples(_LONG, _LONG, st.integers(1, 2)),
+)
+def test_two_cases_never_share_a_shortened_id(
+    one: tuple[str, str, int], other: tuple[str, str, int]
+) -> None:
+    """Nor does anybody whose native id looks like a shortened one."""
+    first, second = (
+        identity.case_id("nordlicht", f"x:s:{conversation}", f"x:{customer}", generation)
+        for conversation, customer, generation in (one, other)
+    )
+    assert (first == second) == (one == other)
+    shortened = first.split(":x:")[-1].rpartition("#")[0]
+    if shortened.startswith("%~"):
+        assert identity.case_id("nordlicht", f"x:s:{one[0]}", f"x:{shortened}", one[2]) != first
+
+
+def test_only_the_part_that_is_too_long_is_shortened() -> None:
+    thing = "x:s:" + "c" * 700
+    found = identity.case_id("nordlicht", thing, "x:" + "a" * 500, 1)
+    assert found.startswith(f"nordlicht:{thing}:x:%~")
+    kept = identity.case_id("nordlicht", thing, "x:" + "a" * 100, 1)
+    assert kept == f"nordlicht:{thing}:x:{'a' * 100}#1"
+
+
 def test_bounds_of_revisions_and_versions() -> None:
     """A deletion without a revision is the greatest; a document version fits 63 bits."""
     assert identity.DELETED_WITHOUT_REVISION == identity.REVISION_MAX == 2**42 - 1

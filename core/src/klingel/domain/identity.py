@@ -10,6 +10,8 @@ REVISION_BITS = 42
 REVISION_MAX = 2**REVISION_BITS - 1
 DELETED_WITHOUT_REVISION = REVISION_MAX
 DECISION_BITS = 20
+CASE_ID_BYTES = 900
+"""Bytes of UTF-8 of a case id; the schemas of all records that name a case allow more."""
 _FIRST_INDEX = datetime(2006, 1, 1, tzinfo=UTC)
 _INDEX_LEAD = timedelta(minutes=10)
 
@@ -74,13 +76,27 @@ def case_id(brand: str, conversation_id: str, customer_id: str, generation: int)
 
     Ids come from outside, and may hold colons. What could be read as the end of another
     conversation, `:<network>:` in a customer's native id, is percent-encoded: different pairs of
-    conversation and customer never share a case id.
+    conversation and customer never share a case id. Above CASE_ID_BYTES the customer's native id
+    gives way to its hash, then the conversation too; the record holds both whole. `%~` stands
+    before a hash, and in no encoded id; a conversation begins with its network, never with `%`.
     """
     network, _, native = customer_id.partition(":")
     if "%" in native or f":{network}:" in f":{native}":
         native = native.replace("%", "%25").replace(":", "%3A")
         customer_id = f"{network}:{native}"
-    return f"{brand}:{conversation_id}:{customer_id}#{generation}"
+    found = f"{brand}:{conversation_id}:{customer_id}#{generation}"
+    if _fits(found):
+        return found
+    customer_id = f"{network}:%~{deterministic_id(customer_id)}"
+    found = f"{brand}:{conversation_id}:{customer_id}#{generation}"
+    if _fits(found):
+        return found
+    return f"{brand}:%~{deterministic_id(conversation_id)}:{customer_id}#{generation}"
+
+
+def _fits(found: str) -> bool:
+    # Most ids are short: no character has more than four bytes.
+    return 4 * len(found) <= CASE_ID_BYTES or len(found.encode()) <= CASE_ID_BYTES
 
 
 def deterministic_id(*parts: str) -> str:

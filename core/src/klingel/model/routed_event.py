@@ -44,7 +44,7 @@ class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description='Case it belongs to.',
-                max_length=1024,
+                max_length=2048,
                 min_length=1,
                 pattern='^[^\\u0000-\\u001f]+$',
             ),

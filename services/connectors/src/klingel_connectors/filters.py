@@ -223,10 +223,11 @@ class BrandFilter:
     def _brand(self, record: Any) -> bool:
         name = bytes(record.key or b"").decode("utf-8", "replace")
         known = self._known
+        was_known = name in known.brands or name in known.unreadable
         known.unreadable.discard(name)
         if record.value is None:
             known.brands.pop(name, None)
-            return True
+            return was_known
         try:
             config = codec.decode(BrandConfig, bytes(record.value))
             known.brands[name] = applied_brand(config).brand
