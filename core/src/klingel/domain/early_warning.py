@@ -231,7 +231,7 @@ class Detector:
             surprise / (surprise + threshold),
             alarm,
             severity_of(surprise, threshold),
-            self._baseline(state),
+            self.baseline(state),
             run * self.interval_seconds,
             surprise,
         )
@@ -358,7 +358,8 @@ class Detector:
         deviation = math.sqrt(state.spread / state.weight) if state.spread > 0.0 else 0.0
         return max(deviation, self.policy.least_deviation)
 
-    def _baseline(self, state: State) -> float:
+    def baseline(self, state: State) -> float:
+        """Return the count of an interval as it usually is at its peak; 0 while nothing is known."""
         return max(0.0, math.exp(state.mean) - self._few) if state.weight else 0.0
 
     def _quiet(self, state: State) -> Reading:
@@ -366,7 +367,7 @@ class Detector:
             0.0,
             alarm=False,
             severity=1,
-            baseline=self._baseline(state),
+            baseline=self.baseline(state),
             longevity_seconds=0.0,
             surprise=0.0,
         )

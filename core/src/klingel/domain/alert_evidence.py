@@ -1,0 +1,402 @@
+"""What an alert shows for itself: terms, examples, authors, networks; in bounded memory.
+
+Everything here is gathered row by row and costs next to nothing until somebody asks. Authors and texts
+are kept by their hashes, the smallest ones first: which ones are kept depends on what was said, never
+on the order in which it came, and of many posts it is a fair sample.
+"""
+
+import math
+import re
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from klingel.domain.rule_text import tokens
+
+AUTHORS: Final = 512
+"""From so many authors on their number is estimated (within some 9 % of the truth)."""
+
+TEXTS: Final = 128
+"""Most texts kept of a matter; the shares of its terms are right within some 4 %."""
+
+TEXT_LENGTH: Final = 280
+"""Code points of a text that are looked at."""
+
+TERMS: Final = 10
+"""Terms that an alert names."""
+
+EXAMPLES: Final = 5
+"""Examples that an alert names."""
+
+_COPIES = 256
+_NETWORKS = 32
+_TOPICS = 64
+_WHOLE = 1 << 64
+_TOLD_APART = 0.6
+_LEAST_POSTS = 2
+_LEAST_SHARE = 0.05
+_COMMON_SPELLING = 0.25
+# A word of which nothing is known is taken to be in one of fifty posts, as sure as of twenty.
+_RARE = 0.02
+_AT_LEAST = 20
+_STEM = 6
+_ENDING = 4
+
+_NO_WORD = re.compile(r"(?:https?://|www\.)\S+|[@\uff20]\w[\w.\-]*", re.IGNORECASE)
+
+# What is said in every post, and says nothing: a background of few posts does not show that.
+_COMMON: Final = frozenset(
+    """
+    a about after again all also am an and any are as at be because been before being but by can cannot
+    could did didn do does doesn doing don for from get getting go going got had has hasn have haven he
+    her here him his how i if im in into is isn it its ive just let ll like me more my no not now of off
+    on one only or other our out over please re rt s say she should so some still t than that the their
+    them then there these they this those to too up us ve very want was wasn we were what when where
+    which who why will with won would you your
+    aber alle als auf aus bei bin bis bitte da das dass dem den denn der des die dies diese dir doch du
+    durch ein eine einem einen einer er es euch euer für gibt hab habe haben hat hatte ich ihm ihn ihr
+    ihre immer ist ja jetzt kann kein keine können man mein meine mich mir mit nach nicht noch nun nur ob
+    oder ohne schon sein seine seit sich sie sind soll um und uns unser von vor war warum weil wenn wer
+    werden wie wieder wir wird wo wurde zu zum zur über
+    """.split()  # noqa: SIM905 - a list of words reads as words
+)
+
+
+class TellingTerm(NamedTuple):
+    """A word, or two beside each other, that a matter's posts have and the brand's usual ones lack.
+
+    Args:
+        term: as most of the posts write it.
+        share: of the matter's posts that have it, 0..1.
+        before: of the brand's usual posts that have it, 0..1.
+    """
+
+    term: str
+    share: float
+    before: float
+
+
+class Authors:
+    """How many authors there are, of 64-bit hashes that are spread evenly: the smallest are kept.
+
+    Attributes:
+        kept: the smallest hashes, in order.
+    """
+
+    __slots__ = ("_limit", "kept")
+
+    def __init__(self, kept: Iterable[int] = ()) -> None:
+        self.kept: list[int] = []
+        self._limit = _WHOLE
+        for author in kept:
+            self.add(author)
+
+    def add(self, author: int) -> None:
+        """Count an author, once."""
+        if author >= self._limit:
+            return
+        kept = self.kept
+        at = bisect_left(kept, author)
+        if at < len(kept) and kept[at] == author:
+            return
+        kept.insert(at, author)
+        if len(kept) > AUTHORS:
+            kept.pop()
+            self._limit = kept[-1]
+
+    def add_all(self, other: "Authors") -> None:
+        """Count the authors of another, each once."""
+        for author in other.kept:
+            self.add(author)
+
+    def count(self) -> int:
+        """Return the number of authors, exact below AUTHORS."""
+        if self._limit == _WHOLE:
+            return len(self.kept)
+        return round((AUTHORS - 1) * (_WHOLE / self._limit))
+
+    def to_plain(self) -> list[str]:
+        """Return the content for JSON; 64 bits are written in hex, as JSON's numbers have 53."""
+        return [f"{author:x}" for author in self.kept]
+
+    @classmethod
+    def from_plain(cls, plain: Iterable[str]) -> "Authors":
+        """Return what `to_plain` has written."""
+        return cls(int(author, 16) for author in plain)
+
+
+class Texts:
+    """A fair sample of texts, `most` of them: those whose events have the smallest 64-bit hashes.
+
+    Attributes:
+        kept: the texts by the hashes of their events.
+    """
+
+    __slots__ = ("_events", "_limit", "_most", "kept")
+
+    def __init__(self, most: int = TEXTS, kept: Mapping[int, str] | None = None) -> None:
+        self._most = most
+        self.kept: dict[int, str] = {}
+        self._events: list[int] = []
+        self._limit = _WHOLE
+        for event, text in (kept or {}).items():
+            self.add(event, text)
+
+    def add(self, event: int, text: str) -> None:
+        """Show a text; it stays while its event's hash is among the smallest."""
+        if event >= self._limit or not text or event in self.kept:
+            return
+        self.kept[event] = text[:TEXT_LENGTH]
+        insort(self._events, event)
+        if len(self._events) > self._most:
+            del self.kept[self._events.pop()]
+            self._limit = self._events[-1]
+
+    def add_all(self, other: "Texts") -> None:
+        """Show the texts of another."""
+        for event, text in other.kept.items():
+            self.add(event, text)
+
+    def texts(self) -> list[str]:
+        """Return the sample, in the order of the hashes."""
+        return [self.kept[event] for event in self._events]
+
+    def to_plain(self) -> list[Any]:
+        """Return the content for JSON."""
+        return [self._most, {f"{event:x}": self.kept[event] for event in self._events}]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> "Texts":
+        """Return what `to_plain` has written."""
+        most, kept = plain
+        return cls(most, {int(event, 16): text for event, text in kept.items()})
+
+
+class Gathered:
+    """What was gathered of one matter, row by row.
+
+    Attributes:
+        posts: rows.
+        reach: sum of what the rows say of it.
+        authors: how many.
+        sample: of the texts.
+        leading: reach and id of the events with the largest reach.
+        by_network, by_topic, copies: posts by network, topic and fingerprint.
+    """
+
+    __slots__ = (
+        "authors",
+        "by_network",
+        "by_topic",
+        "copies",
+        "leading",
+        "posts",
+        "reach",
+        "sample",
+    )
+
+    def __init__(self) -> None:
+        self.posts = 0
+        self.reach = 0.0
+        self.authors = Authors()
+        self.sample = Texts()
+        self.leading: list[tuple[float, str]] = []
+        self.by_network: dict[str, int] = {}
+        self.copies: dict[str, int] = {}
+        self.by_topic: dict[str, int] = {}
+
+    def add(
+        self,
+        event: int,
+        event_id: str,
+        author: int | None,
+        reach: float,
+        network: str,
+        text: str,
+        fingerprint: str | None,
+        topics: Sequence[str],
+    ) -> None:
+        """Gather a row; `event` is the hash of its id."""
+        self.posts += 1
+        self.reach += reach
+        if author is not None:
+            self.authors.add(author)
+        self.sample.add(event, text)
+        examples = self.leading
+        if len(examples) < EXAMPLES or (reach, event_id) > examples[-1]:
+            examples.append((reach, event_id))
+            examples.sort(reverse=True)
+            del examples[EXAMPLES:]
+        _count(self.by_network, network, _NETWORKS)
+        if fingerprint is not None:
+            _count(self.copies, fingerprint, _COPIES)
+        for topic in topics:
+            _count(self.by_topic, topic, _TOPICS)
+
+    def add_all(self, other: "Gathered") -> None:
+        """Gather what another has gathered of other rows."""
+        self.posts += other.posts
+        self.reach += other.reach
+        self.authors.add_all(other.authors)
+        self.sample.add_all(other.sample)
+        self.leading = sorted({*self.leading, *other.leading}, reverse=True)[:EXAMPLES]
+        for mine, theirs, most in (
+            (self.by_network, other.by_network, _NETWORKS),
+            (self.copies, other.copies, _COPIES),
+            (self.by_topic, other.by_topic, _TOPICS),
+        ):
+            for name, posts in theirs.items():
+                _count(mine, name, most, posts)
+
+    @property
+    def examples(self) -> list[str]:
+        """Ids of the events with the largest reach."""
+        return [event_id for _, event_id in self.leading]
+
+    @property
+    def wave_size(self) -> int:
+        """How often the most repeated text was said; 1 where nothing was repeated."""
+        return max(self.copies.values(), default=min(self.posts, 1))
+
+    @property
+    def networks(self) -> dict[str, int]:
+        """Posts by network, the most first."""
+        return _ordered(self.by_network)
+
+    @property
+    def topics(self) -> dict[str, int]:
+        """Posts by topic, the most first."""
+        return _ordered(self.by_topic)
+
+    def texts(self) -> list[str]:
+        """Return a fair sample of the texts."""
+        return self.sample.texts()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the content for JSON."""
+        return {
+            "posts": self.posts,
+            "reach": self.reach,
+            "authors": self.authors.to_plain(),
+            "texts": self.sample.to_plain(),
+            "examples": [list(example) for example in self.leading],
+            "networks": dict(self.by_network),
+            "copies": dict(self.copies),
+            "topics": dict(self.by_topic),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Gathered":
+        """Return what `to_plain` has written."""
+        made = cls()
+        made.posts = plain["posts"]
+        made.reach = plain["reach"]
+        made.authors = Authors.from_plain(plain["authors"])
+        made.sample = Texts.from_plain(plain["texts"])
+        made.leading = [(reach, event_id) for reach, event_id in plain["examples"]]
+        made.by_network = dict(plain["networks"])
+        made.copies = dict(plain["copies"])
+        made.by_topic = dict(plain["topics"])
+        return made
+
+
+def telling_terms(
+    texts: Sequence[str], usual: Sequence[str], most: int = TERMS
+) -> list[TellingTerm]:
+    """Return the terms that tell a matter's posts from a brand's usual ones, the most telling first.
+
+    A term's weight is its share among the matter's posts times the logarithm of how much larger that
+    is than its share before. Two words that are mostly said together are one term, and so are the
+    forms of a word. Mentions, addresses, numbers and the commonest words of English and German are
+    none.
+    """
+    if not texts:
+        return []
+    now, spellings = _documents(texts)
+    before, _ = _documents(usual)
+    least = max(_LEAST_POSTS, _LEAST_SHARE * len(texts))
+    found = []
+    for term, posts in now.items():
+        share = posts / len(texts)
+        was = before[term] / len(usual) if usual else 0.0
+        expected = (before[term] + _RARE * _AT_LEAST) / (len(usual) + _AT_LEAST)
+        if posts >= least and share > expected:
+            found.append((share * math.log(share / expected), term, share, was))
+    weights = {term: (weight, share) for weight, term, share, _ in found}
+    parts = {
+        part
+        for term, (_, share) in weights.items()
+        if len(term) > 1
+        for part in ((term[0],), (term[1],))
+        if part in weights and share >= _TOLD_APART * weights[part][1]
+    }
+    found = [each for each in found if each[1] not in parts]
+    found.sort(key=lambda each: (-each[0], each[1]))
+    return [
+        TellingTerm(_spelling(spellings[term]), round(share, 4), round(was, 4))
+        for _, term, share, was in found[:most]
+    ]
+
+
+_Term = tuple[str, ...]
+
+
+def _documents(texts: Sequence[str]) -> tuple[Counter[_Term], dict[_Term, Counter[str]]]:
+    """Return in how many texts each term occurs, and how it is written there."""
+    counts: Counter[_Term] = Counter()
+    spellings: dict[_Term, Counter[str]] = {}
+    for text in texts:
+        found = _terms(text)
+        counts.update(found.keys())
+        for term, spelling in found.items():
+            spellings.setdefault(term, Counter())[spelling] += 1
+    return counts, spellings
+
+
+def _terms(text: str) -> dict[_Term, str]:
+    """Return the terms of a text and how it writes them at first."""
+    said = _NO_WORD.sub(" \u2029 ", text[:TEXT_LENGTH])
+    found: dict[_Term, str] = {}
+    before = None
+    for token in tokens(said):
+        if token.term in _COMMON or token.term.isdigit() or _is_letter(token.term):
+            before = None
+            continue
+        found.setdefault((_stem(token.term),), said[token.start : token.end])
+        if before is not None and said[before.end : token.start].strip(" -\u00ad") == "":
+            pair = (_stem(before.term), _stem(token.term))
+            found.setdefault(pair, " ".join(said[before.start : token.end].split()))
+        before = token
+    return found
+
+
+def _stem(term: str) -> str:
+    """Return what the forms of a word share, roughly: flight, flights; Störung, Störungen."""
+    return term if len(term) <= _STEM else term[: max(_STEM, len(term) - _ENDING)]
+
+
+def _is_letter(term: str) -> bool:
+    return len(term) == 1 and term.isascii()
+
+
+def _spelling(counted: Counter[str]) -> str:
+    """Return the shortest of the spellings that are common: the word without its endings."""
+    common = max(counted.values()) * _COMMON_SPELLING
+    return min(
+        (each for each, posts in counted.items() if posts >= common),
+        key=lambda each: (len(each), -counted[each], each),
+    )
+
+
+def _count(counts: dict[str, int], name: str, most: int, posts: int = 1) -> None:
+    """Count a name; when there are too many, the ones that were counted least make room."""
+    counts[name] = counts.get(name, 0) + posts
+    if len(counts) > most:
+        kept = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[: most // 2]
+        counts.clear()
+        counts.update(kept)
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))

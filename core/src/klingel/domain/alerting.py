@@ -1,0 +1,864 @@
+"""From rows of a brand's signals to alerts: one open alert for a matter, with evidence and an end.
+
+    watch = BrandWatch("nordlicht")
+    for row in rows:
+        alerts = watch.add(row, now)        # opened or updated, in the moment the row makes it so
+    alerts = watch.advance(now, until=now)  # intervals that are over: updates and ends
+
+A brand's rows are counted in event time, in intervals of five minutes, for the brand as a whole and
+for each topic, once for all tones and once for negative and positive posts. Each of these series has
+the detector of `klingel.domain.early_warning`; negative ones have a lower bar, positive ones a higher
+one, and enough different authors must have spoken.
+
+**Matter.** A topic (or the brand as a whole) and a kind: `negative`, `positive` (virality) or `volume`
+(all tones). One alert stands for it from its opening to its end. Talk that turns negative turns a
+volume alert negative; the same posts do not alert twice, as topic and as whole brand.
+
+**Time.** An interval is over once the newest row, or `until`, is `lateness_seconds` past its end. Rows
+that come later are counted and change nothing. An alert opens while its interval is still running, as
+soon as what was counted suffices: counts only grow. Nothing opens for what is older than
+`stale_seconds`, so that catching up does not ring for what is long over; `until` is the time up to
+which everything is known to be read, never the wall clock of a reader that lags behind. Gaps are told
+by `note_gap`; what is not told is a zero, and zeros never alert.
+
+**Order.** Rows of one interval may come in any order: which alerts open, their ids and the evidence at
+the end of the interval are the same. Repeated event ids within the open intervals change nothing.
+
+State is bounded: a quiet series is some numbers; texts, authors and ids are kept only for intervals
+that are open and matters that are unusual. `to_plain` and `from_plain` carry it over a restart.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
+
+from klingel.domain.alert_evidence import Gathered, TellingTerm, Texts, telling_terms
+from klingel.domain.early_warning import (
+    START,
+    Detector,
+    Policy,
+    State,
+    from_plain,
+    severity_of,
+    to_plain,
+)
+from klingel.domain.identity import hash64, hash64_bytes
+
+Kind = Literal["negative", "positive", "volume"]
+Change = Literal["opened", "updated", "ended"]
+
+KINDS: Final[tuple[Kind, ...]] = ("negative", "positive", "volume")
+WHOLE_BRAND: Final = ""
+"""The topic that stands for all of a brand's posts."""
+
+_WEEK_SECONDS = 7 * 86_400.0
+_DAY_SECONDS = 86_400.0
+_IDS = 200_000
+_TOPICS = 100
+_GAPS = 256
+_HISTORY = 24
+_USUAL_TEXTS = 96
+_NEVER = -(1 << 60)
+_FOR_EVER = 1 << 60
+_WAITING = 64
+_OLDEST_SECONDS = 8 * 86_400.0
+_EXACT = 64
+_LEAST_POSTS = 2
+_VERSION = 1
+
+
+class Row(NamedTuple):
+    """One post as the watch sees it.
+
+    Args:
+        event_id: of the social event.
+        at: seconds since 1970 at which it was published.
+        tone: negative, positive, neutral; None if unknown.
+        topics: what it is about, in the brand's words; none is fine.
+        author: 64-bit hash of the author, spread evenly; None if unknown.
+        reach: how many people may see it; any measure that adds up.
+        network: name of the network.
+        text: normalised; 280 code points are looked at.
+        fingerprint: equal for copies; None if unknown.
+    """
+
+    event_id: str
+    at: float
+    tone: str | None = None
+    topics: Sequence[str] = ()
+    author: int | None = None
+    reach: float = 0.0
+    network: str = ""
+    text: str = ""
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPolicy:
+    """When a matter is worth an alert; the same for every brand unless it asks for another.
+
+    Args:
+        detection: of the detector; its own cool-down is not used here.
+        interval_seconds: length of the intervals in which posts are counted.
+        bars: by kind: what the detector's threshold is multiplied with.
+        least_authors: fewer different authors alert nobody.
+        cool_down_seconds: how long after its opening a matter that has ended opens no new alert,
+            unless it is `worse` times as surprising.
+        worse: see above.
+        calm_seconds: how long a matter is calm before its alert ends.
+        lateness_seconds: how long after its end an interval still takes rows.
+        stale_seconds: nothing opens for an interval that ended longer ago.
+        ahead_seconds: rows dated further than this into the future are counted and not used.
+    """
+
+    detection: Policy = field(default_factory=Policy)
+    interval_seconds: float = 300.0
+    bars: Mapping[Kind, float] = field(
+        default_factory=lambda: MappingProxyType(
+            {"negative": 0.85, "volume": 1.0, "positive": 1.15}
+        )
+    )
+    least_authors: int = 5
+    cool_down_seconds: float = _DAY_SECONDS
+    worse: float = 1.25
+    calm_seconds: float = 3_600.0
+    lateness_seconds: float = 600.0
+    stale_seconds: float = 3_600.0
+    ahead_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if set(self.bars) != set(KINDS) or not all(bar > 0 for bar in self.bars.values()):
+            raise ValueError("Each kind of alert has a bar above zero.")
+        if self.least_authors < 1 or not self.worse >= 1:
+            raise ValueError("An alert has an author, and worse is not better.")
+
+
+class Evidence(NamedTuple):
+    """What an alert shows for itself.
+
+    Args:
+        terms: what its posts say and the brand's usual ones do not, the most telling first.
+        examples: ids of the events with the largest reach.
+        unique_authors: exact up to some hundreds, estimated above.
+        reach: sum over the posts.
+        negative_share: of the posts since it began, 0..1.
+        wave_size: how often the most repeated text was said.
+        networks: posts by network.
+        topics: posts by topic.
+    """
+
+    terms: tuple[TellingTerm, ...]
+    examples: tuple[str, ...]
+    unique_authors: int
+    reach: float
+    negative_share: float
+    wave_size: int
+    networks: Mapping[str, int]
+    topics: Mapping[str, int]
+
+
+class Alert(NamedTuple):
+    """A record of a matter; the newest one of an `alert_id` holds all there is to know.
+
+    Args:
+        alert_id: the same from opening to end, and in every replay.
+        brand: whom it concerns.
+        topic: what it is about; WHOLE_BRAND for all posts.
+        kind: negative, positive or volume.
+        change: opened, updated or ended.
+        revision: counts the records of one alert, from 1.
+        began_at: when the first interval began that was unusual, seconds since 1970.
+        opened_at: when the interval began that opened it.
+        updated_at: event time of this record.
+        ended_at: when it became calm; None while it stands.
+        severity: 1..10, the highest so far.
+        longevity_seconds: from its beginning to this record, or to its end.
+        baseline: posts of an interval that are usual at its peaks.
+        posts: of the matter so far.
+        evidence: see there.
+    """
+
+    alert_id: str
+    brand: str
+    topic: str
+    kind: Kind
+    change: Change
+    revision: int
+    began_at: float
+    opened_at: float
+    updated_at: float
+    ended_at: float | None
+    severity: int
+    longevity_seconds: float
+    baseline: float
+    posts: int
+    evidence: Evidence
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the rows.
+
+    Args:
+        rows: all that came.
+        repeated: event ids that were counted before.
+        late: their interval was over.
+        ahead: dated into the future, or into no time at all.
+        unlisted_topics: topics above the bound, counted for the brand alone.
+        stale: openings withheld because they were long over.
+    """
+
+    rows: int = 0
+    repeated: int = 0
+    late: int = 0
+    ahead: int = 0
+    unlisted_topics: int = 0
+    stale: int = 0
+
+
+@dataclass(slots=True)
+class _Standing:
+    """An alert that is open."""
+
+    alert_id: str
+    kind: Kind
+    began: int
+    opened: int
+    peak: float
+    severity: int
+    revision: int
+    posts: int
+    told_posts: int
+    told_at: float
+    calm: int
+    last_unusual: int
+
+
+class _Running:
+    """An interval of a series that still takes rows; most are thrown away unread."""
+
+    __slots__ = ("_gathered", "_waiting", "posts")
+
+    def __init__(self, gathered: Gathered | None = None) -> None:
+        self.posts = 0 if gathered is None else gathered.posts
+        self._gathered = gathered
+        self._waiting: list[tuple[int, Row]] = []
+
+    def add(self, event: int, row: Row) -> None:
+        self.posts += 1
+        self._waiting.append((event, row))
+        if len(self._waiting) >= _WAITING:
+            self.gathered()
+
+    def gathered(self) -> Gathered:
+        """Return what the rows say; not to be changed."""
+        if self._gathered is None:
+            self._gathered = Gathered()
+        for event, row in self._waiting:
+            self._gathered.add(
+                event,
+                row.event_id,
+                row.author,
+                row.reach,
+                row.network,
+                row.text,
+                row.fingerprint,
+                row.topics,
+            )
+        self._waiting.clear()
+        return self._gathered
+
+
+@dataclass(slots=True)
+class _Series:
+    """One topic and kind; `gathered` holds the intervals from `began` on that are over."""
+
+    state: State
+    upto: int
+    open: dict[int, _Running] = field(default_factory=dict)
+    history: list[int] = field(default_factory=list)
+    gathered: Gathered | None = None
+    began: int = _NEVER
+    standing: _Standing | None = None
+    barred_until: int = _NEVER
+    last_peak: float = 0.0
+    bar: float = math.inf
+    bar_of: int = _NEVER
+
+    def keep(self, interval: int, running: _Running | None) -> None:
+        """Remember what was said in an interval that is over."""
+        if self.began == _NEVER:
+            self.began = interval
+        if self.gathered is None:
+            self.gathered = Gathered()
+        if running is not None:
+            self.gathered.add_all(running.gathered())
+
+
+Key = tuple[str, Kind]
+
+
+class BrandWatch:
+    """Counts, detection and alerts of one brand.
+
+    Args:
+        brand: its id.
+        policy: when a matter is worth an alert.
+    """
+
+    def __init__(self, brand: str, policy: AlertPolicy | None = None) -> None:
+        self.brand = brand
+        self.policy = AlertPolicy() if policy is None else policy
+        self.counters = Counters()
+        seconds = self.policy.interval_seconds
+        self._detector = Detector(seconds, self.policy.detection)
+        self._late = math.ceil(self.policy.lateness_seconds / seconds)
+        self._calm = max(1, math.ceil(self.policy.calm_seconds / seconds))
+        self._cool = math.ceil(self.policy.cool_down_seconds / seconds)
+        self._week = math.ceil(_WEEK_SECONDS / seconds)
+        self._day = max(1, round(_DAY_SECONDS / seconds))
+        self._unusual = 0.5 * self.policy.detection.threshold
+        self._series: dict[Key, _Series] = {}
+        self._topics: set[str] = {WHOLE_BRAND}
+        self._active: dict[Key, None] = {}
+        self._ids: dict[int, set[int]] = {}
+        self._first = _NEVER
+        self._closed = _NEVER
+        self._head = _NEVER
+        self._gaps: list[tuple[int, int]] = []
+        self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
+        self._usual_day = _NEVER
+
+    # ------------------------------------------------------------------ what comes in
+
+    def add(self, row: Row, now: float) -> Sequence[Alert]:
+        """Count a row; return the alerts that it opens or brings up to date.
+
+        Args:
+            row: one post.
+            now: the reader's clock, seconds since 1970.
+        """
+        counters = self.counters
+        counters.rows += 1
+        at = row.at
+        if not 0.0 <= at <= now + self.policy.ahead_seconds:
+            counters.ahead += 1
+            return ()
+        interval = int(at // self.policy.interval_seconds)
+        if interval <= self._closed or (self._first == _NEVER and at < now - _OLDEST_SECONDS):
+            counters.late += 1
+            return ()
+        event = int.from_bytes(hash64_bytes(row.event_id), "big")
+        ids = self._ids.get(interval)
+        if ids is None:
+            ids = self._ids[interval] = set()
+        if event in ids:
+            counters.repeated += 1
+            return ()
+        if len(ids) < _IDS:
+            ids.add(event)
+        found: list[Alert] = []
+        if interval > self._head:
+            self._turn_to(interval, now, found)
+        self._count(row, event, interval, now, found)
+        return found
+
+    def advance(self, now: float, *, until: float) -> Sequence[Alert]:
+        """Close the intervals that are over; return the alerts that were updated or have ended.
+
+        Args:
+            now: the reader's clock, seconds since 1970.
+            until: event time up to which all rows are read; `now` for a reader that has caught up,
+                the time of its newest row for one that has not.
+        """
+        found: list[Alert] = []
+        if self._first != _NEVER:
+            over = int(min(until, now) // self.policy.interval_seconds) - 1 - self._late
+            self._close(over, now, found)
+        return found
+
+    def note_gap(self, begin: float, end: float | None) -> None:
+        """Tell that nothing is known of a time, because the sources were away.
+
+        Args:
+            begin: seconds since 1970.
+            end: the same; None while it lasts: tell it again, with the same beginning, when it ends.
+        """
+        seconds = self.policy.interval_seconds
+        first = int(begin // seconds)
+        last = _FOR_EVER if end is None else max(first, math.ceil(end / seconds) - 1)
+        self._gaps = [gap for gap in self._gaps if gap[0] != first]
+        self._gaps.append((first, last))
+        self._gaps.sort()
+        del self._gaps[:-_GAPS]
+        for series in self._series.values():  # what was reckoned without the gap
+            series.bar_of = _NEVER
+
+    def open_alerts(self) -> Sequence[str]:
+        """Return the ids of the alerts that stand."""
+        return [each.standing.alert_id for each in self._series.values() if each.standing]
+
+    # ------------------------------------------------------------------ counting
+
+    def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
+        tone = row.tone
+        kinds: tuple[Kind, ...] = (
+            ("negative", "volume")
+            if tone == "negative"
+            else ("positive", "volume")
+            if tone == "positive"
+            else ("volume",)
+        )
+        topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        unusual = False
+        for topic in topics:
+            for kind in kinds:
+                key = topic, kind
+                series = self._of(key)
+                running = series.open.get(interval)
+                if running is None:
+                    running = series.open[interval] = _Running()
+                running.add(event, row)
+                standing = series.standing
+                if standing is not None:
+                    unusual = True
+                    standing.posts += 1
+                    if standing.posts >= 2 * standing.told_posts:
+                        self._tell(key, series, standing, "updated", row.at, found)
+                elif (
+                    interval == self._head
+                    and running.posts >= _LEAST_POSTS
+                    and running.posts >= self._bar(key, series, interval)
+                ):
+                    self._try_to_open(key, series, interval, now, row.at, found)
+        if not unusual:
+            self._remember_usual(event, row.text, interval)
+
+    def _is_listed(self, topic: str) -> bool:
+        if topic in self._topics:
+            return topic != WHOLE_BRAND
+        if len(self._topics) >= _TOPICS:
+            self.counters.unlisted_topics += 1
+            return False
+        self._topics.add(topic)
+        return True
+
+    def _of(self, key: Key) -> _Series:
+        """Return a series, brought up to the newest interval that is over."""
+        series = self._series.get(key)
+        if series is None:
+            # What was never spoken of had zeros since the brand is watched.
+            zeros = self._closed - self._first + 1
+            state = self._detector.after_zeros(min(zeros, self._week)) if zeros > 0 else START
+            series = self._series[key] = _Series(state, self._closed)
+        elif series.upto < self._closed:
+            if self._closed - series.upto > self._week:
+                series.state = self._detector.after_zeros(self._week)
+                series.history.clear()
+                series.upto = self._closed
+            for each in range(series.upto + 1, self._closed + 1):
+                self._settle(series, each)
+        self._active.setdefault(key)
+        return series
+
+    def _settle(self, series: _Series, interval: int) -> tuple[float, _Running | None]:
+        """Take an interval that is over into a series; return its surprise and its rows."""
+        running = series.open.pop(interval, None)
+        posts = 0 if running is None else running.posts
+        count = None if self._in_gap(interval) else posts
+        series.state, reading = self._detector.observe(series.state, count)
+        series.upto = interval
+        series.history.append(posts)
+        if len(series.history) > 2 * _HISTORY:
+            del series.history[:-_HISTORY]
+        return reading.surprise, running
+
+    def _before(self, series: _Series, interval: int) -> tuple[State, int]:
+        """Return the state before a running interval, and since when all was unusual, it included."""
+        state, began = series.state, series.began
+        for each in range(series.upto + 1, interval):
+            running = series.open.get(each)
+            posts = 0 if running is None else running.posts
+            state, reading = self._detector.observe(state, None if self._in_gap(each) else posts)
+            if reading.surprise < self._unusual:
+                began = _NEVER
+            elif began == _NEVER:
+                began = each
+        return state, interval if began == _NEVER else began
+
+    def _bar(self, key: Key, series: _Series, interval: int) -> float:
+        """Return the count from which on the running interval is worth an alert."""
+        if series.bar_of != interval:
+            series.bar_of = interval
+            series.bar = math.inf
+            if not self._in_gap(interval):
+                wanted = self._wanted(key, series, interval)
+                state, _ = self._before(series, interval)
+                series.bar = self._detector.least_surprising(state, wanted)
+        return series.bar
+
+    def _wanted(self, key: Key, series: _Series, interval: int) -> float:
+        """Return the least surprise that opens an alert."""
+        wanted = self.policy.bars[key[1]] * self.policy.detection.threshold
+        if interval <= series.barred_until:
+            wanted = max(wanted, self.policy.worse * series.last_peak)
+        return wanted
+
+    # ------------------------------------------------------------------ time
+
+    def _turn_to(self, interval: int, now: float, found: list[Alert]) -> None:
+        """Begin an interval that is newer than all before it."""
+        if self._first == _NEVER:
+            self._first = interval
+            self._closed = interval - self._late - 1
+        self._head = interval
+        self._close(interval - self._late - 1, now, found)
+
+    def _close(self, over: int, now: float, found: list[Alert]) -> None:
+        """Close all intervals up to one; quiet series follow when they are next spoken of."""
+        if over <= self._closed:
+            return
+        for interval in [each for each in self._ids if each <= over]:
+            del self._ids[interval]
+        for interval in range(self._closed + 1, over + 1):
+            if not self._active:
+                break
+            self._closed = interval
+            for key in list(self._active):
+                self._close_one(key, interval, now, found)
+        self._closed = over
+        self._head = max(self._head, over)
+
+    def _close_one(self, key: Key, interval: int, now: float, found: list[Alert]) -> None:
+        series = self._series[key]
+        surprise, running = self._settle(series, interval)
+        end = (interval + 1) * self.policy.interval_seconds
+        unusual = surprise >= self._unusual
+        standing = series.standing
+        if unusual or standing is not None:
+            series.keep(interval, running)
+        if standing is not None:
+            if not self._in_gap(interval):
+                standing.calm = 0 if unusual else standing.calm + 1
+            if unusual:
+                standing.last_unusual = interval
+            self._follow(key, series, standing, surprise, end, found)
+        elif unusual and surprise >= self._wanted(key, series, interval):
+            self._open(key, series, interval, series.began, surprise, now, end, found)
+        if series.standing is None and not unusual:
+            series.gathered = None
+            series.began = _NEVER
+            if not series.open:
+                del self._active[key]
+
+    # ------------------------------------------------------------------ alerts
+
+    def _try_to_open(
+        self,
+        key: Key,
+        series: _Series,
+        interval: int,
+        now: float,
+        at: float,
+        found: list[Alert],
+    ) -> None:
+        """Open an alert for an interval that is still running, and has reached its bar."""
+        state, began = self._before(series, interval)
+        posts = series.open[interval].posts
+        surprise = self._detector.surprise(state, posts)
+        if not self._open(key, series, interval, began, surprise, now, at, found):
+            # Asked again soon: at every row while they are few, at a fourth more when they are many.
+            series.bar = posts + 1 if posts < _EXACT else posts * 1.25
+
+    def _open(
+        self,
+        key: Key,
+        series: _Series,
+        interval: int,
+        began: int,
+        surprise: float,
+        now: float,
+        at: float,
+        found: list[Alert],
+    ) -> bool:
+        """Open an alert unless something speaks against it; return whether one was opened."""
+        gathered = self._gathered(series, began)
+        if gathered.authors.count() < self.policy.least_authors:
+            return False
+        if now - (interval + 1) * self.policy.interval_seconds > self.policy.stale_seconds:
+            self.counters.stale += 1
+            return False
+        if self._is_told_already(key, gathered.posts):
+            return False
+        topic, kind = key
+        severity = severity_of(surprise, self._threshold(kind))
+        volume = self._series.get((topic, "volume"))
+        standing = None if volume is None else volume.standing
+        if kind == "negative" and volume is not None and standing is not None:
+            # The same matter has found its tone.
+            self._bar_again(volume, standing)
+            volume.standing = None
+            standing.kind = kind
+            standing.severity = max(standing.severity, severity)
+            standing.peak = max(standing.peak, surprise)
+            change: Change = "updated"
+        else:
+            change = "opened"
+            standing = _Standing(
+                alert_id=hash64(self.brand, topic, kind, str(interval)),
+                kind=kind,
+                began=began,
+                opened=interval,
+                peak=surprise,
+                severity=severity,
+                revision=0,
+                posts=0,
+                told_posts=0,
+                told_at=at,
+                calm=0,
+                last_unusual=interval,
+            )
+        standing.posts = gathered.posts
+        series.standing = standing
+        series.began = began
+        self._tell(key, series, standing, change, at, found)
+        return True
+
+    def _gathered(self, series: _Series, since: int) -> Gathered:
+        """Return what was gathered since an interval, running ones included."""
+        whole = Gathered()
+        if series.gathered is not None and series.began >= since:
+            whole.add_all(series.gathered)
+        for at, running in series.open.items():
+            if at >= since:
+                whole.add_all(running.gathered())
+        return whole
+
+    def _threshold(self, kind: Kind) -> float:
+        return self.policy.detection.threshold * self.policy.bars[kind]
+
+    def _is_told_already(self, key: Key, posts: int) -> bool:
+        """Whether an open alert stands for the same posts: of another kind, or of whole and part."""
+        topic, kind = key
+        if kind == "volume":
+            for toned in ("negative", "positive"):
+                other = self._series.get((topic, toned))
+                if other is not None and other.standing is not None:
+                    return True
+        for (other_topic, other_kind), other in self._series.items():
+            standing = other.standing
+            if standing is None or other_topic == topic or kind not in {other_kind, "volume"}:
+                continue
+            # Two topics of one post are two matters; a topic and the whole brand may be the same.
+            if WHOLE_BRAND in {topic, other_topic} and 2 * min(posts, standing.posts) >= max(
+                posts, standing.posts
+            ):
+                return True
+        return False
+
+    def _follow(
+        self,
+        key: Key,
+        series: _Series,
+        standing: _Standing,
+        surprise: float,
+        end: float,
+        found: list[Alert],
+    ) -> None:
+        """Bring an open alert up to date at the end of an interval, or end it."""
+        standing.peak = max(standing.peak, surprise)
+        severity = severity_of(surprise, self._threshold(standing.kind))
+        if standing.calm >= self._calm:
+            self._tell(key, series, standing, "ended", end, found)
+            self._bar_again(series, standing)
+            series.standing = None
+        elif severity > standing.severity:
+            standing.severity = severity
+            self._tell(key, series, standing, "updated", end, found)
+
+    def _bar_again(self, series: _Series, standing: _Standing) -> None:
+        series.barred_until = standing.opened + self._cool
+        series.last_peak = standing.peak
+        series.bar_of = _NEVER
+
+    def _tell(
+        self,
+        key: Key,
+        series: _Series,
+        standing: _Standing,
+        change: Change,
+        at: float,
+        found: list[Alert],
+    ) -> None:
+        gathered = self._gathered(series, standing.began)
+        seconds = self.policy.interval_seconds
+        # An interval is closed after rows of later ones have come.
+        at = standing.told_at = max(at, standing.told_at)
+        standing.revision += 1
+        standing.posts = standing.told_posts = gathered.posts
+        ended = (standing.last_unusual + 1) * seconds if change == "ended" else None
+        began = standing.began * seconds
+        found.append(
+            Alert(
+                alert_id=standing.alert_id,
+                brand=self.brand,
+                topic=key[0],
+                kind=standing.kind,
+                change=change,
+                revision=standing.revision,
+                began_at=began,
+                opened_at=standing.opened * seconds,
+                updated_at=at,
+                ended_at=ended,
+                severity=standing.severity,
+                longevity_seconds=max(0.0, (at if ended is None else ended) - began),
+                baseline=self._detector.baseline(series.state),
+                posts=gathered.posts,
+                evidence=self._evidence(key[0], standing, gathered),
+            )
+        )
+
+    def _evidence(self, topic: str, standing: _Standing, gathered: Gathered) -> Evidence:
+        usual = [text for texts in self._usual for text in texts.texts()]
+        return Evidence(
+            terms=tuple(telling_terms(gathered.texts(), usual)),
+            examples=tuple(gathered.examples),
+            unique_authors=gathered.authors.count(),
+            reach=gathered.reach,
+            negative_share=self._negative_share(topic, standing.began),
+            wave_size=gathered.wave_size,
+            networks=gathered.networks,
+            topics=gathered.topics,
+        )
+
+    def _negative_share(self, topic: str, since: int) -> float:
+        """Return the share of negative posts since an interval, as far back as counts are kept."""
+        negative = self._posts_since((topic, "negative"), since)
+        posts = self._posts_since((topic, "volume"), since)
+        return round(negative / posts, 4) if posts else 0.0
+
+    def _posts_since(self, key: Key, since: int) -> int:
+        series = self._series.get(key)
+        if series is None:
+            return 0
+        since = max(since, self._closed - _HISTORY + 1)
+        past = min(max(0, series.upto - since + 1), len(series.history))
+        closed = sum(series.history[len(series.history) - past :])
+        return closed + sum(each.posts for at, each in series.open.items() if at >= since)
+
+    # ------------------------------------------------------------------ what is usual, gaps
+
+    def _remember_usual(self, event: int, text: str, interval: int) -> None:
+        day = interval // self._day
+        if day > self._usual_day:
+            self._usual_day = day
+            self._usual = (Texts(_USUAL_TEXTS), self._usual[0])
+        self._usual[0].add(event, text)
+
+    def _in_gap(self, interval: int) -> bool:
+        return any(first <= interval <= last for first, last in self._gaps)
+
+    # ------------------------------------------------------------------ restart
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return everything that is remembered, as plain data that JSON can hold."""
+        return {
+            "version": _VERSION,
+            "brand": self.brand,
+            "counters": [getattr(self.counters, name) for name in Counters.__slots__],
+            "first": self._first,
+            "closed": self._closed,
+            "head": self._head,
+            "gaps": [list(gap) for gap in self._gaps],
+            "usual_day": self._usual_day,
+            "usual": [texts.to_plain() for texts in self._usual],
+            "ids": {
+                str(at): [f"{each:x}" for each in sorted(ids)] for at, ids in self._ids.items()
+            },
+            "active": [list(key) for key in self._active],
+            "series": [[*key, _series_to_plain(series)] for key, series in self._series.items()],
+        }
+
+    @classmethod
+    def from_plain(
+        cls, plain: Mapping[str, Any], policy: AlertPolicy | None = None
+    ) -> "BrandWatch":
+        """Return the watch that `to_plain` has written.
+
+        Raises:
+            ValueError: it is nothing that this version has written.
+        """
+        try:
+            if plain["version"] != _VERSION:
+                raise ValueError("This watch was written by another version.")
+            made = cls(plain["brand"], policy)
+            made.counters = Counters(*plain["counters"])
+            made._first, made._closed, made._head = plain["first"], plain["closed"], plain["head"]
+            made._gaps = [(first, last) for first, last in plain["gaps"]]
+            made._usual_day = plain["usual_day"]
+            today, before = (Texts.from_plain(texts) for texts in plain["usual"])
+            made._usual = (today, before)
+            made._ids = {
+                int(at): {int(each, 16) for each in ids} for at, ids in plain["ids"].items()
+            }
+            made._active = dict.fromkeys(plain["active"])
+            made._series = {
+                (topic, kind): _series_from_plain(series) for topic, kind, series in plain["series"]
+            }
+            made._topics = {topic for topic, _ in made._series} | {WHOLE_BRAND}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("This is no state of a watch.") from error
+        return made
+
+
+def _series_to_plain(series: _Series) -> dict[str, Any]:
+    standing = series.standing
+    return {
+        "state": to_plain(series.state),
+        "upto": series.upto,
+        "open": {str(at): each.gathered().to_plain() for at, each in series.open.items()},
+        "history": list(series.history),
+        "gathered": None if series.gathered is None else series.gathered.to_plain(),
+        "began": series.began,
+        "standing": None
+        if standing is None
+        else [getattr(standing, name) for name in _Standing.__slots__],
+        "barred_until": series.barred_until,
+        "last_peak": series.last_peak,
+        "bar": None if series.bar == math.inf else series.bar,
+        "bar_of": series.bar_of,
+    }
+
+
+def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
+    gathered, standing = plain["gathered"], plain["standing"]
+    return _Series(
+        state=from_plain(plain["state"]),
+        upto=plain["upto"],
+        open={
+            int(at): _Running(Gathered.from_plain(gathered))
+            for at, gathered in plain["open"].items()
+        },
+        history=list(plain["history"]),
+        gathered=None if gathered is None else Gathered.from_plain(gathered),
+        began=plain["began"],
+        standing=None if standing is None else _Standing(*standing),
+        barred_until=plain["barred_until"],
+        last_peak=plain["last_peak"],
+        bar=math.inf if plain["bar"] is None else plain["bar"],
+        bar_of=plain["bar_of"],
+    )
+
+
+def watched(rows: Sequence[Row], watch: BrandWatch) -> Iterator[Alert]:
+    """Yield the alerts of recorded rows in event time, as a backtest sees them.
+
+    The clock is the time of the newest row; the end of the rows is not the end of anything.
+    """
+    now = 0.0
+    for row in rows:
+        now = max(now, row.at)
+        yield from watch.add(row, now)
+        yield from watch.advance(now, until=now)
