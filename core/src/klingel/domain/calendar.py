@@ -456,15 +456,17 @@ def _spans(intervals: Iterable[str]) -> _Spans:
 
 
 def _seconds(at: datetime) -> int:
-    return (at - _EPOCH) // _SECOND
+    since = at - _EPOCH  # refuses an instant without a zone, as `timestamp` does not
+    return since.days * _DAY + since.seconds
 
 
 def _clamped(at: datetime) -> int:
-    return min(max((at - _EPOCH) // _SECOND, 0), _END)
+    second = _seconds(at)
+    return 0 if second < 0 else min(second, _END)
 
 
 def _instant(second: int) -> datetime:
-    return _EPOCH + timedelta(seconds=second)
+    return datetime.fromtimestamp(second, UTC)
 
 
 def _number(day: date) -> int:

@@ -94,11 +94,10 @@ class Promise:
         return name == "resolution" and state in self.pause_when
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """One promise to a customer: when it started, when it ends, how it went.
 
-    Args:
+    Attributes:
         name: what is promised.
         policy: id of the policy.
         version: of the configuration that the policy was part of.
@@ -159,7 +158,7 @@ def clock_of(
     name: ClockName,
     started_at: datetime,
     *,
-    pauses: Iterable[Pause] = (),
+    pauses: Collection[Pause] = (),
     met_at: datetime | None = None,
     cancelled_at: datetime | None = None,
     now: datetime | None = None,
@@ -182,7 +181,7 @@ def clock_of(
     if target is None:
         return None
     calendar = promise.calendar
-    stood = _merged(pauses, started_at)
+    stood = _merged(pauses, started_at) if pauses else ()
     deadline = _reached(calendar, started_at, stood, target)
     warned_after = promise.warned_after(target)
     warn_at = None
@@ -193,26 +192,27 @@ def clock_of(
     until = met_at or cancelled_at or now
     business = wall = None
     if until is not None:
-        business = sum(calendar.between(*window) for window in _windows(started_at, stood, until))
+        windows = _windows(started_at, stood, until) if stood else ((started_at, until),)
+        business = sum([calendar.between(begin, end) for begin, end in windows])
         wall = max(0, _whole(until) - _whole(started_at))
     counts_from = calendar.next_open(started_at)
     return Clock(
-        name=name,
-        policy=promise.policy,
-        version=promise.version,
-        target_seconds=target,
-        started_at=started_at,
-        counts_from=counts_from,
-        out_of_hours=counts_from != started_at,
-        warn_at=warn_at,
-        deadline=deadline,
-        pauses=stood,
-        met_at=met_at,
-        cancelled_at=cancelled_at,
-        counted_until=until,
-        state=_state(deadline, warn_at, stood, met_at, cancelled_at, now),
-        business_seconds=business,
-        wall_seconds=wall,
+        name,
+        promise.policy,
+        promise.version,
+        target,
+        started_at,
+        counts_from,
+        counts_from != started_at,
+        warn_at,
+        deadline,
+        stood,
+        met_at,
+        cancelled_at,
+        until,
+        _state(deadline, warn_at, stood, met_at, cancelled_at, now),
+        business,
+        wall,
     )
 
 
@@ -233,7 +233,7 @@ def explain(clock: Clock, calendar: Calendar) -> Explanation:
     return Explanation(tuple(to_deadline), tuple(to_end))
 
 
-def _merged(pauses: Iterable[Pause], started_at: datetime) -> tuple[Pause, ...]:
+def _merged(pauses: Collection[Pause], started_at: datetime) -> tuple[Pause, ...]:
     """Return the pauses after the start, ascending, none touching another."""
     found: list[Pause] = []
     for begin, end in sorted(pauses, key=lambda pause: pause[0]):
@@ -290,7 +290,8 @@ def _state(
     endless = bool(stood) and stood[-1][1] is None
     final = not endless or stood[-1][0] >= deadline
     if met_at is not None:
-        return "met_late" if final and _whole(met_at) > _whole(deadline) else "met"
+        late = final and met_at > deadline and _whole(met_at) > _whole(deadline)
+        return "met_late" if late else "met"
     if cancelled_at is not None:
         return "cancelled"
     if now is None:
@@ -303,7 +304,8 @@ def _state(
 
 
 def _whole(at: datetime) -> int:
-    return (at - _REFERENCE) // timedelta(seconds=1)
+    since = at - _REFERENCE
+    return since.days * 86_400 + since.seconds
 
 
 class Policy(NamedTuple):
