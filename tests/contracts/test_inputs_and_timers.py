@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from klingel.clock import SystemClock
 from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Output, SourcePosition
@@ -287,6 +288,65 @@ async def test_read_to_is_never_ahead_of_what_was_decided(world: World) -> None:
                 world,
             )
     assert all(read_to is None or read_to <= now for now, read_to, _ in ticks)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("world", ["kafka"], indirect=True)
+async def test_a_transaction_that_is_not_finished_holds_read_to_back(world: World) -> None:
+    """What it wrote lies there already, though nobody can read it yet."""
+    assert world.settings is not None
+    ticks: list[tuple[datetime, datetime | None, int]] = []
+    writer = AIOKafkaProducer(
+        bootstrap_servers=world.settings.bootstrap,
+        transactional_id=world.settings.topic_prefix + "elsewhere",
+    )
+    await world.append(raw("k"))
+    async with writer, running(timed(world, Disk(), logic=lambda: TimedLogic(ticks))):
+        await until(lambda: all_told(world, 1), world)
+        await writer.begin_transaction()
+        await writer.send_and_wait(
+            world.settings.topic_prefix + Topic.CASE_COMMANDS, b"x", b"k", number_of("k")
+        )
+        lies_there = datetime.now(UTC)
+        await until(
+            lambda: any(at is not None and at >= lies_there for _, at, seen in ticks if not seen),
+            world,
+        )
+        so_far = len(ticks)
+        await until(lambda: len(ticks) > so_far + 30, world)
+        assert not any(at is not None and at >= lies_there for _, at, seen in ticks if seen)
+        await writer.commit_transaction()
+        await until(
+            lambda: any(at is not None and at >= lies_there for _, at, seen in ticks if seen),
+            world,
+        )
+        assert await told(world) == {b"k": [1, 2]}
+
+
+async def test_every_input_has_a_position_once_its_number_is_open(world: World) -> None:
+    """A position that was never committed could not be told from one that is denied."""
+    source = world.new_input(TimedLogic.inputs)
+    loop = timed(world, Disk(), source=source)
+
+    async def begun() -> bool:
+        found = [(await source.committed(number)).values() for number in range(4)]
+        return all(each is not None for positions in found for each in positions)
+
+    async with running(loop):
+        await until(lambda: len(loop.owned) == 4, world)
+        await until(begun, world)
+
+
+async def test_the_brake_of_one_input_leaves_the_other_alone(world: World) -> None:
+    """Commands on which our own code raises stop neither the events, nor are they buried."""
+    loop = timed(world, Disk())
+    async with running(loop):
+        await world.append(*(command("k", "boom") for _ in range(60)))
+        await until(lambda: len(loop.owned) == 4 and not loop.ready, world)
+        await world.append(*(raw("k") for _ in range(5)))
+        await until(lambda: all_told(world, 5), world)
+    assert len(await world.messages(Topic.DEAD_LETTERS)) < 50
+    assert await told(world) == {b"k": [1, 2, 3, 4, 5]}
 
 
 class Later(SystemClock):

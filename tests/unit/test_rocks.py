@@ -1,9 +1,13 @@
 """Local tables: position and values as one, and checkpoints that are too old to be believed."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from klingel.testing.broker import InMemoryTable
 from klingel_processors import rocks
 from klingel_processors.rocks import CLUSTER_KEY, RocksTable
 
@@ -62,3 +66,33 @@ def test_a_table_that_forgets_remembers_whose_log_it_mirrors(tmp_path: Path) -> 
     again.belong("here")
     assert again.get(b"k") == b"v"
     again.close()
+
+
+KEYS = st.binary(max_size=3)
+
+
+@settings(max_examples=30)  # each opens a database
+@given(
+    st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=2)), max_size=30),
+    st.lists(st.tuples(KEYS, KEYS, st.integers(0, 8)), min_size=1, max_size=5),
+)
+def test_a_scan_is_that_of_the_table_in_memory(
+    puts: list[tuple[bytes, bytes | None]], ranges: list[tuple[bytes, bytes, int]]
+) -> None:
+    """In the order of bytes, up to a limit, without the keys that are the table's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        table, oracle = RocksTable(Path(folder) / "t"), InMemoryTable()
+        table.belong("here")
+        for each in (table, oracle):
+            each.apply(puts, 3)
+        for start, stop, limit in [*ranges, (b"", b"\xff" * 4, 100)]:
+            assert table.scan(start, stop, limit) == oracle.scan(start, stop, limit)
+        table.close()
+
+
+def test_a_table_that_forgets_is_scanned_too(tmp_path: Path) -> None:
+    """Its entries carry the time at which they were written; a scan gives the values alone."""
+    table = RocksTable(tmp_path / "t", ttl_seconds=3600)
+    table.apply([(b"b", b"2"), (b"a", b"1")], 1)
+    assert table.scan(b"", b"z", 10) == [(b"a", b"1"), (b"b", b"2")]
+    table.close()

@@ -181,6 +181,69 @@ def test_records_of_timers_count_as_emitted() -> None:
     assert audit(lines, ends).clean
 
 
+def fired(before: int, after: int, caused: dict[str, int]) -> LedgerLine:
+    return line("care", "care.timers", before, after, caused=caused)
+
+
+def test_lines_of_timers_need_not_follow_one_another_and_are_summed() -> None:
+    ends = {("raw-events", 0): 1, ("social-events", 0): 1, ("cases", 0): 9}
+    lines = [
+        understood(0, 1, 1),
+        line("care", "social-events", 0, 1, emitted={"cases": 2}),
+        fired(1_000, 1_002, {"cases": 3}),
+        fired(99_000, 99_004, {"cases": 4}),
+        line("indexer", "cases", 0, 9),
+    ]
+    report = audit(lines, ends)
+    assert report.clean
+    timers = next(each for each in report.totals if each.topic == "care.timers")
+    assert (timers.received, timers.emitted, timers.waiting) == (6, {"cases": 7}, 0)
+    lost = audit([*lines[:-1], line("indexer", "cases", 0, 9, received=8)], ends, waiting={})
+    assert [(each.kind, each.topic) for each in lost.problems] == [("lost", "cases")]
+    surplus = audit([*lines[:3], lines[-1]], ends)
+    assert [(each.kind, each.topic) for each in surplus.problems] == [("surplus", "cases")]
+
+
+def test_a_line_of_timers_tells_a_fate_for_each() -> None:
+    wrong = line("care", "care.timers", 5, 7, fates={"delivered": 1})
+    assert [(each.kind, each.topic) for each in audit([wrong], {}).problems] == [
+        ("counts", "care.timers")
+    ]
+
+
+def test_commands_of_stages_and_of_people_lie_in_one_topic() -> None:
+    """What understand and care emitted is what care received, less what people wrote."""
+    ends = {("raw-events", 0): 4, ("social-events", 0): 2, ("case-commands", 0): 7}
+    lines = [
+        line("understand", "raw-events", 0, 4, emitted={"social-events": 2, "case-commands": 1}),
+        cared(0, 2, emitted={"case-commands": 1}),
+        fired(1_000, 1_001, {"case-commands": 1}),
+        line("care", "case-commands", 0, 7, emitted={"case-commands": 1}, outside=3),
+    ]
+    assert audit(lines, ends).clean
+    forgotten = [line("understand", "raw-events", 0, 4, emitted={"social-events": 2}), *lines[1:]]
+    report = audit(forgotten, ends)
+    assert [(each.kind, each.topic) for each in report.problems] == [("surplus", "case-commands")]
+    assert "understand and care emitted 3" in report.problems[0].sentence
+
+
+def test_what_no_stage_wrote_is_too_much_where_only_stages_write() -> None:
+    lines = [understood(0, 10, 4), cared(0, 5, outside=1)]
+    report = audit(lines, {("raw-events", 0): 10, ("social-events", 0): 5})
+    assert [each.kind for each in report.problems] == ["surplus"]
+
+
+def test_a_lost_record_of_a_timer_is_located_at_its_line() -> None:
+    lines = [fired(100, 102, {"cases": 2}), fired(200, 203, {"cases": 3})]
+    lines.append(line("indexer", "cases", 0, 4))
+    (problem,) = audit(lines, {("cases", 0): 4}).problems
+    sources = [100, 101, 200, 202]
+    places = [Place(0, at, SourcePosition("care.timers", 0, n, 0)) for at, n in enumerate(sources)]
+    found = locate(problem, lines, places)
+    assert found is not None
+    assert (found.stage, found.topic, found.offset) == ("care", "care.timers", 200)
+
+
 def test_the_indexer_s_own_inputs_have_no_upstream_in_the_books() -> None:
     lines = [line("indexer", "dead-letters", 0, 4), line("indexer", "dead-letters", 5, 6)]
     report = audit(lines, {("dead-letters", 0): 6})

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
@@ -23,7 +25,8 @@ class Adding:
     """Adds numbers under their key; the value `bad` is invalid, `away` is the world's fault."""
 
     name = "adding"
-    input = Topic.RAW_EVENTS
+    inputs: tuple[Topic, ...] = (Topic.RAW_EVENTS,)
+    wants_time = False
     tables: Mapping[str, Topic] = {"sums": Topic.OBJECT_DIRECTORY}
 
     def source_of(self, message: Message) -> str:
@@ -60,6 +63,11 @@ class Adding:
             puts=(Put("sums", key, None if total == b"0" else total),),
             rows=(key,),
         )
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """There are no timers."""
+        del state, now, read_to
+        return ()
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime
@@ -150,3 +158,30 @@ def test_history_is_asked_once_and_in_order() -> None:
     ]
     needed = history_needed(Adding(), messages, Overlay({"sums": table}))
     assert list(needed) == [(Topic.RAW_EVENTS, 0, 6), (Topic.RAW_EVENTS, 0, 8)]
+
+
+KEYS = st.binary(max_size=2)
+
+
+@given(
+    st.dictionaries(KEYS, st.binary(max_size=2), max_size=12),
+    st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=2)), max_size=12),
+    st.tuples(KEYS, KEYS),
+    st.integers(0, 6),
+)
+def test_a_scan_sees_what_the_batch_changed(
+    stored: dict[bytes, bytes],
+    changes: list[tuple[bytes, bytes | None]],
+    bounds: tuple[bytes, bytes],
+    limit: int,
+) -> None:
+    """As if the changes lay in the table already: added, replaced, removed; in key order."""
+    start, stop = bounds
+    table = InMemoryTable()
+    table.apply(list(stored.items()), 1)
+    overlay = Overlay({"sums": table})
+    overlay.put([Put("sums", key, value) for key, value in changes])
+    merged: dict[bytes, bytes | None] = {**stored, **dict(changes)}
+    there = sorted((key, value) for key, value in merged.items() if value is not None)
+    within = [(key, value) for key, value in there if start <= key < stop]
+    assert list(overlay.scan("sums", start, stop, limit)) == within[:limit]

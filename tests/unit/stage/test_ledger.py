@@ -11,7 +11,7 @@ from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation
 from klingel.model import LedgerLine
 from klingel.stage.fates import Fate, Outcome
-from klingel.stage.ledger import METADATA_BYTES, Tally, ledger_output
+from klingel.stage.ledger import METADATA_BYTES, Tally, fired_of, ledger_output
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 OUTPUTS = {
@@ -113,6 +113,49 @@ def test_the_metadata_of_a_deployment_as_shipped_fit_an_offset() -> None:
     assert len(tally.metadata()) < METADATA_BYTES
     resumed = Tally.resume(tally.stage, tally.topic, 3, 10**12 + 5, tally.metadata())
     assert resumed == tally
+
+
+def test_what_four_upstream_logs_of_64_partitions_passed_fits_an_offset() -> None:
+    """A stage that several others write to remembers the partitions of all of them."""
+    logs = ("raw-events", "social-events", "case-commands", "care.timers")
+    places = [
+        SourcePosition(log, number, 10**12 + number, 2) for log in logs for number in range(64)
+    ]
+    tally = empty().plus(
+        [(message(at, place), Outcome(Fate.DELIVERED)) for at, place in enumerate(places)]
+    )
+    assert len(tally.metadata(fired=10**13)) < METADATA_BYTES
+    assert Tally.resume("care", Topic.SOCIAL_EVENTS, 3, 5, tally.metadata()).passed == tally.passed
+    assert len(tally.passed) == 256
+
+
+def test_what_was_committed_before_in_decimal_is_still_known() -> None:
+    """A new version goes on where the last one stood."""
+    metadata = '{"b":4,"r":2,"d":1,"f":{},"w":{},"n":{},"e":{},"c":{},"p":{"raw-events/11":"70.2"}}'
+    tally = Tally.resume("care", Topic.SOCIAL_EVENTS, 3, 9, metadata)
+    assert (tally.before, tally.received, tally.redone) == (4, 2, 1)
+    assert tally.passed == {"raw-events/11": (70, 2)}
+
+
+def test_messages_that_no_stage_wrote_are_counted() -> None:
+    """They have no source position, or none that is ours; also across a commit."""
+    forged = Message(Topic.SOCIAL_EVENTS, 3, 2, b"k", b"{}", ((SOURCE_HEADER, b"x"),))
+    done = [
+        (each, Outcome(Fate.DELIVERED)) for each in (message(0, position(0, 7)), message(1), forged)
+    ]
+    tally = empty().plus(done)
+    resumed = Tally.resume(tally.stage, tally.topic, 3, 3, tally.metadata())
+    assert resumed.line(3, "w", NOW).outside == 2
+    assert empty().plus(done[:1]).line(1, "w", NOW).outside is None
+
+
+def test_the_last_timer_that_fired_travels_with_the_position() -> None:
+    assert fired_of(empty().metadata(fired=7)) == 7
+    assert fired_of(empty().metadata({"raised": {"a": 1}}, fired=7)) == 7
+    assert fired_of(empty().metadata()) == fired_of("") == 0
+    for metadata in ("hello", "[]", '{"t":"x"}', '{"t":[]}'):
+        with pytest.raises(InvariantViolation):
+            fired_of(metadata)
 
 
 def test_crowded_books_ask_for_a_line() -> None:
