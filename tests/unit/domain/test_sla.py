@@ -1,8 +1,10 @@
 """SLA clocks and policies: known answers, every state, what `config check` refuses."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from klingel.config.calendars import DEFAULT_CALENDAR, DEFAULT_SLA, BusinessCalendar, SlaPolicy
@@ -17,6 +19,7 @@ from klingel.domain.sla import (
     sla_problems,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 OFFICE = Calendar.compile(DEFAULT_CALENDAR)
 HOUR = 3600
 
@@ -250,6 +253,27 @@ def test_an_explanation_lists_what_was_counted() -> None:
     )
     assert [each.seconds for each in to_deadline] == [1800, 600, 1200]
     assert explain(derived("2026-11-20 11:00"), OFFICE).to_end == ()
+
+
+def test_the_explanation_of_the_documentation() -> None:
+    """Friday 19:30, an hour, answered on Monday at 8:20."""
+    clock = derived("2026-11-20 18:30", met_at="2026-11-23 07:20")
+    to_deadline, to_end = explain(clock, OFFICE)
+    assert [each.seconds for each in to_end] == [1800, 1200]
+    assert [each.seconds for each in to_deadline] == [1800, 1800]
+    assert clock.deadline == at("2026-11-23 07:30")
+
+
+def test_the_example_of_the_documentation_compiles() -> None:
+    """As it stands there."""
+    block = (ROOT / "docs/reference/sla.md").read_text(encoding="utf-8")
+    written = yaml.safe_load(block[block.index("    calendars:") : block.index("A brand that")])
+    calendars = tuple(map(BusinessCalendar.model_validate, written["calendars"]))
+    sla = tuple(map(SlaPolicy.model_validate, written["sla"]))
+    assert sla_problems(sla, calendars, ["press"]) == []
+    policies = Policies.compile(sla, calendars, "1")
+    assert policies.choose({"press"}, "press", 0, "post").promise.calendar.id == "always"
+    assert policies.choose((), "press", 0, "post").promise.calendar.id == "service-hours"
 
 
 def policy(name="all", **fields) -> SlaPolicy:
