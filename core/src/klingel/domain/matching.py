@@ -468,10 +468,23 @@ def _required(node: Node) -> frozenset[str] | None:
             known = [required for part in parts if (required := _required(part)) is not None]
             return max(known, key=_selectivity, default=None)
         case Or(parts):
-            every = [_required(part) for part in parts]
+            words, others = _words_apart(parts)
+            every = [_required(part) for part in others]
             known = [required for required in every if required is not None]
-            return frozenset().union(*known) if len(known) == len(every) else None
+            return words.union(*known) if len(known) == len(every) else None
     return None
+
+
+def _words_apart(parts: Iterable[Node]) -> tuple[frozenset[str], list[Node]]:
+    """Give the words among alternatives, of which there may be a thousand, and the other ones."""
+    terms: list[str] = []
+    others: list[Node] = []
+    for part in parts:
+        if type(part) is Word:
+            terms.append(part.term)
+        else:
+            others.append(part)
+    return frozenset(terms), others
 
 
 def _needs(node: Node) -> frozenset[str]:
@@ -501,8 +514,7 @@ def _condition(node: Node) -> _Holds:
         case And(parts):
             return _all_of([_condition(part) for part in sorted(parts, key=_cost)])
         case Or(parts):
-            terms = frozenset(part.term for part in parts if isinstance(part, Word))
-            others = [part for part in parts if not isinstance(part, Word)]
+            terms, others = _words_apart(parts)
             conditions = [_condition(part) for part in sorted(others, key=_cost)]
             if terms:
                 conditions.insert(0, lambda heard: not terms.isdisjoint(heard.words))
@@ -706,11 +718,11 @@ def _evidence(node: Node) -> _Finds:
         case And(parts):
             return _evidence_of_parts([_evidence(part) for part in parts], len(parts))
         case Or(parts):
-            terms = frozenset(part.term for part in parts if isinstance(part, Word))
-            others = [_evidence(part) for part in parts if not isinstance(part, Word)]
+            terms, others = _words_apart(parts)
+            found_by = [_evidence(part) for part in others]
             if terms:
-                others.insert(0, lambda heard: _evidence_of_words(terms, heard))
-            return _evidence_of_parts(others, 1)
+                found_by.insert(0, lambda heard: _evidence_of_words(terms, heard))
+            return _evidence_of_parts(found_by, 1)
         case Word() | Wildcard() | Phrase():
             return lambda heard: (
                 frozenset(heard.span(first, last) for first, last in _text_places(node, heard))

@@ -81,7 +81,9 @@ def plain(node: Node) -> str:
         case And(parts):
             return " AND ".join(_plain_operand(part) for part in parts)
         case Or(parts):
-            return " OR ".join(_plain_operand(part) for part in parts)
+            return " OR ".join(
+                [part.term if type(part) is Word else _plain_operand(part) for part in parts]
+            )
         case Not(part):
             return f"NOT {_plain_operand(part)}"
         case Word() | Wildcard() | Phrase():

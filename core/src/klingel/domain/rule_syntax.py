@@ -20,7 +20,9 @@ that one and the same string gives the same hits in the stream and as a `query_s
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from luqum import tree
@@ -194,6 +196,75 @@ def parse_rule(query: str, dictionaries: Mapping[str, Sequence[Entry]] | None = 
         query: as the user wrote it.
         dictionaries: entries by the name under which `dictionary:` refers to them.
     """
+    lists: dict[str, tuple[Entry, ...]] = {}
+    # What is wrong is looked for in the whole, where it has its place.
+    with suppress(RuleSyntaxError):
+        shorter = _without_lists(query, lists)
+        if lists:
+            return replace(_parse(shorter, {**(dictionaries or {}), **lists}), source=query)
+    return _parse(query, dictionaries or {})
+
+
+_LISTED: Final = r"(?:(?!(?:AND|OR|NOT|TO)\b)\w[\w\u0300-\u036f*?]*+|\"[^\"\\*]*\")(?= OR |\)|\Z)"
+_LONG_LIST: Final = 20
+_LIST = re.compile(
+    r"\"(?:[^\"\\]|\\.)*+\"|\\."
+    rf"|(?P<list>(?:\A|(?<=[^:\\]\()|(?<=\A\()){_LISTED}(?: OR {_LISTED}){{{_LONG_LIST - 1},}}+)"
+)
+"""What is quoted or escaped, or the beginning of alternatives that are many entries in a row."""
+_LIST_SIGN: Final = "\ue000"
+"""Begins the name of such a list, as no dictionary's name does."""
+
+
+def _without_lists(query: str, lists: dict[str, tuple[Entry, ...]]) -> str:
+    """Give a rule with long lists of alternatives as dictionaries, which are put into `lists`.
+
+    The grammar takes some 30 microseconds for each alternative, and a dictionary with its typing
+    errors has a thousand of them, in every rule that refers to it.
+    """
+    if len(query) > QUERY_LIMIT or query.count(" OR ") < _LONG_LIST - 1 or _LIST_SIGN in query:
+        return query
+
+    def name_of(found: re.Match[str]) -> str:
+        written = found["list"]
+        entries = _entries_of(written) if written else None
+        if entries is None:
+            return found[0]
+        name = f"{_LIST_SIGN}{len(lists)}"
+        lists[name] = entries
+        return f"{DICTIONARY}:{name}"
+
+    return _LIST.sub(name_of, query)
+
+
+@lru_cache(maxsize=16)
+def _entries_of(written: str) -> tuple[Entry, ...] | None:
+    """Read a list of alternatives as the grammar does; None where it has something to say."""
+    items = written.split(" OR ")
+    plain = [item for item in items if '"' not in item and "*" not in item and "?" not in item]
+    if terms_of(" ".join(plain)) != plain or fold(written) != written.replace(" OR ", " or "):
+        return None
+    reader = _Reader({})
+    entries: list[Entry] = []
+    for item in items:
+        if '"' in item[1:-1] or (item[0] == '"') != (item[-1] == '"'):
+            return None  # a phrase that holds the word OR
+        if item[0] == '"':
+            entry = reader.read(tree.Phrase(item), None)
+        elif "*" in item or "?" in item:
+            entry = reader.read(tree.Word(item), None)
+        else:
+            entry = _word(item)
+        if not isinstance(entry, Entry):
+            return None
+        entries.append(entry)
+    return None if reader.warnings else tuple(entries)
+
+
+_word = lru_cache(maxsize=8192)(Word)
+
+
+def _parse(query: str, dictionaries: Mapping[str, Sequence[Entry]]) -> RuleQuery:
     _Scan(query).check()
     try:
         item = parse(query)
@@ -205,7 +276,7 @@ def parse_rule(query: str, dictionaries: Mapping[str, Sequence[Entry]] | None = 
             'The number after ~ or ^ cannot be read: write a whole number, as in "a b"~3.',
             found.start() if found else 0,
         ) from None
-    reader = _Reader(dictionaries or {})
+    reader = _Reader(dictionaries)
     root = reader.read(item, None)
     if not _requires(root):
         reader.warnings.append(
@@ -275,7 +346,7 @@ def _requires(node: Node) -> bool:
     if isinstance(node, And):
         return any(map(_requires, node.parts))
     if isinstance(node, Or):
-        return all(map(_requires, node.parts))
+        return all(type(part) is Word or _requires(part) for part in node.parts)
     return True
 
 
@@ -564,7 +635,8 @@ class _Reader:
         if not entries:
             raise RuleSyntaxError(f"The dictionary {name!r} is empty: add an entry.", position)
         self._leaf(item, len(entries) - 1)
-        self.named.append(name)
+        if name[0] != _LIST_SIGN:
+            self.named.append(name)
         return entries[0] if len(entries) == 1 else Or(tuple(entries))
 
     def wildcard(self, letters: _Literal, position: int) -> Wildcard:
