@@ -246,6 +246,15 @@ def test_a_calendar_is_told_by_its_content() -> None:
             Calendar.of(content)
 
 
+def test_a_state_that_is_not_known_any_more_has_no_holidays() -> None:
+    """A clock that runs keeps its calendar; only a new configuration is refused."""
+    known = compiled(holidays=HolidayRegion(country="DE", state="NW"))
+    for gone in ('"DE","state":"XX"', '"XX"'):
+        kept = Calendar.of(known.content.replace('"DE","state":"NW"', gone))
+        assert kept.between(at("2026-06-04"), at("2026-06-05")) == 12 * HOUR
+    assert known.between(at("2026-06-04"), at("2026-06-05")) == 0
+
+
 def test_the_first_problem_is_raised_as_a_configuration_error() -> None:
     """With its path; it is a ValueError too, as all that compiling a brand raises."""
     with pytest.raises(CalendarError) as raised:

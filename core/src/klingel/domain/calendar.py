@@ -159,15 +159,18 @@ class Calendar:
         Raises:
             CalendarError: it has no meaning; the first of `calendar_problems`.
         """
+        for problem in calendar_problems(part):
+            raise CalendarError(*problem)
         return _calendar_of(_content(part))
 
     @classmethod
     def of(cls, content: str) -> "Calendar":
-        """Compile what was the `content` of a calendar.
+        """Compile what was the `content` of a calendar, perhaps under other libraries.
+
+        A state whose holidays are not known any more has none: a running clock cannot be refused.
 
         Raises:
-            ValueError: it is no calendar, or has no meaning here, such as a state that the
-                library of holidays does not know any more.
+            ValueError: it is no calendar, or its time zone is not known.
         """
         return _calendar_of(content)
 
@@ -279,9 +282,8 @@ class Calendar:
         chunk = self._chunks.get(number)
         if chunk is None:
             chunk = self._chunks[number] = self._counted_out(number)
-            if len(self._chunks) > CHUNKS:
-                for oldest in [*self._chunks][:-CHUNKS]:
-                    self._chunks.pop(oldest, None)
+            for oldest in [*self._chunks][:-CHUNKS]:
+                self._chunks.pop(oldest, None)
         return chunk
 
     def _counted_out(self, number: int) -> _Chunk:
@@ -322,7 +324,7 @@ class Calendar:
 @lru_cache(maxsize=4096)
 def _calendar_of(content: str) -> Calendar:
     part = BusinessCalendar.model_validate_json(content)
-    for problem in calendar_problems(part):
+    for problem in _zone_problems(part.zone):
         raise CalendarError(*problem)
     return Calendar._of_part(part)  # noqa: SLF001  # of this module
 
@@ -335,6 +337,13 @@ ALWAYS_OPEN: Final = BusinessCalendar(
 
 def calendar_problems(part: BusinessCalendar) -> list[Problem]:
     """Return all that is wrong with a calendar, paths from the calendar on; none: it compiles."""
+    return [*_problems_of(part.model_dump_json())]
+
+
+@lru_cache(maxsize=1024)
+def _problems_of(written: str) -> tuple[Problem, ...]:
+    """Check a calendar as it is written: of two days the one that comes later is wrong."""
+    part = BusinessCalendar.model_validate_json(written)
     problems = [
         *_zone_problems(part.zone),
         *_hours_problems(part),
@@ -346,7 +355,7 @@ def calendar_problems(part: BusinessCalendar) -> list[Problem]:
     if not problems and len(_content(part)) > CONTENT_LIMIT:
         sentence = f"longer than {CONTENT_LIMIT} characters; leave out days that are over"
         problems.append(Problem((), sentence))
-    return problems
+    return tuple(problems)
 
 
 def _zone_problems(zone: str) -> Iterator[Problem]:
@@ -504,5 +513,9 @@ def _offsets(zone: ZoneInfo, first: int, last: int) -> Iterator[tuple[int, int, 
 
 @lru_cache(maxsize=4096)
 def _holidays_of(country: str, state: str | None, year: int) -> frozenset[int]:
-    """Return the public holidays of a year as numbers of days since 1970."""
-    return frozenset(map(_number, holidays.country_holidays(country, subdiv=state, years=year)))
+    """Return the public holidays of a year as numbers of days since 1970; none where unknown."""
+    try:
+        found = holidays.country_holidays(country, subdiv=state, years=year)
+    except NotImplementedError:
+        return frozenset()
+    return frozenset(map(_number, found))
