@@ -8,7 +8,7 @@ fold of a case derives them. Warm: the year's intervals are laid out. Cold: a ca
 deadline. Bounded: the worst that a configuration can hold, one open minute a week and a target that
 is never reached.
 
-The gate is 10,000 deadlines a second, a tenth of what is reached at the very least; exit code 1 below.
+The gate is 10,000 warm deadlines a second; exit code 1 below.
 """
 
 import argparse
@@ -92,7 +92,9 @@ def main() -> int:
             ],
         ),
         "cold_deadline_us": measure(1, runs, lambda: forget().add(YEAR, 14_400)),
-        "ninety_days_us": measure(100, runs, lambda: [office.add(YEAR, 90 * 86_400)] * 100),
+        "ninety_days_us": measure(
+            100, runs, lambda: [office.add(each, 90 * 86_400) for each in starts[:100]]
+        ),
     }
     rare = Calendar.compile(RARE)
     found["never_reached_us"] = measure(1, runs, lambda: rare.add(YEAR, 90 * 86_400))
