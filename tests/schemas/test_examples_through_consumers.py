@@ -5,8 +5,9 @@ The consumers are those that the topic files name; each stands here with the cod
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
@@ -27,7 +28,11 @@ from klingel_connectors.cursor import _cursors, newest
 from klingel_connectors.filters import BrandFilter
 from klingel_indexer.convert import INPUTS, convert
 from klingel_networks.registry import installed_network
-from klingel_processors.care.logic import CASES, CareLogic
+from klingel_notifier.intake import take_in
+from klingel_notifier.mailbox import Mailbox
+from klingel_notifier.targets import Targets, Unset
+from klingel_processors.care.logic import CareLogic
+from klingel_processors.care.records import CASES
 from klingel_processors.follow import Surroundings
 from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
@@ -200,6 +205,30 @@ def cli_ledger(message: Message) -> object:
     return standing([line]), by_slot([line], line.stage), status.services([line])
 
 
+def notify(message: Message) -> Outcome:
+    """Read as the notifier does what is to be told."""
+    return take_in(message, NOON)
+
+
+def notifier_state(message: Message) -> None:
+    """Read as the notifier that takes a partition of its own topic over."""
+    mailbox = Mailbox(message.offset + 1)
+    assert mailbox.apply(message)[1] is None
+    assert mailbox.rebuilt
+    assert bool(mailbox.posts) == (message.value is not None)
+
+
+def notifier_brand(message: Message) -> None:
+    """Read as the notifier does; it must not merely log that it could not."""
+
+    def build(_target: object) -> NoReturn:
+        raise Unset("no setting here")
+
+    targets = Targets(build, timedelta(days=1))
+    targets.take(message)
+    assert targets.version == 1
+
+
 def cli_letter(message: Message) -> object:
     """Read as `klingel dead-letters`."""
     letter = Letter(message)
@@ -213,6 +242,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.TRACKED_CONVERSATIONS, "understand"): follow,
     (Topic.BRAND_CONFIG, "understand"): follow,
     (Topic.SOCIAL_EVENTS, "care"): stepping(care),
+    (Topic.CASE_COMMANDS, "care"): stepping(care),
     (Topic.CASES, "care"): restoring(care, CASES),
     (Topic.BRAND_CONFIG, "care"): follow,
     (Topic.ROUTED_EVENTS, "indexer"): index,
@@ -224,6 +254,11 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
     (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,
     (Topic.CONNECTOR_LEASES, "connectors"): connector_lease,
+    (Topic.ESCALATIONS, "notifier"): notify,
+    (Topic.ALERTS, "notifier"): notify,
+    (Topic.INCIDENTS, "notifier"): notify,
+    (Topic.NOTIFICATIONS, "notifier"): notifier_state,
+    (Topic.BRAND_CONFIG, "notifier"): notifier_brand,
     (Topic.BRAND_CONFIG, "cli"): cli_config,
     (Topic.CONNECTOR_STATUS, "cli"): cli_status,
     (Topic.STAGE_LEDGER, "cli"): cli_ledger,

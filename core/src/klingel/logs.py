@@ -18,7 +18,7 @@ SAFE_KEYS = frozenset(
         "error_class", "status", "host", "port", "path", "version", "instance", "holder", "epoch",
         "network", "connector", "state", "records", "bytes", "brand", "brands", "index", "signal",
         "group", "member", "waiting_for", "retry_after", "in_flight", "position", "lag", "pid",
-        "setting", "file", "line", "outcome", "documents", "templates", "generation", "source",
+        "setting", "file", "line", "outcome", "documents", "templates", "generation", "source", "target", "notification",
     }
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal, Protocol, TypeVar
 
-DIGEST_MOST: Final = 100
+DIGEST_MOST: Final = 40
 """Members of one digest, at most."""
 DIGEST_BYTES: Final = 40_000
 """Bytes of their records together, at most; a larger single one goes alone."""

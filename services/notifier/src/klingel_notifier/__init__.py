@@ -1,0 +1,1 @@
+"""Escalations, alerts and incidents to chat, signed webhooks, mail and Alertmanager."""
