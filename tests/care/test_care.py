@@ -26,7 +26,7 @@ def test_an_opener_writes_its_decision_first_then_what_it_caused(desk: Desk) -> 
     assert (outcome.fate, outcome.reason, outcome.network) == (Fate.DELIVERED, "opened", "bluesky")
     topics = [output.topic for output in outcome.outputs]
     assert topics[0] is Topic.ROUTED_EVENTS
-    assert topics[-2:] == [Topic.CASES, Topic.TRACKED_CONVERSATIONS]
+    assert topics[-2:] == [Topic.TRACKED_CONVERSATIONS, Topic.CASES]
     assert set(topics[1:-2]) == {Topic.CASE_EVENTS}
     positions = [dict(output.headers)[SOURCE_HEADER] for output in outcome.outputs]
     assert positions == [b"social-events/0/0/%d" % n for n in range(len(outcome.outputs))]
@@ -54,7 +54,7 @@ def test_a_conversation_is_tracked_from_its_first_open_case_to_its_last(desk: De
     desk.hear(said("1", "anna", 0))
     desk.hear(said("2", "anna", 1))
     desk.hear(said("3", "bert", 2))
-    assert len(desk.written(Topic.TRACKED_CONVERSATIONS)) == 2
+    assert len(desk.written(Topic.TRACKED_CONVERSATIONS)) == 1
     desk.hear(answered("4", 3, in_reply_to="1"))
     desk.hear(answered("5", 4, in_reply_to="3"))
     tracked = desk.written(Topic.TRACKED_CONVERSATIONS)
@@ -206,7 +206,7 @@ def test_compacted_cases_restore_the_same_state(history: list[SocialEvent]) -> N
     desk = Desk()
     for event in history:
         desk.hear(event)
-    live = desk.state()
+    live = without_tokens(desk.state())
     compacted = desk.broker.compacted(Topic.CASES)
     desk.broker._logs[Topic.CASES, 0] = [
         message
@@ -215,7 +215,15 @@ def test_compacted_cases_restore_the_same_state(history: list[SocialEvent]) -> N
         for message in desk.broker._logs[Topic.CASES, 0]
     ]
     desk.stage.restart()
-    assert desk.state() == live
+    assert without_tokens(desk.state()) == live
+
+
+def without_tokens(state: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the state but for which record was written last: a tombstone may be gone."""
+    return {
+        key: value.partition(b",")[2] if key.startswith(b"n") else value
+        for key, value in state.items()
+    }
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain import conversation
-from klingel.domain.cases import ConversationState, FoldOutcome, fold_event, tracked_of
+from klingel.domain.cases import ConversationState, FoldOutcome, Route, fold_event, tracked_of
 from klingel.domain.identity import hash64
 from klingel.domain.routing import route
 from klingel.domain.triage import TriageReason
@@ -132,6 +132,11 @@ def orders(draw: st.DrawFn, placed: Sequence[Placed]) -> list[Placed]:
     return order
 
 
+def router(brand: CompiledBrand) -> Route:
+    """Route by the brand's rules."""
+    return lambda event, again: route(event, brand, again=again)
+
+
 def fold(
     brand: CompiledBrand, arrivals: Sequence[Placed], state: ConversationState | None = None
 ) -> tuple[ConversationState, list[FoldOutcome]]:
@@ -140,7 +145,7 @@ def fold(
     state = state or ConversationState()
     for number, (offset, event) in enumerate(arrivals):
         now = NOON + timedelta(days=10, seconds=number)
-        outcome = fold_event(state, event, (0, offset), partial(route, brand=brand), brand, now)
+        outcome = fold_event(state, event, (0, offset), router(brand), brand, now)
         outcomes.append(outcome)
         state = outcome.state
     return state, outcomes

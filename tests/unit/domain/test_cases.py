@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 import msgspec
 import pytest
@@ -12,13 +11,13 @@ from klingel.config.compiled import CompiledBrand
 from klingel.domain.cases import (
     ConversationState,
     FoldOutcome,
-    expired,
     fold_event,
     tracked_of,
 )
 from klingel.domain.identity import hash64
-from klingel.domain.routing import route
+from klingel.domain.routing import Routing, route
 from klingel.domain.timeline import MAX_FACTS, MAX_FOLDED
+from klingel.domain.timers import due_at, fire
 from klingel.model.case import Case
 from klingel.model.social_event import SocialEvent
 from klingel.testing.conversations import (
@@ -52,12 +51,13 @@ class Conversation:
         """Fold events; returns the last outcome."""
         for event in events:
             position = (0, len(self.outcomes))
-            outcome = fold_event(
-                self.state, event, position, partial(route, brand=self.brand), self.brand, NOW
-            )
+            outcome = fold_event(self.state, event, position, self._route, self.brand, NOW)
             self.state = outcome.state
             self.outcomes.append(outcome)
         return self.outcomes[-1]
+
+    def _route(self, event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the port's shape
+        return route(event, self.brand, again=again)
 
     def case(self, customer: str = "anna", generation: int = 1) -> Case:
         """Return a customer's case."""
@@ -133,7 +133,7 @@ def test_an_answer_stops_the_waiting_of_whom_it_replies_to_alone() -> None:
     assert conversation.case("anna").first_response_at == at(31)
     assert conversation.case("anna").waiting_since is None
     assert conversation.case("ben").state == "open"
-    assert kinds(outcome) == ["responded", "waiting"]
+    assert kinds(outcome) == ["responded", "met", "waiting"]
     assert outcome.case_events[0].seconds == 30 * 60
     assert outcome.decision.triage == "answered"
 
@@ -185,7 +185,7 @@ def test_an_answer_that_arrives_before_its_question_waits_for_it() -> None:
     assert conversation.state.held is None
     assert conversation.case().first_response_at == at(9)
     assert outcome.removed == (f"nordlicht:{ROOT}:-#0",)
-    assert kinds(outcome) == ["opened", "responded", "waiting"]
+    assert kinds(outcome) == ["opened", "responded", "met", "waiting"]
 
 
 def test_a_clock_that_runs_behind_does_not_lose_an_answer() -> None:
@@ -200,6 +200,7 @@ def test_the_customer_speaks_again_and_waits_again() -> None:
     outcome = conversation.ring(answered("s", 9))
     assert [(each.kind, each.detail, each.seconds) for each in outcome.case_events] == [
         ("responded", "next", 120.0),
+        ("met", "in_time", 120.0),
         ("waiting", None, None),
     ]
     assert conversation.case().first_response_at == at(2)
@@ -212,12 +213,20 @@ def test_a_gesture_of_the_customer_joins_and_nobody_waits(kind) -> None:
     assert conversation.reasons[-1] == "joined"
 
 
-def test_an_answer_taken_back_stops_nothing() -> None:
+def test_an_answer_taken_back_was_given_but_the_customer_waits_again() -> None:
     conversation = rung(said("a"), answered("r", 2))
     outcome = conversation.ring(deleted("r", 5))
+    case = conversation.case()
+    assert (case.state, case.waiting_since) == ("open", at(5))
+    assert case.first_response_at == at(2)
+    assert kinds(outcome) == ["reopened"] or kinds(outcome) == []
+
+
+def test_an_answer_that_was_gone_before_it_came_stops_nothing() -> None:
+    away = timedelta(minutes=9)
+    conversation = rung(said("a"), answered("r", 2, received_after=away), deleted("r", 5))
     assert conversation.case().state == "open"
     assert conversation.case().first_response_at is None
-    assert kinds(outcome) == ["corrected"]
 
 
 def test_a_deleted_complaint_closes_its_case_and_leaves_a_record() -> None:
@@ -254,8 +263,8 @@ def test_an_edit_before_its_original_applies_once_and_the_older_never_returns() 
     conversation = rung(said("a", revision=2, change="updated", text="dead again", minute=1))
     assert conversation.reasons == ["opened"]
     outcome = conversation.ring(said("a", revision=0, minute=1))
-    assert outcome.repeated
     assert outcome.decision.triage == "superseded"
+    assert kinds(outcome) == []
     assert [fact.revision for fact in conversation.case().facts] == [2]
 
 
@@ -274,9 +283,7 @@ def test_another_content_of_one_revision_is_the_next_decision() -> None:
     assert (outcome.decision.number, outcome.decision.triage) == (1, "edited")
     assert not outcome.repeated
     position = (0, 0)
-    again = fold_event(
-        conversation.state, said("a"), position, partial(route, brand=BRAND), BRAND, NOW
-    )
+    again = fold_event(conversation.state, said("a"), position, conversation._route, BRAND, NOW)
     assert again.repeated
     assert again.state is conversation.state
 
@@ -309,7 +316,8 @@ def test_history_and_gestures_join_a_closed_case_without_reopening_it() -> None:
 
 def test_an_answer_found_late_splits_a_case_and_its_deletion_joins_it_again() -> None:
     conversation = rung(said("a", minute=1), said("b", minute=3 * DAY), brand=CLOSING)
-    conversation.ring(answered("r", 2, in_reply_to="a"))
+    away = timedelta(days=4)
+    conversation.ring(answered("r", 2, in_reply_to="a", received_after=away))
     assert len(conversation.state.cases) == 2
     outcome = conversation.ring(deleted("r", 3 * DAY))
     assert list(conversation.state.cases) == [conversation.case().case_id]
@@ -364,7 +372,7 @@ def test_the_ids_of_case_events_derive_from_their_cause() -> None:
     second = [outcome.case_events for outcome in rung(said("a"), answered("r", 2)).outcomes]
     assert first == second
     ids = [each.case_event_id for told in first for each in told]
-    assert len(set(ids)) == len(ids) == 3
+    assert len(set(ids)) == len(ids) == 4
 
 
 def test_a_record_counts_its_changes() -> None:
@@ -387,9 +395,12 @@ def test_held_facts_expire_when_nothing_can_come_of_them() -> None:
     held = conversation.state.held
     assert held is not None
     week = timedelta(days=7)
-    assert not expired(held, at(9) + week, week)
-    assert expired(held, at(9) + week + timedelta(minutes=1), week)
-    assert not expired(rung(said("a")).case(), at(99 * DAY), week)
+    assert due_at(held, week) == held.facts[0].received_at + week  # type: ignore[operator]
+    assert fire(held, at(9) + week, at(9) + week, BRAND) is None
+    later = at(10) + week
+    firing = fire(held, later, later, BRAND)
+    assert firing is not None
+    assert firing.case is None
 
 
 def test_held_facts_are_bounded_to_the_newest() -> None:

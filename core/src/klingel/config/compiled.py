@@ -7,10 +7,12 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Literal, Self
 
-from klingel.config.brand import Brand, Enrichment, RoutingRule
+from klingel.config.brand import Brand, Enrichment, RoutingRule, Triage
+from klingel.config.escalations import DEFAULT_LEVELS, Alerts, EscalationLevel, Outreach, Target
 from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import Rule, RuleSet, expand_rule, parse_rule
 from klingel.domain.rule_syntax import read_entry
+from klingel.domain.sla import Policies
 from klingel.language.numbers import NumberPattern, compile_number
 from klingel.language.signature import Agent, Agents, signed
 
@@ -43,9 +45,15 @@ def listening_rules(brand: Brand) -> tuple[Rule, ...]:
 
 
 def routing_rules(brand: Brand) -> tuple[Rule, ...]:
-    """Return the brand's routing rules in the same way."""
+    """Return the brand's routing rules that have a query, in the same way."""
     dictionaries = dictionaries_of(brand)
-    return tuple(_rule(rule.id, rule.when, dictionaries) for rule in brand.routing)
+    return tuple(_rule(rule.id, rule.when, dictionaries) for rule in brand.routing if rule.when)
+
+
+def policy_rules(brand: Brand) -> tuple[Rule, ...]:
+    """Return the brand's SLA policies that have a query, as rules, in the same way."""
+    dictionaries = dictionaries_of(brand)
+    return tuple(_rule(policy.id, policy.when, dictionaries) for policy in brand.sla if policy.when)
 
 
 def topic_rules(brand: Brand) -> tuple[Rule, ...]:
@@ -58,6 +66,18 @@ def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
     """Return a rule with its version: 32 bits over what it means, in hex."""
     plain = expand_rule(parse_rule(query, dictionaries))
     return Rule(name, plain, blake2b(plain.encode(), digest_size=4).hexdigest())
+
+
+def _compiled(rules: tuple[Rule, ...]) -> RuleSet | None:
+    return RuleSet.compile(rules) if rules else None
+
+
+def _team_targets(brand: Brand) -> dict[str, tuple[str, ...]]:
+    told: dict[str, list[str]] = {}
+    for team in brand.teams:
+        for queue in team.queues:
+            told.setdefault(queue, []).extend(team.notify)
+    return {queue: tuple(dict.fromkeys(targets)) for queue, targets in told.items()}
 
 
 def _agents(found: Enrichment) -> Agents:
@@ -98,7 +118,16 @@ class CompiledBrand:
         model_optional: whether events go on without it.
         reading_version: of all that reads texts beside the model: topics, numbers, agents.
         default_queue: where a case goes that no rule routes.
-        open_indirect: whether talk about the brand, not addressed to it, opens cases.
+        triage: what opens a case.
+        outreach: which talk about the brand, not addressed to it, is a candidate.
+        policies: what is promised, in order.
+        policy_set: the queries of the policies, ids are theirs; None where none has one.
+        levels: escalation levels in order.
+        team_targets: by queue, who is told beside a level's own targets.
+        targets: everybody who can be told, by id.
+        alerts: early warning.
+        queues: ids of its queues.
+        topic_queues: queues that have a topic of their own.
         max_open_age: an event older than this when received opens nothing.
         reopen_within: a word after the closing reopens within this, else opens a generation.
         close_when: whether an answer closes a case by itself.
@@ -118,7 +147,16 @@ class CompiledBrand:
     model_optional: bool
     reading_version: str
     default_queue: str
-    open_indirect: bool
+    triage: Triage
+    outreach: Outreach
+    policies: Policies
+    policy_set: RuleSet | None
+    levels: tuple[EscalationLevel, ...]
+    team_targets: dict[str, tuple[str, ...]]
+    targets: dict[str, Target]
+    alerts: Alerts
+    queues: frozenset[str]
+    topic_queues: frozenset[str]
     max_open_age: timedelta
     reopen_within: timedelta
     close_when: Literal["never", "answered"]
@@ -131,6 +169,7 @@ class CompiledBrand:
         Raises:
             RuleSyntaxError: a query is wrong; a brand that the loader accepts has none.
             NumberPatternError: a number's pattern is wrong; the same.
+            CalendarError: a calendar or a policy has no meaning; the same.
         """
         accounts: dict[str, set[str]] = {}
         for account in brand.accounts:
@@ -151,7 +190,16 @@ class CompiledBrand:
             model_optional=found.optional,
             reading_version=_reading_version(topics, found),
             default_queue=brand.queues[0].id,
-            open_indirect=brand.triage.open_indirect,
+            triage=brand.triage,
+            outreach=brand.outreach,
+            policies=Policies.compile(brand.sla, brand.calendars, version),
+            policy_set=_compiled(policy_rules(brand)),
+            levels=brand.escalation or DEFAULT_LEVELS,
+            team_targets=_team_targets(brand),
+            targets={target.id: target for target in brand.targets},
+            alerts=brand.alerts,
+            queues=frozenset(queue.id for queue in brand.queues),
+            topic_queues=frozenset(queue.id for queue in brand.queues if queue.topic),
             max_open_age=timedelta(days=brand.cases.max_open_age_days),
             reopen_within=timedelta(days=brand.cases.reopen_within_days),
             close_when=brand.cases.close_when,

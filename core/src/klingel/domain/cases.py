@@ -1,79 +1,163 @@
-"""The fold: what a conversation of one brand is after a further event.
+"""The fold: what a conversation of one brand is after a further event, command or timer.
 
 The unit is the conversation. Its facts lie in the records of its cases, and those that belong to
 no customer's case in its own record, `<brand>:<conversation>:-#0`. An event is joined to the facts,
-then all cases are derived from the facts anew (`klingel.domain.timeline`): so order, repetition
-and batches cannot matter. What happened to a case is the difference of before and after.
+a command to the commands, then all cases are derived from them anew (`klingel.domain.timeline`): so
+order, repetition and batches cannot matter. What happened to a case is the difference of before and
+after.
 
 A case that was written is never taken away. Where later facts say that it should not have been
 opened, it is withdrawn: its record stays, closed and without facts, and keeps its revision.
 """
 
-from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Literal, NamedTuple, TypedDict
 
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.case_history import history
-from klingel.domain.conversation import NOBODY, ConversationState, customers_by_object, reach_of
-from klingel.domain.facts import (
-    Position,
-    can_open,
-    deletion_of,
-    fact_of,
-    join,
-    received_at,
-    supersedes,
-)
+from klingel.domain.case_history import Cause, history, refused
+from klingel.domain.case_record import derived, held_record, revised, withdrawn
+from klingel.domain.clocks import Promises
+from klingel.domain.commands import Target, applied_of, is_applied, refusal_of, target_of
+from klingel.domain.conversation import ConversationState, customers_by_object, reach_of
+from klingel.domain.escalation import escalate, timer_id, told
+from klingel.domain.facts import Position, can_open, deletion_of, fact_of, join, supersedes
 from klingel.domain.identity import case_id, hash64
-from klingel.domain.routing import Routing, explain
+from klingel.domain.routing import Routing
 from klingel.domain.timeline import Generation, Lookup, Timeline, is_folded
-from klingel.domain.triage import TriageReason, lateness, needs_answer
-from klingel.model.case import Case, Fact, Opening, Priority
+from klingel.domain.timers import Firing
+from klingel.domain.triage import TriageReason, is_candidate, is_praise, lateness, needs_answer
+from klingel.model.case import AppliedCommand, Case, Fact, Opening, Terms
+from klingel.model.case_command import CaseCommand
 from klingel.model.case_event import CaseEvent
+from klingel.model.escalation import Escalation
 from klingel.model.routed_event import Decision
 from klingel.model.social_event import SocialEvent
 from klingel.model.tracked_conversation import TrackedConversation
+
+Route = Callable[[SocialEvent, bool], Routing]
+"""Routes an event; the second argument tells whether its customer had a case here before."""
+
+
+class Change(NamedTuple):
+    """What an event, a command or a timer makes of a conversation.
+
+    Attributes:
+        state: afterwards.
+        changed: records to be written, with their new revision; withdrawn cases among them.
+        removed: ids of records to be written as tombstones.
+        case_events: what happened to cases, by deterministic ids.
+        escalations: who is told, or told otherwise.
+    """
+
+    state: ConversationState
+    changed: tuple[Case, ...] = ()
+    removed: tuple[str, ...] = ()
+    case_events: tuple[CaseEvent, ...] = ()
+    escalations: tuple[Escalation, ...] = ()
 
 
 class FoldOutcome(NamedTuple):
     """What one event makes of a conversation.
 
     Attributes:
-        state: after the event.
-        changed: records to be written, with their new revision; withdrawn cases among them.
-        removed: ids of records to be written as tombstones: the held record's, once emptied.
+        change: of the conversation.
         decision: on this event.
-        case_events: what happened to cases, by deterministic ids.
         repeated: nothing was new: the event, or a newer revision of it, is known.
     """
 
-    state: ConversationState
-    changed: tuple[Case, ...]
-    removed: tuple[str, ...]
+    change: Change
     decision: Decision
-    case_events: tuple[CaseEvent, ...]
     repeated: bool
+
+    @property
+    def state(self) -> ConversationState:
+        """The conversation afterwards."""
+        return self.change.state
+
+    @property
+    def changed(self) -> tuple[Case, ...]:
+        """Records to be written."""
+        return self.change.changed
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Ids of records to be written as tombstones."""
+        return self.change.removed
+
+    @property
+    def case_events(self) -> tuple[CaseEvent, ...]:
+        """What happened to cases."""
+        return self.change.case_events
+
+
+class CommandOutcome(NamedTuple):
+    """What one command makes of a conversation.
+
+    Attributes:
+        change: of the conversation.
+        result: `applied`, `repeated`, or why it is refused.
+        decision: on the post that was overruled, and where its event lies in social-events.
+    """
+
+    change: Change
+    result: str
+    decision: tuple[Decision, Position] | None = None
 
 
 _UNNAMED: dict[str, str] = {}
 
 
 class _Arrival(NamedTuple):
-    """The event, and what triage says of it."""
+    """The event, and what triage says of it; `terms` is what a case that it opens is promised."""
 
     event: SocialEvent
     fact: Fact
     reason: TriageReason
+    terms: tuple[str, Terms] | None = None
+
+
+class _News(NamedTuple):
+    """What is new in a conversation.
+
+    Attributes:
+        brand_id: brand.
+        conversation_id: conversation.
+        fact: what is known now of the object that an event is about.
+        known: what was known of it before.
+        command: that is taken.
+        terms: what the event's case is promised.
+        customers: whose cases it can change; None: anybody's.
+    """
+
+    brand_id: str
+    conversation_id: str
+    fact: Fact | None = None
+    known: Fact | None = None
+    command: AppliedCommand | None = None
+    terms: tuple[str, Terms] | None = None
+    customers: tuple[str, ...] | None = None
+
+
+class _Folded(NamedTuple):
+    """A conversation folded anew; `place` is the case in which the event's object lies."""
+
+    state: ConversationState
+    before: dict[str, Case]
+    cases: dict[str, Case]
+    changed: tuple[Case, ...]
+    removed: tuple[str, ...]
+    timeline: Timeline
+    home: Case | None
 
 
 def fold_event(
     state: ConversationState,
     event: SocialEvent,
     position: Position,
-    routing: Callable[[SocialEvent], Routing],
+    routing: Route,
     brand: CompiledBrand,
     now: datetime,
 ) -> FoldOutcome:
@@ -94,21 +178,192 @@ def fold_event(
         if known is not None and known.change != "deleted":
             return _repeated(state, arrival, known, home, brand, now)
         decision = _decision(arrival, brand, now, arrival.reason, None, 0)
-        return FoldOutcome(state, (), (), decision, (), repeated=False)
+        return FoldOutcome(Change(state), decision, repeated=False)
     if known is None:
         folded = _folded_in(state, arrival.fact)
         if folded is not None:
             reason = _known_reason(event)
             decision = _decision(arrival, brand, now, reason, folded, 0)
-            return FoldOutcome(state, (), (), decision, (), repeated=event.revision == 0)
-        fact = _routed(arrival, routing)
+            return FoldOutcome(Change(state), decision, repeated=event.revision == 0)
+        arrival = _routed(arrival, routing, state)
+        fact = arrival.fact
     else:
         was_said = known.change != "deleted"
-        counts = not was_said or supersedes(arrival.fact, known)
-        fact = join(known, _routed(arrival, routing, again=was_said) if counts else arrival.fact)
+        newer = was_said and supersedes(arrival.fact, known)
+        arrival = _routed(arrival, routing, state, again=newer)
+        fact = join(known, arrival.fact)
         if fact == known:
             return _repeated(state, arrival, known, home, brand, now)
-    return _fold(state, arrival, fact, known, brand, now)
+    return _fold_arrival(state, arrival, fact, known, brand, now)
+
+
+def _fold_arrival(
+    state: ConversationState,
+    arrival: _Arrival,
+    fact: Fact,
+    known: Fact | None,
+    brand: CompiledBrand,
+    now: datetime,
+) -> FoldOutcome:
+    event = arrival.event
+    reach = None
+    if state.is_large:
+        reach = reach_of(state, state.index(), fact, known, hash64(event.conversation_id))
+    news = _News(
+        event.brand, event.conversation_id, fact, known, terms=arrival.terms, customers=reach
+    )
+    folded = _refold(state, news, brand)
+    place = folded.timeline.place_of(fact.object)
+    reason = _reason(arrival, fact, known, place, brand)
+    home = folded.home
+    if place is not None:
+        home = folded.cases.get(_case_id(news, place))
+    decision = _decision(arrival, brand, now, reason, home, _number(event, fact), fact)
+    return FoldOutcome(
+        _change(folded, Cause(event.event_id, fact=fact), brand, now), decision, repeated=False
+    )
+
+
+def fold_command(
+    state: ConversationState, command: CaseCommand, brand: CompiledBrand, now: datetime
+) -> CommandOutcome:
+    """Fold one command into the state of its conversation.
+
+    Args:
+        state: of the command's conversation, from the records written before.
+        command: the command.
+        brand: the command's brand.
+        now: when this is decided, aware UTC.
+    """
+    if is_applied(state, command.command_id):
+        return CommandOutcome(Change(state), "repeated")
+    target = target_of(state, command)
+    refusal = refusal_of(target, command, brand)
+    if refusal is not None or target is None:
+        why = refusal.value if refusal is not None else "unknown_case"
+        event = refused(command, target.case if target is not None else None, why, brand, now)
+        return CommandOutcome(Change(state, case_events=(event,)), why)
+    applied = applied_of(command, target)
+    fact, known = _overruled(target.case, applied)
+    news = _News(
+        command.brand,
+        command.conversation_id,
+        fact,
+        known,
+        command=applied,
+        customers=(target.case.customer_id,) if state.is_large else None,
+    )
+    folded = _refold(state, news, brand)
+    if command.kind == "incident_joined":
+        folded = _escalated(folded, target, applied, brand)
+    change = _change(folded, Cause(command.command_id, command=applied), brand, now)
+    return CommandOutcome(change, "applied", _overruling(target, fact, folded, brand, now))
+
+
+def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact | None]:
+    """Return the post that a command overrules, as it is afterwards and before."""
+    if applied.kind != "override" or (applied.tone is None and applied.intents is None):
+        return None, None
+    known = next((fact for fact in case.facts if fact.object == applied.object), None)
+    if known is None:
+        return None, None
+    fact = structs.replace(
+        known,
+        tone=applied.tone or known.tone,
+        intents=applied.intents or known.intents,
+        overruled_by=applied.by,
+        decision=(known.decision or 0) + 1,
+    )
+    return fact, known
+
+
+def _overruling(
+    target: Target, fact: Fact | None, folded: _Folded, brand: CompiledBrand, now: datetime
+) -> tuple[Decision, Position] | None:
+    """Return the decision on an overruled post, and where its event lies."""
+    if fact is None or fact.origin is None:
+        return None
+    case = folded.cases.get(target.case.case_id, target.case)
+    decision = Decision(
+        number=fact.decision or 0,
+        triage=TriageReason.OVERRULED.value,
+        direction=fact.direction,
+        routed_at=now,
+        config_version=brand.version,
+        **_told(case),
+        **_overrules(fact),
+    )
+    return decision, (fact.origin[0], fact.origin[1])
+
+
+def _escalated(
+    folded: _Folded, target: Target, applied: AppliedCommand, brand: CompiledBrand
+) -> _Folded:
+    """Raise the escalations of a case that joined an incident."""
+    case = folded.cases.get(target.case.case_id)
+    if case is None:
+        return folded
+    raised = escalate(case, "incident", applied.target or "", applied.at, brand, None)
+    if raised is case:
+        return folded
+    return _replaced(folded, case, raised)
+
+
+def _replaced(folded: _Folded, case: Case, other: Case) -> _Folded:
+    cases = {**folded.cases, case.case_id: other}
+    changed = tuple(other if each is case else each for each in folded.changed)
+    after = folded.state.replaced(other)
+    return folded._replace(cases=cases, changed=changed, state=after)
+
+
+def wake(state: ConversationState, firing: Firing, brand: CompiledBrand, now: datetime) -> Change:
+    """Fold a conversation anew in which a snooze is over.
+
+    Args:
+        state: with the case as it was before its timers fired.
+        firing: what fired, with the case after it.
+        brand: whose case it is.
+        now: when this is decided.
+    """
+    case = firing.case
+    assert case is not None
+    news = _News(
+        case.brand,
+        case.conversation_id,
+        customers=(case.customer_id,) if state.is_large else None,
+    )
+    folded = _refold(state.replaced(case), news, brand, known=state)
+    return _change(folded, Cause(firing.fired[0].id, firing=firing), brand, now)
+
+
+def pass_time(
+    case: Case, firing: Firing, brand: CompiledBrand, now: datetime
+) -> tuple[Case | None, tuple[CaseEvent, ...], tuple[Escalation, ...]]:
+    """Return what timers made of one case, of which nothing has to be folded anew.
+
+    Args:
+        case: before.
+        firing: what fired.
+        brand: whose case it is.
+        now: when this is decided.
+    """
+    if firing.case is None:
+        return None, (), ()
+    after = revised(case, firing.case, brand)
+    cause = Cause(firing.fired[0].id, firing=firing)
+    happened = history({case.case_id: case}, {case.case_id: after}, cause, brand.version, now)
+    return after, happened, tuple(told(case, after, now, brand.version))
+
+
+def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) -> Change:
+    happened = history(folded.before, folded.cases, cause, brand.version, now)
+    escalations = [
+        escalation
+        for case in folded.changed
+        if case.state != "held"
+        for escalation in told(folded.before.get(case.case_id), case, now, brand.version)
+    ]
+    return Change(folded.state, folded.changed, folded.removed, happened, tuple(escalations))
 
 
 def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _Arrival:
@@ -117,14 +372,20 @@ def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _A
         return _Arrival(event, deletion_of(event, object_hash, position), TriageReason.DELETED)
     needed, reason = needs_answer(event, brand)
     late = lateness(event, brand) if needed else None
-    fact = fact_of(event, object_hash, position, needs_answer=needed and late is None)
+    fact = fact_of(
+        event,
+        object_hash,
+        position,
+        needs_answer=needed and late is None,
+        asks_nothing=reason is TriageReason.ASKS_NOTHING,
+    )
     return _Arrival(event, fact, late or reason)
 
 
 def _routed(
-    arrival: _Arrival, routing: Callable[[SocialEvent], Routing], *, again: bool = False
-) -> Fact:
-    """Return the fact with what a case would take from it, where it may open one.
+    arrival: _Arrival, routing: Route, state: ConversationState, *, again: bool = False
+) -> _Arrival:
+    """Return the arrival with what a case would take from it, where it may open one.
 
     A further revision is routed even where it needs no answer: an earlier one may have. So is what
     comes too late to open a case, and what is said again of a known object: the same may have been
@@ -134,20 +395,28 @@ def _routed(
     may_open = again or fact.needs_answer or event.origin.mode == "remap"
     may_open = may_open or arrival.reason in _LATE
     if fact.customer is None or not (may_open or event.revision > 0 or event.change != "created"):
-        return fact
-    return structs.replace(fact, opening=_opening(event, routing(event)))
+        return arrival
+    had_one = any(case.customer_id == fact.customer for case in state.cases.values())
+    routed = routing(event, had_one)
+    fact = structs.replace(fact, opening=_opening(event, routed, fact.origin))
+    return arrival._replace(fact=fact, terms=routed.terms)
 
 
 _LATE = frozenset({TriageReason.NOT_LIVE, TriageReason.TOO_OLD})
 
 
-def _opening(event: SocialEvent, routed: Routing) -> Opening:
+def _opening(event: SocialEvent, routed: Routing, origin: list[int] | None) -> Opening:
+    intents = event.enrichment.intents if event.enrichment is not None else None
     return Opening(
         queue=routed.queue,
         rule=routed.rule,
         priority=routed.priority,
         network=event.network,
         channel=event.channel,
+        terms=routed.terms[0] if routed.terms is not None else None,
+        intents=[intent.name for intent in intents] if intents else None,
+        revision=event.revision or None,
+        offset=origin[1] if origin else None,
     )
 
 
@@ -192,8 +461,8 @@ def _repeated(
         reason = TriageReason.SUPERSEDED
     case = home if home is not None and home.state != "held" else None
     number = _number(arrival.event, known)
-    decision = _decision(arrival, brand, now, reason, case, number)
-    return FoldOutcome(state, (), (), decision, (), repeated=True)
+    decision = _decision(arrival, brand, now, reason, case, number, known)
+    return FoldOutcome(Change(state), decision, repeated=True)
 
 
 def _number(event: SocialEvent, fact: Fact) -> int:
@@ -202,54 +471,58 @@ def _number(event: SocialEvent, fact: Fact) -> int:
     return fact.decision or 0 if said else 0
 
 
-def _fold(
+def _refold(
     state: ConversationState,
-    arrival: _Arrival,
-    fact: Fact,
-    known: Fact | None,
+    news: _News,
     brand: CompiledBrand,
-    now: datetime,
-) -> FoldOutcome:
-    event = arrival.event
-    reach = None
-    if state.is_large:
-        reach = reach_of(state, state.index(), fact, known, hash64(event.conversation_id))
-    before = state.cases
-    if reach is not None:
-        before = {case.case_id: case for case in state.cases_of(reach)}
-    material = _material(before.values(), state.held, fact)
-    timeline = _timeline(state, material, fact, event, brand, partial=reach is not None)
+    *,
+    known: ConversationState | None = None,
+) -> _Folded:
+    """Derive the cases of a conversation anew.
+
+    Args:
+        state: before the news.
+        news: what is new.
+        brand: whose conversation it is.
+        known: what was written of it, where that is not `state`.
+    """
+    written = (known or state).cases
+    some = state.cases
+    if news.customers is not None:
+        some = {case.case_id: case for case in state.cases_of(news.customers)}
+    material = _material(some.values(), state, news)
+    timeline = _timeline(state, material, news, brand)
     timeline.run(material.facts)
-    cases = {case.case_id: _revised(before[case.case_id], case, brand) for case in material.frozen}
+    cases = {case.case_id: revised(some[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
-        case = _case(state, generation, event, brand)
+        case = _derived(state, timeline, generation, material, news, brand)
         cases[case.case_id] = case
-    held = _held(state.held, timeline.held, event, brand)
+    before = {identity: written[identity] for identity in some if identity in written}
+    homeless = [each for each in material.commands if timeline.case_of(each) is None]
+    held = held_record(
+        state.held,
+        timeline.held,
+        homeless,
+        material.promises,
+        brand_id=news.brand_id,
+        conversation_id=news.conversation_id,
+        config_version=brand.version,
+    )
     changed = [case for case in cases.values() if case is not before.get(case.case_id)]
-    gone = [_withdrawn(case, brand) for identity, case in before.items() if identity not in cases]
-    withdrawn = {each: case for each, case in state.withdrawn.items() if each not in cases}
-    withdrawn.update((case.case_id, case) for case in gone)
-    if reach is not None:
-        after = state.then(changed, withdrawn, held, state.index())
+    gone = [withdrawn(case, brand) for identity, case in some.items() if identity not in cases]
+    left = {each: case for each, case in state.withdrawn.items() if each not in cases}
+    left.update((case.case_id, case) for case in gone)
+    if news.customers is not None:
+        after = state.then(changed, left, held, state.index())
     else:
-        after = ConversationState(cases, held, withdrawn)
+        after = ConversationState(cases, held, left)
     changed += gone
     removed: list[str] = []
     if held is not None and held is not state.held:
         changed.append(held)
     elif held is None and state.held is not None:
         removed.append(state.held.case_id)
-    place = timeline.place_of(fact.object)
-    reason = _reason(arrival, fact, known, place)
-    home = cases.get(_case_id(event, place)) if place is not None else material.home
-    return FoldOutcome(
-        after,
-        tuple(changed),
-        tuple(removed),
-        _decision(arrival, brand, now, reason, home, _number(event, fact)),
-        history(before, cases, event, fact, brand.version, now),
-        repeated=False,
-    )
+    return _Folded(after, before, cases, tuple(changed), tuple(removed), timeline, material.home)
 
 
 class _Material(NamedTuple):
@@ -261,6 +534,9 @@ class _Material(NamedTuple):
         resumed: cases with folded facts, from which the fold goes on.
         elsewhere: object hash to customer, of the facts of frozen cases.
         home: the frozen case in which the arrived fact lies, if any.
+        promises: what the cases were promised.
+        commands: of the cases that are folded.
+        woken: ids of snoozes whose time is over.
     """
 
     facts: dict[str, Fact]
@@ -268,9 +544,12 @@ class _Material(NamedTuple):
     resumed: list[Case]
     elsewhere: dict[str, str]
     home: Case | None
+    promises: Promises
+    commands: list[AppliedCommand]
+    woken: frozenset[str]
 
 
-def _material(cases: Collection[Case], held: Case | None, arrived: Fact) -> _Material:
+def _material(cases: Collection[Case], state: ConversationState, news: _News) -> _Material:
     """Sort out what is folded anew.
 
     Generations before one that has folded facts are history: nothing can change them.
@@ -280,180 +559,136 @@ def _material(cases: Collection[Case], held: Case | None, arrived: Fact) -> _Mat
         if case.summary is not None:
             number = last_folded.get(case.customer_id, 0)
             last_folded[case.customer_id] = max(number, case.generation)
-    material = _Material({}, [], [], {}, None)
+    arrived = news.fact
+    terms: dict[str, Terms] = dict([news.terms]) if news.terms is not None else {}
+    commands = [news.command] if news.command is not None else []
+    material = _Material({}, [], [], {}, None, Promises(terms), commands, _woken(cases))
     home = None
     for case in cases:
+        terms.update(case.terms or {})
         boundary = last_folded.get(case.customer_id, 0)
         if case.generation < boundary:
-            facts = [arrived if each.object == arrived.object else each for each in case.facts]
-            frozen = structs.replace(case, facts=facts)
+            frozen = _frozen(case, arrived)
             material.frozen.append(frozen)
-            material.elsewhere.update((each.object, case.customer_id) for each in facts)
-            if arrived in facts:
+            material.elsewhere.update((each.object, case.customer_id) for each in frozen.facts)
+            if arrived is not None and arrived in frozen.facts:
                 home = frozen
             continue
         if case.generation == boundary:
             material.resumed.append(case)
+        commands.extend(case.applied or ())
         for fact in case.facts:
             material.facts[fact.object] = fact
-    for fact in held.facts if held is not None else ():
-        material.facts[fact.object] = fact
-    if home is None:
+    for record in _beside(state, cases):
+        terms.update(record.terms or {})
+        commands.extend(record.applied or ())
+        for fact in record.facts:
+            material.facts[fact.object] = fact
+    if home is None and arrived is not None:
         material.facts[arrived.object] = arrived
     return material._replace(home=home)
 
 
+def _beside(state: ConversationState, cases: Collection[Case]) -> Iterable[Case]:
+    """Give the conversation's own record, and withdrawn cases of customers who are folded."""
+    if state.held is not None:
+        yield state.held
+    customers = {case.customer_id for case in cases}
+    everybody = len(cases) == len(state.cases)
+    for case in state.withdrawn.values():
+        if everybody or case.customer_id in customers:
+            yield case
+
+
+def _frozen(case: Case, arrived: Fact | None) -> Case:
+    if arrived is None:
+        return case
+    facts = [arrived if each.object == arrived.object else each for each in case.facts]
+    return structs.replace(case, facts=facts)
+
+
+def _woken(cases: Iterable[Case]) -> frozenset[str]:
+    """Return the snoozes of which a timer said that they are over."""
+    over: list[str] = []
+    for case in cases:
+        done = {each.id for each in case.fired or () if each.kind == "unsnoozed"}
+        if not done:
+            continue
+        for each in case.applied or ():
+            until = each.until.isoformat() if each.until is not None else ""
+            if each.kind == "snooze" and timer_id(case.case_id, until, "unsnoozed") in done:
+                over.append(each.id)
+    return frozenset(over)
+
+
 def _timeline(
-    state: ConversationState,
-    material: _Material,
-    fact: Fact,
-    event: SocialEvent,
-    brand: CompiledBrand,
-    *,
-    partial: bool,
+    state: ConversationState, material: _Material, news: _News, brand: CompiledBrand
 ) -> Timeline:
     elsewhere: Lookup = material.elsewhere.get
     names: Lookup = _UNNAMED.get
-    if partial:
+    if news.customers is not None:
         index = state.index()
         elsewhere, names = customers_by_object(state, index), index.names.get
     return Timeline(
-        event.conversation_id,
+        news.conversation_id,
         brand,
         resumed=material.resumed,
         elsewhere=elsewhere,
         names=names,
-        arrived=fact.object,
+        arrived=news.fact.object if news.fact is not None else "",
+        promises=material.promises,
+        commands=material.commands,
+        woken=material.woken,
     )
 
 
-def _case_id(event: SocialEvent, generation: Generation) -> str:
-    return case_id(event.brand, event.conversation_id, generation.customer, generation.number)
+def _case_id(news: _News, generation: Generation) -> str:
+    return case_id(news.brand_id, news.conversation_id, generation.customer, generation.number)
 
 
-def _case(
-    state: ConversationState, generation: Generation, event: SocialEvent, brand: CompiledBrand
+def _derived(
+    state: ConversationState,
+    timeline: Timeline,
+    generation: Generation,
+    material: _Material,
+    news: _News,
+    brand: CompiledBrand,
 ) -> Case:
     """Return the record of a generation; the old one itself where nothing changed."""
-    identity = _case_id(event, generation)
-    old = state.cases.get(identity)
-    earlier = old or state.withdrawn.get(identity)
-    opening = generation.opening
-    facts = generation.facts
-    summary = generation.summary
-    outbound = sum(1 for fact in facts if fact.direction == "outbound")
-    counts = {"inbound": len(facts) - outbound, "outbound": outbound}
-    if summary is not None:
-        folded = summary.outbound or 0
-        counts["inbound"] += summary.count - folded
-        counts["outbound"] += folded
-    times = [fact.at for fact in facts]
-    if summary is not None:
-        times.append(summary.last_at)
-    derived = Case(
-        case_id=identity,
-        brand=event.brand,
-        conversation_id=event.conversation_id,
-        customer_id=generation.customer,
-        generation=generation.number,
-        revision=earlier.revision if earlier is not None else 0,
-        state=generation.state,
-        network=opening.network,
-        channel=opening.channel,
-        facts=facts,
-        summary=summary,
-        opened_at=generation.opened_at,
-        closed_at=generation.closed_at,
-        closed_because=generation.closed_because,
-        updated_at=max(times),
-        first_response_at=generation.first_response_at,
-        waiting_since=generation.waiting_since,
-        queue=opening.queue,
-        assignee=old.assignee if old is not None else None,
-        priority=opening.priority,
-        rule=opening.rule,
-        explain=_explanation(old, opening, brand),
-        counts=counts,
-        commands=old.commands if old is not None else None,
-        merged_into=old.merged_into if old is not None else None,
-        config_version=old.config_version if old is not None else brand.version,
-    )
-    if old is not None:
-        return _revised(old, derived, brand)
-    return structs.replace(derived, revision=derived.revision + 1)
-
-
-def _withdrawn(case: Case, brand: CompiledBrand) -> Case:
-    """Return what is left of a case that should not have been opened, as its next revision.
-
-    Its facts lie elsewhere now, and so does all that followed from them. It closes when it opened:
-    no duration can be measured in it.
-    """
-    return structs.replace(
-        case,
-        revision=case.revision + 1,
-        state="closed",
-        facts=[],
-        closed_at=case.opened_at,
-        closed_because="withdrawn",
-        first_response_at=None,
-        waiting_since=None,
-        counts={"inbound": 0, "outbound": 0},
-        config_version=brand.version,
-    )
-
-
-def _explanation(old: Case | None, opening: Opening, brand: CompiledBrand) -> list[str]:
-    if old is not None and old.explain is not None and _routed_alike(old, opening):
-        return old.explain
-    return list(explain(brand, opening.rule))
-
-
-def _routed_alike(old: Case, opening: Opening) -> bool:
-    return old.rule == opening.rule and old.queue == opening.queue
-
-
-def _revised(old: Case, new: Case, brand: CompiledBrand) -> Case:
-    """Return `old` where `new` equals it, else `new` as its next revision."""
-    if new == old:
-        return old
-    return structs.replace(new, revision=old.revision + 1, config_version=brand.version)
-
-
-def _held(
-    old: Case | None, facts: list[Fact], event: SocialEvent, brand: CompiledBrand
-) -> Case | None:
-    if not facts:
-        return None
-    if old is not None and old.facts == facts:
-        return old
-    return Case(
-        case_id=case_id(event.brand, event.conversation_id, NOBODY, 0),
-        brand=event.brand,
-        conversation_id=event.conversation_id,
-        customer_id=NOBODY,
-        generation=0,
-        revision=old.revision + 1 if old is not None else 1,
-        state="held",
-        facts=facts,
-        updated_at=max(fact.at for fact in facts),
-        config_version=brand.version,
+    identity = _case_id(news, generation)
+    commands = [each for each in material.commands if timeline.case_of(each) is generation]
+    return derived(
+        identity,
+        news.brand_id,
+        news.conversation_id,
+        generation,
+        commands,
+        material.promises,
+        brand,
+        old=state.cases.get(identity),
+        earlier=state.withdrawn.get(identity),
     )
 
 
 def _reason(
-    arrival: _Arrival, fact: Fact, known: Fact | None, place: Generation | None
+    arrival: _Arrival,
+    fact: Fact,
+    known: Fact | None,
+    place: Generation | None,
+    brand: CompiledBrand,
 ) -> TriageReason:
     """Return the one reason of an event, from where its fact came to lie."""
     if arrival.event.change == "deleted":
         return TriageReason.DELETED if known is not None else TriageReason.HELD
+    if known is not None and known.change != "deleted" and arrival.event.revision < known.revision:
+        return TriageReason.SUPERSEDED
     if place is None:
         return _unplaced_reason(arrival, fact, known)
     opened = fact.object == place.opener and (known is None or not can_open(known))
     if arrival.event.direction == "outbound":
         reason = TriageReason.ANSWERED
     elif opened:
-        reason = TriageReason.OPENED if place.number == 1 else TriageReason.NEW_GENERATION
+        reason = _opening_reason(arrival.event, place, brand)
     elif known is not None and known.change != "deleted":
         reason = TriageReason.EDITED
     elif fact.object == place.reopened:
@@ -463,6 +698,14 @@ def _reason(
     else:
         reason = TriageReason.JOINED
     return reason
+
+
+def _opening_reason(event: SocialEvent, place: Generation, brand: CompiledBrand) -> TriageReason:
+    if is_candidate(event, brand):
+        return TriageReason.OUTREACH
+    if brand.triage.praise_queue is not None and is_praise(event):
+        return TriageReason.PRAISED
+    return TriageReason.OPENED if place.number == 1 else TriageReason.NEW_GENERATION
 
 
 def _unplaced_reason(arrival: _Arrival, fact: Fact, known: Fact | None) -> TriageReason:
@@ -483,28 +726,66 @@ def _decision(
     reason: TriageReason,
     case: Case | None,
     number: int,
+    fact: Fact | None = None,
 ) -> Decision:
-    priority: Priority | None = case.priority if case is not None else None
+    event = arrival.event
     return Decision(
         number=number,
         triage=reason.value,
-        direction=arrival.event.direction,
+        direction=event.direction,
         routed_at=now,
         config_version=brand.version,
-        case_id=case.case_id if case is not None else None,
-        queue=case.queue if case is not None else None,
-        priority=priority.score if priority is not None else None,
-        rule=case.rule if case is not None else None,
-        explain=case.explain if case is not None else None,
+        outreach=is_candidate(event, brand) or None,
+        out_of_hours=_out_of_hours(arrival),
+        **_told(case),
+        **_overrules(fact),
     )
 
 
-def expired(case: Case, now: datetime, max_open_age: timedelta) -> bool:
-    """Whether a conversation's own record may be forgotten: nothing in it can matter any more."""
-    if case.state != "held":
-        return False
-    newest = max((received_at(fact) for fact in case.facts), default=None)
-    return newest is None or now - newest > max_open_age
+def _out_of_hours(arrival: _Arrival) -> bool | None:
+    """Whether what needs an answer came while the calendar of its promise was closed."""
+    if arrival.terms is None:
+        return None
+    promise = Promises(dict([arrival.terms])).get(arrival.terms[0])
+    return None if promise is None else not promise.calendar.is_open(arrival.fact.at) or None
+
+
+class _Told(TypedDict, total=False):
+    case_id: str
+    queue: str | None
+    priority: int | None
+    rule: str | None
+    explain: list[str] | None
+
+
+def _told(case: Case | None) -> _Told:
+    """Return what a decision says of the case."""
+    if case is None:
+        return {}
+    return {
+        "case_id": case.case_id,
+        "queue": case.queue,
+        "priority": case.priority.score if case.priority is not None else None,
+        "rule": case.rule,
+        "explain": case.explain,
+    }
+
+
+class _Overrules(TypedDict, total=False):
+    overruled_tone: Literal["negative", "neutral", "positive"] | None
+    overruled_intents: list[str] | None
+    overruled_by: str | None
+
+
+def _overrules(fact: Fact | None) -> _Overrules:
+    """Return what people said of a post; it wins over every model."""
+    if fact is None or fact.overruled_by is None:
+        return {}
+    return {
+        "overruled_tone": fact.tone,
+        "overruled_intents": fact.intents,
+        "overruled_by": fact.overruled_by,
+    }
 
 
 def tracked_of(state: ConversationState) -> TrackedConversation | None:

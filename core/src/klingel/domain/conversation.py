@@ -8,7 +8,8 @@ cases an event can change.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from klingel.domain.identity import case_id, hash64
+from klingel.domain.facts import names_of
+from klingel.domain.identity import case_id
 from klingel.model.case import Case, Fact
 
 SMALL = 8
@@ -37,13 +38,15 @@ class Index:
     def add(self, record: Case) -> None:
         """Note the facts of a record."""
         if record.customer_id != NOBODY:
-            self.names[hash64(record.customer_id)] = record.customer_id
+            for name in names_of(record.customer_id):
+                self.names[name] = record.customer_id
         for fact in record.facts:
             self.objects[fact.object] = record.case_id
             if fact.direction == "outbound":
                 self._add_outbound(fact)
             elif fact.customer is not None:
-                self.names[hash64(fact.customer)] = fact.customer
+                for name in names_of(fact.customer):
+                    self.names[name] = fact.customer
                 if fact.author is not None:
                     self.names[fact.author] = fact.customer
 
@@ -145,6 +148,12 @@ class ConversationState:
                     return record, fact
         return None, None
 
+    def replaced(self, case: Case) -> "ConversationState":
+        """Return the state with another record in the place of a case; its facts are the same."""
+        return ConversationState(
+            {**self.cases, case.case_id: case}, self.held, self.withdrawn, self._index, self._token
+        )
+
     def then(
         self,
         changed: Iterable[Case],
@@ -219,8 +228,10 @@ def _is_awaited(index: Index, fact: Fact) -> bool:
         return True
     if fact.customer is None:
         return False
-    name = hash64(fact.customer)
-    return name not in index.names and (name in index.addressed or fact.author in index.addressed)
+    names = names_of(fact.customer)
+    if any(name in index.names for name in names):
+        return False
+    return fact.author in index.addressed or any(name in index.addressed for name in names)
 
 
 def _answered(

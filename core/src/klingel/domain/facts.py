@@ -14,7 +14,7 @@ from msgspec import structs
 
 from klingel.domain.identity import hash64
 from klingel.domain.triage import believed_time, is_silent
-from klingel.model.case import Fact
+from klingel.model.case import Fact, Opening
 from klingel.model.social_event import SocialEvent
 
 MAX_ADDRESSEES = 8
@@ -38,6 +38,13 @@ def customer_of(event: SocialEvent) -> str | None:
     if event.customer_id is not None:
         return event.customer_id
     return event.author.id if event.author is not None else None
+
+
+@lru_cache(maxsize=4096)
+def names_of(customer: str) -> tuple[str, ...]:
+    """Return the hashes by which a customer may be addressed: the id, and the network's own."""
+    native = customer.partition(":")[2]
+    return (hash64(customer), hash64(native)) if native else (hash64(customer),)
 
 
 def deletion_of(event: SocialEvent, object_hash: str, position: Position) -> Fact:
@@ -64,6 +71,7 @@ def fact_of(
     position: Position,
     *,
     needs_answer: bool,
+    asks_nothing: bool = False,
 ) -> Fact:
     """Return the fact that a social event makes, which is no deletion.
 
@@ -72,6 +80,7 @@ def fact_of(
         object_hash: `hash64` of its object id.
         position: partition and offset of the event in social-events.
         needs_answer: whether it needs an answer and comes in time to open a case.
+        asks_nothing: whether nobody waits because of it, such as thanks.
     """
     at = utc(believed_time(event))
     received_at = utc(event.received_at)
@@ -87,11 +96,17 @@ def fact_of(
         addressees=_addressees(event) if event.direction == "outbound" else None,
         direction=event.direction,
         change=event.change,
-        silent=is_silent(event) or event.kind == "unknown" or None,
+        silent=is_silent(event) or event.kind == "unknown" or asks_nothing or None,
+        agent=_agent(event) if event.direction == "outbound" else None,
         needs_answer=needs_answer or None,
         version=_version(event.mapping, *_found_by(event)),
         origin=list(position),
     )
+
+
+def _agent(event: SocialEvent) -> str | None:
+    signature = event.signature
+    return None if signature is None else (signature.agent or signature.code)
 
 
 def _found_by(event: SocialEvent) -> Sequence[str]:
@@ -143,8 +158,23 @@ def join(known: Fact, arrived: Fact) -> Fact:
         needs_answer=newer.needs_answer or older.needs_answer,
         removed=known.removed,
         removed_at=known.removed_at,
+        opening=_first_opening(known.opening, arrived.opening),
+        tone=known.tone,
+        intents=known.intents,
+        overruled_by=known.overruled_by,
         decision=_decision(known, arrived, newer),
     )
+
+
+def _first_opening(known: Opening | None, arrived: Opening | None) -> Opening | None:
+    """Return what was decided first: an edit or another reading moves no case."""
+    if known is None or arrived is None:
+        return known or arrived
+    return arrived if _decided(arrived) < _decided(known) else known
+
+
+def _decided(opening: Opening) -> tuple[int, int]:
+    return opening.revision or 0, opening.offset or 0
 
 
 def _join_deletion(known: Fact, arrived: Fact) -> Fact:

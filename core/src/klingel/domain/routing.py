@@ -1,15 +1,18 @@
-"""Which queue, how urgent, and why: ordered rules, the first that hits wins."""
+"""Which queue, how urgent, what is promised, and why: ordered rules, the first that hits wins."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
+from klingel.config.brand import RoutingRule
 from klingel.config.compiled import CompiledBrand
+from klingel.domain.clocks import terms_of
 from klingel.domain.matching import RuleDocument
-from klingel.model.case import Priority
+from klingel.domain.priority import event_parts
+from klingel.domain.triage import intents_of, is_candidate, is_praise, tone_of
+from klingel.model.case import Priority, Terms
 from klingel.model.social_event import SocialEvent
 
 _NAMED_MISSES = 8
-_REACH = ((1_000_000, 30), (100_000, 20), (10_000, 10), (1_000, 5))
-_VISIBILITY = {"public": 10, "unlisted": 5}
 
 
 class Routing(NamedTuple):
@@ -18,27 +21,108 @@ class Routing(NamedTuple):
     Attributes:
         queue: id of the queue.
         priority: sum of named parts.
-        rule: id of the rule that hit; None for the default queue.
+        rule: id of the rule that hit; None for a queue that no rule chose.
         explain: one line a rule, in order, the deciding one last; never an author's words.
+        terms: what is promised to the case, with its key.
     """
 
     queue: str
     priority: Priority
     rule: str | None
     explain: tuple[str, ...]
+    terms: tuple[str, Terms] | None = None
 
 
-def route(event: SocialEvent, brand: CompiledBrand) -> Routing:
-    """Route an event by the brand's rules."""
-    rule = None
-    if brand.routing:
-        hits = brand.routing_set.match(_document(event))
-        rule = hits[0].rule_id if hits else None
-    queue, added = brand.default_queue, 0
-    if rule is not None:
-        chosen = brand.routing[brand.place_of(rule) or 0]
-        queue, added = chosen.queue, chosen.priority
-    return Routing(queue, _priority(event, added), rule, explain(brand, rule))
+def route(event: SocialEvent, brand: CompiledBrand, *, again: bool = False) -> Routing:
+    """Route an event by the brand's rules.
+
+    Args:
+        event: what may open a case.
+        brand: whose rules they are.
+        again: whether the customer had a case in this conversation before.
+    """
+    document = document_of(event) if brand.routing or brand.policy_set is not None else None
+    rule: str | None = None
+    added = 0
+    special = special_queue(event, brand)
+    if special is not None:
+        queue = special
+    else:
+        hits = _hits(brand, document)
+        chosen = next((each for each in brand.routing if _takes(each, event, hits, again)), None)
+        queue = chosen.queue if chosen is not None else brand.default_queue
+        if chosen is not None:
+            rule, added = chosen.id, chosen.priority
+    parts = event_parts(event)
+    if added:
+        parts["rule"] = added
+    priority = Priority(score=sum(parts.values()), parts=parts)
+    reasons = explain(brand, rule) if special is None else (explain_special(special),)
+    terms = _terms(event, brand, document, queue, priority.score)
+    return Routing(queue, priority, rule, reasons, terms)
+
+
+def special_queue(event: SocialEvent, brand: CompiledBrand) -> str | None:
+    """Return the queue of praise or of candidates, where the event belongs there."""
+    if brand.outreach.queue is not None and is_candidate(event, brand):
+        return brand.outreach.queue
+    praise = brand.triage.praise_queue
+    return praise if praise is not None and is_praise(event) else None
+
+
+def explain_special(queue: str) -> str:
+    """Say why no routing rule was tried."""
+    return f"praise or a candidate for outreach: queue {queue}"
+
+
+def _hits(brand: CompiledBrand, document: RuleDocument | None) -> Collection[str]:
+    if document is None or not brand.routing:
+        return ()
+    return {hit.rule_id for hit in brand.routing_set.match(document)}
+
+
+def _takes(rule: RoutingRule, event: SocialEvent, hits: Collection[str], again: bool) -> bool:
+    """Whether all conditions of a rule hold; what is not known holds no condition."""
+    if rule.when is not None and rule.id not in hits:
+        return False
+    if rule.kinds and event.kind not in rule.kinds:
+        return False
+    if rule.again is not None and rule.again != again:
+        return False
+    found = event.enrichment
+    if rule.tones and tone_of(event) not in rule.tones:
+        return False
+    if rule.intents and intents_of(event).isdisjoint(rule.intents):
+        return False
+    if rule.topics and (found is None or set(rule.topics).isdisjoint(found.topics or ())):
+        return False
+    if rule.anger_from is not None:
+        anger = found.anger if found is not None else None
+        if anger is None or anger < rule.anger_from:
+            return False
+    if rule.influence_from is not None:
+        influence = found.influence if found is not None else None
+        if influence is None or influence.score < rule.influence_from:
+            return False
+    return True
+
+
+def _terms(
+    event: SocialEvent,
+    brand: CompiledBrand,
+    document: RuleDocument | None,
+    queue: str,
+    priority: int,
+) -> tuple[str, Terms]:
+    hits: Collection[str] = ()
+    if document is not None and brand.policy_set is not None:
+        hits = {hit.rule_id for hit in brand.policy_set.match(document)}
+    promise = brand.policies.choose(hits, queue, priority, event.kind).promise
+    return terms_of(
+        promise,
+        close_when=brand.close_when,
+        reopen_within_seconds=round(brand.reopen_within.total_seconds()),
+    )
 
 
 def explain(brand: CompiledBrand, rule: str | None) -> tuple[str, ...]:
@@ -52,9 +136,9 @@ def explain(brand: CompiledBrand, rule: str | None) -> tuple[str, ...]:
     if place is None:
         return (f"{rule}: hit under an earlier configuration",)
     tried = brand.routing[:place]
-    lines = [f"{missed.id}: its query does not hit" for missed in tried[-_NAMED_MISSES:]]
+    lines = [f"{missed.id}: {_missed(missed)}" for missed in tried[-_NAMED_MISSES:]]
     if len(tried) > _NAMED_MISSES:
-        lines.insert(0, f"{len(tried) - _NAMED_MISSES} rules before: their queries do not hit")
+        lines.insert(0, f"{len(tried) - _NAMED_MISSES} rules before: they do not hit")
     if rule is None:
         lines.append(f"no rule hits: default queue {brand.default_queue}")
     else:
@@ -63,21 +147,19 @@ def explain(brand: CompiledBrand, rule: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _priority(event: SocialEvent, added: int) -> Priority:
-    parts = {"rule": added} if added else {}
-    visibility = _VISIBILITY.get(event.visibility)
-    if visibility:
-        parts["visibility"] = visibility
-    followers = event.author.followers if event.author is not None else None
-    if followers is not None:
-        for least, points in _REACH:
-            if followers >= least:
-                parts["reach"] = points
-                break
-    return Priority(score=sum(parts.values()), parts=parts)
+def _missed(rule: RoutingRule) -> str:
+    conditions = [name for name in _CONDITIONS if getattr(rule, name) not in (None, ())]
+    if not conditions:
+        return "its query does not hit"
+    asked = (["query"] if rule.when is not None else []) + conditions
+    return f"not all of {', '.join(asked)} hold"
 
 
-def _document(event: SocialEvent) -> RuleDocument:
+_CONDITIONS = ("tones", "intents", "topics", "kinds", "anger_from", "influence_from", "again")
+
+
+def document_of(event: SocialEvent) -> RuleDocument:
+    """Return what rules look at in an event."""
     author = event.author
     return RuleDocument(
         text=event.text or "",

@@ -6,16 +6,18 @@ customers say comes before answers.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Collection, Container, Iterable
+from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.facts import can_open, is_deleted
+from klingel.domain.facts import can_open, is_deleted, names_of, received_at
 from klingel.domain.identity import hash64
-from klingel.model.case import Case, Fact, Opening, Summary
+from klingel.domain.clocks import Promises, further_clocks, turns_of
+from klingel.domain.waiting import Waiting
+from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary
 
 MAX_FACTS = 96
 """Facts that a record holds: a case its newest, the conversation's own record the weightiest.
@@ -27,9 +29,11 @@ MAX_FOLDED = 1_024
 _FOLDED = "folded"
 _HASH_BYTES = 8
 
-Closing = Literal["answered", "customer_deleted", "generation_full"]
-_Entry = tuple[int, datetime, int, str, Fact]
-_WORD, _ANSWER, _DELETION = 0, 1, 2
+Closing = Literal["answered", "customer_deleted", "generation_full", "command"]
+_Entry = tuple[int, datetime, int, str, Fact | AppliedCommand]
+_WORD, _ANSWER, _DELETION, _COMMAND = 0, 1, 2, 3
+ON_THE_TIMELINE = frozenset({"close", "reopen", "snooze", "incident_closed"})
+"""Kinds of commands that have a place among the facts; the others change what the case says."""
 Lookup = Callable[[str], str | None]
 
 
@@ -42,6 +46,7 @@ class Generation:
 
     __slots__ = (
         "after",
+        "answered_by",
         "closed_at",
         "closed_because",
         "customer",
@@ -52,9 +57,14 @@ class Generation:
         "opener",
         "openers",
         "opening",
+        "orders",
         "pending",
         "reopened",
+        "reopened_at",
+        "responded_by",
+        "snooze",
         "summary",
+        "waiting",
     )
 
     def __init__(self, customer: str, number: int, opened_at: datetime, opening: Opening) -> None:
@@ -72,6 +82,12 @@ class Generation:
         self.reopened: str | None = None
         self.after: set[str] = set()
         self.summary: Summary | None = None
+        self.responded_by: str | None = None
+        self.answered_by: str | None = None
+        self.reopened_at: datetime | None = None
+        self.snooze: AppliedCommand | None = None
+        self.orders: list[tuple[int, AppliedCommand]] = []
+        self.waiting = Waiting(opened_at)
 
     @classmethod
     def resumed(cls, case: Case, summary: Summary) -> "Generation":
@@ -82,21 +98,25 @@ class Generation:
         if summary.waiting_since is not None:
             self.pending[_FOLDED] = summary.waiting_since
         self.first_response_at = summary.first_response_at
+        self.responded_by = case.responded_by if summary.first_response_at is not None else None
         self.closed_at = summary.closed_at
         self.closed_because = summary.closed_because
+        self.waiting = Waiting.resumed(summary)
         return self
 
     @property
-    def state(self) -> Literal["open", "waiting", "closed"]:
+    def state(self) -> Literal["open", "waiting", "closed", "snoozed"]:
         """State of the case now."""
         if self.closed_at is not None:
             return "closed"
+        if self.snooze is not None:
+            return "snoozed"
         return "open" if self.pending else "waiting"
 
     @property
     def waiting_since(self) -> datetime | None:
-        """The customer's oldest unanswered word."""
-        return next(iter(self.pending.values()), None)
+        """When the customer's oldest unanswered word was said."""
+        return min(self.pending.values(), default=None)
 
     @property
     def is_full(self) -> bool:
@@ -106,9 +126,11 @@ class Generation:
 
     def close(self, at: datetime, because: Closing) -> None:
         """Close the case; nobody waits any more."""
+        self._wake(at)
         self.closed_at = at
         self.closed_because = because
         self.pending.clear()
+        self.waiting.close(at)
 
     def say(self, fact: Fact, *, opens: bool) -> None:
         """Add a customer's word; one that needs an answer reopens a closed case."""
@@ -118,32 +140,112 @@ class Generation:
                 self.after.add(fact.object)
                 return
             # What opened it before was dealt with by the closing.
-            self.closed_at = self.closed_because = None
-            self.openers.clear()
+            self._reopen(fact.at)
             self.reopened = fact.object
         if opens:
             self.openers.add(fact.object)
         if opens or not (fact.silent or is_deleted(fact)):
+            self._wake(fact.at)
             self.pending[fact.object] = fact.at
+            terms = fact.opening.terms if fact.opening is not None else None
+            self.waiting.begin(
+                fact.object,
+                fact.at,
+                terms or self.opening.terms,
+                answered=self.first_response_at is not None,
+            )
 
-    def answer(self, fact: Fact, brand: CompiledBrand) -> None:
-        """Add a word of the brand to this customer; one taken back has no effect."""
+    def order(self, command: AppliedCommand, at: datetime) -> None:
+        """Do what a person said: close, reopen or snooze; what is so already stays so."""
+        self.orders.append((len(self.facts), command))
+        if command.kind == "close":
+            if self.closed_at is None:
+                self.close(at, "command")
+        elif command.kind == "incident_closed":
+            if self.closed_at is None:
+                # One public answer was given to all.
+                self._answered(at, command.by)
+                self.close(at, "command")
+        elif command.kind == "reopen":
+            if self.closed_at is not None:
+                self._reopen(at)
+                self.openers.add(command.id)
+                self.pending[command.id] = at
+                self.waiting.begin(
+                    command.id,
+                    at,
+                    self.opening.terms,
+                    answered=self.first_response_at is not None,
+                )
+        elif self.closed_at is None and command.until is not None and command.until > at:
+            self._wake(at)
+            self.snooze = command
+            self.waiting.snooze(at)
+
+    def wake_up(self, woken: Container[str], newest: datetime) -> None:
+        """End a snooze whose time is over: a timer said so, or something happened after it."""
+        snooze = self.snooze
+        if snooze is not None and snooze.until is not None:
+            if snooze.id in woken or newest >= snooze.until:
+                self._wake(snooze.until)
+
+    def _wake(self, at: datetime) -> None:
+        if self.snooze is not None:
+            until = self.snooze.until
+            self.waiting.wake(at if until is None else min(at, until))
+            self.snooze = None
+
+    def _reopen(self, at: datetime) -> None:
+        self.closed_at = self.closed_because = None
+        self.openers.clear()
+        self.reopened_at = at
+        self.waiting.reopen(at)
+
+    def answer(self, fact: Fact, at: datetime, *, closes: bool) -> None:
+        """Add a word of the brand to this customer.
+
+        Args:
+            fact: the answer; one that was taken back before anybody can have read it is none.
+            at: when it counts as said.
+            closes: whether an answer closes the case.
+        """
         self.facts.append(fact)
-        if is_deleted(fact):
+        if is_deleted(fact) and (fact.removed_at is None or fact.removed_at <= received_at(fact)):
             return
+        self._answered(at, fact.agent)
+        if self.closed_at is None:
+            self.answered_by = fact.object
+            if closes:
+                self.close(at, "answered")
+
+    def _answered(self, at: datetime, agent: str | None) -> None:
         if self.first_response_at is None:
-            self.first_response_at = fact.at
+            self.first_response_at = at
+            self.responded_by = agent
         if self.closed_at is None:
             self.pending.clear()
-            if brand.close_when == "answered":
-                self.close(fact.at, "answered")
+            self.waiting.answer(at, agent)
+
+    def take_back(self, fact: Fact, at: datetime) -> None:
+        """Take the newest answer back: it was given, but the customer waits again."""
+        if self.answered_by != fact.object or self.pending:
+            return
+        if self.closed_because == "answered":
+            self._reopen(at)
+        if self.closed_at is None:
+            self.pending[fact.object] = at
+            self.waiting.begin(fact.object, at, self.opening.terms, answered=True)
 
     def remove(self, fact: Fact, at: datetime) -> None:
         """Take a word out of the case; the last opener's deletion closes it."""
-        self.pending.pop(fact.object, None)
+        was_pending = self.pending.pop(fact.object, None) is not None
         self.openers.discard(fact.object)
-        if not self.openers and self.closed_at is None:
+        if self.closed_at is not None:
+            return
+        if not self.openers:
             self.close(at, "customer_deleted")
+        elif was_pending:
+            self.waiting.withdraw(fact.object, at, self.pending)
 
     def is_before_folded(self, at: datetime, object_hash: str) -> bool:
         """Whether a fact of this time lies among those that are folded already."""
@@ -167,8 +269,13 @@ class Generation:
                 changes["first_response_at"] = self.first_response_at = min(first, fact.at)
         self.summary = structs.replace(summary, **changes)
 
-    def fold_oldest(self, brand: CompiledBrand) -> None:
-        """Fold the oldest facts into the summary until no more than `MAX_FACTS` are left."""
+    def fold_oldest(self, promises: Promises, *, closes: bool) -> None:
+        """Fold the oldest facts into the summary until no more than `MAX_FACTS` are left.
+
+        Args:
+            promises: of the conversation.
+            closes: whether an answer closes the case.
+        """
         excess = len(self.facts) - MAX_FACTS
         if excess <= 0:
             return
@@ -183,11 +290,17 @@ class Generation:
                 past.pending[_FOLDED] = summary.waiting_since
         hashes = summary.hashes if summary is not None else ""
         outbound = (summary.outbound or 0) if summary is not None else 0
-        for fact in oldest:
+        if summary is not None:
+            past.waiting = Waiting.resumed(summary)
+        orders = [(place, command) for place, command in self.orders if place < excess]
+        for place, fact in enumerate(oldest):
+            while orders and orders[0][0] <= place:
+                command = orders.pop(0)[1]
+                past.order(command, command.at)
             hashes = _with_hash(hashes, fact.object)
             if fact.direction == "outbound":
                 outbound += 1
-                past.answer(fact, brand)
+                past.answer(fact, fact.at, closes=closes)
             elif not is_deleted(fact):
                 past.say(fact, opens=can_open(fact))
         last = oldest[-1]
@@ -204,6 +317,10 @@ class Generation:
             waiting_since=past.waiting_since,
             closed_at=past.closed_at,
             closed_because=past.closed_because,
+            turns=turns_of(
+                further_clocks(past.waiting, promises),
+                summary.turns if summary is not None else None,
+            ),
         )
 
 
@@ -217,6 +334,9 @@ class Timeline:
         elsewhere: tells the customer of facts that lie in cases which are not folded here.
         names: tells the customer by the hash of an id, of customers who are not folded here.
         arrived: object hash of the fact that has just arrived.
+        promises: what the cases of the conversation were promised.
+        commands: of all its cases, in any order.
+        woken: ids of snoozes whose time is over, as timers said.
     """
 
     def __init__(
@@ -228,7 +348,14 @@ class Timeline:
         elsewhere: Lookup = _nothing,
         names: Lookup = _nothing,
         arrived: str = "",
+        promises: Promises | None = None,
+        commands: Collection[AppliedCommand] = (),
+        woken: Container[str] = (),
     ) -> None:
+        self._promises = promises if promises is not None else Promises({})
+        self._commands = commands
+        self._woken = woken
+        self._splits = {each.object for each in commands if each.kind == "split"}
         self.generations: list[Generation] = []
         self.held: list[Fact] = []
         self._root = hash64(conversation_id)
@@ -251,19 +378,27 @@ class Timeline:
         entries: list[_Entry] = []
         for fact in facts.values():
             self._enter(fact, entries)
+        for command in self._commands:
+            if command.kind in ON_THE_TIMELINE:
+                anchor = facts.get(command.anchor or "")
+                at = command.at if anchor is None else max(command.at, anchor.at)
+                entries.append((1, at, _COMMAND, command.id, command))
         if len(entries) > 1:
             entries.sort()
-        for _, at, step, _, fact in entries:
-            if step == _WORD:
-                self._say(fact)
+        for _, at, step, _, item in entries:
+            if isinstance(item, AppliedCommand):
+                self._order(item, at)
+            elif step == _WORD:
+                self._say(item)
             elif step == _ANSWER:
-                self._answer(fact, at)
+                self._answer(item, at)
             else:
-                generation = self._placed.get(fact.object)
-                if generation is not None:
-                    generation.remove(fact, at)
+                self._remove(item, at)
+        newest = entries[-1][1] if entries else None
         for generation in self.generations:
-            generation.fold_oldest(self._brand)
+            if newest is not None:
+                generation.wake_up(self._woken, newest)
+            generation.fold_oldest(self._promises, closes=self._closes(generation))
         if len(self.held) > MAX_FACTS:
             self.held = _weightiest(self.held)
         if len(self.held) > 1:
@@ -272,6 +407,21 @@ class Timeline:
     def place_of(self, object_hash: str) -> Generation | None:
         """Return the case that an object came to lie in, also where it is folded by now."""
         return self._placed.get(object_hash)
+
+    def case_of(self, command: AppliedCommand) -> Generation | None:
+        """Return the case that a command is about now, None where there is none."""
+        placed = self._placed.get(command.anchor or "")
+        if placed is not None:
+            return placed
+        for generation in self.generations:
+            summary = generation.summary
+            if (
+                summary is not None
+                and generation.customer == command.customer
+                and is_folded(summary, command.anchor or "")
+            ):
+                return generation
+        return None
 
     def _enter(self, fact: Fact, entries: list[_Entry]) -> None:
         if fact.change == "deleted":
@@ -284,6 +434,8 @@ class Timeline:
                 fact.at if parent is None or parent.change == "deleted" else max(fact.at, parent.at)
             )
             entries.append((rank, at, _ANSWER, fact.object, fact))
+            if is_deleted(fact) and fact.removed_at is not None:
+                entries.append((1, max(at, fact.removed_at), _DELETION, fact.object, fact))
         elif fact.customer is None:
             self.held.append(fact)
         else:
@@ -306,13 +458,47 @@ class Timeline:
         elif generation.is_before_folded(fact.at, fact.object):
             self._absorb(generation, fact)
             return
-        if generation is None or (opens and self._is_over(generation, fact.at)):
+        split = generation is not None and fact.object in self._splits
+        if generation is None or split or (opens and self._is_over(generation, fact.at)):
             number = 1 if generation is None else generation.number + 1
-            generation = Generation(customer, number, fact.at, fact.opening)  # type: ignore[arg-type]  # can_open
+            opening = fact.opening
+            if opening is None and generation is not None:
+                opening = generation.opening  # split off at a word that opens nothing by itself
+            generation = Generation(customer, number, fact.at, opening)  # type: ignore[arg-type]  # can_open
             generation.opener = fact.object
             self._start(generation)
-        generation.say(fact, opens=opens)
+        generation.say(fact, opens=opens or split)
         self._placed[fact.object] = generation
+
+    def _order(self, command: AppliedCommand, at: datetime) -> None:
+        """Give a command to the case in which its anchor lies."""
+        generation = self.case_of(command)
+        if generation is None:
+            return
+        folded = generation.summary
+        if folded is None or command.at >= folded.last_at:
+            generation.order(command, at)
+
+    def _remove(self, fact: Fact, at: datetime) -> None:
+        generation = self._placed.get(fact.object)
+        if generation is None:
+            return
+        if fact.direction == "outbound":
+            if self._current.get(generation.customer) is generation:
+                generation.take_back(fact, at)
+        else:
+            generation.remove(fact, at)
+
+    def _closes(self, generation: Generation) -> bool:
+        """Whether an answer closes this case, as was the policy when it was opened."""
+        terms = self._promises.terms.get(generation.opening.terms or "")
+        wanted = terms.close_when if terms is not None else None
+        return (wanted or self._brand.close_when) == "answered"
+
+    def _reopen_within(self, generation: Generation) -> timedelta:
+        terms = self._promises.terms.get(generation.opening.terms or "")
+        seconds = terms.reopen_within_seconds if terms is not None else None
+        return self._brand.reopen_within if seconds is None else timedelta(seconds=seconds)
 
     def _is_over(self, generation: Generation, at: datetime) -> bool:
         """Whether a word that needs an answer opens the next generation."""
@@ -322,7 +508,7 @@ class Timeline:
             generation.close(at, "generation_full")
             return True
         full = generation.closed_because == "generation_full"
-        return full or at - generation.closed_at > self._brand.reopen_within
+        return full or at - generation.closed_at > self._reopen_within(generation)
 
     def _answer(self, fact: Fact, at: datetime) -> None:
         told, customer = self._told_customer(fact)
@@ -337,7 +523,7 @@ class Timeline:
         elif generation.is_before_folded(at, fact.object):
             self._absorb(generation, fact)
         else:
-            generation.answer(fact, self._brand)
+            generation.answer(fact, at, closes=self._closes(generation))
             self._placed[fact.object] = generation
 
     def _absorb(self, generation: Generation, fact: Fact) -> None:
@@ -403,11 +589,11 @@ class Timeline:
             self._names = names = {}
             for each in self._facts.values():
                 if each.customer is not None:
-                    names[hash64(each.customer)] = each.customer
+                    names.update(dict.fromkeys(names_of(each.customer), each.customer))
                     if each.author is not None:
                         names[each.author] = each.customer
             for customer in self._current:
-                names[hash64(customer)] = customer
+                names.update(dict.fromkeys(names_of(customer), customer))
         found = (self._names.get(one) or self._other_names(one) for one in fact.addressees)
         return next(filter(None, found), None)
 

@@ -43,12 +43,24 @@ class TriageReason(StrEnum):
     """Nobody to answer is known."""
     INDIRECT = "indirect"
     """Talk about the brand that is not addressed to it."""
+    SPAM = "spam"
+    """It is spam, surely enough."""
+    ASKS_NOTHING = "asks_nothing"
+    """Thanks or talk, by the brand's policy; it joins a case, but nobody waits because of it."""
+    ADVOCATE = "advocate"
+    """A customer who answers customers, by the brand's file."""
+    PRAISED = "praised"
+    """Praise opens a case in the queue of praise."""
+    OUTREACH = "outreach"
+    """A complaint that is not addressed to the brand opens a case among the candidates."""
     TOO_OLD = "too_old"
     """It needs an answer but was older than `max_open_age` when it was received."""
     NOT_LIVE = "not_live"
     """It needs an answer but comes from an import of history or a new mapping."""
     DELETED_BEFORE_OPENING = "deleted_before_opening"
     """Its author had deleted it before klingel received it."""
+    OVERRULED = "overruled"
+    """A person decided on its tone or intents."""
     EDITED = "edited"
     """A further revision of an object that is known already."""
     DELETED = "deleted"
@@ -96,9 +108,67 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
         reason = TriageReason.UNKNOWN_KIND
     elif event.author is None and event.customer_id is None:
         reason = TriageReason.NO_AUTHOR
+    elif is_advocate(event, brand):
+        reason = TriageReason.ADVOCATE
+    elif is_spam(event, brand):
+        reason = TriageReason.SPAM
     elif event.addressing == "indirect" and not _opens_indirectly(event, brand):
         reason = TriageReason.INDIRECT
+    elif asks_nothing(event, brand):
+        reason = TriageReason.ASKS_NOTHING
     return reason is TriageReason.OPENED, reason
+
+
+def intents_of(event: SocialEvent) -> frozenset[str]:
+    """Return what the author wants, as far as it was found."""
+    found = event.enrichment.intents if event.enrichment is not None else None
+    return frozenset(intent.name for intent in found or ())
+
+
+def tone_of(event: SocialEvent) -> str | None:
+    """Return the tone, None where it is not known."""
+    tone = event.enrichment.tone if event.enrichment is not None else None
+    return tone.label if tone is not None else None
+
+
+def is_spam(event: SocialEvent, brand: CompiledBrand) -> bool:
+    """Whether it is spam, as surely as the brand wants it."""
+    found = event.enrichment.intents if event.enrichment is not None else None
+    least = brand.triage.spam_from
+    return any(each.name == "spam" and (each.score or 0) >= least for each in found or ())
+
+
+def is_advocate(event: SocialEvent, brand: CompiledBrand) -> bool:
+    """Whether the author answers customers as a customer, and nobody owes an answer for it."""
+    author = event.author
+    return author is not None and any(
+        each.network == event.network and each.id == author.id for each in brand.triage.advocates
+    )
+
+
+def asks_nothing(event: SocialEvent, brand: CompiledBrand) -> bool:
+    """Whether all that is wanted needs no answer, by the brand's policy; unknown is not nothing."""
+    wanted = intents_of(event)
+    return bool(wanted) and wanted <= frozenset(brand.triage.needs_no_answer)
+
+
+def is_praise(event: SocialEvent) -> bool:
+    """Whether it praises and wants nothing else."""
+    return intents_of(event) == {"praise"} and tone_of(event) != "negative"
+
+
+def is_candidate(event: SocialEvent, brand: CompiledBrand) -> bool:
+    """Whether talk about the brand is a complaint that the brand may turn to by itself."""
+    outreach = brand.outreach
+    if outreach.queue is None or event.addressing != "indirect" or not _is_heard_by_rule(event):
+        return False
+    followers = event.author.followers if event.author is not None else None
+    if outreach.min_followers and (followers or 0) < outreach.min_followers:
+        return False
+    anger = event.enrichment.anger if event.enrichment is not None else None
+    if anger is not None and anger >= outreach.anger_from:
+        return True
+    return tone_of(event) == "negative" and not intents_of(event).isdisjoint(outreach.intents)
 
 
 def _opens_indirectly(event: SocialEvent, brand: CompiledBrand) -> bool:
@@ -107,7 +177,13 @@ def _opens_indirectly(event: SocialEvent, brand: CompiledBrand) -> bool:
     What is heard only because its conversation is tracked, or its object known, may be anybody's
     word to anybody.
     """
-    return brand.open_indirect and any(match.how == "rule" for match in event.matches)
+    if is_candidate(event, brand):
+        return True
+    return brand.triage.open_indirect and _is_heard_by_rule(event)
+
+
+def _is_heard_by_rule(event: SocialEvent) -> bool:
+    return any(match.how == "rule" for match in event.matches)
 
 
 def lateness(event: SocialEvent, brand: CompiledBrand) -> TriageReason | None:

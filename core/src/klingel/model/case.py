@@ -70,6 +70,20 @@ class Opening(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
+    revision: (
+        Annotated[
+            int,
+            Meta(
+                description='Revision of the event that this was decided from; absent for 0.',
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
+    offset: (
+        Annotated[int, Meta(description='Offset of that event in social-events.', ge=0)]
+        | None
+    ) = None
 
 
 class Terms(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -131,61 +145,19 @@ class Terms(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
-
-
-Pause: TypeAlias = Annotated[
-    list[datetime], Meta(description='from, to', max_length=2, min_length=1)
-]
-
-
-class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """
-    One promise: started by a word of the customer, met by a word of the brand or by the closing.
-    """
-
-    name: Annotated[
-        Literal['first_response', 'next_response', 'resolution'],
-        Meta(description='What is promised.'),
-    ]
-    policy: Annotated[str, Meta(description='Policy.', max_length=120)]
-    terms: Annotated[str, Meta(description='Key in `terms`.', pattern='^[0-9a-f]{16}$')]
-    target_seconds: Annotated[int, Meta(description='Target, business time.', ge=0)]
-    started_at: Annotated[datetime, Meta(description='The word that started it.')]
-    counts_from: Annotated[
-        datetime,
-        Meta(
-            description='First counted instant: the opening where it started out of hours.'
-        ),
-    ]
-    deadline: Annotated[datetime, Meta(description='When it is breached.')]
-    state: Annotated[
-        Literal['running', 'paused', 'met', 'met_late', 'cancelled'],
-        Meta(
-            description='State as the facts say; whether a running one is late is told by its deadline.'
-        ),
-    ]
-    out_of_hours: (
-        Annotated[bool, Meta(description='It started out of hours.')] | None
-    ) = None
-    warn_at: Annotated[datetime, Meta(description='When is warned.')] | None = None
-    met_at: Annotated[datetime, Meta(description='When it was met.')] | None = None
-    ended_at: (
-        Annotated[datetime, Meta(description='When it ended without being met.')]
-        | None
-    ) = None
-    business_seconds: (
-        Annotated[float, Meta(description='Counted time until it was met.', ge=0.0)]
-        | None
-    ) = None
-    wall_seconds: (
-        Annotated[float, Meta(description='Time until it was met.', ge=0.0)] | None
-    ) = None
-    pauses: (
+    close_when: (
         Annotated[
-            list[Pause],
+            Literal['never', 'answered'],
+            Meta(description='Whether an answer closes the case.'),
+        ]
+        | None
+    ) = None
+    reopen_within_seconds: (
+        Annotated[
+            int,
             Meta(
-                description='When it stood: from, to; to is absent while it stands.',
-                max_length=64,
+                description='A later word reopens within this, else opens a generation.',
+                ge=0,
             ),
         ]
         | None
@@ -245,6 +217,12 @@ class Fired(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     provisional: (
         Annotated[
             bool, Meta(description='Fired before all was read that lay before it.')
+        ]
+        | None
+    ) = None
+    withdrawn: (
+        Annotated[
+            bool, Meta(description='Later facts say that it should not have fired.')
         ]
         | None
     ) = None
@@ -392,6 +370,18 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     ) = None
 
 
+class Pause(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    When a clock stood.
+    """
+
+    from_at: Annotated[datetime, Meta(description='From.')]
+    to_at: (
+        Annotated[datetime, Meta(description='Until; absent while it stands.')]
+        | None
+    ) = None
+
+
 class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What a case remembers of one social event.
@@ -502,7 +492,10 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     silent: (
         Annotated[
-            bool, Meta(description='It says nothing by itself (repost, reaction).')
+            bool,
+            Meta(
+                description='It says nothing by itself (repost, reaction), or asks for nothing (thanks).'
+            ),
         ]
         | None
     ) = None
@@ -549,7 +542,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     agent: (
         Annotated[
-            str, Meta(description='Agent who signed an outbound post.', max_length=40)
+            str, Meta(description='Agent who signed an outbound post.', max_length=120)
         ]
         | None
     ) = None
@@ -564,6 +557,12 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[
             list[Intent],
             Meta(description='Intents, overruled by a person.', max_length=9),
+        ]
+        | None
+    ) = None
+    overruled_by: (
+        Annotated[
+            str, Meta(description='Who overruled tone or intents.', max_length=120)
         ]
         | None
     ) = None
@@ -624,6 +623,54 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     turns: Turns | None = None
+
+
+class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    One promise: started by a word of the customer, met by a word of the brand or by the closing.
+    """
+
+    name: Annotated[
+        Literal['first_response', 'next_response', 'resolution'],
+        Meta(description='What is promised.'),
+    ]
+    policy: Annotated[str, Meta(description='Policy.', max_length=120)]
+    terms: Annotated[str, Meta(description='Key in `terms`.', pattern='^[0-9a-f]{16}$')]
+    target_seconds: Annotated[int, Meta(description='Target, business time.', ge=0)]
+    started_at: Annotated[datetime, Meta(description='The word that started it.')]
+    counts_from: Annotated[
+        datetime,
+        Meta(
+            description='First counted instant: the opening where it started out of hours.'
+        ),
+    ]
+    deadline: Annotated[datetime, Meta(description='When it is breached.')]
+    state: Annotated[
+        Literal['running', 'paused', 'met', 'met_late', 'cancelled'],
+        Meta(
+            description='State as the facts say; whether a running one is late is told by its deadline.'
+        ),
+    ]
+    out_of_hours: (
+        Annotated[bool, Meta(description='It started out of hours.')] | None
+    ) = None
+    warn_at: Annotated[datetime, Meta(description='When is warned.')] | None = None
+    met_at: Annotated[datetime, Meta(description='When it was met.')] | None = None
+    ended_at: (
+        Annotated[datetime, Meta(description='When it ended without being met.')]
+        | None
+    ) = None
+    business_seconds: (
+        Annotated[float, Meta(description='Counted time until it was met.', ge=0.0)]
+        | None
+    ) = None
+    wall_seconds: (
+        Annotated[float, Meta(description='Time until it was met.', ge=0.0)] | None
+    ) = None
+    pauses: (
+        Annotated[list[Pause], Meta(description='When it stood.', max_length=64)]
+        | None
+    ) = None
 
 
 class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -774,7 +821,8 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     responded_by: (
         Annotated[
-            str, Meta(description='Agent who signed the first response.', max_length=40)
+            str,
+            Meta(description='Agent who signed the first response.', max_length=120),
         ]
         | None
     ) = None
@@ -835,6 +883,16 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[
             list[Literal['first_response', 'next_response', 'resolution']],
             Meta(description='Clocks of which a deadline was missed.', max_length=3),
+        ]
+        | None
+    ) = None
+    routed_queue: (
+        Annotated[
+            str,
+            Meta(
+                description='Queue that routing chose, where another one counts now.',
+                max_length=120,
+            ),
         ]
         | None
     ) = None

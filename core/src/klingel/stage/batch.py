@@ -4,6 +4,7 @@ Nothing is written here. The result is committed as one by the shell; when that 
 dropped and nothing of it ever was.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,7 @@ class Overlay:
     def __init__(self, tables: Mapping[str, StateTable]) -> None:
         self._tables = tables
         self._changed: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
+        self._keys: dict[str, list[bytes]] = {name: [] for name in tables}
         self._read: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -48,7 +50,9 @@ class Overlay:
         self, table: str, start: bytes, stop: bytes, limit: int
     ) -> Sequence[tuple[bytes, bytes]]:
         """Return the first `limit` entries of [start, stop) by key, as changed by this batch."""
-        changed = {key: value for key, value in self._changed[table].items() if start <= key < stop}
+        keys, all_changed = self._keys[table], self._changed[table]
+        place = bisect_left(keys, start)
+        changed = {key: all_changed[key] for key in keys[place : bisect_left(keys, stop, place)]}
         if not changed:
             return self._tables[table].scan(start, stop, limit)
         removed = sum(value is None for value in changed.values())
@@ -63,7 +67,10 @@ class Overlay:
     def put(self, puts: Sequence[Put]) -> None:
         """Remember changes for the rest of the batch."""
         for put in puts:
-            self._changed[put.table][put.key] = put.value
+            changed = self._changed[put.table]
+            if put.key not in changed:
+                insort(self._keys[put.table], put.key)
+            changed[put.key] = put.value
 
     def changes(self, table: str) -> list[tuple[bytes, bytes | None]]:
         """Return what the batch changed in one table."""

@@ -5,7 +5,8 @@ from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel_processors.app import BatchService, Frame
-from klingel_processors.care.logic import CASES, NAME, CareLogic
+from klingel_processors.care.logic import NAME, CareLogic
+from klingel_processors.care.records import CASES
 from klingel_processors.follow import Follower, Surroundings
 from klingel_processors.kafka_ports import KafkaLog
 from klingel_processors.wiring import Wiring

@@ -1,47 +1,52 @@
-"""The decisions of care, for one partition of `social-events` (port `Logic`).
+"""The decisions of care, for one partition of `social-events` and `case-commands` (port `Logic`).
 
-One local table, `cases`, mirrors the topic of that name: `c<case id>` holds a record, `v<brand>|
-<conversation>` the ids of a conversation's records. The case record is at once output, changelog
-and the mark by which a repeated fact is known.
+The case record is at once output, changelog and the mark by which a repeated fact or command is
+known; its entry among the timers derives from it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 import msgspec
 
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
-from klingel.contracts.envelope import (
-    QUEUE_HEADER,
-    Message,
-    Output,
-    SourcePosition,
-    ce_headers,
-    trace_id,
-)
+from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
-from klingel.domain.cases import FoldOutcome, fold_event, tracked_of
+from klingel.domain.cases import Change, fold_command, fold_event, pass_time, wake
 from klingel.domain.conversation import ConversationState
-from klingel.domain.routing import route
+from klingel.domain.identity import hash64
+from klingel.domain.routing import Routing, route
+from klingel.domain.timers import Firing, fire
 from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
-from klingel.model import Case, RoutedEvent, SocialEvent
-from klingel.model.base import Record
+from klingel.model import Case, CaseCommand, RoutedEvent, SocialEvent
 from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, Outcome, Put
 from klingel.stage.ports import StateView
+from klingel_processors.care.outputs import Outputs
+from klingel_processors.care.records import (
+    CASES,
+    Conversations,
+    due_cases,
+    puts_of,
+    read_case,
+    removal,
+    restored,
+    timer_key,
+    timer_puts,
+)
 
 NAME = "care"
 SOURCE = f"klingel/{NAME}"
-CASES = "cases"
+TIMERS_AT_ONCE = 500
+"""Timers that are looked at in one tick."""
 _CONFIG_LAG = timedelta(seconds=60)
-_IDS = msgspec.json.Decoder(list[str])
+_DEFAULT_AGE = timedelta(days=7)
 
 
 class CareLogic:
-    """Decides social events of one partition.
+    """Decides social events and commands of one partition, and what time makes of its cases.
 
     Args:
         partition: number of the partition.
@@ -49,25 +54,36 @@ class CareLogic:
     """
 
     name = NAME
-    inputs: tuple[Topic, ...] = (Topic.SOCIAL_EVENTS,)
+    inputs: tuple[Topic, ...] = (Topic.SOCIAL_EVENTS, Topic.CASE_COMMANDS)
     tables: Mapping[str, Topic] = {CASES: Topic.CASES}
-    wants_time = False
+    wants_time = True
 
     def __init__(
         self, partition: int, *, brands: Callable[[], Mapping[str, CompiledBrand]]
     ) -> None:
         self._partition = partition
         self._brands = brands
+        self._conversations = Conversations()
 
     def source_of(self, message: Message) -> str:
-        """Return the event's network, as its `ce_subject` begins."""
+        """Return the event's network, as its `ce_subject` begins; `command` for a command."""
+        if message.topic is Topic.CASE_COMMANDS:
+            return "command"
         subject = message.header("ce_subject") or b""
         return subject.partition(b":")[0].decode("utf-8", "replace")
 
     def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
-        """Return nothing: the fold needs its own records alone."""
-        del message, state
-        return ()
+        """Return where the event lies that a command overrules; it is said again."""
+        if message.topic is not Topic.CASE_COMMANDS or b'"override"' not in (message.value or b""):
+            return ()
+        command = codec.decode(CaseCommand, message.value)
+        if command.object_id is None:
+            return ()
+        before = self._conversations.load(state, command.brand, command.conversation_id)
+        _, fact = before.find(hash64(command.object_id))
+        if fact is None or fact.origin is None:
+            return ()
+        return ((Topic.SOCIAL_EVENTS, fact.origin[0], fact.origin[1]),)
 
     def look_over(self, messages: Sequence[Message]) -> None:
         """Nothing of it is cheaper in a row."""
@@ -79,33 +95,156 @@ class CareLogic:
         now: datetime,
         history: Mapping[Coordinates, Message],
     ) -> Outcome:
-        """Fold one social event; raises InvalidMessage."""
-        del history
+        """Fold one social event or command; raises InvalidMessage."""
+        if message.topic is Topic.CASE_COMMANDS:
+            return self._command(message, state, now, history)
         event = codec.decode(SocialEvent, message.value)
-        brand = self._brand(event, message, now)
-        before = load_conversation(state, event.brand, event.conversation_id)
-        folded = fold_event(
-            before,
-            event,
-            (message.partition, message.offset),
-            partial(route, brand=brand),
-            brand,
-            now,
-        )
+        brand = self._brand(event.brand, message, now)
+
+        def routing(event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the fold's port
+            return route(event, brand, again=again)
+
+        before = self._conversations.load(state, event.brand, event.conversation_id)
+        position = (message.partition, message.offset)
+        folded = fold_event(before, event, position, routing, brand, now)
+        decision = folded.decision
         if folded.repeated:
-            return Outcome(Fate.REPEATED, reason=folded.decision.triage, network=event.network)
+            return Outcome(Fate.REPEATED, reason=decision.triage, network=event.network)
+        outputs = Outputs.of_message(message, SOURCE, event.object_id, now)
+        assert message.value is not None
+        outputs.routed(
+            event.event_id,
+            event.object_id,
+            RoutedEvent(event=msgspec.Raw(message.value), decision=decision),
+            conversation_key(event.brand, event.conversation_id),
+        )
+        puts = self._write(outputs, before, folded.change, brand, event)
         return Outcome(
             Fate.DELIVERED,
-            reason=folded.decision.triage,
+            reason=decision.triage,
             network=event.network,
-            outputs=tuple(_outputs(message, event, before, folded, now)),
-            puts=tuple(_puts(event, before, folded)),
+            outputs=outputs.all,
+            puts=puts,
         )
 
+    def _command(
+        self,
+        message: Message,
+        state: StateView,
+        now: datetime,
+        history: Mapping[Coordinates, Message],
+    ) -> Outcome:
+        command = codec.decode(CaseCommand, message.value)
+        brand = self._brand(command.brand, message, now)
+        before = self._conversations.load(state, command.brand, command.conversation_id)
+        folded = fold_command(before, command, brand, now)
+        if folded.result == "repeated":
+            return Outcome(Fate.REPEATED, reason="known_command", network="command")
+        outputs = Outputs.of_message(message, SOURCE, command.conversation_id, now)
+        if folded.decision is not None:
+            decision, (partition, offset) = folded.decision
+            found = history.get((Topic.SOCIAL_EVENTS, partition, offset))
+            if found is not None and found.value is not None:
+                event = codec.decode(SocialEvent, found.value)
+                outputs.routed(
+                    event.event_id,
+                    event.object_id,
+                    RoutedEvent(event=msgspec.Raw(found.value), decision=decision),
+                    conversation_key(command.brand, command.conversation_id),
+                )
+        puts = self._write(outputs, before, folded.change, brand, command)
+        return Outcome(
+            Fate.DELIVERED,
+            reason=folded.result,
+            network="command",
+            outputs=outputs.all,
+            puts=puts,
+        )
+
+    def _write(
+        self,
+        outputs: Outputs,
+        before: ConversationState,
+        change: Change,
+        brand: CompiledBrand,
+        where: SocialEvent | CaseCommand | Case,
+    ) -> tuple[Put, ...]:
+        """Add what a change writes to the outputs; return what it makes of local state."""
+        place = conversation_key(where.brand, where.conversation_id)
+        outputs.change(place, before, change)
+        self._conversations.keep(place, change)
+        return tuple(puts_of(place, before, change, brand.max_open_age))
+
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
-        """Return nothing: there are no timers."""
-        del state, now, read_to
-        return ()
+        """Fire the timers that are due: warnings, breaches, snoozes that are over, forgetting."""
+        outcomes: list[Outcome] = []
+        seen: set[bytes] = set()
+        for key, case_id in due_cases(state, now, TIMERS_AT_ONCE):
+            outcome = self._fire(state, key, case_id, now, read_to, seen)
+            if outcome is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    def _fire(
+        self,
+        state: StateView,
+        key: bytes,
+        case_id: str,
+        now: datetime,
+        read_to: datetime | None,
+        seen: set[bytes],
+    ) -> Outcome | None:
+        """Fire the timers of one case; None where they have to wait.
+
+        Cases of one conversation that have to be folded anew wait for one another: each is decided
+        on the state that the one before left.
+        """
+        case = read_case(state, case_id)
+        if case is None:
+            return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None),))
+        brand = self._brands().get(case.brand)
+        age = brand.max_open_age if brand is not None else _DEFAULT_AGE
+        current = timer_key(case, age)
+        if current != key:
+            moved = (Put(CASES, current, b""),) if current is not None else ()
+            return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None), *moved))
+        if brand is None:
+            return None
+        firing = fire(case, now, read_to, brand)
+        place = conversation_key(case.brand, case.conversation_id)
+        if firing is None or place in seen:
+            return None
+        seen.add(place)
+        reason = firing.fired[-1].kind
+        outputs = Outputs.of_timer(firing.fired[0].id, SOURCE, case.case_id, now)
+        puts = self._passed(outputs, state, case, firing, brand, now)
+        return Outcome(Fate.DELIVERED, reason=reason, outputs=outputs.all, puts=puts)
+
+    def _passed(
+        self,
+        outputs: Outputs,
+        state: StateView,
+        case: Case,
+        firing: Firing,
+        brand: CompiledBrand,
+        now: datetime,
+    ) -> tuple[Put, ...]:
+        place = conversation_key(case.brand, case.conversation_id)
+        if firing.wakes:
+            before = self._conversations.load(state, case.brand, case.conversation_id)
+            return self._write(outputs, before, wake(before, firing, brand, now), brand, case)
+        after, happened, escalations = pass_time(case, firing, brand, now)
+        outputs.events(place, happened, escalations)
+        if after is None:
+            outputs.forgotten(place, case.case_id)
+            gone = removal(place, case.case_id, case, brand.max_open_age)
+            return (*gone, restored(state, place, case.case_id, None))
+        outputs.case(place, after)
+        return (
+            Put(CASES, b"c" + case.case_id.encode(), codec.encode(after)),
+            *timer_puts(case, after, brand.max_open_age),
+            restored(state, place, case.case_id, after),
+        )
 
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime
@@ -120,20 +259,31 @@ class CareLogic:
             raise InvariantViolation("a record of cases has no key")
         key = b"c" + message.key
         stored = state.get(CASES, key)
-        yield Put(CASES, key, message.value)
         known = message.value or stored
         if known is None:
+            yield Put(CASES, key, None)
             return
-        case = codec.decode(Case, known)
-        index = _index_key(case.brand, case.conversation_id)
-        ids = _ids(state.get(CASES, index))
-        after = {one for one in ids if one != case.case_id}
-        if message.value is not None:
-            after.add(case.case_id)
-        yield Put(CASES, index, _pack(sorted(after)))
+        yield from self._restored(message, stored, codec.decode(Case, known), state)
 
-    def _brand(self, event: SocialEvent, message: Message, now: datetime) -> CompiledBrand:
-        brand = self._brands().get(event.brand)
+    def _restored(
+        self, message: Message, stored: bytes | None, case: Case, state: StateView
+    ) -> Iterator[Put]:
+        place = conversation_key(case.brand, case.conversation_id)
+        brand = self._brands().get(case.brand)
+        age = brand.max_open_age if brand is not None else _DEFAULT_AGE
+        old = codec.decode(Case, stored) if stored is not None else None
+        gone = message.value is None
+        if gone:
+            yield from removal(place, case.case_id, old, age)
+        else:
+            identity = case.case_id.encode()
+            yield Put(CASES, b"c" + identity, message.value)
+            yield Put(CASES, b"v" + place + b"\0" + identity, b"")
+            yield from timer_puts(old, case, age)
+        yield restored(state, place, case.case_id, None if gone else case)
+
+    def _brand(self, name: str, message: Message, now: datetime) -> CompiledBrand:
+        brand = self._brands().get(name)
         if brand is not None:
             return brand
         # The broker's time: what an event says of its own may lie in the future.
@@ -142,95 +292,3 @@ class CareLogic:
         raise InvalidMessage(
             ErrorType.UNKNOWN_BRAND, "no configuration is in force for the brand", path="brand"
         )
-
-
-def load_conversation(state: StateView, brand: str, conversation_id: str) -> ConversationState:
-    """Read all records of a conversation."""
-    ids = _ids(state.get(CASES, _index_key(brand, conversation_id)))
-    if not ids:
-        return ConversationState()
-    return ConversationState.of(
-        codec.decode(Case, state.get(CASES, b"c" + case_id.encode())) for case_id in ids
-    )
-
-
-def _index_key(brand: str, conversation_id: str) -> bytes:
-    return b"v" + conversation_key(brand, conversation_id)
-
-
-def _ids(value: bytes | None) -> list[str]:
-    return [] if value is None else _IDS.decode(value)
-
-
-def _pack(ids: Sequence[str]) -> bytes | None:
-    return msgspec.json.encode(ids) if ids else None
-
-
-def _puts(event: SocialEvent, before: ConversationState, folded: FoldOutcome) -> Iterable[Put]:
-    for case in folded.changed:
-        yield Put(CASES, b"c" + case.case_id.encode(), codec.encode(case))
-    for case_id in folded.removed:
-        yield Put(CASES, b"c" + case_id.encode(), None)
-    ids_before = {record.case_id for record in before.records()}
-    ids_after = {record.case_id for record in folded.state.records()}
-    if ids_before != ids_after:
-        index = _index_key(event.brand, event.conversation_id)
-        yield Put(CASES, index, _pack(sorted(ids_after)))
-
-
-def _outputs(
-    message: Message,
-    event: SocialEvent,
-    before: ConversationState,
-    folded: FoldOutcome,
-    now: datetime,
-) -> Iterable[Output]:
-    """Yield what the difference of before and after says, the routed event first."""
-    place = conversation_key(event.brand, event.conversation_id)
-    trace = trace_id(event.object_id)
-    ordinal = 0
-
-    def output(
-        topic: Topic,
-        key: str,
-        record: Record | None,
-        identity: str,
-        *extra: tuple[str, bytes],
-    ) -> Output:
-        nonlocal ordinal
-        position = SourcePosition(message.topic, message.partition, message.offset, ordinal)
-        ordinal += 1
-        return Output(
-            topic=topic,
-            key=key.encode(),
-            value=None if record is None else codec.encode(record),
-            headers=ce_headers(
-                topic,
-                event_id=identity,
-                source=SOURCE,
-                subject=event.object_id if topic is Topic.ROUTED_EVENTS else key,
-                time=now,
-                trace=trace,
-                caused_by=position,
-                extra=extra,
-            ),
-            partition_key=place,
-        )
-
-    decision = folded.decision
-    assert message.value is not None
-    routed = RoutedEvent(event=msgspec.Raw(message.value), decision=decision)
-    queue = ((QUEUE_HEADER, decision.queue.encode()),) if decision.queue else ()
-    yield output(
-        Topic.ROUTED_EVENTS, event.event_id, routed, f"{event.event_id}.{decision.number}", *queue
-    )
-    for happened in folded.case_events:
-        yield output(Topic.CASE_EVENTS, happened.case_id, happened, happened.case_event_id)
-    for case in folded.changed:
-        yield output(Topic.CASES, case.case_id, case, f"{case.case_id}.{case.revision}")
-    for case_id in folded.removed:
-        yield output(Topic.CASES, case_id, None, f"{case_id}.removed.{event.event_id}")
-    tracked_before, tracked = tracked_of(before), tracked_of(folded.state)
-    if tracked != tracked_before:
-        identity = f"{place.decode()}.{event.event_id}"
-        yield output(Topic.TRACKED_CONVERSATIONS, place.decode(), tracked, identity)

@@ -1,0 +1,252 @@
+"""The clocks of a case: its waits and its resolution, each held against what it was promised.
+
+What was promised lies in the case itself (`Case.terms`), since policies and calendars may change
+while a clock runs. The same facts give the same clocks.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from klingel.domain.calendar import Calendar
+from klingel.domain.identity import hash64
+from klingel.domain.sla import Clock, ClockName, Pause, Promise, clock_of
+from klingel.domain.waiting import Wait, Waiting
+from klingel.model.case import Clock as CaseClock
+from klingel.model.case import Pause as Span
+from klingel.model.case import Terms, Turns
+
+CloseWhen = Literal["never", "answered"]
+TURNS_SHOWN = 8
+"""Clocks of further responses that a case shows; the sums hold all."""
+_FIRSTS_SHOWN = 2
+
+
+class Clocks(NamedTuple):
+    """What the clocks of a case say.
+
+    Attributes:
+        shown: first responses, the newest turns, the resolution.
+        turns: sums over the further responses that were given; None where there was none.
+        due_at: earliest deadline of a clock that runs.
+    """
+
+    shown: list[CaseClock]
+    turns: Turns | None
+    due_at: datetime | None
+
+
+class Folded(Protocol):
+    """What the clocks need of a case that is folded."""
+
+    @property
+    def opened_at(self) -> datetime:
+        """When the case was opened."""
+        ...
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """When it was closed, if it is."""
+        ...
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why it was closed."""
+        ...
+
+    @property
+    def waiting(self) -> Waiting:
+        """Who waited for what."""
+        ...
+
+
+class Promises:
+    """What was promised to the cases of one conversation, by key.
+
+    Args:
+        terms: as the cases hold them.
+    """
+
+    def __init__(self, terms: Mapping[str, Terms]) -> None:
+        self.terms = terms
+
+    def get(self, key: str | None) -> Promise | None:
+        """Return a promise; None where nothing was promised."""
+        terms = self.terms.get(key) if key is not None else None
+        return None if terms is None else _promise(_encoded(terms))
+
+
+@lru_cache(maxsize=4096)
+def terms_of(
+    promise: Promise, *, close_when: CloseWhen, reopen_within_seconds: int
+) -> tuple[str, Terms]:
+    """Return what a case keeps of the policies at its opening, with its key.
+
+    Args:
+        promise: of the policy that fits.
+        close_when: whether an answer closes the case.
+        reopen_within_seconds: a word after the closing reopens within this.
+    """
+    terms = Terms(
+        policy=promise.policy,
+        version=promise.version,
+        calendar=promise.calendar.content,
+        first_response_seconds=promise.first_response_seconds,
+        next_response_seconds=promise.next_response_seconds,
+        resolution_seconds=promise.resolution_seconds,
+        warn_share=promise.warn_share,
+        warn_seconds=promise.warn_seconds,
+        pause_when=[*promise.pause_when] or None,  # type: ignore[list-item]  # the policy's own set
+        close_when=close_when,
+        reopen_within_seconds=reopen_within_seconds,
+    )
+    return hash64(_encoded(terms).decode()), terms
+
+
+def _encoded(terms: Terms) -> bytes:
+    return msgspec.json.encode(terms)
+
+
+@lru_cache(maxsize=4096)
+def _promise(encoded: bytes) -> Promise:
+    terms = msgspec.json.decode(encoded, type=Terms)
+    return Promise(
+        policy=terms.policy,
+        version=terms.version,
+        calendar=Calendar.of(terms.calendar),
+        first_response_seconds=terms.first_response_seconds,
+        next_response_seconds=terms.next_response_seconds,
+        resolution_seconds=terms.resolution_seconds,
+        warn_share=terms.warn_share,
+        warn_seconds=terms.warn_seconds,
+        pause_when=tuple(terms.pause_when or ()),
+    )
+
+
+def clocks_of(case: Folded, terms: str | None, promises: Promises, before: Turns | None) -> Clocks:
+    """Derive the clocks of a case.
+
+    Args:
+        case: as it was folded.
+        terms: key of what its opening was promised.
+        promises: of its conversation.
+        before: sums over turns that are folded away.
+    """
+    firsts: list[CaseClock] = []
+    further: list[CaseClock] = []
+    for wait in case.waiting.waits:
+        clock = _answer_clock(wait, promises)
+        if clock is not None:
+            (firsts if wait.name == "first_response" else further).append(clock)
+    shown = [*firsts[-_FIRSTS_SHOWN:], *further[-TURNS_SHOWN:]]
+    resolution = _resolution(case, terms, promises)
+    if resolution is not None:
+        shown.append(resolution)
+    due = (clock.deadline for clock in shown if clock.state == "running")
+    return Clocks(shown, turns_of(further, before), min(due, default=None))
+
+
+def _answer_clock(wait: Wait, promises: Promises) -> CaseClock | None:
+    promise = promises.get(wait.terms)
+    if promise is None or wait.terms is None:
+        return None
+    clock = clock_of(
+        promise, wait.name, wait.started_at, met_at=wait.met_at, cancelled_at=wait.ended_at
+    )
+    return None if clock is None else _shown(clock, wait.terms)
+
+
+def _resolution(case: Folded, terms: str | None, promises: Promises) -> CaseClock | None:
+    promise = promises.get(terms)
+    if promise is None or terms is None or promise.resolution_seconds is None:
+        return None
+    waiting = case.waiting
+    pauses: list[Pause] = [span for span in waiting.closed if span[1] is not None]
+    if promise.stands_in("resolution", "waiting"):
+        pauses += waiting.idle
+    if promise.stands_in("resolution", "snoozed"):
+        pauses += waiting.snoozed
+    closed_at = case.closed_at
+    was_kept = case.closed_because in {"answered", "command"}
+    clock = clock_of(
+        promise,
+        "resolution",
+        case.opened_at,
+        pauses=pauses,
+        met_at=closed_at if was_kept else None,
+        cancelled_at=None if was_kept else closed_at,
+    )
+    return None if clock is None else _shown(clock, terms)
+
+
+def turns_of(clocks: Iterable[CaseClock], before: Turns | None) -> Turns | None:
+    """Sum up the further responses that were given.
+
+    Args:
+        clocks: of further responses, in any order; those that were not met count for nothing.
+        before: sums to go on from.
+    """
+    given = [clock for clock in clocks if clock.met_at is not None]
+    if not given:
+        return before
+    start = before or Turns(count=0)
+    counted = [clock.business_seconds or 0.0 for clock in given]
+    return Turns(
+        count=start.count + len(given),
+        late=(start.late or 0) + sum(clock.state == "met_late" for clock in given),
+        business_seconds=(start.business_seconds or 0.0) + sum(counted),
+        wall_seconds=(start.wall_seconds or 0.0)
+        + sum(clock.wall_seconds or 0.0 for clock in given),
+        longest_seconds=max(start.longest_seconds or 0.0, *counted),
+    )
+
+
+def further_clocks(waiting: Waiting, promises: Promises) -> list[CaseClock]:
+    """Return the clocks of all further responses."""
+    waits = (wait for wait in waiting.waits if wait.name == "next_response")
+    return [clock for wait in waits if (clock := _answer_clock(wait, promises)) is not None]
+
+
+_STATES = {"met": "met", "met_late": "met_late", "cancelled": "cancelled", "paused": "paused"}
+
+
+def _shown(clock: Clock, terms: str) -> CaseClock:
+    ended = clock.met_at is not None
+    pauses = [Span(from_at=start, to_at=end) for start, end in clock.pauses[-64:]]
+    return CaseClock(
+        name=clock.name,
+        policy=clock.policy,
+        terms=terms,
+        target_seconds=clock.target_seconds,
+        started_at=clock.started_at,
+        counts_from=clock.counts_from,
+        out_of_hours=clock.out_of_hours or None,
+        warn_at=clock.warn_at,
+        deadline=clock.deadline,
+        met_at=clock.met_at,
+        ended_at=clock.cancelled_at if clock.state == "cancelled" else None,
+        state=_STATES.get(clock.state, "running"),  # type: ignore[arg-type]  # a closed set
+        business_seconds=float(clock.business_seconds or 0) if ended else None,
+        wall_seconds=float(clock.wall_seconds or 0) if ended else None,
+        pauses=pauses or None,
+    )
+
+
+def explained_by(clock: CaseClock, promises: Promises) -> Clock | None:
+    """Return the clock that a case shows, as `klingel.domain.sla.explain` takes it."""
+    promise = promises.get(clock.terms)
+    if promise is None:
+        return None
+    pauses = [(pause.from_at, pause.to_at) for pause in clock.pauses or ()]
+    name: ClockName = clock.name
+    return clock_of(
+        promise,
+        name,
+        clock.started_at,
+        pauses=pauses,
+        met_at=clock.met_at,
+        cancelled_at=clock.ended_at,
+    )

@@ -1,0 +1,208 @@
+"""What people and stages want done with a case: whether it can be, and what follows from it.
+
+A command is remembered in the case that it is about, and applied anew whenever the case is folded:
+so a word that arrives later finds it in its place, and an override is never computed over. Which
+case is meant is told by an anchor, the word that opened it then, whatever its generation is now.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from klingel.config.compiled import CompiledBrand
+from klingel.domain.conversation import ConversationState
+from klingel.domain.facts import can_open
+from klingel.domain.identity import hash64
+from klingel.model.case import AppliedCommand, Case, Overrides
+from klingel.model.case_command import CaseCommand
+
+MAX_APPLIED = 64
+MAX_SIMILAR = 8
+_CLOSED = frozenset({"closed", "merged"})
+_NEEDS_OPEN = frozenset({"acknowledge", "snooze", "close"})
+
+
+class Refusal(StrEnum):
+    """Why a command is not taken."""
+
+    UNKNOWN_CASE = "unknown_case"
+    """No such case is known here."""
+    CASE_CLOSED = "case_closed"
+    """The case is closed."""
+    CASE_OPEN = "case_open"
+    """The case is open: there is nothing to reopen."""
+    UNKNOWN_QUEUE = "unknown_queue"
+    """The brand has no such queue."""
+    UNKNOWN_POST = "unknown_post"
+    """The post does not lie in the case."""
+    NOTHING_ASKED = "nothing_asked"
+    """The command does not say what it wants: until when, which queue, which post."""
+    IN_THE_PAST = "in_the_past"
+    """It would snooze until a time that is over."""
+
+
+class Target(NamedTuple):
+    """The case that a command is about, and its anchor there."""
+
+    case: Case
+    anchor: str
+
+
+def target_of(state: ConversationState, command: CaseCommand) -> Target | None:
+    """Return the case that a command means, None where there is none."""
+    case = state.cases.get(command.case_id) if command.case_id is not None else None
+    if case is None and command.object_id is not None:
+        home, _ = state.find(hash64(command.object_id))
+        case = home if home is not None and home.state != "held" else None
+    if case is None and command.case_id is None and command.customer_id is not None:
+        newest = [each for each in state.cases.values() if each.customer_id == command.customer_id]
+        case = max(newest, key=lambda each: each.generation, default=None)
+    return None if case is None else Target(case, anchor_of(case))
+
+
+def anchor_of(case: Case) -> str:
+    """Return the object by which a case is found again, whatever becomes of its generation."""
+    opener = next((fact.object for fact in case.facts if can_open(fact)), None)
+    if opener is not None:
+        return opener
+    if case.facts:
+        return case.facts[0].object
+    return case.summary.last_object if case.summary is not None else hash64(case.case_id)
+
+
+def is_applied(state: ConversationState, command_id: str) -> bool:
+    """Whether a command was taken already."""
+    return any(
+        command_id in (case.commands or ())
+        or any(each.id == command_id for each in case.applied or ())
+        for case in state.records()
+    )
+
+
+def refusal_of(target: Target | None, command: CaseCommand, brand: CompiledBrand) -> Refusal | None:
+    """Return why a command cannot be taken, None where it can.
+
+    Args:
+        target: the case that is meant.
+        command: the command.
+        brand: whose case it is.
+    """
+    if target is None:
+        return Refusal.UNKNOWN_CASE
+    case, kind = target.case, command.kind
+    closed = case.state in _CLOSED
+    if kind == "reopen":
+        return None if closed else Refusal.CASE_OPEN
+    if kind in _NEEDS_OPEN and closed:
+        return Refusal.CASE_CLOSED
+    if kind == "snooze":
+        if command.until is None:
+            return Refusal.NOTHING_ASKED
+        return Refusal.IN_THE_PAST if command.until <= command.at else None
+    if kind == "override":
+        return _override_refusal(case, command, brand)
+    if kind == "split":
+        return _post_refusal(case, command)
+    if kind in {"similar_to", "incident_joined", "incident_closed"}:
+        return None if command.target is not None else Refusal.NOTHING_ASKED
+    return None
+
+
+def _override_refusal(case: Case, command: CaseCommand, brand: CompiledBrand) -> Refusal | None:
+    if command.queue is not None and command.queue not in brand.queues:
+        return Refusal.UNKNOWN_QUEUE
+    if command.tone is not None or command.intents is not None:
+        return _post_refusal(case, command)
+    asked = command.queue is not None or command.priority is not None
+    return None if asked else Refusal.NOTHING_ASKED
+
+
+def _post_refusal(case: Case, command: CaseCommand) -> Refusal | None:
+    if command.object_id is None:
+        return Refusal.NOTHING_ASKED
+    wanted = hash64(command.object_id)
+    known = any(fact.object == wanted for fact in case.facts)
+    return None if known else Refusal.UNKNOWN_POST
+
+
+def applied_of(command: CaseCommand, target: Target) -> AppliedCommand:
+    """Return what a case remembers of a command that is taken."""
+    return AppliedCommand(
+        id=command.command_id,
+        kind=command.kind,  # type: ignore[arg-type]  # merge_accepted is never applied
+        at=command.at,
+        by=command.by,
+        anchor=target.anchor,
+        customer=target.case.customer_id,
+        assignee=command.assignee,
+        until=command.until,
+        queue=command.queue,
+        priority=command.priority,
+        object=hash64(command.object_id) if command.object_id is not None else None,
+        tone=command.tone,
+        intents=command.intents,
+        target=command.target,
+    )
+
+
+class Registers(NamedTuple):
+    """What commands say of a case; of two that contradict each other the later one counts.
+
+    Attributes:
+        assignee: who works on it.
+        acknowledged_at: first acknowledgement since `since`.
+        acknowledged_by: by whom.
+        incident: that it belongs to.
+        similar_to: cases in which the same was said, the newest last.
+        overrides: what people decided of queue and priority.
+    """
+
+    assignee: str | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    incident: str | None
+    similar_to: list[str] | None
+    overrides: Overrides | None
+
+
+def registers_of(applied: Sequence[AppliedCommand], since: datetime | None) -> Registers:
+    """Return what commands say of a case.
+
+    Args:
+        applied: the commands of the case.
+        since: newest opening: an acknowledgement before it is none of this opening.
+    """
+    assignee: str | None = None
+    acknowledged: AppliedCommand | None = None
+    incident: str | None = None
+    similar: list[str] = []
+    overrides: Overrides | None = None
+    for command in sorted(applied, key=lambda each: (each.at, each.id)):
+        if command.kind == "assign":
+            assignee = command.assignee
+        elif command.kind == "acknowledge":
+            if acknowledged is None and (since is None or command.at >= since):
+                acknowledged = command
+        elif command.kind == "incident_joined":
+            incident = command.target
+        elif command.kind == "similar_to" and command.target is not None:
+            similar = [*(each for each in similar if each != command.target), command.target]
+        elif command.kind == "override" and (
+            command.queue is not None or command.priority is not None
+        ):
+            was = overrides or Overrides()
+            overrides = Overrides(
+                queue=command.queue or was.queue,
+                priority=command.priority if command.priority is not None else was.priority,
+                by=command.by,
+                at=command.at,
+            )
+    return Registers(
+        assignee=assignee,
+        acknowledged_at=acknowledged.at if acknowledged is not None else None,
+        acknowledged_by=acknowledged.by if acknowledged is not None else None,
+        incident=incident,
+        similar_to=similar[-MAX_SIMILAR:] or None,
+        overrides=overrides,
+    )

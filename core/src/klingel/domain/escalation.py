@@ -1,0 +1,257 @@
+"""Who is told that a case is late, or matters more: levels, once a case, target and level.
+
+An escalation is raised by a timer, a rule or an incident. What becomes of it follows from the case:
+withdrawn where later facts say that its cause never was, ended once nobody waits any more,
+acknowledged by a person; until then it is raised to the next level after a time.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msgspec import structs
+
+from klingel.config.calendars import seconds_of
+from klingel.config.compiled import CompiledBrand
+from klingel.config.escalations import EscalationLevel
+from klingel.domain.identity import deterministic_id
+from klingel.domain.priority import summed
+from klingel.model.case import Case, Clock, Escalated, Fired
+from klingel.model.escalation import Escalation
+
+Reason = Literal[
+    "warned",
+    "breached",
+    "rule",
+    "early_warning",
+    "incident",
+    "late_unanswered",
+    "not_acknowledged",
+]
+MAX_ESCALATIONS = 32
+_OWN_PARTS = ("waiting", "late", "escalation")
+_PART = {"warned": "waiting", "breached": "late"}
+
+
+def timer_id(case_id: str, *what: str) -> str:
+    """Return the id of a timer of a case: 16 hex digits, the same on every replay."""
+    return deterministic_id(case_id, *what)[:16]
+
+
+def clock_timer(case_id: str, clock: Clock, kind: str) -> str:
+    """Return the id of a clock's warning or breach."""
+    return timer_id(case_id, clock.name, clock.started_at.isoformat(), kind)
+
+
+def escalate(
+    case: Case, reason: Reason, cause: str, at: datetime, brand: CompiledBrand, clock: str | None
+) -> Case:
+    """Return the case with the escalations that a reason raises; itself where it raises none.
+
+    Args:
+        case: the case.
+        reason: why.
+        cause: timer, rule, incident or event.
+        at: when, in event time.
+        brand: whose levels they are.
+        clock: which clock, where it is about one.
+    """
+    known = {each.level for each in case.escalations or ()}
+    raised = [
+        _raised(level, case, reason, cause, at, brand, clock)
+        for level in brand.levels
+        if level.id not in known and _concerns(level, case, reason, clock)
+    ]
+    if not raised:
+        return case
+    return settle(
+        structs.replace(case, escalations=[*(case.escalations or ()), *raised][:MAX_ESCALATIONS])
+    )
+
+
+def raise_further(case: Case, level: Escalated, at: datetime, brand: CompiledBrand) -> Case:
+    """Return the case raised to the level that follows one which nobody acknowledged."""
+    others = [
+        structs.replace(each, raise_at=None) if each is level else each
+        for each in case.escalations or ()
+    ]
+    wanted = next((each for each in brand.levels if each.id == level.next_level), None)
+    if wanted is not None and wanted.id not in {each.level for each in others}:
+        cause = timer_id(case.case_id, level.level, "raised")
+        others.append(_raised(wanted, case, "not_acknowledged", cause, at, brand, level.clock))
+    return settle(structs.replace(case, escalations=others[:MAX_ESCALATIONS]))
+
+
+def _concerns(level: EscalationLevel, case: Case, reason: Reason, clock: str | None) -> bool:
+    if reason not in level.on:
+        return False
+    if level.clocks and clock is not None and clock not in level.clocks:
+        return False
+    if level.queues and case.queue not in level.queues:
+        return False
+    if reason == "rule" and case.rule not in level.rules:
+        return False
+    score = case.priority.score if case.priority is not None else 0
+    return level.priority_from is None or score >= level.priority_from
+
+
+def _raised(
+    level: EscalationLevel,
+    case: Case,
+    reason: Reason,
+    cause: str,
+    at: datetime,
+    brand: CompiledBrand,
+    clock: str | None,
+) -> Escalated:
+    targets = dict.fromkeys([*level.notify, *brand.team_targets.get(case.queue or "", ())])
+    raise_at = None
+    if level.raise_after is not None and level.raise_to is not None:
+        raise_at = at + timedelta(seconds=seconds_of(level.raise_after))
+    return Escalated(
+        level=level.id,
+        state="raised",
+        at=at,
+        reason=reason,
+        cause=cause,
+        targets=[*targets][:16] or None,
+        raise_at=raise_at,
+        next_level=level.raise_to,
+        priority=level.priority or None,
+        queue=level.queue,
+        revision=1,
+        clock=clock,  # type: ignore[arg-type]  # a clock's name
+    )
+
+
+def settle(case: Case) -> Case:
+    """Return the case with what follows from its clocks and people for timers and escalations.
+
+    Queue and priority are those of routing, moved by escalations that stand and overruled by
+    people. Settling twice changes nothing.
+    """
+    fired = [_judged(each, case) for each in case.fired or ()]
+    escalations = [_settled(each, case, fired) for each in case.escalations or ()]
+    routed = case.routed_queue or case.queue
+    queue = next(
+        (each.queue for each in reversed(escalations) if each.queue and each.state != "withdrawn"),
+        routed,
+    )
+    parts = dict(case.priority.parts) if case.priority is not None else {}
+    for name in _OWN_PARTS:
+        parts.pop(name, None)
+    for each in escalations:
+        if each.priority and each.state != "withdrawn":
+            name = _PART.get(each.reason, "escalation")
+            parts[name] = parts.get(name, 0) + each.priority
+    priority = summed(parts)
+    overrides = case.overrides
+    if overrides is not None:
+        queue = overrides.queue or queue
+        if overrides.priority is not None:
+            priority = structs.replace(priority, score=overrides.priority)
+    missed = {clock.name for clock in case.clocks or () if clock.state == "met_late"}
+    missed |= {
+        each.clock
+        for each in fired
+        if each.kind == "breached" and not each.withdrawn and each.clock is not None
+    }
+    return structs.replace(
+        case,
+        fired=fired or None,
+        escalations=escalations or None,
+        queue=queue,
+        routed_queue=routed if routed != queue else None,
+        priority=priority,
+        late=sorted(missed) or None,
+    )
+
+
+def _judged(fired: Fired, case: Case) -> Fired:
+    """Return a timer that fired, withdrawn where the clock says now that it should not have."""
+    if fired.clock is None:
+        return fired
+    clock = clock_of_timer(case, fired)
+    justified = clock is not None and (
+        clock.state in {"running", "paused"} or _ended(clock) > fired.due
+    )
+    if justified == (not fired.withdrawn):
+        return fired
+    return structs.replace(fired, withdrawn=None if justified else True)
+
+
+def clock_of_timer(case: Case, fired: Fired) -> Clock | None:
+    """Return the clock whose timer fired, None where it is not shown any more."""
+    for clock in case.clocks or ():
+        if clock.name == fired.clock and clock_timer(case.case_id, clock, fired.kind) == fired.id:
+            return clock
+    return None
+
+
+def _ended(clock: Clock) -> datetime:
+    return clock.met_at or clock.ended_at or clock.deadline
+
+
+def _settled(escalated: Escalated, case: Case, fired: Iterable[Fired]) -> Escalated:
+    state: Literal["raised", "acknowledged", "withdrawn", "ended"] = "raised"
+    cause = next((each for each in fired if each.id == escalated.cause), None)
+    clock = clock_of_timer(case, cause) if cause is not None else None
+    if cause is not None and cause.withdrawn:
+        state = "withdrawn"
+    elif case.state in {"closed", "merged"}:
+        state = "ended"
+    elif clock is not None and clock.state not in {"running", "paused"}:
+        state = "ended"
+    elif case.acknowledged_at is not None and case.acknowledged_at >= escalated.at:
+        state = "acknowledged"
+    if state == escalated.state:
+        return escalated
+    return structs.replace(escalated, state=state, revision=(escalated.revision or 0) + 1)
+
+
+def told(before: Case | None, after: Case, now: datetime, version: str) -> Iterator[Escalation]:
+    """Yield the records of what changed: one for each target and level.
+
+    Args:
+        before: the case before, None for a new one.
+        after: the case after.
+        now: when it is recorded.
+        version: of the configuration.
+    """
+    known = {each.level: each for each in (before.escalations or () if before else ())}
+    for each in after.escalations or ():
+        was = known.get(each.level)
+        if was is not None and (was.state, was.revision) == (each.state, each.revision):
+            continue
+        clock = next((one for one in after.clocks or () if one.name == each.clock), None)
+        for target in each.targets or ():
+            yield Escalation(
+                escalation_id=deterministic_id(after.case_id, target, each.level),
+                case_id=after.case_id,
+                brand=after.brand,
+                conversation_id=after.conversation_id,
+                level=each.level,
+                target=target,
+                state=each.state,
+                reason=each.reason,
+                revision=each.revision or 1,
+                at=each.at,
+                recorded_at=now,
+                cause=each.cause,
+                clock=each.clock,
+                policy=clock.policy if clock is not None else None,
+                waiting_since=after.waiting_since,
+                deadline=clock.deadline if clock is not None else None,
+                queue=after.queue,
+                priority=after.priority.score if after.priority is not None else None,
+                assignee=after.assignee,
+                network=after.network,
+                channel=after.channel,
+                provisional=_is_provisional(after, each) or None,
+                acknowledged_by=after.acknowledged_by if each.state == "acknowledged" else None,
+                config_version=version,
+            )
+
+
+def _is_provisional(case: Case, escalated: Escalated) -> bool:
+    return any(each.id == escalated.cause and each.provisional for each in case.fired or ())

@@ -1,0 +1,172 @@
+"""What happens to a case because time goes by: warnings, breaches, waking up, raising, forgetting.
+
+A timer fires once: its id derives from the case, and stands in the case once it fired. It fires
+when everything that lay in the input at its time has been read; where that takes longer than
+`PATIENCE`, it fires provisionally, and later facts correct it.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from msgspec import structs
+
+from klingel.config.compiled import CompiledBrand
+from klingel.domain.escalation import clock_timer, escalate, raise_further, settle, timer_id
+from klingel.domain.facts import received_at
+from klingel.model.case import Case, Clock, Escalated, Fired
+
+PATIENCE = timedelta(seconds=60)
+"""How long a timer waits for what may lie before it."""
+REMEMBERED = timedelta(days=400)
+"""How long a closed case is remembered."""
+MAX_FIRED = 32
+
+TimerKind = Literal["warned", "breached", "unsnoozed", "raised", "forgotten"]
+
+
+class Timer(NamedTuple):
+    """Something that will happen to a case unless something else happens before.
+
+    Attributes:
+        due: when.
+        kind: what.
+        id: 16 hex digits.
+        clock: of a warning or a breach.
+        level: that is raised further.
+    """
+
+    due: datetime
+    kind: TimerKind
+    id: str
+    clock: Clock | None = None
+    level: Escalated | None = None
+
+
+class Firing(NamedTuple):
+    """What timers made of a case.
+
+    Attributes:
+        case: after them; None where it is forgotten.
+        fired: in the order of their times.
+        provisional: not everything was read that lay before them.
+        wakes: whether the case has to be folded anew, since its snooze is over.
+    """
+
+    case: Case | None
+    fired: tuple[Timer, ...]
+    provisional: bool
+    wakes: bool
+
+
+def timers_of(case: Case, max_open_age: timedelta) -> Iterator[Timer]:
+    """Yield the timers of a case that have not fired, in no order.
+
+    Args:
+        case: any record of a conversation.
+        max_open_age: after which a conversation's own record can matter no more.
+    """
+    if case.state == "held":
+        newest = max((received_at(fact) for fact in case.facts), default=None)
+        if newest is not None:
+            yield Timer(newest + max_open_age, "forgotten", timer_id(case.case_id, "forgotten"))
+        return
+    if case.state in {"closed", "merged"}:
+        if case.closed_at is not None:
+            due = case.closed_at + REMEMBERED
+            yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
+        return
+    done = {each.id for each in case.fired or ()}
+    yield from _clock_timers(case, done)
+    if case.state == "snoozed" and case.snoozed_until is not None:
+        identity = timer_id(case.case_id, case.snoozed_until.isoformat(), "unsnoozed")
+        if identity not in done:
+            yield Timer(case.snoozed_until, "unsnoozed", identity)
+    for each in case.escalations or ():
+        if each.state == "raised" and each.raise_at is not None and each.next_level is not None:
+            identity = timer_id(case.case_id, each.level, "raised")
+            if identity not in done:
+                yield Timer(each.raise_at, "raised", identity, level=each)
+
+
+def _clock_timers(case: Case, done: set[str]) -> Iterator[Timer]:
+    for clock in case.clocks or ():
+        if clock.state != "running":
+            continue
+        breach = clock_timer(case.case_id, clock, "breached")
+        if breach in done:
+            continue
+        yield Timer(clock.deadline, "breached", breach, clock=clock)
+        if clock.warn_at is not None and clock.warn_at < clock.deadline:
+            warning = clock_timer(case.case_id, clock, "warned")
+            if warning not in done:
+                yield Timer(clock.warn_at, "warned", warning, clock=clock)
+
+
+def due_at(case: Case, max_open_age: timedelta) -> datetime | None:
+    """Return when the next timer of a case is due."""
+    return min((timer.due for timer in timers_of(case, max_open_age)), default=None)
+
+
+def fire(
+    case: Case, now: datetime, read_to: datetime | None, brand: CompiledBrand
+) -> Firing | None:
+    """Fire what is due; None where nothing may fire yet.
+
+    Args:
+        case: the case.
+        now: the time.
+        read_to: of what time everything that lay in the input then has been read.
+        brand: whose levels are raised.
+    """
+    ready: list[Timer] = []
+    provisional = False
+    for timer in timers_of(case, brand.max_open_age):
+        if read_to is not None and timer.due <= read_to:
+            ready.append(timer)
+        elif now - timer.due >= PATIENCE:
+            ready.append(timer)
+            provisional = True
+    if not ready:
+        return None
+    ready.sort(key=lambda timer: (timer.due, timer.kind, timer.id))
+    breached = {_key(timer) for timer in ready if timer.kind == "breached"}
+    # What is late already is not warned of any more.
+    ready = [each for each in ready if each.kind != "warned" or _key(each) not in breached]
+    after: Case | None = case
+    for timer in ready:
+        if timer.kind == "forgotten":
+            return Firing(None, (timer,), provisional, wakes=False)
+        if after is not None:
+            after = _fired(after, timer, now, brand, provisional=provisional)
+    wakes = any(timer.kind == "unsnoozed" for timer in ready)
+    return Firing(after, tuple(ready), provisional, wakes)
+
+
+def _key(timer: Timer) -> tuple[str, datetime] | None:
+    return None if timer.clock is None else (timer.clock.name, timer.clock.started_at)
+
+
+def _fired(
+    case: Case, timer: Timer, now: datetime, brand: CompiledBrand, *, provisional: bool
+) -> Case:
+    if timer.kind == "forgotten":
+        return case
+    clock = timer.clock.name if timer.clock is not None else None
+    mark = Fired(
+        id=timer.id,
+        kind=timer.kind,
+        clock=clock,
+        level=timer.level.level if timer.level is not None else None,
+        due=timer.due,
+        fired_at=now,
+        provisional=provisional or None,
+    )
+    case = settle(structs.replace(case, fired=[*(case.fired or ()), mark][-MAX_FIRED:]))
+    if timer.kind in {"warned", "breached"}:
+        reason: Literal["warned", "breached"] = "warned" if timer.kind == "warned" else "breached"
+        return escalate(case, reason, timer.id, timer.due, brand, clock)
+    if timer.level is not None:
+        current = next(each for each in case.escalations or () if each.level == timer.level.level)
+        return raise_further(case, current, timer.due, brand)
+    return case

@@ -1,0 +1,156 @@
+"""What care writes: the difference of a conversation before and after, in a fixed order.
+
+Everything that is caused stands before the case record, which is the mark of it all.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import (
+    QUEUE_HEADER,
+    Headers,
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    timer_headers,
+    trace_id,
+)
+from klingel.contracts.topics import Topic
+from klingel.domain.cases import Change, tracked_of
+from klingel.domain.conversation import ConversationState
+from klingel.model import Case, CaseEvent, Escalation, RoutedEvent, TrackedConversation
+from klingel.model.base import Record
+
+_Extra = tuple[tuple[str, bytes], ...]
+_Headers = Callable[[Topic, str, str, int, _Extra], Headers]
+"""Headers of a record: topic, id, subject, its place among the records, further ones."""
+
+
+class Outputs:
+    """The records of one message or timer, in the order in which they are written.
+
+    Args:
+        headers: builds the headers of each.
+        cause: id of what caused them.
+    """
+
+    def __init__(self, headers: _Headers, cause: str) -> None:
+        self._headers = headers
+        self._cause = cause
+        self._written: list[Output] = []
+
+    @classmethod
+    def of_message(cls, message: Message, source: str, subject: str, now: datetime) -> "Outputs":
+        """Return the outputs of a message, each with its source position."""
+        trace = trace_id(subject)
+
+        def headers(topic: Topic, identity: str, about: str, at: int, extra: _Extra) -> Headers:
+            position = SourcePosition(message.topic, message.partition, message.offset, at)
+            return ce_headers(
+                topic,
+                event_id=identity,
+                source=source,
+                subject=about,
+                time=now,
+                trace=trace,
+                caused_by=position,
+                extra=extra,
+            )
+
+        return cls(headers, f"{message.topic}.{message.partition}.{message.offset}")
+
+    @classmethod
+    def of_timer(cls, timer: str, source: str, subject: str, now: datetime) -> "Outputs":
+        """Return the outputs of a timer."""
+        trace = trace_id(subject)
+
+        def headers(topic: Topic, identity: str, about: str, at: int, extra: _Extra) -> Headers:
+            del at
+            return timer_headers(
+                topic,
+                event_id=identity,
+                source=source,
+                subject=about,
+                time=now,
+                trace=trace,
+                cause=timer,
+                extra=extra,
+            )
+
+        return cls(headers, timer)
+
+    @property
+    def all(self) -> tuple[Output, ...]:
+        """What was written."""
+        return tuple(self._written)
+
+    def routed(self, event_id: str, object_id: str, routed: RoutedEvent, place: bytes) -> None:
+        """Write a social event with its decision."""
+        decision = routed.decision
+        queue = ((QUEUE_HEADER, decision.queue.encode()),) if decision.queue else ()
+        identity = f"{event_id}.{decision.number}"
+        self._write(Topic.ROUTED_EVENTS, event_id, routed, identity, place, object_id, queue)
+
+    def change(self, place: bytes, before: ConversationState, change: Change) -> None:
+        """Write what became of a conversation.
+
+        Args:
+            place: partition key of the conversation.
+            before: its state before.
+            change: what became of it.
+        """
+        self.events(place, change.case_events, change.escalations)
+        tracked_before, tracked = tracked_of(before), tracked_of(change.state)
+        if _since(tracked) != _since(tracked_before):
+            key = place.decode()
+            identity = f"{key}.{self._cause}"
+            self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
+        for case in change.changed:
+            self.case(place, case)
+        for case_id in change.removed:
+            self.forgotten(place, case_id)
+
+    def events(
+        self, place: bytes, happened: Iterable[CaseEvent], escalations: Iterable[Escalation]
+    ) -> None:
+        """Write what happened to cases, and who is told."""
+        for each in happened:
+            self._write(Topic.CASE_EVENTS, each.case_id, each, each.case_event_id, place)
+        for escalation in escalations:
+            key = f"{escalation.case_id}|{escalation.target}|{escalation.level}"
+            identity = f"{escalation.escalation_id}.{escalation.revision}"
+            self._write(Topic.ESCALATIONS, key, escalation, identity, place)
+
+    def case(self, place: bytes, case: Case) -> None:
+        """Write the record of a case."""
+        self._write(Topic.CASES, case.case_id, case, f"{case.case_id}.{case.revision}", place)
+
+    def forgotten(self, place: bytes, case_id: str) -> None:
+        """Write that a record is gone."""
+        self._write(Topic.CASES, case_id, None, f"{case_id}.removed.{self._cause}", place)
+
+    def _write(
+        self,
+        topic: Topic,
+        key: str,
+        record: Record | None,
+        identity: str,
+        place: bytes,
+        subject: str | None = None,
+        extra: _Extra = (),
+    ) -> None:
+        self._written.append(
+            Output(
+                topic=topic,
+                key=key.encode(),
+                value=None if record is None else codec.encode(record),
+                headers=self._headers(topic, identity, subject or key, len(self._written), extra),
+                partition_key=place,
+            )
+        )
+
+
+def _since(tracked: TrackedConversation | None) -> datetime | None:
+    return None if tracked is None else tracked.since

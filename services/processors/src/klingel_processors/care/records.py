@@ -1,0 +1,210 @@
+r"""How the records of cases lie in the local table `cases`, which mirrors the topic of that name.
+
+| key | value |
+|---|---|
+| `c<case id>` | the record, as it was written |
+| `v<conversation>\0<case id>` | nothing: which records a conversation has |
+| `n<conversation>` | what changed the conversation last, and its records while they are few |
+| `t<due, milliseconds><case id>` | nothing: which timers are due, in their order |
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from klingel.contracts import codec
+from klingel.contracts.partition import conversation_key
+from klingel.domain.cases import Change
+from klingel.domain.conversation import ConversationState
+from klingel.domain.timers import due_at
+from klingel.model import Case
+from klingel.stage.fates import Put
+from klingel.stage.ports import StateView
+
+CASES = "cases"
+KEPT_STATES = 128
+"""Large conversations whose state is kept at hand."""
+_ALL = 1 << 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_DUE_BYTES = 8
+
+
+class Conversations:
+    """Reads conversations; a large one is not read again while nobody else changed it.
+
+    What was refused or rolled back after it was decided is not taken for what is stored: a state at
+    hand counts only where the table tells the change that it was left by.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[bytes, tuple[str, ConversationState]] = {}
+
+    def load(self, state: StateView, brand: str, conversation_id: str) -> ConversationState:
+        """Return the records of a conversation."""
+        place = conversation_key(brand, conversation_id)
+        found = state.get(CASES, b"n" + place)
+        if found is None:
+            return ConversationState()
+        note = _NOTES.decode(found)
+        kept = self._states.get(place)
+        if kept is not None and kept[0] == note.token:
+            return kept[1]
+        return ConversationState.of(_records(state, place, note))
+
+    def keep(self, place: bytes, change: Change) -> None:
+        """Keep a large conversation's state at hand, for as long as the table tells its token."""
+        token = _token(change)
+        if token is None:
+            return
+        self._states.pop(place, None)
+        if change.state.is_large:
+            self._states[place] = (token, change.state)
+            while len(self._states) > KEPT_STATES:
+                del self._states[next(iter(self._states))]
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """What is noted of a conversation.
+
+    Attributes:
+        token: which record was written last, with its revision.
+        records: its record ids; None where there are too many to be noted here.
+    """
+
+    token: str
+    records: list[str] | None
+
+
+_NOTES = msgspec.json.Decoder(Note)
+_NOTED = 8
+
+
+def noted(place: bytes, token: str, records: Collection[str]) -> Put:
+    """Return the note of a conversation; none where it has no record."""
+    if not records:
+        return Put(CASES, b"n" + place, None)
+    few = sorted(records) if len(records) <= _NOTED else None
+    return Put(CASES, b"n" + place, msgspec.json.encode(Note(token, few)))
+
+
+def _token(change: Change) -> str | None:
+    """Return what tells a state of a conversation from any other; None where nothing changed."""
+    if change.removed:
+        return _told(change.removed[-1], None)
+    if change.changed:
+        last = change.changed[-1]
+        return _told(last.case_id, last)
+    return None
+
+
+def _told(case_id: str, case: Case | None) -> str:
+    return f"{case_id}.{'gone' if case is None else case.revision}"
+
+
+def restored(state: StateView, place: bytes, case_id: str, case: Case | None) -> Put:
+    """Return the note of a conversation after one of its records was written or read.
+
+    Args:
+        state: as it is.
+        place: partition key of the conversation.
+        case_id: of the record.
+        case: the record; None where it is gone.
+    """
+    token = _told(case_id, case)
+    found = state.get(CASES, b"n" + place)
+    known = _NOTES.decode(found).records if found is not None else []
+    if known is None:
+        return Put(CASES, b"n" + place, msgspec.json.encode(Note(token, None)))
+    after = {each for each in known if each != case_id}
+    return noted(place, token, after if case is None else after | {case_id})
+
+
+def _records(state: StateView, place: bytes, note: Note) -> Iterator[Case]:
+    if note.records is not None:
+        identities = [case_id.encode() for case_id in note.records]
+    else:
+        start = b"v" + place + b"\0"
+        rows = state.scan(CASES, start, start[:-1] + b"\1", _ALL)
+        identities = [key[len(start) :] for key, _ in rows]
+    for identity in identities:
+        value = state.get(CASES, b"c" + identity)
+        if value is not None:
+            yield codec.decode(Case, value)
+
+
+def read_case(state: StateView, case_id: str) -> Case | None:
+    """Return one record, None where there is none."""
+    value = state.get(CASES, b"c" + case_id.encode())
+    return None if value is None else codec.decode(Case, value)
+
+
+def puts_of(
+    place: bytes, before: ConversationState, change: Change, max_open_age: timedelta
+) -> Iterator[Put]:
+    """Yield what a change makes of the table.
+
+    Args:
+        place: partition key of the conversation.
+        before: its state before.
+        change: what became of it.
+        max_open_age: of the brand.
+    """
+    known = {record.case_id: record for record in before.records()} if change.changed else {}
+    for case in change.changed:
+        old = known.get(case.case_id)
+        identity = case.case_id.encode()
+        yield Put(CASES, b"c" + identity, codec.encode(case))
+        if old is None:
+            yield Put(CASES, b"v" + place + b"\0" + identity, b"")
+        yield from timer_puts(old, case, max_open_age)
+    for case_id in change.removed:
+        yield from removal(place, case_id, _record(before, case_id), max_open_age)
+    token = _token(change)
+    if token is not None:
+        yield noted(place, token, [record.case_id for record in change.state.records()])
+
+
+def _record(state: ConversationState, case_id: str) -> Case | None:
+    if state.held is not None and state.held.case_id == case_id:
+        return state.held
+    return state.cases.get(case_id) or state.withdrawn.get(case_id)
+
+
+def removal(place: bytes, case_id: str, old: Case | None, max_open_age: timedelta) -> Iterator[Put]:
+    """Yield what makes the table forget a record."""
+    identity = case_id.encode()
+    yield Put(CASES, b"c" + identity, None)
+    yield Put(CASES, b"v" + place + b"\0" + identity, None)
+    yield from timer_puts(old, None, max_open_age)
+
+
+def timer_puts(old: Case | None, case: Case | None, max_open_age: timedelta) -> Iterable[Put]:
+    """Return what moves a record's entry among the timers."""
+    was = timer_key(old, max_open_age) if old is not None else None
+    key = timer_key(case, max_open_age) if case is not None else None
+    if was == key:
+        return ()
+    return (
+        *((Put(CASES, was, None),) if was is not None else ()),
+        *((Put(CASES, key, b""),) if key is not None else ()),
+    )
+
+
+def timer_key(case: Case, max_open_age: timedelta) -> bytes | None:
+    """Return the entry of a record among the timers, None where it has none."""
+    due = due_at(case, max_open_age)
+    return None if due is None else _due_key(due) + case.case_id.encode()
+
+
+def _due_key(due: datetime) -> bytes:
+    # Rounded up: what is found due is due to the microsecond.
+    ms = -((_EPOCH - due) // _MILLISECOND)
+    return b"t" + max(ms, 0).to_bytes(_DUE_BYTES, "big")
+
+
+def due_cases(state: StateView, now: datetime, limit: int) -> Sequence[tuple[bytes, str]]:
+    """Return the entries and case ids of the timers that are due, in their order."""
+    found = state.scan(CASES, b"t", _due_key(now + _MILLISECOND), limit)
+    return [(key, key[1 + _DUE_BYTES :].decode()) for key, _ in found]
