@@ -25,7 +25,16 @@ from bulk_ceiling import backlog, bodies, documents_a_second
 from elasticsearch import Elasticsearch
 from gauges import Gauges
 from report import judged, markdown
-from ringing_mix import BRAND, Expected, Mix, NoTextsError, Round, brand_file, real_texts
+from ringing_mix import (
+    BRAND,
+    SOURCE,
+    Expected,
+    Mix,
+    NoTextsError,
+    Round,
+    brand_file,
+    real_texts,
+)
 from searching import Posts, Watch
 from topic_sizes import read_sizes
 
@@ -106,7 +115,7 @@ class Bench:
         load = os.getloadavg()[0]
         options = [] if rate is None else ["--rate", f"{rate:g}"]
         child = self.fleet.start(
-            "replay", str(recording.path), "--source", name, "--instance", name, *options
+            "replay", str(recording.path), "--source", SOURCE, "--instance", name, *options
         )
         self.gauges.watch(f"connector {name}", child.process.pid)
         try:

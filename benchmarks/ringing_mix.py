@@ -16,6 +16,8 @@ from typing import Any
 
 BRAND = "carrier"
 ACCOUNT = "carrier"
+SOURCE = "bench"
+"""All rounds ring under this name: an account is one of a source."""
 DUPLICATES, EDITS, DELETIONS = 0.02, 0.03, 0.02
 CASE_SHARE = 0.204
 """Of the posts: with the edits and deletions that meet these, 20 % of the lines touch a case."""
@@ -141,7 +143,7 @@ def brand_file(model: str = "none") -> str:
             "brand": BRAND,
             "enrichment": {"model": model},
             "name": "Carrier",
-            "accounts": [{"network": "replay", "id": ACCOUNT}],
+            "accounts": [{"network": "replay", "id": f"{SOURCE}:{ACCOUNT}"}],
             "listening": [*rules, {"id": "all", "query": "followers:>=0"}],
             "triage": {"open_indirect": False},
             "queues": [{"id": queue} for queue in queues],

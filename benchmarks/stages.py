@@ -18,7 +18,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ringing_mix import ACCOUNT, BRAND, Mix, NoTextsError, brand_file, real_texts
+from ringing_mix import (
+    ACCOUNT,
+    BRAND,
+    SOURCE,
+    Mix,
+    NoTextsError,
+    brand_file,
+    real_texts,
+)
 
 from klingel.config.compiled import CompiledBrand
 from klingel.config.loader import load_brand, version_of
@@ -80,7 +88,7 @@ def ring(lines: Iterable[bytes]) -> list[Output]:
     origin = Origin("replay", "replay", "replay", "bench", ACCOUNT)
     outputs = []
     for line in lines:
-        delivery = Delivery(line, {"source": "stages"})
+        delivery = Delivery(line, {"source": SOURCE})
         results = read_delivery(network, delivery, origin, "live", datetime.now(UTC))
         outputs += [raw_output(read.raw) for read in results if isinstance(read, Heard)]
     return outputs

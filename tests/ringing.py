@@ -23,7 +23,7 @@ def brand(name: str = "nordlicht", **parts: Any) -> CompiledBrand:
     content: dict[str, Any] = {
         "brand": name,
         "name": name.capitalize(),
-        "accounts": [{"network": "webhook", "id": f"{name}-team"}],
+        "accounts": [{"network": "webhook", "id": f"{SOURCE}:{name}-team"}],
         "listening": [{"id": "name", "query": f'"{name}"'}],
         "queues": [{"id": "first"}],
         **parts,

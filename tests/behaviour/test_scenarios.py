@@ -19,7 +19,7 @@ from klingel_processors.follow import Surroundings
 from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
-from ..ringing import NOON, brand, generic, gone, ring
+from ..ringing import NOON, SOURCE, brand, generic, gone, ring
 
 STANDARD: dict[str, Any] = {
     "queues": [{"id": "first-line"}, {"id": "billing"}, {"id": "praise"}],
@@ -71,7 +71,7 @@ class House:
         for value in self.broker.compacted(Topic.CASES).values():
             case = codec.decode(Case, value)
             if case.state != "held":
-                customer = case.customer_id.removeprefix("webhook:")
+                customer = case.customer_id.removeprefix(f"webhook:{SOURCE}:")
                 found.setdefault(case.brand, {})[customer] = case
         return found
 

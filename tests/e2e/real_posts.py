@@ -80,7 +80,7 @@ def brand_file() -> str:
         {
             "brand": "carrier",
             "name": "Carrier",
-            "accounts": [{"network": "replay", "id": "airlines"}],
+            "accounts": [{"network": "replay", "id": "posts:airlines"}],
             "channels": [{"network": "replay", "id": "posts"}],
             "listening": [{"id": "airlines", "query": " OR ".join(AIRLINES)}],
             "queues": [{"id": "support"}, {"id": "luggage"}],

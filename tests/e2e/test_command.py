@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from klingel.config.loader import load_brand
 from klingel_cli.demo.command import demo
+from klingel_cli.demo.processes import SOURCE
 from klingel_cli.demo.rehearsal import brand_file
 from klingel_cli.main import main
 from klingel_simulator.brand import Brand as SimulatedBrand
@@ -52,7 +53,7 @@ def test_the_example_brand_is_the_one_that_the_simulated_public_talks_to():
     brand, simulated = load_brand(brand_file()).brand, SimulatedBrand()
     accounts = {(each.network, each.id) for each in brand.accounts}
     assert ("bluesky", simulated.did) in accounts
-    assert ("webhook", simulated.account) in accounts
+    assert ("webhook", f"{SOURCE}:{simulated.account}") in accounts
     listening = {each.query.casefold() for each in brand.listening}
     assert {term.casefold().strip("#") for term in simulated.terms} <= listening
 

@@ -31,7 +31,7 @@ def test_generic_events_get_ids_of_their_recording():
         assert told["event"]["object_id"] == "replay:file:1"
         assert told["event"]["conversation_id"] == "replay:file:0"
         assert told["event"]["in_reply_to"] == "replay:file:0"
-        assert told["event"]["mapping"] == "replay/1"
+        assert told["event"]["mapping"] == "replay/2"
     (other,) = map_delivery(installed().network("webhook"), body, {"source": "file"})
     assert other["event"]["object_id"] == "webhook:file:1"
 

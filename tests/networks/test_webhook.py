@@ -74,9 +74,10 @@ def test_every_field_reaches_the_draft():
         )
     )
     assert identity == ("webhook:crm:4711", 3, "comment", "updated")
-    assert draft.mapping == "webhook/1"
+    assert draft.mapping == "webhook/2"
     assert (draft.kind, draft.change) == ("comment", "updated")
-    assert (draft.author.id, draft.author.handle, draft.author.name) == ("u", "erika", "Erika M.")
+    assert (draft.author.id, draft.author.handle) == ("crm:u", "erika")
+    assert draft.author.name == "Erika M."
     assert draft.author.followers == 42
     assert draft.text == "Hallo"
     assert draft.published_at == NOW
@@ -90,7 +91,7 @@ def test_every_field_reaches_the_draft():
         ("image", "m", "https://forum.example/m", "Router")
     ]
     assert draft.metrics == {"likes": 3}
-    assert (draft.target, draft.label) == ("marke", "forum")
+    assert (draft.target, draft.label) == ("crm:marke", "forum")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,21 @@ def test_the_source_comes_from_the_context_alone():
             NETWORK.identify(body(event()), {"source": source})
     with pytest.raises(InvalidMessage):
         NETWORK.identify(body(event()), {})
+
+
+def test_accounts_belong_to_the_authenticated_source():
+    """Anna of two shops is two people, and no source speaks for another's brand."""
+    told = event(author={"id": "anna"}, target="brand")
+    _, one = mapped(told, {"source": "shop"})
+    _, other = mapped(told, {"source": "shop2"})
+    assert (one.author.id, one.target) == ("shop:anna", "shop:brand")
+    assert (other.author.id, other.target) == ("shop2:anna", "shop2:brand")
+    # what a sender claims to be cannot reach into another source, nor into a form of its name
+    _, form = mapped(event(author={"id": "email:1"}), {"source": "shop", "via": "form"})
+    assert form.author.id == "form/shop:email:1"
+    for claimed in ("shop:anna", "form/shop:email:1", "hop:anna"):
+        _, forged = mapped(event(author={"id": claimed}), {"source": "s"})
+        assert forged.author.id not in {one.author.id, form.author.id}
 
 
 def test_a_batch_judges_every_element_alone():
@@ -349,7 +365,7 @@ def test_a_form_becomes_a_generic_event():
     assert identity == ("form:site:k-1", 0, "email", "created")
     assert draft.text == "Rechnung\n\nZeile 1\nZeile 2"
     assert (draft.visibility, draft.direction, draft.label) == ("private", "inbound", "form")
-    assert draft.author.id == email_hash("erika@example.org ", KEY)
+    assert draft.author.id.endswith(":" + email_hash("erika@example.org ", KEY))
     assert "erika" not in draft.author.id.lower()
     assert (draft.author.handle, draft.author.name) == ("Erika@Example.org", "Erika Müller")
     assert draft.url == "https://marke.example/kontakt"

@@ -76,7 +76,9 @@ def test_what_is_found_does_not_depend_on_the_batch(told: Desk) -> None:
 
 
 def test_only_the_brands_own_people_sign(told: Desk) -> None:
-    outbound = heard(told, "Das tut uns leid, nordlicht schaut nach. ^mk", direction="outbound")
+    sorry = "Das tut uns leid, nordlicht schaut nach. ^mk"
+    outbound = heard(told, sorry, author={"id": "nordlicht-team"})
+    assert outbound.direction == "outbound"
     assert outbound.signature is not None
     assert (outbound.signature.code, outbound.signature.agent) == ("mk", "Maike")
     told.hear(generic("2", "nordlicht schaut nach. ^mk"))

@@ -5,7 +5,7 @@ Shared by `webhook` (and its contact form) and `replay`. The format, field by fi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Literal, get_args
@@ -303,8 +303,18 @@ def _change(event: GenericEvent) -> Change:
     return event.change or "created"
 
 
+def account_id(network: str, namespace: str, source: str, native_id: str) -> str:
+    """Return the id of an account: of the authenticated source, as all ids of generic events are.
+
+    Two sources that call somebody `anna` mean two people, and neither speaks for the other's brand.
+    `form/` keeps a form apart from a webhook of the same name; no source's name holds a slash.
+    """
+    scope = source if namespace == network else f"{namespace}/{source}"
+    return f"{scope}:{native_id}"
+
+
 def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
-    """Return what a generic event says, its references as object ids of the same source."""
+    """Return what a generic event says, its ids as those of the same source."""
     event, published_at = _read(native_of(raw))
     source = source_of(raw.context or {})
     threading: Threading = "root"
@@ -316,6 +326,9 @@ def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
     def reference(native_id: str | None) -> str | None:
         return None if native_id is None else object_id(namespace, source, native_id)
 
+    def account(native_id: str) -> str:
+        return account_id(raw.network, namespace, source, native_id)
+
     return SocialDraft(
         mapping=mapping,
         kind=_kind(event),
@@ -325,8 +338,8 @@ def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
         conversation_id=reference(event.conversation_id),
         published_at=published_at,
         in_reply_to=reference(event.in_reply_to),
-        target=event.target,
-        author=_author(event.author),
+        target=None if event.target is None else account(event.target),
+        author=_author(event.author, account),
         text=event.text,
         langs=() if event.lang is None else (event.lang,),
         media=tuple(
@@ -340,10 +353,12 @@ def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
     )
 
 
-def _author(author: GenericAuthor | None) -> Author | None:
+def _author(author: GenericAuthor | None, account: Callable[[str], str]) -> Author | None:
     if author is None:
         return None
-    return Author(id=author.id, handle=author.handle, name=author.name, followers=author.followers)
+    return Author(
+        id=account(author.id), handle=author.handle, name=author.name, followers=author.followers
+    )
 
 
 def native_of(raw: RawEvent) -> msgspec.Raw:

@@ -26,8 +26,17 @@ def test_the_same_id_on_another_network_is_somebody_else() -> None:
 
 @pytest.mark.parametrize("claimed", ["inbound", "outbound", "third_party"])
 def test_what_a_generic_source_claims_counts(claimed: str) -> None:
-    claim = draft(mapping="webhook/1", author=Author(id="x"), direction=claimed)
-    assert direction_of(claim, BRAND) == claimed
+    claim = draft(mapping="webhook/2", author=Author(id="x"), direction=claimed)
+    assert direction_of(claim, BRAND, channel="contact-form") == claimed
+
+
+@pytest.mark.parametrize("channel", [None, "another-shop"])
+def test_only_a_source_of_the_brand_can_claim_its_voice(channel: str | None) -> None:
+    """Another's answers, which the brand hears by a rule, stop no clock of it."""
+    claim = draft(mapping="webhook/2", author=Author(id="x"), direction="outbound")
+    assert direction_of(claim, BRAND, channel=channel) == "third_party"
+    said = draft(mapping="webhook/2", author=Author(id="x"), direction="inbound")
+    assert direction_of(said, BRAND, channel=channel) == "inbound"
 
 
 def test_an_own_account_is_the_brand_whatever_is_claimed() -> None:

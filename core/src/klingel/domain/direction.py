@@ -9,14 +9,25 @@ Direction = Literal["inbound", "outbound", "third_party"]
 Addressing = Literal["direct", "indirect"]
 
 
-def direction_of(draft: SocialDraft, brand: CompiledBrand) -> Direction:
+def direction_of(
+    draft: SocialDraft, brand: CompiledBrand, *, channel: str | None = None
+) -> Direction:
     """Return who speaks: the brand (`outbound`), or somebody else.
 
-    An own account as author is the brand. Of sources without accounts, what they claim counts;
-    everything else comes in.
+    An own account as author is the brand. Of sources without accounts, what they claim counts, but
+    that the brand itself speaks only of one that the brand hears whole: another's voice is a third
+    party's. Everything else comes in.
+
+    Args:
+        draft: what was said.
+        brand: who hears it.
+        channel: channel it came through, where the connector names one.
     """
-    if draft.author is not None and brand.owns(_network(draft), draft.author.id):
+    network = _network(draft)
+    if draft.author is not None and brand.owns(network, draft.author.id):
         return "outbound"
+    if draft.direction == "outbound" and not brand.hears_channel(network, channel):
+        return "third_party"
     return draft.direction or "inbound"
 
 

@@ -12,7 +12,7 @@ from klingel_networks.contract import Delivery, Identity, NativeObject, Network,
 from klingel_networks.generic import draft_generic, explode_generic, identify_generic
 
 NAME = "replay"
-MAPPING = "replay/1"
+MAPPING = "replay/2"
 
 Resolve = Callable[[str], Network]
 """From a network's name to its pure half; raises InvalidMessage for one that is not installed."""

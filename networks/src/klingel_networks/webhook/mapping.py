@@ -10,7 +10,7 @@ from klingel.model import RawEvent
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import draft_generic, explode_generic, identify_generic
 
-MAPPING = "webhook/1"
+MAPPING = "webhook/2"
 VIA = "via"
 FORM = "form"
 

@@ -615,7 +615,7 @@ def _social_event(
 ) -> SocialEvent:
     raw, draft = said.raw, said.draft
     author = draft.author
-    direction = direction_of(draft, brand)
+    direction = direction_of(draft, brand, channel=raw.channel)
     found = enrich(brand, draft, words.document, direction, sense)
     return SocialEvent(
         event_id=event_id(raw.object_id, raw.revision, brand.brand),
