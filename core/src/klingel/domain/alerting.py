@@ -322,7 +322,8 @@ class BrandWatch:
         self._unusual = 0.5 * self.policy.detection.threshold
         self._series: dict[Key, _Series] = {}
         self._topics: set[str] = {WHOLE_BRAND}
-        self._active: dict[Key, None] = {}
+        self._due: dict[int, dict[Key, None]] = {}
+        self._unusual_keys: dict[Key, None] = {}
         self._ids: dict[int, set[int]] = {}
         self._first = _NEVER
         self._closed = _NEVER
@@ -366,7 +367,7 @@ class BrandWatch:
         return found
 
     def advance(self, now: float, *, until: float) -> Sequence[Alert]:
-        """Close the intervals that are over; return the alerts that were updated or have ended.
+        """Close the intervals that are over; return the alerts that opened, were updated or have ended.
 
         Args:
             now: the reader's clock, seconds since 1970.
@@ -420,6 +421,7 @@ class BrandWatch:
                 running = series.open.get(interval)
                 if running is None:
                     running = series.open[interval] = _Running()
+                    self._due.setdefault(interval, {})[key] = None
                 running.add(event, row)
                 standing = series.standing
                 if standing is not None:
@@ -454,26 +456,43 @@ class BrandWatch:
             state = self._detector.after_zeros(min(zeros, self._week)) if zeros > 0 else START
             series = self._series[key] = _Series(state, self._closed)
         elif series.upto < self._closed:
-            if self._closed - series.upto > self._week:
-                series.state = self._detector.after_zeros(self._week)
-                series.history.clear()
-                series.upto = self._closed
-            for each in range(series.upto + 1, self._closed + 1):
-                self._settle(series, each)
-        self._active.setdefault(key)
+            self._catch_up(series, self._closed)
         return series
+
+    def _catch_up(self, series: _Series, upto: int) -> None:
+        """Take the intervals into a series in which nobody spoke of it."""
+        silent = upto - series.upto
+        if silent > self._week:
+            series.state = self._detector.after_zeros(self._week)
+            series.history.clear()
+        elif any(first <= upto and last > series.upto for first, last in self._gaps):
+            for each in range(series.upto + 1, upto + 1):
+                series.state, _ = self._observed(series.state, each, 0)
+        else:
+            series.state = self._detector.rest(series.state, silent)
+        series.upto = upto
+        series.history.extend([0] * min(silent, _HISTORY))
+        if len(series.history) > 2 * _HISTORY:
+            del series.history[:-_HISTORY]
 
     def _settle(self, series: _Series, interval: int) -> tuple[float, _Running | None]:
         """Take an interval that is over into a series; return its surprise and its rows."""
         running = series.open.pop(interval, None)
         posts = 0 if running is None else running.posts
-        count = None if self._in_gap(interval) else posts
-        series.state, reading = self._detector.observe(series.state, count)
+        series.state, surprise = self._observed(series.state, interval, posts)
         series.upto = interval
         series.history.append(posts)
         if len(series.history) > 2 * _HISTORY:
             del series.history[:-_HISTORY]
-        return reading.surprise, running
+        return surprise, running
+
+    def _observed(self, state: State, interval: int, posts: int) -> tuple[State, float]:
+        """Return the state and the surprise after an interval."""
+        if self._gaps and self._in_gap(interval):
+            return self._detector.miss(state, 1), 0.0
+        if state.missing or state.settling:
+            return self._detector.observe(state, posts)[0], 0.0
+        return self._detector.step(state, posts)
 
     def _before(self, series: _Series, interval: int) -> tuple[State, int]:
         """Return the state before a running interval, and since when all was unusual, it included."""
@@ -481,8 +500,8 @@ class BrandWatch:
         for each in range(series.upto + 1, interval):
             running = series.open.get(each)
             posts = 0 if running is None else running.posts
-            state, reading = self._detector.observe(state, None if self._in_gap(each) else posts)
-            if reading.surprise < self._unusual:
+            state, surprise = self._observed(state, each, posts)
+            if surprise < self._unusual:
                 began = _NEVER
             elif began == _NEVER:
                 began = each
@@ -522,23 +541,29 @@ class BrandWatch:
             return
         for interval in [each for each in self._ids if each <= over]:
             del self._ids[interval]
-        for interval in range(self._closed + 1, over + 1):
-            if not self._active:
+        interval = self._closed
+        while interval < over and (self._due or self._unusual_keys):
+            # Intervals in which nobody spoke are walked through only while something is unusual.
+            interval = interval + 1 if self._unusual_keys else min(self._due)
+            if interval > over:
                 break
             self._closed = interval
-            for key in list(self._active):
+            for key in {**self._unusual_keys, **self._due.pop(interval, {})}:
                 self._close_one(key, interval, now, found)
         self._closed = over
         self._head = max(self._head, over)
 
     def _close_one(self, key: Key, interval: int, now: float, found: list[Alert]) -> None:
         series = self._series[key]
+        if series.upto < interval - 1:
+            self._catch_up(series, interval - 1)
         surprise, running = self._settle(series, interval)
         end = (interval + 1) * self.policy.interval_seconds
         unusual = surprise >= self._unusual
         standing = series.standing
         if unusual or standing is not None:
             series.keep(interval, running)
+            self._unusual_keys[key] = None
         if standing is not None:
             if not self._in_gap(interval):
                 standing.calm = 0 if unusual else standing.calm + 1
@@ -550,8 +575,7 @@ class BrandWatch:
         if series.standing is None and not unusual:
             series.gathered = None
             series.began = _NEVER
-            if not series.open:
-                del self._active[key]
+            self._unusual_keys.pop(key, None)
 
     # ------------------------------------------------------------------ alerts
 
@@ -621,6 +645,7 @@ class BrandWatch:
                 last_unusual=interval,
             )
         standing.posts = gathered.posts
+        self._unusual_keys[key] = None
         series.standing = standing
         series.began = began
         self._tell(key, series, standing, change, at, found)
@@ -777,7 +802,7 @@ class BrandWatch:
             "ids": {
                 str(at): [f"{each:x}" for each in sorted(ids)] for at, ids in self._ids.items()
             },
-            "active": [list(key) for key in self._active],
+            "unusual": [list(key) for key in self._unusual_keys],
             "series": [[*key, _series_to_plain(series)] for key, series in self._series.items()],
         }
 
@@ -803,10 +828,13 @@ class BrandWatch:
             made._ids = {
                 int(at): {int(each, 16) for each in ids} for at, ids in plain["ids"].items()
             }
-            made._active = dict.fromkeys(plain["active"])
+            made._unusual_keys = dict.fromkeys(plain["unusual"])
             made._series = {
                 (topic, kind): _series_from_plain(series) for topic, kind, series in plain["series"]
             }
+            for key, series in made._series.items():
+                for interval in series.open:
+                    made._due.setdefault(interval, {})[key] = None
             made._topics = {topic for topic, _ in made._series} | {WHOLE_BRAND}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("This is no state of a watch.") from error

@@ -161,6 +161,8 @@ class Detector:
         "_peak_intervals",
         "_probation",
         "_settle",
+        "_unusual",
+        "_young",
         "interval_seconds",
         "policy",
     )
@@ -179,6 +181,9 @@ class Detector:
         self._decay = math.exp(
             -self._peak_intervals * interval_seconds / self.policy.memory_seconds
         )
+        self._unusual = _HALF_WAY * self.policy.threshold
+        # From so many intervals on no horizon takes the mean of what was seen.
+        self._young = math.ceil(1.0 / min(self._gains))
         self._probation = math.ceil(self.policy.probation_seconds / interval_seconds)
         self._cool_down = math.ceil(self.policy.cool_down_seconds / interval_seconds)
         self._settle = max(1, math.floor(self.policy.settle_seconds / interval_seconds))
@@ -198,43 +203,35 @@ class Detector:
             return self.miss(state, 1), self._quiet(state)
         if not 0 <= count < math.inf:
             raise ValueError("A count is a number from zero on.")
-        count = min(count, _LARGEST)
-        if state.missing:
-            state = state._replace(missing=0, settling=min(state.missing, self._settle))
-        if state.settling:
+        if state.missing or state.settling:
             # What piled up during a gap says nothing of the present, nor of what is usual.
+            left = min(state.missing, self._settle) if state.missing else state.settling
             cooling = state.cooling - 1 if state.cooling else 0
-            return state._replace(settling=state.settling - 1, cooling=cooling), self._quiet(state)
-        (
-            seen,
-            short,
-            middle,
-            long,
-            peak,
-            filled,
-            weight,
-            mean,
-            spread,
-            _missing,
-            _settling,
-            cooling,
-            run,
-        ) = state
-        short, middle, long = self._smoothed(state, count)
-        height = self._height(short, middle, long)
+            after = state._replace(missing=0, settling=left - 1, cooling=cooling)
+            return after, self._quiet(state)
+        new, surprise = self.step(state, count)
         threshold = self.policy.threshold
-        surprise = self._surprise(state, height)
-        run = min(run + 1, _LONGEST_RUN) if surprise >= _HALF_WAY * threshold else 0
-        alarm = surprise >= threshold and not cooling
-        cooling = self._cool_down if alarm else cooling - 1 if cooling else 0
-        reading = Reading(
+        alarm = surprise >= threshold and not state.cooling
+        if alarm:
+            new = new._replace(cooling=self._cool_down)
+        return new, Reading(
             surprise / (surprise + threshold),
             alarm,
             severity_of(surprise, threshold),
             self.baseline(state),
-            run * self.interval_seconds,
+            new.run * self.interval_seconds,
             surprise,
         )
+
+    def step(self, state: State, count: float) -> tuple[State, float]:
+        """Return the state and the surprise after an interval with a count, and no gap before it.
+
+        What `observe` does, without alarms and the rest of a reading.
+        """
+        (seen, short, middle, long, peak, filled, weight, mean, spread, _, _, cooling, run) = state
+        short, middle, long = self._smoothed(state, min(count, _LARGEST))
+        height = self._height(short, middle, long)
+        surprise = self._surprise(state, height)
         peak = max(peak, height)
         filled += 1
         if filled >= self._peak_intervals:
@@ -243,6 +240,8 @@ class Detector:
             mean += off / weight
             spread = spread * self._decay + off * (peak - mean)
             peak, filled = -math.inf, 0
+        run = min(run + 1, _LONGEST_RUN) if surprise >= self._unusual else 0
+        cooling = cooling - 1 if cooling else 0
         return (
             State(
                 seen + 1,
@@ -259,7 +258,7 @@ class Detector:
                 cooling,
                 run,
             ),
-            reading,
+            surprise,
         )
 
     def miss(self, state: State, intervals: int) -> State:
@@ -276,6 +275,46 @@ class Detector:
             peak=-math.inf,
             filled=0,
             run=0,
+        )
+
+    def rest(self, state: State, intervals: int) -> State:
+        """Return the state after intervals with a count of zero: as `observe`, several times as fast.
+
+        What it leaves out changes nothing: heights only fall, so that the first of a piece is its
+        peak, and falling heights neither alarm nor lengthen a surprise.
+        """
+        while intervals > 0 and (state.missing or state.settling or state.seen < self._young):
+            state, _ = self.observe(state, 0.0)
+            intervals -= 1
+        if intervals <= 0:
+            return state
+        seen, short, middle, long, peak, filled, weight, mean, spread = state[:9]
+        first, second, third = self._gains
+        whole, decay = self._peak_intervals, self._decay
+        for _ in range(intervals):
+            short -= first * short
+            middle -= second * middle
+            long -= third * long
+            if not filled or peak == -math.inf:
+                peak = self._height(short, middle, long)
+            filled += 1
+            if filled >= whole:
+                weight = weight * decay + 1.0
+                off = peak - mean
+                mean += off / weight
+                spread = spread * decay + off * (peak - mean)
+                peak, filled = -math.inf, 0
+        return State(
+            seen + intervals,
+            short,
+            middle,
+            long,
+            peak,
+            filled,
+            weight,
+            mean,
+            spread,
+            cooling=max(0, state.cooling - intervals),
         )
 
     def surprise(self, state: State, count: float) -> float:
