@@ -34,8 +34,9 @@ class Overlay:
     def __init__(self, tables: Mapping[str, StateTable]) -> None:
         self._tables = tables
         self._changed: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
-        self._keys: dict[str, list[bytes]] = {name: [] for name in tables}
         self._read: dict[str, dict[bytes, bytes | None]] = {name: {} for name in tables}
+        self._order: dict[str, list[bytes]] = {}
+        """Changed keys in order, of tables that were scanned: who scans, scans for each message."""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value, as changed by earlier messages of this batch."""
@@ -50,11 +51,13 @@ class Overlay:
         self, table: str, start: bytes, stop: bytes, limit: int
     ) -> Sequence[tuple[bytes, bytes]]:
         """Return the first `limit` entries of [start, stop) by key, as changed by this batch."""
-        keys, all_changed = self._keys[table], self._changed[table]
-        place = bisect_left(keys, start)
-        changed = {key: all_changed[key] for key in keys[place : bisect_left(keys, stop, place)]}
-        if not changed:
+        order = self._order.get(table)
+        if order is None:
+            order = self._order[table] = sorted(self._changed[table])
+        within = order[bisect_left(order, start) : bisect_left(order, stop)]
+        if not within:
             return self._tables[table].scan(start, stop, limit)
+        changed = {key: self._changed[table][key] for key in within}
         removed = sum(value is None for value in changed.values())
         # What is removed here may be what the table would name first.
         merged: dict[bytes, bytes | None] = dict(
@@ -68,8 +71,8 @@ class Overlay:
         """Remember changes for the rest of the batch."""
         for put in puts:
             changed = self._changed[put.table]
-            if put.key not in changed:
-                insort(self._keys[put.table], put.key)
+            if put.table in self._order and put.key not in changed:
+                insort(self._order[put.table], put.key)
             changed[put.key] = put.value
 
     def changes(self, table: str) -> list[tuple[bytes, bytes | None]]:
