@@ -144,6 +144,7 @@ async def test_a_cursor_that_is_too_old_is_told_once_and_reading_goes_on():
         assert [type(item) for item in found] == [Gap, Arrival, Arrival]
         assert found[0].cause == "cursor_too_old"
         assert seqs(found) == [floor, floor + 1]
+        assert [item.gap_seconds for item in found[1:]] == [(floor - 2) * STEP / 1_000_000, 0.0]
 
 
 async def test_a_server_that_refuses_old_times_too_is_read_live():
@@ -155,6 +156,7 @@ async def test_a_server_that_refuses_old_times_too_is_read_live():
         found = await reading
         assert [type(item) for item in found] == [Gap, Arrival]
         assert seqs(found) == [41]
+        assert found[1].gap_seconds > 0
 
 
 async def test_a_cursor_of_another_archive_is_tried_by_time(bench):

@@ -1,6 +1,7 @@
 """The runner: cursor after acknowledgement, lease before reading, back-off, a clean stop."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from kafka import errors as kafka_errors
@@ -9,6 +10,7 @@ from klingel.clock import SystemClock
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, CredentialsRejected, SourceUnavailable
+from klingel.metrics import Metric
 from klingel.model import ConnectorCursor, ConnectorLease, ConnectorStatus, LedgerLine
 from klingel_connectors.cursor import saved_cursor
 from klingel_connectors.runner import Plan, Runner
@@ -39,6 +41,11 @@ class Bench:
     def states(self):
         """States told, in order."""
         return [record.state for record in self.records(Topic.CONNECTOR_STATUS, ConnectorStatus)]
+
+    def measured(self, metric):
+        """The value of a metric without labels of its own; None where nothing set it."""
+        found = [value for name, _, value in self.runner._metrics.samples() if name == metric]
+        return found[0] if found else None
 
     def keys(self):
         """Object ids published."""
@@ -180,6 +187,20 @@ async def test_a_gap_is_told_loudly_and_reading_goes_on(make_bench, arrival):
     assert [(gap.state, gap.reason) for gap in gaps] == [("failed", "gap cursor_too_old: gone")]
     assert any(r.state == "failed" for r in records if r.instance == "test-1")
     assert bench.keys() == ["replay:src:1"]
+
+
+async def test_the_length_of_a_gap_and_the_age_of_the_cursor_are_measured(
+    make_bench, arrival, saved, eventually
+):
+    lost = [Gap("cursor_too_old", "gone"), replace(arrival(8), gap_seconds=90.5), arrival(9)]
+    bench = make_bench([*lost, ScriptedClient.WAIT], stored=saved("7"))
+    running = asyncio.create_task(bench.runner.run())
+    await eventually(lambda: bench.cursors()[-1:] == ["9"])
+    await eventually(lambda: bench.measured(Metric.CURSOR_AGE_SECONDS) is not None)
+    assert bench.measured(Metric.GAP_SECONDS) == 90.5
+    assert 0 <= bench.measured(Metric.CURSOR_AGE_SECONDS) < 60
+    bench.stop.set()
+    await running
 
 
 async def test_a_rejected_credential_stops_and_stays_told(make_bench, eventually):

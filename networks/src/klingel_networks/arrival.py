@@ -24,12 +24,14 @@ class Arrival:
         cursor: opaque position; saved once this and all earlier deliveries are acknowledged.
         received_at: when it was first seen; None stands for now.
         mode: how it reached us.
+        gap_seconds: of the first one behind a gap: the network's time that the gap took, 0 elsewhere.
     """
 
     delivery: Delivery | None
     cursor: str
     received_at: datetime | None = None
     mode: Mode = "live"
+    gap_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

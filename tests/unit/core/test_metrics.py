@@ -1,6 +1,7 @@
 """Metrics: a closed set of names and labels; nobody's words in a label."""
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
@@ -46,6 +47,31 @@ def test_what_is_counted_is_rendered() -> None:
     assert samples["klingel_partitions_owned", None] == 4
     assert samples["klingel_batch_seconds_count", None] == 1
     assert b'klingel_discarded_total{component="care",reason="not_heard"} 3.0' in metrics.render()
+
+
+def test_what_our_own_code_raised_is_one_kind() -> None:
+    """The label is a closed set; the class of the exception stands in the dead letter."""
+    metrics = Metrics("understand")
+    for kind in ("unhandled:KeyError", "unhandled:ValueError", "wrong_type", "anything"):
+        metrics.count(Metric.DEAD_LETTERED, error_type=kind)
+    counted = {
+        labels["error_type"]: value
+        for name, labels, value in metrics.samples()
+        if name == Metric.DEAD_LETTERED
+    }
+    assert counted == {"unhandled": 3, "wrong_type": 1}
+
+
+def test_every_metric_is_set_somewhere() -> None:
+    """A name that nothing sets is a promise to whoever draws a panel of it."""
+    sources = Path(__file__).resolve().parents[3]
+    written = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("core/src", "services")
+        for path in (sources / folder).rglob("*.py")
+        if path.name != "metrics.py"
+    )
+    assert [metric for metric in Metric if f"Metric.{metric.name}" not in written] == []
 
 
 def test_an_unknown_label_is_refused() -> None:

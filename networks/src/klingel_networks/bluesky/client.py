@@ -16,7 +16,7 @@ Source: bluesky-social/jetstream, `docs/README.md` section 5 and the lexicons
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -161,13 +161,21 @@ class BlueskyClient:
     async def _resumed(
         self, session: aiohttp.ClientSession, position: Position | None
     ) -> AsyncGenerator[Arrival | Gap, None]:
-        """Subscribe at the best cursor that the server still accepts; tell a gap once."""
+        """Subscribe at the best cursor that the server still accepts; tell a gap, and its length, once."""
         told = False
+        closed = position is None  # what began just now has lost nothing
         for asked in self._cursors(position):
             try:
                 async with aclosing(self._subscribed(session, asked, position)) as arrivals:
                     async for arrival in arrivals:
-                        if isinstance(arrival, Arrival) or not told:
+                        if isinstance(arrival, Gap):
+                            if not told:
+                                told = True
+                                yield arrival
+                        elif told and not closed and position is not None:
+                            closed = True
+                            yield replace(arrival, gap_seconds=_seconds_between(position, arrival))
+                        else:
                             yield arrival
             except _CursorTooOld:
                 exact = position is None or asked == position.seq or asked >= _TIME_CURSOR
@@ -355,6 +363,14 @@ class BlueskyClient:
                 "Jetstream keeps less than our cursor asks for; reading goes on from its oldest event",
             )
         return None
+
+
+def _seconds_between(position: Position, behind: Arrival) -> float:
+    """Return the network's time between two positions; 0 where one of them tells no time."""
+    time_us = Position.decode(behind.cursor).time_us
+    if not position.time_us or not time_us:
+        return 0.0
+    return max(0.0, (time_us - position.time_us) / 1_000_000)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

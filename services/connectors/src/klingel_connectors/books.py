@@ -95,5 +95,4 @@ class Books:
             if fate == Fate.DISCARDED:
                 self.metrics.count(Metric.DISCARDED, count, reason=reason)
             elif fate == Fate.DEAD_LETTERED:
-                kind = reason.partition(":")[0]
-                self.metrics.count(Metric.DEAD_LETTERED, count, error_type=kind)
+                self.metrics.count(Metric.DEAD_LETTERED, count, error_type=reason)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -122,6 +123,7 @@ class Runner:
         self._epoch = 0
         self._resume: str | None = None
         self._saved: str | None = None
+        self._saved_at: datetime | None = None
         self._saved_finished = False
         self._finished = False
         self._next_status = 0.0
@@ -184,6 +186,7 @@ class Runner:
         self._epoch = next_epoch(self._lease.generation, stored)
         self._resume = None if stored is None else stored.cursor
         self._saved, self._saved_finished = self._resume, bool(stored and stored.finished)
+        self._saved_at = None if stored is None else stored.saved_at
         self._prefix = Prefix()
         self._finished = False
         taken = lease_output(
@@ -243,6 +246,9 @@ class Runner:
                 if isinstance(arrival, Gap):
                     await self._gap(arrival)
                     continue
+                if arrival.gap_seconds:
+                    self._metrics.count(Metric.GAP_SECONDS, arrival.gap_seconds)
+                    self._log.error("gap_closed", seconds=round(arrival.gap_seconds, 1))
                 await self._take(arrival)
                 self._resume = arrival.cursor
                 self._attempt = 0
@@ -311,16 +317,18 @@ class Runner:
             position = self._resume
         if (position, finished) == (self._saved, self._saved_finished):
             return
+        now = self._clock.now()
         record = saved_cursor(
             self._origin.instance,
             self._client.source,
             position,
             self._origin.holder,
             self._epoch,
-            self._clock.now(),
+            now,
             finished=finished,
         )
         await self._publisher.publish(cursor_output(record), _ignore)
+        self._saved_at = now
         self._saved, self._saved_finished = position, finished
         self.health.cursor = position
 
@@ -335,6 +343,9 @@ class Runner:
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)
         self._metrics.set(Metric.IN_FLIGHT_BYTES, self._publisher.in_flight_bytes)
         self._metrics.set(Metric.OLDEST_SECONDS, self._publisher.oldest_seconds())
+        if self._saved_at is not None:
+            age = (self._clock.now() - self._saved_at).total_seconds()
+            self._metrics.set(Metric.CURSOR_AGE_SECONDS, max(0.0, age))
 
     def _tell_what_we_wait_for(self) -> None:
         if self.health.state != "running":

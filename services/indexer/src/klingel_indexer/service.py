@@ -475,8 +475,7 @@ class Indexer:
             elif fate is Fate.DISCARDED:
                 self._metrics.count(Metric.DISCARDED, count, reason=reason)
             else:
-                kind = reason if reason in set(ErrorType) else str(ErrorType.UNHANDLED)
-                self._metrics.count(Metric.DEAD_LETTERED, count, error_type=kind)
+                self._metrics.count(Metric.DEAD_LETTERED, count, error_type=reason)
 
     # ------------------------------------------------------------------ what others may ask
 
