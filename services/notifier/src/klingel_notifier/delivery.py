@@ -77,7 +77,8 @@ class Deliverer:
             if not await self._begin(post, found, now):
                 return
         batch = post.batch
-        if batch is None or all(_settled(post, each) for each in batch.members):
+        if batch is None or not _unsettled(post, batch):
+            # Whoever was killed had settled its members, and not yet said that it was over.
             await self._end_batch(post, [], now)
             return
         if given_up(batch.since, found.policy, now):
@@ -224,7 +225,7 @@ class Deliverer:
         outcome: Outcome = (
             "refused" if error.error_type is ErrorType.TARGET_REFUSED else "unreachable"
         )
-        left = [each for each in batch.members if not _settled(post, each)]
+        left = _unsettled(post, batch)
         letters = [self.letter(post, each, partition, error, now) for each in left]
         ends = [(each, post.mark_of(each, outcome)) for each in left]
         await self._end_batch(post, ends, now, letters)
@@ -284,9 +285,19 @@ class Deliverer:
         return dead_letter(message, error, Component("klingel-notifier", STAGE, self.holder), now)
 
 
-def _settled(post: Post, each: Waiting) -> bool:
-    mark = post.marks.get(each.matter)
-    return mark is not None and mark.revision >= each.revision
+def _unsettled(post: Post, batch: Batch) -> list[Waiting]:
+    """Return the members that have yet to find their end.
+
+    Of a batch that this worker began these are all: a mark of the same revision is that of a dead
+    letter which was sent back.
+    """
+    if not post.resumed:
+        return list(batch.members)
+    return [
+        each
+        for each in batch.members
+        if (mark := post.marks.get(each.matter)) is None or mark.revision < each.revision
+    ]
 
 
 def _unreachable(post: Post, found: InForce) -> InvalidMessage:
