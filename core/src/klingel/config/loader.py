@@ -21,10 +21,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from klingel.config.brand import Brand
+from klingel.config.references import REPEATABLE, wrong_references
 from klingel.contracts.topics import Topic
 from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
 from klingel.domain.rule_syntax import Entry, read_entry
+from klingel.domain.sla import sla_problems
 from klingel.errors import ConfigurationError
 from klingel.language.numbers import NumberPatternError, compile_number
 from klingel.language.signature import Agent, Agents, signed
@@ -253,6 +255,8 @@ def _validate(content: Any, marked: _Marked) -> Brand | None:
         brand = None
     if isinstance(content, dict):
         _check_meaning(content, marked)
+    if brand is not None:
+        _check_care(brand, marked)
     return brand
 
 
@@ -313,10 +317,19 @@ def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     return None
 
 
+def _check_care(brand: Brand, marked: _Marked) -> None:
+    """Check what its shape alone cannot say of calendars, promises, levels and targets."""
+    queues = [queue.id for queue in brand.queues]
+    for path, sentence in sla_problems(brand.sla, brand.calendars, queues):
+        marked.add(path, sentence)
+    for place, sentence in wrong_references(brand):
+        marked.add(place, sentence)
+
+
 def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
     """Check what a shape cannot say: references, repeated ids, queries."""
     queues = [queue["id"] for _, queue in _parts(content, "queues") if _is_text(queue.get("id"))]
-    for key in ("queues", "dictionaries", "listening", "topics", "routing"):
+    for key in ("queues", "dictionaries", "listening", "topics", "routing", *REPEATABLE):
         _check_repeats(content, key, ("id",), marked)
     for key in ("accounts", "channels"):
         _check_repeats(content, key, ("network", "id"), marked)
@@ -328,6 +341,8 @@ def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
             right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
             marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
         _check_query(rule, ("routing", number, "when"), dictionaries, marked)
+    for number, policy in _parts(content, "sla"):
+        _check_query(policy, ("sla", number, "when"), dictionaries, marked)
     for key in ("listening", "topics"):
         for number, rule in _parts(content, key):
             _check_query(rule, (key, number, "query"), dictionaries, marked)

@@ -1,0 +1,126 @@
+"""What the parts of a brand file say of one another: who is named exists, and nothing is shadowed."""
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+
+from klingel.config.brand import Brand, RoutingRule
+from klingel.config.calendars import ALWAYS, DEFAULT_CALENDAR
+from klingel.config.escalations import EscalationLevel, Target
+
+Place = tuple[str | int, ...]
+Found = Iterator[tuple[Place, str]]
+REPEATABLE = ("calendars", "sla", "teams", "targets", "escalation")
+"""Lists whose entries have ids that must differ."""
+_CONDITIONS = ("tones", "intents", "topics", "kinds", "anger_from", "influence_from", "again")
+
+
+def wrong_references(brand: Brand) -> Found:
+    """Yield place and sentence of each part that names something that is not there."""
+    yield from _care(brand)
+    yield from _levels(brand)
+    yield from _teams(brand)
+    for number, target in enumerate(brand.targets):
+        for path, sentence in _target(target, brand):
+            yield ("targets", number, *path), sentence
+    targets = [target.id for target in brand.targets]
+    for key in ("notify", "incident_notify"):
+        named = getattr(brand.alerts, key)
+        yield from _unknown(named, targets, "target", ("alerts", key))
+
+
+def _care(brand: Brand) -> Found:
+    queues = [queue.id for queue in brand.queues]
+    topics = [topic.id for topic in brand.topics]
+    for number, rule in enumerate(brand.routing):
+        yield from _unknown(rule.topics, topics, "topic", ("routing", number, "topics"))
+    yield from _shadowed(brand.routing)
+    for place, queue in (
+        (("triage", "praise_queue"), brand.triage.praise_queue),
+        (("outreach", "queue"), brand.outreach.queue),
+    ):
+        if queue is not None:
+            yield from _one_unknown(queue, queues, "queue", place)
+
+
+def _shadowed(rules: Iterable[RoutingRule]) -> Found:
+    """Yield rules that can never hit, since an earlier one takes all that they would."""
+    seen: dict[tuple[object, ...], str] = {}
+    everything: str | None = None
+    for number, rule in enumerate(rules):
+        asked = (rule.when, *(getattr(rule, name) for name in _CONDITIONS))
+        earlier = everything or seen.get(asked)
+        if earlier is not None:
+            right = "move it before, or remove it"
+            sentence = f"it can never hit: {earlier!r} takes all that it would; {right}"
+            yield ("routing", number), sentence
+        seen.setdefault(asked, rule.id)
+        if all(each in (None, ()) for each in asked):
+            everything = everything or rule.id
+
+
+def _levels(brand: Brand) -> Found:
+    queues = [queue.id for queue in brand.queues]
+    targets = [target.id for target in brand.targets]
+    levels = [level.id for level in brand.escalation]
+    rules = [rule.id for rule in brand.routing]
+    for number, level in enumerate(brand.escalation):
+        place: Place = ("escalation", number)
+        yield from _unknown(level.queues, queues, "queue", (*place, "queues"))
+        yield from _unknown(level.notify, targets, "target", (*place, "notify"))
+        yield from _unknown(level.rules, rules, "routing rule", (*place, "rules"))
+        if level.queue is not None:
+            yield from _one_unknown(level.queue, queues, "queue", (*place, "queue"))
+        if level.raise_to is not None:
+            yield from _one_unknown(level.raise_to, levels, "level", (*place, "raise_to"))
+        for path, sentence in _level(level, brand):
+            yield (*place, *path), sentence
+
+
+def _level(level: EscalationLevel, brand: Brand) -> Found:
+    if (level.raise_after is None) != (level.raise_to is None):
+        yield (), "raise_after and raise_to belong together; name both, or neither"
+    if level.raise_to == level.id:
+        yield ("raise_to",), "it raises to itself; name the level that follows"
+    if "rule" in level.on and not level.rules:
+        yield ("rules",), "on: [rule] needs the rules; name them under rules"
+    if not level.on and all(level.id != other.raise_to for other in brand.escalation):
+        yield ("on",), "nothing ever brings a case here; name what does under on"
+
+
+def _teams(brand: Brand) -> Found:
+    queues = [queue.id for queue in brand.queues]
+    targets = [target.id for target in brand.targets]
+    codes = [agent.code for agent in brand.enrichment.agents]
+    for number, team in enumerate(brand.teams):
+        yield from _unknown(team.queues, queues, "queue", ("teams", number, "queues"))
+        yield from _unknown(team.notify, targets, "target", ("teams", number, "notify"))
+        yield from _unknown(team.agents, codes, "agent", ("teams", number, "agents"))
+
+
+def _target(target: Target, brand: Brand) -> Found:
+    if target.kind == "email":
+        if not target.to:
+            yield ("to",), "an email target needs somebody it goes to; add `to:`"
+    elif target.url_setting is None:
+        yield ("url_setting",), "missing; name the setting of the notifier that holds the address"
+    if target.kind == "webhook" and target.secret_setting is None:
+        yield ("secret_setting",), "a webhook is signed; name the setting that holds its secret"
+    calendars = [calendar.id for calendar in brand.calendars] or [DEFAULT_CALENDAR.id]
+    if target.quiet is not None:
+        yield from _one_unknown(target.quiet, [*calendars, ALWAYS], "calendar", ("quiet",))
+
+
+def _unknown(named: Iterable[str], known: Collection[str], what: str, place: Place) -> Found:
+    for number, each in enumerate(named):
+        yield from _one_unknown(each, known, what, (*place, number))
+
+
+def _one_unknown(named: str, known: Collection[str], what: str, place: Place) -> Found:
+    if named in known:
+        return
+    near = get_close_matches(named, known, 1)
+    listed = ", ".join(list(known)[:20])
+    right = f"did you mean {near[0]!r}?" if near else f"known are {listed}"
+    if not known:
+        right = f"the file declares no {what}"
+    yield place, f"there is no {what} {named!r}; {right}"
