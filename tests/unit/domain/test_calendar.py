@@ -200,6 +200,7 @@ def test_day_and_night() -> None:
     far = datetime.max.replace(tzinfo=UTC)
     assert calendar.next_open(far) == END
     assert not calendar.is_open(far)
+    assert at("2200-01-01") == END
     assert calendar.between(END - timedelta(seconds=1), far) == 1
     assert calendar.add(far, 1) == END
     assert len(calendar.intervals(datetime.min.replace(tzinfo=UTC), far)) == 1

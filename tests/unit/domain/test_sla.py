@@ -451,6 +451,12 @@ def test_policies_that_cannot_be_kept_are_refused(sla, path, sentence) -> None:
     assert sla_problems(sla, calendars, ["care", "billing"]) == [(path, sentence)]
 
 
+def test_a_warning_that_comes_too_early_is_told_once() -> None:
+    """However many targets it is too early for."""
+    sla = (policy(first_response="5m", next_response="10m", warn_at="10m"),)
+    assert [problem.path for problem in sla_problems(sla, ())] == [("sla", 0, "warn_at")]
+
+
 def test_calendars_are_checked_with_the_policies() -> None:
     """Paths begin at the brand; a policy is not blamed for its calendar."""
     wrong = DAYS.model_copy(update={"zone": "Berlin"})
