@@ -4,14 +4,15 @@ from datetime import timedelta
 
 import pytest
 
+from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
-from klingel.model import RoutedEvent, SocialEvent
+from klingel.model import Case, CaseCommand, CaseEvent, RoutedEvent, SocialEvent
 from klingel.stage.fates import Outcome
 from klingel.testing.broker import InMemoryBroker
-from klingel.testing.conversations import NOON, compiled_brand
+from klingel.testing.conversations import NOON, ROOT, compiled_brand
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.testing import StageInMemory
 
@@ -36,12 +37,31 @@ def social(event: SocialEvent) -> Output:
     )
 
 
+def commanded(command: CaseCommand) -> Output:
+    """Return the record of `case-commands` that somebody gives."""
+    return Output(
+        topic=Topic.CASE_COMMANDS,
+        key=command.command_id.encode(),
+        value=codec.encode(command),
+        headers=ce_headers(
+            Topic.CASE_COMMANDS,
+            event_id=command.command_id,
+            source="klingel/cli",
+            subject=command.conversation_id,
+            time=command.at,
+            trace=trace_id(command.conversation_id),
+        ),
+        partition_key=conversation_key(command.brand, command.conversation_id),
+    )
+
+
 class Desk:
     """One worker of care."""
 
-    def __init__(self) -> None:
+    def __init__(self, brand: CompiledBrand = BRAND) -> None:
         self.broker = InMemoryBroker(partitions=1)
-        self.brands = {"nordlicht": BRAND}
+        self.brands = {"nordlicht": brand}
+        self.given = 0
         self.now = NOON + timedelta(hours=1)
         self.stage = StageInMemory(self.broker, self.logic, lambda: self.now)
 
@@ -54,6 +74,40 @@ class Desk:
         self.broker.append(social(event), int(NOON.timestamp() * 1000))
         (outcome,) = self.stage.advance()
         return outcome
+
+    def order(self, kind: str, customer: str = "anna", **parts: object) -> Outcome:
+        """Give a command about a customer's newest case and return what care decided."""
+        self.given += 1
+        command = CaseCommand(
+            command_id=str(parts.pop("command_id", f"c-{self.given}")),
+            brand="nordlicht",
+            conversation_id=ROOT,
+            kind=kind,  # type: ignore[arg-type]  # a wrong one is refused by the shape
+            at=parts.pop("at", self.now),  # type: ignore[arg-type]  # a time
+            by="maike",
+            **{"customer_id": customer, **parts},  # type: ignore[arg-type]  # the shape's own
+        )
+        self.broker.append(commanded(command), int(NOON.timestamp() * 1000))
+        (outcome,) = self.stage.advance()
+        return outcome
+
+    def pass_to(self, minute: float, *, read: bool = True) -> list[Outcome]:
+        """Let time go by to so many minutes after noon; all was read up to then, or nothing."""
+        self.now = NOON + timedelta(minutes=minute)
+        return self.stage.tick(self.now if read else None)
+
+    def case(self, customer: str = "anna", generation: int = 1) -> Case:
+        """Return a case as it was written last."""
+        identity = f"nordlicht:{ROOT}:{customer}#{generation}"
+        value = self.broker.compacted(Topic.CASES)[identity.encode()]
+        return codec.decode(Case, value)
+
+    def happened(self) -> list[str]:
+        """Return the kinds of all case events, in order."""
+        return [
+            codec.decode(CaseEvent, message.value).kind
+            for message in self.broker.messages(Topic.CASE_EVENTS)
+        ]
 
     def routed(self) -> list[RoutedEvent]:
         """Return the routed events."""

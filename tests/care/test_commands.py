@@ -1,0 +1,157 @@
+"""What people want done with cases: taken once, told when refused, never computed over."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from klingel.contracts.topics import Topic
+from klingel.model.social_event import Enrichment, Tone
+from klingel.stage.fates import Fate
+from klingel.testing.conversations import NOON, answered, compiled_brand, said
+
+from .conftest import Desk
+
+BRAND = compiled_brand(queues=[{"id": "first"}, {"id": "second"}], cases={"close_when": "never"})
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A desk at which anna has a case."""
+    desk = Desk(BRAND)
+    desk.hear(said("1", minute=0))
+    desk.now = NOON + timedelta(minutes=10)
+    return desk
+
+
+def test_a_case_is_assigned_acknowledged_closed_and_reopened(desk: Desk) -> None:
+    assert desk.order("assign", assignee="mk").reason == "applied"
+    desk.order("acknowledge")
+    assert (desk.case().assignee, desk.case().acknowledged_by) == ("mk", "maike")
+    desk.order("close")
+    assert (desk.case().state, desk.case().closed_because) == ("closed", "command")
+    desk.order("reopen")
+    assert desk.case().state == "open"
+    assert desk.happened() == ["opened", "assigned", "acknowledged", "closed", "reopened"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "why"),
+    [
+        ("close", {"customer": "nobody"}, "unknown_case"),
+        ("close", {"case_id": "nordlicht:x:y#1", "customer": "anna"}, "unknown_case"),
+        ("reopen", {}, "case_open"),
+        ("snooze", {}, "nothing_asked"),
+        ("snooze", {"until": NOON}, "in_the_past"),
+        ("override", {}, "nothing_asked"),
+        ("override", {"queue": "third"}, "unknown_queue"),
+        ("override", {"tone": "negative", "object_id": "bluesky:network:9"}, "unknown_post"),
+        ("split", {"object_id": "bluesky:network:9"}, "unknown_post"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(
+    desk: Desk, kind: str, parts: dict[str, object], why: str
+) -> None:
+    before = desk.case()
+    customer = str(parts.pop("customer", "anna"))
+    outcome = desk.order(kind, customer, **parts)
+    assert (outcome.fate, outcome.reason) == (Fate.DELIVERED, why)
+    assert desk.happened()[-1] == "refused"
+    assert desk.case() == before
+    parts["customer"] = customer
+
+
+def test_a_closed_case_cannot_be_acknowledged_or_closed_again(desk: Desk) -> None:
+    desk.order("close")
+    assert desk.order("close").reason == "case_closed"
+    assert desk.order("acknowledge").reason == "case_closed"
+
+
+def test_a_command_twice_is_taken_once(desk: Desk) -> None:
+    desk.order("assign", assignee="mk", command_id="one")
+    again = desk.order("assign", assignee="xy", command_id="one")
+    assert (again.fate, again.outputs) == (Fate.REPEATED, ())
+    assert desk.case().assignee == "mk"
+    desk.stage.replay()
+    assert {outcome.fate for outcome in desk.stage.drain()} == {Fate.REPEATED}
+
+
+def test_a_word_from_before_the_closing_joins_and_is_told_when_nobody_answered_it(
+    desk: Desk,
+) -> None:
+    desk.order("close")
+    desk.hear(said("2", minute=9, received_after=timedelta(minutes=5)))
+    assert desk.case().state == "closed"
+    assert desk.happened()[-1] == "late_unanswered"
+
+
+def test_a_later_word_finds_the_closing_in_its_place(desk: Desk) -> None:
+    """The closing was given at ten past; what was said after it reopens, whatever came first."""
+    desk.hear(said("2", minute=20))
+    desk.order("close")
+    assert desk.case().state == "open"
+    assert desk.case().waiting_since == NOON + timedelta(minutes=20)
+
+
+def test_people_overrule_queue_and_priority_for_good(desk: Desk) -> None:
+    desk.order("override", queue="second", priority=77)
+    assert (desk.case().queue, desk.case().routed_queue) == ("second", "first")
+    desk.hear(said("1", revision=1, change="updated", text="dead, dead", minute=0))
+    desk.hear(said("2", minute=20))
+    case = desk.case()
+    assert case.queue == "second"
+    assert case.priority is not None
+    assert case.priority.score == 77
+
+
+def test_people_overrule_the_tone_of_a_post_for_good(desk: Desk) -> None:
+    """The event is read back and said again with the next decision; another model is overruled."""
+    outcome = desk.order(
+        "override", tone="negative", intents=["complaint"], object_id="bluesky:network:1"
+    )
+    assert Topic.ROUTED_EVENTS in {output.topic for output in outcome.outputs}
+    decision = desk.routed()[-1].decision
+    assert (decision.number, decision.overruled_tone, decision.overruled_by) == (
+        1,
+        "negative",
+        "maike",
+    )
+    found = Enrichment(
+        tone=Tone(label="positive", negative=0.1, neutral=0.1, positive=0.8), models=["other/2"]
+    )
+    event = said("1", minute=0)
+    desk.hear(replace(event, enrichment=found))
+    decision = desk.routed()[-1].decision
+    assert (decision.number, decision.overruled_tone) == (2, "negative")
+    assert decision.overruled_intents == ["complaint"]
+
+
+def test_a_split_makes_a_case_of_its_own(desk: Desk) -> None:
+    desk.hear(said("2", minute=5))
+    desk.hear(said("3", minute=6))
+    desk.order("split", object_id="bluesky:network:2")
+    assert len(desk.case().facts) == 1
+    assert len(desk.case(generation=2).facts) == 2
+    desk.hear(answered("4", 30, in_reply_to="3"))
+    assert desk.case(generation=2).state == "waiting"
+    assert desk.case().state == "open"
+
+
+def test_an_incident_is_joined_and_closed_with_one_public_answer(desk: Desk) -> None:
+    desk.order("incident_joined", target="incident-1", object_id="bluesky:network:1")
+    case = desk.case()
+    assert case.incident == "incident-1"
+    assert case.priority is not None
+    assert case.priority.parts["incident"] == 10
+    desk.order("incident_closed", target="incident-1")
+    case = desk.case()
+    assert (case.state, case.closed_because) == ("closed", "command")
+    assert case.first_response_at == desk.now
+
+
+def test_commands_survive_a_restart(desk: Desk) -> None:
+    desk.order("assign", assignee="mk", command_id="one")
+    desk.order("close")
+    desk.stage.restart()
+    assert desk.order("assign", assignee="xy", command_id="one").fate is Fate.REPEATED
+    assert (desk.case().state, desk.case().assignee) == ("closed", "mk")
