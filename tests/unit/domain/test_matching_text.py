@@ -17,6 +17,7 @@ from klingel.domain.rule_text import (
     fold,
     terms_of,
     tokens,
+    words_of,
 )
 
 
@@ -116,3 +117,10 @@ def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> 
     """ASCII, Latin-1 and everything else are split differently, and alike."""
     folded = fold(text)
     assert terms_of(folded) == re.findall(rule_text._TOKEN, folded)
+    assert words_of(text) == terms_of(folded)
+
+
+def test_each_letter_of_latin_1_is_folded_and_split_as_by_the_expression() -> None:
+    for code in range(0x100):
+        text = f"x{chr(code)}y {chr(code)} {chr(code) * 300}"
+        assert words_of(text) == terms_of(fold(text)) == re.findall(rule_text._TOKEN, fold(text))

@@ -25,17 +25,18 @@ the figures are in `docs/reference/duplicates.md`. It may miss a pair; what it f
 """
 
 import re
-import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Self
+from zlib import crc32
 
 import msgspec
 
 from klingel.domain.identity import hash64
-from klingel.domain.rule_text import fold, terms_of
+from klingel.domain.rule_text import words_of
+from klingel.domain.window_export import read_export, write_export
 
 CONTAINED: Final = 0.8
 """Least share of the smaller text's shingles that the larger one has."""
@@ -79,12 +80,12 @@ _SLOTS_A_PAIR = 2
 _MOST_SLOTS = 1 << 24
 _WORD_BITS = (1 << 25) - 1
 _ENTRY_BYTES = 640
-_VERSION = 1
 _MAGIC = b"klingel-copies\x00"
 
 LinkKind = Literal["repost", "fingerprint", "containment"]
 
 _ADDRESS = re.compile(r"(?:https?:|www\.)\S*", re.IGNORECASE)
+_WWW = re.compile(r"[wW]{3}\.")
 _MENTION = re.compile(r"[@\uff20]\w[\w.\-]*")
 _REPOSTED = re.compile(r"\s*(?:RT\s*[@\uff20]\w+(?:\s?:)?\s*)+")
 _QUOTED_BY_HAND = re.compile(r"\sRT\s*[@\uff20]\w")
@@ -184,12 +185,16 @@ class Limits:
             raise ValueError("The bounds of a window of copies are positive.")
 
 
-def comparable(text: str) -> Comparable:
+def comparable(text: str, terms: Sequence[str] | None = None) -> Comparable:
     """Fold what copies of a text differ in: `RT @x:`, mentions, addresses, case, signs, the cut end.
 
     Time is linear in the length; every text has a result. Words are those of listening rules.
+
+    Args:
+        text: as said.
+        terms: its words, where they are known; in a text with nothing else to fold they are it.
     """
-    marked = False
+    said, marked = text, False
     if "RT" in text:
         text, marked = _own_words(text)
     if "&" in text:
@@ -198,11 +203,13 @@ def comparable(text: str) -> Comparable:
     cut = False
     if "\u2026" in text:
         text, cut = _without_ellipsis(text)
-    if ":" in text or "." in text:
+    if ":" in text or ("." in text and _WWW.search(text)):
         text = _ADDRESS.sub(" ", text)
     if "@" in text or "\uff20" in text:
         text = _MENTION.sub(" ", text)
-    return Comparable(tuple(terms_of(fold(text))), cut, marked)
+    if terms is None or text is not said:
+        terms = words_of(text)
+    return Comparable(tuple(terms), cut, marked)
 
 
 def _own_words(text: str) -> tuple[str, bool]:
@@ -315,19 +322,6 @@ class _State(msgspec.Struct, array_like=True):
     table: bytes
 
 
-class _WordNumbers(dict[str, int]):
-    """Numbers of words, the same in every process; a memo that forgets all when it is full."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= 200_000:
-            self.clear()
-        number = self[word] = _WORD_BITS & zlib.crc32(word.encode("utf-8", "surrogatepass"))
-        return number
-
-
-_word_numbers: Final = _WordNumbers()
-
-
 class CopyWindow:
     """Remembers what was said lately and links what says it again; for one brand and language.
 
@@ -385,9 +379,9 @@ class CopyWindow:
             entry.author,
             entry.network,
             fingerprint,
-            None if _is_telling(text) else f"{fingerprint} {entry.author or entry.id}",
+            None if _is_telling(words, text) else f"{fingerprint} {entry.author or entry.id}",
             marked,
-            _parents(entry),
+            _parents(entry) if entry.quotes or entry.in_reply_to else (),
             entry.at,
             number,
             text,
@@ -397,7 +391,7 @@ class CopyWindow:
         if entry.reposts is not None:
             self._repost(known, entry.reposts)
         elif words:
-            self._look(known, keys, beginnings)
+            self._look(known, words, keys, beginnings)
         self._remember(number, known, keys + beginnings)
         return _link(known)
 
@@ -410,7 +404,13 @@ class CopyWindow:
             known.of = original
             known.text = ""
 
-    def _look(self, known: _Known, keys: Sequence[int], beginnings: Sequence[int]) -> None:
+    def _look(
+        self,
+        known: _Known,
+        words: Sequence[str],
+        keys: Sequence[int],
+        beginnings: Sequence[int],
+    ) -> None:
         """Link by text; what is new, or says more than what it copies, is to be indexed."""
         at = self._same_words(known)
         if at:
@@ -421,7 +421,10 @@ class CopyWindow:
             self._join(known, at)
             known.text = ""
             return
-        at, score = self._contained(known, self._candidates(known, keys, beginnings))
+        candidates = self._candidates(known, keys, beginnings)
+        if not candidates:
+            return
+        at, score = self._contained(known, frozenset(words), candidates)
         if at:
             known.kind, known.score = "containment", score
             covered = len(known.text) <= len(self._known[at].text)
@@ -457,21 +460,20 @@ class CopyWindow:
             least = 1 if len(keys) <= FEW_PAIRS else 2
             likely = [(-many, at) for at in different if (many := hits.count(at)) >= least]
             found = [at for _, at in sorted(likely)[:LOOKED_AT]]
-        begun = self._cut
         if known.cut:
-            found[:0] = [at for key in reversed(beginnings) if (at := table[key & mask])][
-                :LOOKED_AT
-            ]
-        elif begun:
-            found[:0] = [at for key in reversed(beginnings) if (at := begun.get(key, 0))][
-                :LOOKED_AT
-            ]
-        return list(dict.fromkeys(found)) if found else found
+            begun = [at for key in reversed(beginnings) if (at := table[key & mask])]
+        elif self._cut.keys().isdisjoint(beginnings):
+            return found
+        else:
+            cut = self._cut.get
+            begun = [at for key in reversed(beginnings) if (at := cut(key, 0))]
+        return list(dict.fromkeys(begun[:LOOKED_AT] + found))
 
-    def _contained(self, known: _Known, candidates: Sequence[int]) -> tuple[int, float]:
+    def _contained(
+        self, known: _Known, own: frozenset[str], candidates: Sequence[int]
+    ) -> tuple[int, float]:
         """Return the number of the best of what contains a text or is contained, and how much."""
         best, best_score = 0, 0.0
-        own = set(known.text.split(" ")) if candidates else set()
         for at in candidates:
             if not self._may_link(known, at):
                 continue
@@ -541,14 +543,18 @@ class CopyWindow:
     def _pass_time(self, at: float) -> None:
         """Forget what is too old, and the oldest of what is too much."""
         self._now = now = max(self._now, at)
-        limits = self.limits
+        limits, known = self.limits, self._known
         horizon = now - limits.seconds
         most = limits.megabytes * 1e6
-        while self._known:
-            number, oldest = next(iter(self._known.items()))
-            if oldest.seen >= horizon and len(self._known) < limits.entries and self._bytes <= most:
+        while known:
+            oldest = next(iter(known))
+            if (
+                len(known) < limits.entries
+                and self._bytes <= most
+                and known[oldest].seen >= horizon
+            ):
                 return
-            self._forget(number)
+            self._forget(oldest)
 
     def _forget(self, number: int) -> None:
         known = self._known.pop(number)
@@ -581,7 +587,7 @@ class CopyWindow:
             self._cut,
             self._table.tobytes(),
         )
-        return _MAGIC + zlib.compress(msgspec.msgpack.encode(state), 1)
+        return write_export(_MAGIC, state)
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -590,13 +596,8 @@ class CopyWindow:
         Raises:
             ValueError: torn, or not an export of this version.
         """
-        if not data.startswith(_MAGIC):
-            raise ValueError("These bytes are no export of a window of copies of this version.")
-        try:
-            state = msgspec.msgpack.decode(zlib.decompress(data[len(_MAGIC) :]), type=_State)
-            window = cls(Limits(*state.limits))
-        except (zlib.error, msgspec.MsgspecError, ValueError) as error:
-            raise ValueError("The export of a window of copies is torn.") from error
+        state = read_export(data, _MAGIC, _State, "a window of copies")
+        window = cls(Limits(*state.limits))
         window._now, window._number = state.now, state.number
         window._known = OrderedDict(state.known)
         window._numbers = state.numbers
@@ -618,7 +619,9 @@ def _link(known: _Known) -> Link | None:
 
 def _may_be_copies(one: str, other: str) -> bool:
     """Whether two texts are about as long or begin alike, before anything is counted."""
-    small, large = sorted((len(one), len(other)))
+    small, large = len(one), len(other)
+    if small > large:
+        small, large = large, small
     return 2 * small >= large or one[:_ALIGNED] == other[: min(_ALIGNED, len(one))]
 
 
@@ -632,8 +635,14 @@ def _keys(words: Sequence[str]) -> list[int]:
     The first one has a neighbour of its own. A cut text and the whole one have the same pairs, up
     to where the one ends.
     """
-    numbers = [_word_numbers[word] for word in words if len(word) > 3 or word > "\x7f"]
-    return [31 * one + other for one, other in zip([7, *numbers], numbers, strict=False)]
+    keys = []
+    before = 7
+    for word in words:
+        if len(word) > 3 or word > "\x7f":
+            number = _WORD_BITS & crc32(word.encode("utf-8", "surrogatepass"))
+            keys.append(31 * before + number)
+            before = number
+    return keys
 
 
 def _beginnings(text: str) -> list[int]:
@@ -644,17 +653,23 @@ def _beginnings(text: str) -> list[int]:
     for length in _BEGINNINGS:
         if length > len(data):
             break
-        number = zlib.crc32(data[last:length], number)
+        number = crc32(data[last:length], number)
         last = length
         numbers.append(number)
     return numbers
 
 
-def _is_telling(text: str) -> bool:
-    if len(text) < 2 * TELLING or not text.isascii():
-        head = sum(map(str.isalpha, text[: 4 * TELLING]))
-        return head >= TELLING or sum(map(str.isalpha, text)) >= TELLING
-    return True
+def _is_telling(words: Sequence[str], text: str) -> bool:
+    """Whether a text of these words has letters enough."""
+    if len(text) >= 2 * TELLING and text.isascii():
+        return True
+    letters = 0
+    for word in words:  # whole words of letters are counted at once, and most texts have them
+        if word.isalpha():
+            letters += len(word)
+            if letters >= TELLING:
+                return True
+    return sum(map(str.isalpha, text)) >= TELLING
 
 
 def _size(known: _Known) -> int:

@@ -288,13 +288,13 @@ RULES_PROPERTIES: Final[dict[str, Any]] = {
 }
 """`mappings.properties` that the queries of rules need, as far as they need it."""
 
-_ASCII_SEPARATORS: Final = {
-    code: " " for first, last in SEPARATORS for code in range(first, min(last, 0x7F) + 1)
-}
-
 _LATIN_SEPARATORS: Final = bytes(
     0x20 if any(first <= code <= last for first, last in SEPARATORS) else code
     for code in range(0x100)
+)
+
+_LATIN_FOLDED: Final = _LATIN_SEPARATORS.translate(
+    bytes(chr(code).lower().encode("latin-1")[0] for code in range(0x100))
 )
 
 _LATE = re.compile(f"[{_spell(_LATE_CASE, _PYTHON_SPELLING)}]")
@@ -327,20 +327,29 @@ def fold_value(value: str) -> str:
 
 def terms_of(folded: str) -> list[str]:
     """Give the words of a text that `fold` has lower-cased, in their order."""
-    # No singles in Latin-1: several times as fast by splitting.
-    if folded.isascii():
-        runs = folded.translate(_ASCII_SEPARATORS).split()
-    else:
-        try:
-            latin = folded.encode("latin-1")
-        except UnicodeEncodeError:
-            return _TOKEN.findall(folded)
-        runs = latin.translate(_LATIN_SEPARATORS).decode("latin-1").split(" ")
-        if "" in runs:
-            runs = list(filter(None, runs))
-    if len(folded) <= TOKEN_LIMIT or max(map(len, runs), default=0) <= TOKEN_LIMIT:
+    runs = _latin_runs(folded, _LATIN_SEPARATORS)
+    return _TOKEN.findall(folded) if runs is None else runs
+
+
+def words_of(text: str) -> list[str]:
+    """Give the words of a text as it was said: `terms_of(fold(text))`, at once where that can be."""
+    runs = _latin_runs(text, _LATIN_FOLDED)
+    return _TOKEN.findall(fold(text)) if runs is None else runs
+
+
+def _latin_runs(text: str, table: bytes) -> list[str] | None:
+    """Give the words of a text in Latin-1, None where there can be others.
+
+    No singles in it, and its white space separates: several times as fast by splitting.
+    """
+    try:
+        latin = text.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+    runs = latin.translate(table).decode("latin-1").split()
+    if len(text) <= TOKEN_LIMIT or max(map(len, runs), default=0) <= TOKEN_LIMIT:
         return runs
-    return _TOKEN.findall(folded)
+    return None
 
 
 def places_of(folded: str, terms: list[str]) -> list[tuple[int, int]]:

@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klingel.domain.copies import comparable
+from klingel.domain.window_export import read_export, write_export
 
 NEIGHBOURS: Final = 10
 """Nearest posts that a post remembers."""
@@ -363,7 +364,7 @@ class QuestionWindow:
             self._nearest[:end].tobytes(),
             self._alike[:end].tobytes(),
         )
-        return _MAGIC + zlib.compress(msgspec.msgpack.encode(state), 1)
+        return write_export(_MAGIC, state)
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -372,13 +373,8 @@ class QuestionWindow:
         Raises:
             ValueError: torn, or not an export of this version.
         """
-        if not data.startswith(_MAGIC):
-            raise ValueError("These bytes are no export of a window of questions of this version.")
-        try:
-            state = msgspec.msgpack.decode(zlib.decompress(data[len(_MAGIC) :]), type=_State)
-            window = cls(QuestionLimits(*state.limits))
-        except (zlib.error, msgspec.MsgspecError, ValueError) as error:
-            raise ValueError("The export of a window of questions is torn.") from error
+        state = read_export(data, _MAGIC, _State, "a window of questions")
+        window = cls(QuestionLimits(*state.limits))
         end = len(state.posts)
         while len(window._norms) < end:
             window._make_room(len(window._norms))
