@@ -6,6 +6,7 @@ sent under that key until it has found its end.
 
 - Rare things are told at once. From `digest_from` within `digest_window` on they wait for the end
   of the window and go out as one digest, so that a flood is at most `digest_from` messages a window.
+  What had to wait for as long for any other reason goes out together too.
 - Outside of its calendar a target rests; what came then goes out together at the opening.
 - Of each matter only the newest revision counts.
 """
@@ -183,14 +184,15 @@ def due(
     oldest = waiting[0].since
     if not policy.open(oldest):
         return Send(together(waiting))
+    end = oldest + policy.window
+    # What has waited for so long goes out together, whatever held it up. And a clock that was set
+    # back must not hold anything for longer than the window.
+    if now >= end or now < oldest:
+        return Send(together(waiting))
     recent = sum(1 for at in told_at if now - policy.window < at <= now)
     if recent + len(waiting) < policy.digest_from:
         return Send(1)
-    end = oldest + policy.window
-    # A clock that was set back must not hold anything for longer than the window.
-    if recent == 0 or now >= end or now < oldest:
-        return Send(together(waiting))
-    return Rest(end)
+    return Rest(end) if recent else Send(together(waiting))
 
 
 def together(waiting: Sequence[Held]) -> int:
