@@ -56,7 +56,7 @@ class Conversation:
             self.outcomes.append(outcome)
         return self.outcomes[-1]
 
-    def _route(self, event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the port's shape
+    def _route(self, event: SocialEvent, again: bool) -> Routing:
         return route(event, self.brand, again=again)
 
     def case(self, customer: str = "anna", generation: int = 1) -> Case:

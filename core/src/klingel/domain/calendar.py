@@ -360,7 +360,8 @@ def _problems_of(written: str) -> tuple[Problem, ...]:
 
 def _zone_problems(zone: str) -> Iterator[Problem]:
     try:
-        known = "/" in zone and not zone.startswith(("posix/", "right/")) and bool(ZoneInfo(zone))
+        named = zone == "UTC" or "/" in zone
+        known = named and not zone.startswith(("posix/", "right/")) and bool(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         known = False
     if not known:

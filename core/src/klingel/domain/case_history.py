@@ -118,8 +118,7 @@ def history(
         old = before.get(identity)
         if old is case:
             continue
-        for step in _steps(old, case, cause):
-            told.append(_tell(case, step, cause, config_version, now))
+        told += [_tell(case, step, cause, config_version, now) for step in _steps(old, case, cause)]
     for identity, case in before.items():
         if identity not in after:
             step = _Step("corrected", case.opened_at or now, detail="generation_gone")

@@ -554,11 +554,7 @@ def _material(cases: Collection[Case], state: ConversationState, news: _News) ->
 
     Generations before one that has folded facts are history: nothing can change them.
     """
-    last_folded: dict[str, int] = {}
-    for case in cases:
-        if case.summary is not None:
-            number = last_folded.get(case.customer_id, 0)
-            last_folded[case.customer_id] = max(number, case.generation)
+    last_folded = _last_folded(cases)
     arrived = news.fact
     terms: dict[str, Terms] = dict([news.terms]) if news.terms is not None else {}
     commands = [news.command] if news.command is not None else []
@@ -587,6 +583,15 @@ def _material(cases: Collection[Case], state: ConversationState, news: _News) ->
     if home is None and arrived is not None:
         material.facts[arrived.object] = arrived
     return material._replace(home=home)
+
+
+def _last_folded(cases: Iterable[Case]) -> dict[str, int]:
+    """Return the last generation with folded facts of each customer who has one."""
+    last: dict[str, int] = {}
+    for case in cases:
+        if case.summary is not None:
+            last[case.customer_id] = max(last.get(case.customer_id, 0), case.generation)
+    return last
 
 
 def _beside(state: ConversationState, cases: Collection[Case]) -> Iterable[Case]:

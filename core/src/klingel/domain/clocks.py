@@ -111,12 +111,16 @@ def _encoded(terms: Terms) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _promise(encoded: bytes) -> Promise:
+def _promise(encoded: bytes) -> Promise | None:
     terms = msgspec.json.decode(encoded, type=Terms)
+    try:
+        calendar = Calendar.of(terms.calendar)
+    except ValueError:  # its zone is not known on this machine: the case goes on without clocks
+        return None
     return Promise(
         policy=terms.policy,
         version=terms.version,
-        calendar=Calendar.of(terms.calendar),
+        calendar=calendar,
         first_response_seconds=terms.first_response_seconds,
         next_response_seconds=terms.next_response_seconds,
         resolution_seconds=terms.resolution_seconds,

@@ -5,7 +5,7 @@ so a word that arrives later finds it in its place, and an override is never com
 case is meant is told by an anchor, the word that opened it then, whatever its generation is now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -96,34 +96,46 @@ def refusal_of(target: Target | None, command: CaseCommand, brand: CompiledBrand
         return None if closed else Refusal.CASE_OPEN
     if kind in _NEEDS_OPEN and closed:
         return Refusal.CASE_CLOSED
-    if kind == "snooze":
-        if command.until is None:
-            return Refusal.NOTHING_ASKED
-        return Refusal.IN_THE_PAST if command.until <= command.at else None
-    if kind == "override":
-        return _override_refusal(case, command, brand)
-    if kind == "split":
-        return _post_refusal(case, command)
-    if kind in {"similar_to", "incident_joined", "incident_closed"}:
-        return None if command.target is not None else Refusal.NOTHING_ASKED
-    return None
+    refuse = _REFUSALS.get(kind)
+    return refuse(case, command, brand) if refuse is not None else None
+
+
+def _snooze_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
+    if command.until is None:
+        return Refusal.NOTHING_ASKED
+    return Refusal.IN_THE_PAST if command.until <= command.at else None
+
+
+def _target_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
+    return Refusal.NOTHING_ASKED if command.target is None else None
 
 
 def _override_refusal(case: Case, command: CaseCommand, brand: CompiledBrand) -> Refusal | None:
     if command.queue is not None and command.queue not in brand.queues:
         return Refusal.UNKNOWN_QUEUE
     if command.tone is not None or command.intents is not None:
-        return _post_refusal(case, command)
+        return _post_refusal(case, command, brand)
     asked = command.queue is not None or command.priority is not None
     return None if asked else Refusal.NOTHING_ASKED
 
 
-def _post_refusal(case: Case, command: CaseCommand) -> Refusal | None:
+def _post_refusal(case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
     if command.object_id is None:
         return Refusal.NOTHING_ASKED
     wanted = hash64(command.object_id)
     known = any(fact.object == wanted for fact in case.facts)
     return None if known else Refusal.UNKNOWN_POST
+
+
+_REFUSALS: dict[str, Callable[[Case, CaseCommand, CompiledBrand], Refusal | None]] = {
+    "snooze": _snooze_refusal,
+    "override": _override_refusal,
+    "split": _post_refusal,
+    "similar_to": _target_refusal,
+    "incident_joined": _target_refusal,
+    "incident_closed": _target_refusal,
+}
+"""What each kind of command must say."""
 
 
 def applied_of(command: CaseCommand, target: Target) -> AppliedCommand:

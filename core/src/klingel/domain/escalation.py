@@ -198,15 +198,17 @@ def _settled(escalated: Escalated, case: Case, fired: Iterable[Fired]) -> Escala
     clock = clock_of_timer(case, cause) if cause is not None else None
     if cause is not None and cause.withdrawn:
         state = "withdrawn"
-    elif case.state in {"closed", "merged"}:
-        state = "ended"
-    elif clock is not None and clock.state not in {"running", "paused"}:
+    elif case.state in {"closed", "merged"} or _is_over(clock):
         state = "ended"
     elif case.acknowledged_at is not None and case.acknowledged_at >= escalated.at:
         state = "acknowledged"
     if state == escalated.state:
         return escalated
     return structs.replace(escalated, state=state, revision=(escalated.revision or 0) + 1)
+
+
+def _is_over(clock: Clock | None) -> bool:
+    return clock is not None and clock.state not in {"running", "paused"}
 
 
 def told(before: Case | None, after: Case, now: datetime, version: str) -> Iterator[Escalation]:

@@ -49,7 +49,9 @@ def route(event: SocialEvent, brand: CompiledBrand, *, again: bool = False) -> R
         queue = special
     else:
         hits = _hits(brand, document)
-        chosen = next((each for each in brand.routing if _takes(each, event, hits, again)), None)
+        chosen = next(
+            (each for each in brand.routing if _takes(each, event, hits, again=again)), None
+        )
         queue = chosen.queue if chosen is not None else brand.default_queue
         if chosen is not None:
             rule, added = chosen.id, chosen.priority
@@ -81,30 +83,44 @@ def _hits(brand: CompiledBrand, document: RuleDocument | None) -> Collection[str
     return {hit.rule_id for hit in brand.routing_set.match(document)}
 
 
-def _takes(rule: RoutingRule, event: SocialEvent, hits: Collection[str], again: bool) -> bool:
+def _takes(rule: RoutingRule, event: SocialEvent, hits: Collection[str], *, again: bool) -> bool:
     """Whether all conditions of a rule hold; what is not known holds no condition."""
     if rule.when is not None and rule.id not in hits:
         return False
-    if rule.kinds and event.kind not in rule.kinds:
-        return False
     if rule.again is not None and rule.again != again:
         return False
-    found = event.enrichment
-    if rule.tones and tone_of(event) not in rule.tones:
-        return False
-    if rule.intents and intents_of(event).isdisjoint(rule.intents):
-        return False
-    if rule.topics and (found is None or set(rule.topics).isdisjoint(found.topics or ())):
-        return False
-    if rule.anger_from is not None:
-        anger = found.anger if found is not None else None
-        if anger is None or anger < rule.anger_from:
-            return False
-    if rule.influence_from is not None:
-        influence = found.influence if found is not None else None
-        if influence is None or influence.score < rule.influence_from:
-            return False
-    return True
+    return all(holds(rule, event) for holds in _HOLD)
+
+
+def _kind_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    return not rule.kinds or event.kind in rule.kinds
+
+
+def _tone_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    return not rule.tones or tone_of(event) in rule.tones
+
+
+def _intent_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    return not rule.intents or not intents_of(event).isdisjoint(rule.intents)
+
+
+def _topic_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    topics = event.enrichment.topics if event.enrichment is not None else None
+    return not rule.topics or not set(rule.topics).isdisjoint(topics or ())
+
+
+def _anger_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    anger = event.enrichment.anger if event.enrichment is not None else None
+    return rule.anger_from is None or (anger is not None and anger >= rule.anger_from)
+
+
+def _influence_holds(rule: RoutingRule, event: SocialEvent) -> bool:
+    influence = event.enrichment.influence if event.enrichment is not None else None
+    least = rule.influence_from
+    return least is None or (influence is not None and influence.score >= least)
+
+
+_HOLD = (_kind_holds, _tone_holds, _intent_holds, _topic_holds, _anger_holds, _influence_holds)
 
 
 def _terms(

@@ -13,9 +13,9 @@ from typing import Literal
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
+from klingel.domain.clocks import Promises, further_clocks, turns_of
 from klingel.domain.facts import can_open, is_deleted, names_of, received_at
 from klingel.domain.identity import hash64
-from klingel.domain.clocks import Promises, further_clocks, turns_of
 from klingel.domain.waiting import Waiting
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary
 
@@ -185,9 +185,9 @@ class Generation:
     def wake_up(self, woken: Container[str], newest: datetime) -> None:
         """End a snooze whose time is over: a timer said so, or something happened after it."""
         snooze = self.snooze
-        if snooze is not None and snooze.until is not None:
-            if snooze.id in woken or newest >= snooze.until:
-                self._wake(snooze.until)
+        until = snooze.until if snooze is not None else None
+        if snooze is not None and until is not None and (snooze.id in woken or newest >= until):
+            self._wake(until)
 
     def _wake(self, at: datetime) -> None:
         if self.snooze is not None:
@@ -379,30 +379,29 @@ class Timeline:
         for fact in facts.values():
             self._enter(fact, entries)
         for command in self._commands:
-            if command.kind in ON_THE_TIMELINE:
-                anchor = facts.get(command.anchor or "")
-                at = command.at if anchor is None else max(command.at, anchor.at)
-                entries.append((1, at, _COMMAND, command.id, command))
+            self._enter_command(command, entries)
         if len(entries) > 1:
             entries.sort()
         for _, at, step, _, item in entries:
-            if isinstance(item, AppliedCommand):
-                self._order(item, at)
-            elif step == _WORD:
-                self._say(item)
-            elif step == _ANSWER:
-                self._answer(item, at)
-            else:
-                self._remove(item, at)
-        newest = entries[-1][1] if entries else None
+            self._take(item, at, step)
         for generation in self.generations:
-            if newest is not None:
-                generation.wake_up(self._woken, newest)
+            if entries:
+                generation.wake_up(self._woken, entries[-1][1])
             generation.fold_oldest(self._promises, closes=self._closes(generation))
         if len(self.held) > MAX_FACTS:
             self.held = _weightiest(self.held)
         if len(self.held) > 1:
             self.held.sort(key=lambda fact: (fact.at, fact.object))
+
+    def _take(self, item: Fact | AppliedCommand, at: datetime, step: int) -> None:
+        if isinstance(item, AppliedCommand):
+            self._order(item, at)
+        elif step == _WORD:
+            self._say(item)
+        elif step == _ANSWER:
+            self._answer(item, at)
+        else:
+            self._remove(item, at)
 
     def place_of(self, object_hash: str) -> Generation | None:
         """Return the case that an object came to lie in, also where it is folded by now."""
@@ -422,6 +421,12 @@ class Timeline:
             ):
                 return generation
         return None
+
+    def _enter_command(self, command: AppliedCommand, entries: list[_Entry]) -> None:
+        if command.kind in ON_THE_TIMELINE:
+            anchor = self._facts.get(command.anchor or "")
+            at = command.at if anchor is None else max(command.at, anchor.at)
+            entries.append((1, at, _COMMAND, command.id, command))
 
     def _enter(self, fact: Fact, entries: list[_Entry]) -> None:
         if fact.change == "deleted":

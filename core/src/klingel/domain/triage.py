@@ -88,24 +88,27 @@ def is_silent(event: SocialEvent) -> bool:
     return event.kind in _SILENT
 
 
+_KINDS = {
+    "repost": TriageReason.REPOST,
+    "reaction": TriageReason.REACTION,
+    "unknown": TriageReason.UNKNOWN_KIND,
+}
+"""Kinds that need no answer whatever they say."""
+
+
 def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, TriageReason]:
     """Return whether an event needs an answer, and the reason.
 
     The reason is `opened` where it does. Its age is another matter: see `lateness`.
     """
-    reason = TriageReason.OPENED
+    reason = _KINDS.get(event.kind, TriageReason.OPENED)
     if event.change == "deleted":
         reason = TriageReason.DELETED
-    elif event.direction == "outbound":
-        reason = TriageReason.OWN_POST
-    elif event.direction == "third_party":
-        reason = TriageReason.THIRD_PARTY
-    elif event.kind == "repost":
-        reason = TriageReason.REPOST
-    elif event.kind == "reaction":
-        reason = TriageReason.REACTION
-    elif event.kind == "unknown":
-        reason = TriageReason.UNKNOWN_KIND
+    elif event.direction != "inbound":
+        outbound = event.direction == "outbound"
+        reason = TriageReason.OWN_POST if outbound else TriageReason.THIRD_PARTY
+    elif reason is not TriageReason.OPENED:
+        pass
     elif event.author is None and event.customer_id is None:
         reason = TriageReason.NO_AUTHOR
     elif is_advocate(event, brand):
