@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from klingel.config.compiled import CompiledBrand
+from klingel.domain.copies import comparable
 from klingel.errors import ConfigurationError
 from klingel.language.sense import Reader
 from klingel.model import SocialEvent
@@ -142,3 +143,16 @@ def test_a_model_that_goes_missing_later_stops_nobody(tmp_path: Path) -> None:
     assert models.reader("gone") is None
     assert models.reader("gone") is None
     assert models.reader("care") is not None
+
+
+@pytest.mark.parametrize(
+    "copy",
+    ["nordlicht, MEIN Router blinkt rot", "RT @a: Nordlicht: mein Router blinkt rot http://x.y/z"],
+)
+def test_copies_have_the_fingerprint_under_which_they_are_linked(told: Desk, copy: str) -> None:
+    text = "Nordlicht, mein Router blinkt rot!"
+    event = heard(told, text)
+    assert event.fingerprint == comparable(text).fingerprint
+    assert event.fingerprint == comparable(copy).fingerprint
+    told.hear(generic("2", copy))
+    assert told.social()[-1].fingerprint == event.fingerprint

@@ -17,6 +17,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, SourcePosition, ce_headers, trace_id
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
+from klingel.domain.copies import comparable
 from klingel.domain.dedupe import (
     Known,
     Sighting,
@@ -424,7 +425,8 @@ class UnderstandLogic:
         new = {name: why for name, why in hearing.items() if name not in heard_by}
         if not new:
             return self._unheard(case, "not_heard") if mark else self._outcome(whole, "not_heard")
-        fingerprint = hash64(*document.terms) if document.text else None
+        text = document.text
+        fingerprint = comparable(text, document.terms).fingerprint if text else None
         words = _Words(lang, fingerprint, document, {} if ahead is None else ahead.senses)
         after = _directory_entry(case, whole, conversation, threading, hearing, mark=mark)
         outputs = [
