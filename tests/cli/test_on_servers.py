@@ -235,6 +235,31 @@ def test_a_refused_template_is_exit_2_and_says_why(run, both) -> None:
     assert "refresh_interval" in result.stderr
 
 
+def test_posts_go_when_they_are_older_than_their_brand_keeps_them(
+    run, both, index, brand_file
+) -> None:
+    index(social())  # in the month of March 2026, whose whole is long past 30 days
+
+    def posts() -> int:
+        elasticsearch = ElasticsearchSettings(url=both["KLINGEL_ELASTICSEARCH__URL"])
+        name = f"{both['KLINGEL_ELASTICSEARCH__INDEX_PREFIX']}events-*"
+        return ask(elasticsearch, lambda client: client.count(index=name))["count"]
+
+    unknown = run("index", "age", env=both)
+    assert unknown.exit_code == 1
+    assert "retention is not known" in unknown.stdout
+    assert posts() == 1
+    with brand_file.open("a", encoding="utf-8") as file:
+        file.write("retention:\n  posts_days: 30\n")
+    assert run("config", "apply", brand_file, env=both).exit_code == 0
+    told = json.loads(run("index", "age", "--dry-run", "--json", env=both).stdout)
+    assert [(each["documents"], each["whole"]) for each in told["aged"]] == [(1, True)]
+    assert posts() == 1
+    assert run("index", "age", env=both).exit_code == 0
+    assert posts() == 0
+    assert "no post is older" in run("index", "age", env=both).stdout
+
+
 def test_search_hits_what_the_rule_hits(run, both, index) -> None:
     index(social())
     result = run("search", "nordlicht AND bill", env=both)
