@@ -523,7 +523,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[
             str,
             Meta(
-                description='64 bits of the mapping version, in hex.',
+                description='64 bits of the versions of mapping and models, in hex.',
                 pattern='^[0-9a-f]{16}$',
             ),
         ]
