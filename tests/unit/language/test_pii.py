@@ -92,6 +92,55 @@ def test_what_is_found(text: str, masked: str) -> None:
     assert mask(text, find(text, "de", NUMBERS)) == masked
 
 
+SPACES = "\u00a0\u1680\u2000\u2002\u2003\u2007\u2009\u200a\u202f\u205f\u3000"
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Tel. 0171 123 45 67 bitte", "Tel. [phone] bitte"),
+        ("+49 171 1234567", "[phone]"),
+        ("+49 (0) 171 / 123 45 67", "[phone]"),
+        ("(040) 12 34 56 78 oder 0171 1234567", "[phone] oder [phone]"),
+        ("IBAN DE89 3704 0044 0532 0130 00", "IBAN [iban]"),
+        ("Karte 4111 1111 1111 1111", "Karte [card]"),
+        ("Hauptstraße 5, 20095 Hamburg", "[address]"),
+        ("12 345 678 Kunden, 1 234 567 Euro", None),
+        ("seit 2012 2013 2014", None),
+    ],
+)
+def test_a_space_of_any_width_is_a_space(text: str, masked: str | None, space: str) -> None:
+    """Nothing more is found than between ordinary ones, and nothing less."""
+    odd = text.replace(" ", space)
+    expected = text if masked is None else masked
+    assert mask(text, find(text, "de")) == expected
+    assert mask(odd, find(odd, "de")) == expected.replace(" ", space)
+
+
+@pytest.mark.parametrize("joiner", "\u200b\u200c\u200d\u2060\ufeff")
+def test_what_has_no_width_parts_no_number(joiner: str) -> None:
+    for text in (f"0171{joiner}1234567", f"+49{joiner} 171{joiner}12{joiner}34567"):
+        assert mask(text, find(text, "de")) == "[phone]"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("o'neil@x.de", "[email]"),
+        ("o\u2019neil@mail.example.com, danke", "[email], danke"),
+        ("an 'max@x.de' schreiben", "an '[email]' schreiben"),
+        ("an \u2019max@x.de\u2019", "an \u2019[email]\u2019"),
+        ("d'arc.j'eanne+x@gmail.com", "[email]"),
+        ("o'neil (at) web.de", "[email]"),
+        ("''max@x.de", "''[email]"),
+        ("that's at home.com", "that's at home.com"),
+    ],
+)
+def test_an_apostrophe_is_part_of_a_name(text: str, masked: str) -> None:
+    assert mask(text, find(text, "en")) == masked
+
+
 def test_places_are_code_points() -> None:
     """Emoji and combining signs before a finding count as Python counts them."""
     text = "👩‍👩‍👧 e\u0301 a@b.de"

@@ -95,11 +95,9 @@ def find(
     Returns:
         What was found, rising and disjoint.
     """
-    if not may_hold(text) and not (
-        numbers
-        and _ANY_DIGIT.search(text)
-        and any(pattern.expression.search(text) for pattern in numbers)
-    ):
+    if not text.isascii():
+        text = _ODD_SPACE.sub(" ", text)
+    if not may_hold(text) and not _may_hold_numbers(text, numbers):
         return ()
     asked = _Regions(tuple(dict.fromkeys((*_REGIONS_OF.get(lang or "", ()), *regions))))
     windows, end = _windows(text)
@@ -111,6 +109,14 @@ def find(
     if end < len(text):
         found += _coarse(_without(text, found), max(0, end - _REACH))
     return tuple(_disjoint(found))
+
+
+def _may_hold_numbers(text: str, numbers: Sequence[NumberPattern]) -> bool:
+    if numbers and _ANY_DIGIT.search(text):
+        for pattern in numbers:
+            if pattern.expression.search(text):
+                return True
+    return False
 
 
 def mask(text: str, findings: Iterable[Finding]) -> str:
@@ -142,6 +148,8 @@ def _disjoint(found: Iterable[Finding]) -> Iterator[Finding]:
 
 # --- the gate ---------------------------------------------------------------------------------
 
+_ODD_SPACE: Final = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+"""Spaces that keep a line together or are of another width: everywhere here they are spaces."""
 _ANY_DIGIT: Final = re.compile("[0-9]")
 # Six signs of a number; or a digit behind what ends like a street or a box, before the name of a
 # street or of a town, in a British postcode or an American ZIP code.
@@ -156,7 +164,7 @@ _STREET_OR_TOWN: Final = (
 _ADDRESS_GATE: Final = re.compile(rf"[0-9](?:{_STREET_OR_TOWN})")
 _DIGIT_GATE: Final = re.compile(
     r"[0-9\u0660-\u0669\uff10-\uff19]"
-    r"(?:(?<![\d@#_]\d)[\d\s()./+\u2010-\u2013-]{4,}\d"
+    r"(?:(?<![\d@#_]\d)[\d\s()./+\u2010-\u2013\u200b-\u200d\u2060\ufeff-]{4,}\d"
     r"|(?<=[A-Za-z][A-Za-z]\d)\d[ \u00a0.-]?[A-Za-z0-9]{4}"
     rf"|{_STREET_OR_TOWN})"
 )
@@ -270,9 +278,13 @@ _REACH: Final = 160
 _LONG_WORD: Final = 300
 _LONGEST_NUMBER: Final = 40
 """More digits than that in a row are none of what is looked for."""
+_LOCAL: Final = r"[\w.+%-]++(?:['\u2019][\w.+%-]++)*+"
+"""What stands before the at sign; possessive, and begun only where it begins: read once."""
 _COARSE_EMAIL: Final = (
-    r"(?<![\w.+%-])(?:[\w.+%-]++(?:@|\s{0,2}[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]\s{0,2}|\s?@\s)[\w.()\[\]-]++"
-    r"|[\w.+%-]++ (?-i:at|AT|ät) (?:[^\W_]|-)++(?:\.|\s{0,2}[\[({]|\s(?:dot|punkt)\s)\S++)"
+    rf"(?<![\w.+%-])(?<![\w.+%-]['\u2019])(?:{_LOCAL}"
+    r"(?:@|\s{0,2}[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]\s{0,2}|\s?@\s)[\w.()\[\]-]++"
+    rf"|{_LOCAL}"
+    r" (?-i:at|AT|ät) (?:[^\W_]|-)++(?:\.|\s{0,2}[\[({]|\s(?:dot|punkt)\s)\S++)"
 )
 # Addresses and numbers that stand close together are one finding: thousands would take time too.
 _COARSE: Final = re.compile(
@@ -326,7 +338,7 @@ def _coarse(text: str, start: int) -> list[Finding]:
 
 # Possessive runs that begin only where a run begins: each character is read once.
 _EMAIL: Final = re.compile(
-    r"(?<![\w.+%@-])(?P<local>[\w.+%-]++)"
+    rf"(?<![\w.+%@-])(?<![\w.+%-]['\u2019])(?P<local>{_LOCAL})"
     r"(?:(?P<plain>@)"
     r"|(?P<bracket>\s{0,2}[\[({<]\s?(?:at|ät|a|@)\s?[\])}>]\s{0,2})"
     r"|(?P<word>\s?@\s| (?-i:at|AT|ät) ))"
@@ -725,7 +737,7 @@ _NO_PHONE: Final = re.compile(
 # Digits in groups, no plus inside; possessive, so each character is read once.
 _RUN: Final = re.compile(
     r"(?P<plus>\(?\+\(?)?\(?\d"
-    r"(?:(?:[ \t\u00a0\u202f\u200b-\u200d\u2060]{0,2}[().\u2010-\u2013/-]{0,3}[ \u00a0\u202f]?)?\d)*+"
+    r"(?:(?:[ \t\u200b-\u200d\u2060\ufeff]{0,2}[().\u2010-\u2013/-]{0,3} ?)?\d)*+"
 )
 _GROUPS: Final = re.compile(r"\d+")
 _EXTENSION: Final = re.compile(
@@ -868,7 +880,7 @@ _FIRST_UNSPACED_SCRIPT: Final = 0x2E80
 """From here on letters are of scripts that put no space between word and number (CJK)."""
 
 
-_OPENERS: Final = frozenset(" (/\u00a0\u202f\t\u200b\u200d\u2060")
+_OPENERS: Final = frozenset(" (/\t\u200b\u200d\u2060\ufeff")
 """Behind these a second number may begin within a run of digits."""
 
 
