@@ -6,8 +6,7 @@
     ├── InvalidMessage          never valid: dead letter, commit, go on
     ├── RetryableError          back off, hold the partition, do not commit
     │   ├── RateLimited         the other side says when
-    │   ├── SourceUnavailable   a network or Kafka is away
-    │   └── SinkBackpressure    Elasticsearch asks for less
+    │   └── SourceUnavailable   a network or Kafka is away
     ├── OwnershipLost           another worker owns the partition now: drop it, write nothing more
     └── InvariantViolation      our own corruption: stop the worker, loudly
 
@@ -80,10 +79,6 @@ class RateLimited(RetryableError):
 
 class SourceUnavailable(RetryableError):
     """A network, Kafka or a file is away for now."""
-
-
-class SinkBackpressure(RetryableError):
-    """The sink is alive but wants less."""
 
 
 class OwnershipLost(KlingelError):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from klingel import errors
-from klingel.errors import ErrorType, InvalidMessage, KlingelError, SinkBackpressure
+from klingel.errors import ErrorType, InvalidMessage, KlingelError, RateLimited
 from klingel.stage.dead_letters import kind_of
 
 
@@ -45,5 +45,5 @@ def test_an_error_type_is_the_kind_of_its_dead_letter(error_type: ErrorType) -> 
 def test_errors_carry_what_the_caller_needs() -> None:
     """Path of the field; seconds the other side wishes."""
     assert InvalidMessage(ErrorType.SCHEMA, "x", path="a.b").path == "a.b"
-    assert SinkBackpressure("x", retry_after=2.5).retry_after == 2.5
-    assert SinkBackpressure("x").retry_after is None
+    assert RateLimited("x", retry_after=2.5).retry_after == 2.5
+    assert RateLimited("x").retry_after is None

@@ -62,8 +62,7 @@ def test_the_brand_is_addressed(parts: dict) -> None:
     assert addressing_of(draft(**parts), BRAND) == "direct"
 
 
-def test_a_reply_to_an_own_object_and_an_own_channel_address_the_brand() -> None:
-    assert addressing_of(draft(), BRAND, reply_to_own=True) == "direct"
+def test_an_own_channel_addresses_the_brand() -> None:
     form = draft(mapping="webhook/1")
     assert addressing_of(form, BRAND, channel="contact-form") == "direct"
 

@@ -11,7 +11,7 @@ from klingel.errors import (
     InvalidMessage,
     InvariantViolation,
     OwnershipLost,
-    SinkBackpressure,
+    RateLimited,
     SourceUnavailable,
 )
 from klingel.stage.fates import Fate, Outcome, dead_lettered
@@ -59,7 +59,7 @@ def test_what_our_own_code_raises_is_a_dead_letter_too(error: Exception) -> None
 
 @pytest.mark.parametrize(
     "error",
-    [SourceUnavailable("x"), SinkBackpressure("x"), OwnershipLost("x"), InvariantViolation("x")],
+    [SourceUnavailable("x"), RateLimited("x"), OwnershipLost("x"), InvariantViolation("x")],
 )
 def test_the_workers_own_trouble_is_no_fate(error: Exception) -> None:
     """I/O errors and broken invariants are not the message's fault: nothing is dead-lettered."""

@@ -36,7 +36,6 @@ def addressing_of(
     brand: CompiledBrand,
     *,
     channel: str | None = None,
-    reply_to_own: bool = False,
 ) -> Addressing:
     """Return whether the brand is addressed (`direct`) or only talked about (`indirect`).
 
@@ -44,12 +43,10 @@ def addressing_of(
         draft: what was said.
         brand: who hears it.
         channel: channel it came through, where the connector names one.
-        reply_to_own: whether the directory knows the parent as the brand's own object.
     """
     network = _network(draft)
     direct = (
-        reply_to_own
-        or draft.visibility == "private"
+        draft.visibility == "private"
         or brand.hears_channel(network, channel)
         or brand.owns(network, draft.in_reply_to_author)
         or brand.owns(network, draft.target)

@@ -1,6 +1,5 @@
 """Who is who: object, event and case ids, revisions, hashes. Forms: design section 5."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
@@ -102,8 +101,3 @@ def _fits(found: str) -> bool:
 def deterministic_id(*parts: str) -> str:
     """Return 128 bits over `parts` as 32 hex digits, for ids derived from causes."""
     return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def newest(revisions: Iterable[int]) -> int:
-    """Return the newest revision; edits and deletions win by it, never by arrival."""
-    return max(revisions)

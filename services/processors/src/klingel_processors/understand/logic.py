@@ -566,9 +566,6 @@ def _directory_entry(
             content_hash=whole.content,
             deleted=True if draft.change == "deleted" else None,
             kind=draft.kind,
-            author_id=draft.author.id if draft.author else None,
-            in_reply_to=draft.in_reply_to,
-            published_at=draft.published_at,
         )
     newest = raw.revision >= entry.revision
     contributions, since = entry.contributions, entry.since
