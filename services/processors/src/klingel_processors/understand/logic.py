@@ -42,6 +42,7 @@ from klingel.domain.enrichment import enrich
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
 from klingel.domain.matching import RuleDocument
+from klingel.domain.signals import is_packed, pack, records, row_of
 from klingel.errors import InvalidMessage
 from klingel.language.identify import Detector, identify_language
 from klingel.language.sense import Reader, Sense, Text
@@ -255,11 +256,15 @@ class UnderstandLogic:
     def batch_outputs(
         self, rows: Sequence[bytes], partition: int, now: datetime
     ) -> Sequence[Output]:
-        """Return the batch's marks, as one record for each ROWS_A_RECORD of them."""
-        return [
-            _marks_output(b"".join(rows[at : at + ROWS_A_RECORD]), partition, now)
-            for at in range(0, len(rows), ROWS_A_RECORD)
+        """Return the batch's marks and its signals by brand, packed."""
+        marks = [row for row in rows if not is_packed(row)]
+        outputs = [
+            _marks_output(b"".join(marks[at : at + ROWS_A_RECORD]), partition, now)
+            for at in range(0, len(marks), ROWS_A_RECORD)
         ]
+        for brand, value in records(filter(is_packed, rows)):
+            outputs.append(_signals_output(brand, value, partition, now))
+        return outputs
 
     def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
         """Return what a mirrored record says of local state."""
@@ -429,11 +434,15 @@ class UnderstandLogic:
         fingerprint = comparable(text, document.terms).fingerprint if text else None
         words = _Words(lang, fingerprint, document, {} if ahead is None else ahead.senses)
         after = _directory_entry(case, whole, conversation, threading, hearing, mark=mark)
-        outputs = [
-            self._social_output(message, whole, words, after, world.brands[name], why, ordinal)
-            for ordinal, (name, why) in enumerate(sorted(new.items()))
+        events = [
+            self._social_event(message, whole, words, after, world.brands[name], why)
+            for name, why in sorted(new.items())
         ]
+        outputs = [_social_output(message, event, ordinal) for ordinal, event in enumerate(events)]
         puts, rows = self._mark(case, heard=True) if mark else ((), ())
+        rows += tuple(
+            [pack(each.brand, row) for each in events if (row := row_of(each)) is not None]
+        )
         if after != entry:
             output = _directory_output(message, raw, after)
             outputs.append(output)
@@ -460,7 +469,7 @@ class UnderstandLogic:
             words.senses[brand.model] = sense
         return sense
 
-    def _social_output(
+    def _social_event(
         self,
         message: Message,
         said: _Said,
@@ -468,25 +477,27 @@ class UnderstandLogic:
         entry: DirectoryEntry,
         brand: CompiledBrand,
         why: tuple[Match, ...],
-        ordinal: int,
-    ) -> Output:
+    ) -> SocialEvent:
         sense = self._sense(said.draft, words, brand)
-        event = _social_event(message, said, words, entry, brand, why, sense)
-        return Output(
-            topic=Topic.SOCIAL_EVENTS,
-            key=event.event_id.encode(),
-            value=codec.encode(event),
-            headers=ce_headers(
-                Topic.SOCIAL_EVENTS,
-                event_id=event.event_id,
-                source=SOURCE,
-                subject=event.object_id,
-                time=event.received_at,
-                trace=trace_id(event.object_id),
-                caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
-            ),
-            partition_key=conversation_key(event.brand, event.conversation_id),
-        )
+        return _social_event(message, said, words, entry, brand, why, sense)
+
+
+def _social_output(message: Message, event: SocialEvent, ordinal: int) -> Output:
+    return Output(
+        topic=Topic.SOCIAL_EVENTS,
+        key=event.event_id.encode(),
+        value=codec.encode(event),
+        headers=ce_headers(
+            Topic.SOCIAL_EVENTS,
+            event_id=event.event_id,
+            source=SOURCE,
+            subject=event.object_id,
+            time=event.received_at,
+            trace=trace_id(event.object_id),
+            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+        ),
+        partition_key=conversation_key(event.brand, event.conversation_id),
+    )
 
 
 def _text(draft: SocialDraft, lang: Lang | None) -> Text:
@@ -508,6 +519,23 @@ def _marks_output(rows: bytes, partition: int, now: datetime) -> Output:
             trace=trace_id(identity),
         ),
         partition=partition,
+    )
+
+
+def _signals_output(brand: str, value: bytes, partition: int, now: datetime) -> Output:
+    identity = f"signals/{brand}/{partition}/{hash64(value.decode())}"
+    return Output(
+        topic=Topic.BRAND_SIGNALS,
+        key=brand.encode(),
+        value=value,
+        headers=ce_headers(
+            Topic.BRAND_SIGNALS,
+            event_id=identity,
+            source=SOURCE,
+            subject=brand,
+            time=now,
+            trace=trace_id(identity),
+        ),
     )
 
 
@@ -628,9 +656,7 @@ def _social_event(
         label=draft.label,
         channel=raw.channel,
         connector=raw.connector,
-        origin=Origin(
-            topic=message.topic, partition=message.partition, offset=message.offset, mode=raw.mode
-        ),
+        origin=_origin(message, raw),
         direction=direction,
         addressing=addressing_of(draft, brand, channel=raw.channel),
         visibility=draft.visibility,
@@ -655,9 +681,7 @@ def _social_event(
         hashtags=list(draft.hashtags) or None,
         mentions=list(draft.mentions) or None,
         metrics=draft.metrics or None,
-        reply=Reply(
-            channel=raw.channel or raw.connector, target=raw.object_id, permalink=draft.url
-        ),
+        reply=_reply(raw, draft),
         url=draft.url,
         index=entry.index,
         content_hash=said.content,
@@ -665,3 +689,13 @@ def _social_event(
         mapping=draft.mapping,
         config_version=brand.version,
     )
+
+
+def _origin(message: Message, raw: RawEvent) -> Origin:
+    return Origin(
+        topic=message.topic, partition=message.partition, offset=message.offset, mode=raw.mode
+    )
+
+
+def _reply(raw: RawEvent, draft: SocialDraft) -> Reply:
+    return Reply(channel=raw.channel or raw.connector, target=raw.object_id, permalink=draft.url)

@@ -1,0 +1,163 @@
+"""What watch needs of a social event: one row, packed with the others of its brand and batch.
+
+packed = pack(event.brand, row_of(event))         # understand, on every event
+values = records([packed, ...])                   # understand, once a batch
+for row in codec.decode(BrandSignals, value).rows: ...
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from klingel.domain.alert_evidence import Row
+from klingel.domain.identity import hash64
+from klingel.domain.incidents import Post
+from klingel.domain.triage import believed_time, tone_of
+from klingel.model import SocialEvent
+from klingel.model.brand_signals import Signal
+
+TEXT_LENGTH: Final = 280
+"""Code points of a text that a row carries; a longer one ends with an ellipsis."""
+
+RECORD_ROWS: Final = 500
+"""Most rows of one record."""
+
+RECORD_BYTES: Final = 262_144
+"""Length from which on a record takes no further row."""
+
+SILENT_KINDS: Final = frozenset({"reaction"})
+"""Kinds of which there is no row: nobody said anything."""
+
+ASKS_NOTHING: Final = frozenset({"praise", "spam", "feedback", "other"})
+"""Intents that ask for nothing: posts with no other one are in no incident."""
+
+_FIRST_SAID: Final = frozenset({None, "created", "completed"})
+_MARK: Final = b"signal "
+_ENCODER = msgspec.json.Encoder()
+
+
+def row_of(event: SocialEvent) -> Signal | None:
+    """Return the row of an event; None where it says nothing."""
+    if event.kind in SILENT_KINDS:
+        return None
+    enrichment, author = event.enrichment, event.author
+    lang = event.lang
+    text = event.text_public if event.text_public is not None else event.text
+    if text is not None and len(text) > TEXT_LENGTH:
+        text = text[: TEXT_LENGTH - 1] + "\u2026"
+    intents = enrichment.intents if enrichment is not None else None
+    return Signal(
+        event_id=event.event_id,
+        conversation_id=event.conversation_id,
+        at=min(believed_time(event), event.received_at),
+        received_at=event.received_at,
+        mode=event.origin.mode,
+        network=event.network,
+        direction=event.direction,
+        channel=event.channel,
+        change=event.change,
+        kind=event.kind,
+        customer_id=event.customer_id,
+        author=hash64(event.network, author.id) if author is not None else None,
+        reach=author.followers if author is not None else None,
+        addressed=event.addressing == "direct",
+        tone=tone_of(event),  # type: ignore[arg-type] # one of the schema's words
+        intents=[intent.name for intent in intents[:9]] if intents else None,
+        topics=(enrichment.topics or [])[:50] or None if enrichment is not None else None,
+        anger=enrichment.anger if enrichment is not None else None,
+        lang=lang.code if lang is not None else None,
+        fingerprint=event.fingerprint,
+        text=text,
+        reposts=event.reposts,
+    )
+
+
+def pack(brand: str, row: Signal) -> bytes:
+    """Return a row as it is handed from a step to the end of its batch."""
+    return _MARK + brand.encode() + b" " + _ENCODER.encode(row)
+
+
+def is_packed(row: bytes) -> bool:
+    """Whether something handed on is a packed row."""
+    return row.startswith(_MARK)
+
+
+def records(packed: Iterable[bytes]) -> Iterable[tuple[str, bytes]]:
+    """Yield (brand, value) of the records of packed rows, in the order of the brands' first rows.
+
+    The rows are JSON already; nothing is encoded twice.
+    """
+    of_brand: dict[bytes, list[bytes]] = {}
+    for each in packed:
+        brand, _, row = each[len(_MARK) :].partition(b" ")
+        of_brand.setdefault(brand, []).append(row)
+    for brand, rows in of_brand.items():
+        for some in _pieces(rows):
+            yield brand.decode(), b'{"brand":"' + brand + b'","rows":[' + b",".join(some) + b"]}"
+
+
+def _pieces(rows: Iterable[bytes]) -> Iterable[list[bytes]]:
+    some: list[bytes] = []
+    length = 0
+    for row in rows:
+        some.append(row)
+        length += len(row)
+        if len(some) >= RECORD_ROWS or length >= RECORD_BYTES:
+            yield some
+            some, length = [], 0
+    if some:
+        yield some
+
+
+def object_of(event_id: str) -> str:
+    """Return the object of an event id, `<brand>/<object_id>@<revision>`."""
+    return event_id.partition("/")[2].rpartition("@")[0]
+
+
+def says_something_new(row: Signal) -> bool:
+    """Whether a row counts: an edit or a deletion is not a further word, and history is no news."""
+    return row.change in _FIRST_SAID and row.mode in {"live", "gap_fill"}
+
+
+def is_question(row: Signal) -> bool:
+    """Whether somebody asks or complains in words of their own; unknown is not nothing."""
+    if row.direction != "inbound" or not row.text or row.reposts is not None:
+        return False
+    return not row.intents or not ASKS_NOTHING.issuperset(row.intents)
+
+
+def post_of(row: Signal) -> Post:
+    """Return a row as the search for incidents sees it."""
+    return Post(
+        id=row.event_id,
+        at=row.at.timestamp(),
+        conversation=row.conversation_id,
+        text=row.text or "",
+        author=row.author,
+        customer=row.customer_id,
+        network=row.network,
+        intents=tuple(row.intents or ()),
+        topics=tuple(row.topics or ()),
+    )
+
+
+def counted_of(row: Signal) -> Row:
+    """Return a row as early warning sees it."""
+    return Row(
+        event_id=object_of(row.event_id),
+        at=row.at.timestamp(),
+        tone=row.tone,
+        topics=row.topics or (),
+        author=int(row.author, 16) if row.author is not None else None,
+        reach=float(row.reach or 0),
+        network=row.network,
+        text=row.text or "",
+        fingerprint=row.fingerprint,
+    )
+
+
+def at_time(seconds: float) -> datetime:
+    """Return the aware time of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
