@@ -72,26 +72,18 @@ def remap(
     until = until or now
     if not since < until:
         raise ConfigurationError("--from lies before --to and before now")
+    kafka = shell.settings.kafka
     counts: Counter[str] = Counter({"sent": 0, "unreadable": 0})
     batch: list[Output] = []
-    kafka = shell.settings.kafka
     with reading(kafka) as log:
-        # Ends are taken once: what is sent from here on lies behind them.
-        for message in _received_since(log, since):
-            try:
-                output = again(message, network, since, until)
-            except InvalidMessage:  # its dead letter was written when it was first read
-                counts["unreadable"] += 1
+        for output in _told_again(log, network, since, until, counts):
+            if dry_run:
                 continue
-            if output is None:
-                continue
-            counts["sent"] += 1
             batch.append(output)
-            if len(batch) >= _BATCH and not dry_run:
+            if len(batch) >= _BATCH:
                 publish(kafka, batch)
                 batch.clear()
-        if not dry_run:
-            publish(kafka, batch)
+        publish(kafka, batch)
     if as_json:
         shell.tell({"network": network, "dry_run": dry_run, **counts})
         return
@@ -99,6 +91,22 @@ def remap(
     shell.say(f"{counts['sent']:,} events of {network} {would} again")
     if counts["unreadable"]:
         shell.say(f"{counts['unreadable']:,} records cannot be read; see klingel dead-letters")
+
+
+def _told_again(
+    log: Log, network: str, since: datetime, until: datetime, counts: Counter[str]
+) -> Iterator[Output]:
+    """Yield what is to be sent, and count it, beside what cannot be read."""
+    # Ends are taken once: what is sent from here on lies behind them.
+    for message in _received_since(log, since):
+        try:
+            output = again(message, network, since, until)
+        except InvalidMessage:  # its dead letter was written when it was first read
+            counts["unreadable"] += 1
+            continue
+        if output is not None:
+            counts["sent"] += 1
+            yield output
 
 
 def _received_since(log: Log, since: datetime) -> Iterator[Message]:

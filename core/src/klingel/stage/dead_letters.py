@@ -146,13 +146,7 @@ def _output(
         own.append((ORIGINAL_SOURCE_HEADER, original_source.decode("utf-8", "replace")))
     if network:
         own.append(("x-dlq-network", network))
-    if len(body) > VALUE_BYTES:
-        own += [
-            ("x-dlq-size", str(len(body))),
-            ("x-dlq-sha256", hashlib.sha256(body).hexdigest()),
-        ]
-        if ref is not None:
-            own.append(("x-dlq-ref", ref))
+    own += _cut(body, ref)
     names = {name for name, _ in own}
     kept = tuple(header for header in headers if header[0] not in names)
     return Output(
@@ -161,6 +155,14 @@ def _output(
         value=None if value is None else body[:VALUE_BYTES],
         headers=kept + tuple((name, text.encode()) for name, text in own),
     )
+
+
+def _cut(body: bytes, ref: str | None) -> list[tuple[str, str]]:
+    """Return what a letter says of an original of which it holds the beginning alone."""
+    if len(body) <= VALUE_BYTES:
+        return []
+    told = [("x-dlq-size", str(len(body))), ("x-dlq-sha256", hashlib.sha256(body).hexdigest())]
+    return told if ref is None else [*told, ("x-dlq-ref", ref)]
 
 
 def _attempt(headers: Headers) -> int:

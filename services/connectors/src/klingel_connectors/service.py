@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -97,16 +98,8 @@ async def run_connector(
         plan=job.plan,
         stop=stop,
     )
-    app = web.Application()
-    health = runner.health
-    app.add_routes(
-        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
-    )
-    server = HttpServer(app, settings.http)
-    await server.start()
-    structlog.get_logger().info("status_listened", host=settings.http.host, port=server.port)
-    if on_listening is not None:
-        on_listening(server.port)
+    seen = _Seen(metrics, runner.health, publisher)
+    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
     if brands is not None:
         brands.start()
     try:
@@ -134,32 +127,21 @@ async def run_gateway(
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
     publisher = _publisher(settings, instance, clock, ())
+
+    def door(kind: str, source: str) -> Intake:
+        at = _door(origin, kind, source)
+        return _intake(settings, network, at, books, metrics, clock, None)
+
     doors = Doors(
-        webhooks={
-            source: _intake(
-                settings, network, _door(origin, "webhook", source), books, metrics, clock, None
-            )
-            for source in own.webhooks
-        },
-        forms={
-            source: _intake(
-                settings, network, _door(origin, "form", source), books, metrics, clock, None
-            )
-            for source in own.forms
-        },
+        webhooks={source: door("webhook", source) for source in own.webhooks},
+        forms={source: door("form", source) for source in own.forms},
     )
     gateway = Gateway(own, doors, publisher, metrics, clock)
     health = Health(credential="ok" if own.webhooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
     app.add_routes(gateway.routes())
-    app.add_routes(
-        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
-    )
-    server = HttpServer(app, settings.http)
-    await server.start()
-    structlog.get_logger().info("gateway_listened", host=settings.http.host, port=server.port)
-    if on_listening is not None:
-        on_listening(server.port)
+    seen = _Seen(metrics, health, publisher)
+    server = await _served(app, settings, seen, "gateway_listened", on_listening)
     house = _House(publisher, gateway, origin, books, health, metrics, clock)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
@@ -173,6 +155,34 @@ async def run_gateway(
         await house.last_words(grace_seconds)
     else:
         starting.cancel()
+
+
+class _Seen(NamedTuple):
+    """What the status pages of a process show."""
+
+    metrics: Metrics
+    health: Health
+    publisher: Publisher
+
+
+async def _served(
+    app: web.Application,
+    settings: Settings,
+    seen: _Seen,
+    event: str,
+    on_listening: Callable[[int], None] | None,
+) -> HttpServer:
+    """Add the status pages and listen; say where in the log and to whoever asked."""
+    metrics, health, publisher = seen
+    app.add_routes(
+        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
+    )
+    server = HttpServer(app, settings.http)
+    await server.start()
+    structlog.get_logger().info(event, host=settings.http.host, port=server.port)
+    if on_listening is not None:
+        on_listening(server.port)
+    return server
 
 
 class _House:
