@@ -11,10 +11,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from klingel.clock import SystemClock
-from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Output, SourcePosition
+from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Message, Output, SourcePosition
 from klingel.contracts.topics import Topic
 from klingel.model import LedgerLine
-from klingel.stage.audit import standing
+from klingel.stage.audit import audit, standing
+from klingel.stage.fates import Fate, Outcome
+from klingel.stage.ledger import Tally
 from klingel.stage.ports import Committed, Transactions, Written
 from klingel.stage.timers import timers_of
 from klingel_processors.kafka_ports import KafkaInput
@@ -268,6 +270,42 @@ async def test_what_a_timer_causes_names_its_place_and_its_cause(world: World) -
     assert caused == {"social-events": 5, "object-directory": 5}
     assert all(line.after - line.before == line.received for line in lines)
     assert all(any(line.before <= p.offset < line.after for line in lines) for p in places)
+
+
+class Understanding(TimedLogic):
+    """Writes for the next stage under a name that the audit knows."""
+
+    name = "understand"
+    inputs = (Topic.RAW_EVENTS,)
+
+
+async def test_the_audit_of_messages_and_timers_is_clean_across_kills(world: World) -> None:
+    """What two workers, one of them killed, caused is what the next stage receives, once."""
+    disk = Disk()
+    await world.append(*(raw(f"k{n}", f"at:{n}") for n in range(12)))
+    task = asyncio.create_task(new_loop(world, disk, logic=Understanding).run())
+    await until(lambda: all_rang(world, 3), world)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await world.append(*(raw(f"k{n}", f"at:{n + 20}") for n in range(12)))
+    async with running(new_loop(world, disk, logic=Understanding)):
+        await until(lambda: all_told(world, 24), world)
+        await until(lambda: all_rang(world, 24), world)
+    received: dict[int, list[tuple[Message, Outcome]]] = {number: [] for number in range(4)}
+    for message in await world.messages(Topic.SOCIAL_EVENTS):
+        received[message.partition].append((message, Outcome(Fate.DELIVERED)))
+    lines, ends = await ledger(world), dict[tuple[str, int], int]()
+    for number, done in received.items():
+        for topic in (Topic.RAW_EVENTS, Topic.SOCIAL_EVENTS):
+            ends[str(topic), number] = await world.log.end(topic, number)
+        tally = Tally("care", Topic.SOCIAL_EVENTS, number, 0).plus(done)
+        assert (tally.redone, tally.outside) == (0, 0)
+        lines.append(tally.line(ends[str(Topic.SOCIAL_EVENTS), number], "w", datetime.now(UTC)))
+    report = audit(lines, ends)
+    assert report.problems == ()
+    emitted = sum(each.emitted.get("social-events", 0) for each in report.totals)
+    assert emitted == 48
 
 
 async def test_read_to_is_never_ahead_of_what_was_decided(world: World) -> None:
