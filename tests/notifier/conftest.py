@@ -131,6 +131,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: list[Any] = []
+        self.chance: Callable[[], Any] | None = None
         self.plan: list[Any] = []
         self.default: Any = 200
         self.got = asyncio.Event()
@@ -158,6 +160,9 @@ class Receiver:
         self.requests.append((request.path, headers, body))
         self.got.set()
         answer = self.plan.pop(0) if self.plan else self.default
+        if self.chance is not None:
+            answer = self.chance()
+        self.answers.append(200 if answer == "half" else answer)
         if answer == "slow":
             await asyncio.sleep(3600)
         if answer == "cut":
