@@ -8,6 +8,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from klingel.contracts import connection as shared
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -23,20 +24,12 @@ Slot = tuple[Topic, int]
 
 def connection(kafka: KafkaSettings) -> dict[str, Any]:
     """Return what every client needs to connect."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
+    return {
+        **shared.connection(kafka),
+        **shared.tls_file(kafka),
         "client_id": "klingel-cli",
-        "security_protocol": kafka.security_protocol,
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
     }
-    if kafka.sasl_mechanism is not None:
-        options["sasl_mechanism"] = kafka.sasl_mechanism
-        options["sasl_plain_username"] = kafka.sasl_username
-        if kafka.sasl_password is not None:
-            options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
-    if kafka.ssl_cafile is not None:
-        options["ssl_cafile"] = str(kafka.ssl_cafile)
-    return options
 
 
 def missing(topic: str) -> ConfigurationError:

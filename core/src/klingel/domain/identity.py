@@ -11,8 +11,10 @@ DELETED_WITHOUT_REVISION = REVISION_MAX
 DECISION_BITS = 20
 CASE_ID_BYTES = 900
 """Bytes of UTF-8 of a case id; the schemas of all records that name a case allow more."""
-_FIRST_INDEX = datetime(2006, 1, 1, tzinfo=UTC)
-_INDEX_LEAD = timedelta(minutes=10)
+FIRST_BELIEVED = datetime(2006, 1, 1, tzinfo=UTC)
+"""No network that we hear is older."""
+BELIEVED_LEAD = timedelta(minutes=10)
+"""By so much a network's clock may be ahead of ours."""
 
 
 def object_id(network: str, scope: str, native_id: str) -> str:
@@ -62,12 +64,17 @@ def content_hash(draft: SocialDraft) -> str:
 def index_month(published_at: datetime | None, received_at: datetime) -> str:
     """Return the month of the index, `YYYY.MM`, or `undated`.
 
-    A publication before 2006 or more than ten minutes after the receipt is not believed.
+    A publication that is not believed has no month.
     """
-    if published_at is None or not _FIRST_INDEX <= published_at <= received_at + _INDEX_LEAD:
+    if published_at is None or not is_believed(published_at, received_at):
         return "undated"
     at = published_at.astimezone(UTC)
     return f"{at.year:04}.{at.month:02}"
+
+
+def is_believed(published_at: datetime, received_at: datetime) -> bool:
+    """Whether a publication is believed: not before 2006, nor far ahead of its receipt."""
+    return FIRST_BELIEVED <= published_at <= received_at + BELIEVED_LEAD
 
 
 def case_id(brand: str, conversation_id: str, customer_id: str, generation: int) -> str:

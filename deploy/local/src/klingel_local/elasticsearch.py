@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,36 +102,15 @@ def password_line(user: str, password: str, salt: bytes) -> str:
     return f"{user}:{{PBKDF2}}{_HASH_ROUNDS}${salted}${base64.b64encode(digest).decode()}\n"
 
 
-class ElasticsearchServer(Server):
-    """The Elasticsearch of an instance.
+class ElasticsearchServer(Server[ElasticsearchConfig, tuple[Java, Path]]):
+    """The Elasticsearch of an instance; its tools are the Java and the home of Elasticsearch."""
 
-    Args:
-        config: Its ports, folder, heap and security.
-        mark: See `processes`.
-        tools: Gives the Java and the home of Elasticsearch; asked at each start.
-        log: Where its output goes.
-        changed: Called after a start or an end.
-    """
+    title = "Elasticsearch"
+    start_seconds = _START_SECONDS
 
-    def __init__(
-        self,
-        config: ElasticsearchConfig,
-        mark: str,
-        tools: Callable[[], tuple[Java, Path]],
-        log: Path,
-        changed: Callable[[], None],
-    ) -> None:
-        ports = (config.port, config.transport_port)
-        super().__init__(
-            "Elasticsearch",
-            mark=mark,
-            ports=ports,
-            log=log,
-            start_seconds=_START_SECONDS,
-            changed=changed,
-        )
-        self._config = config
-        self._tools = tools
+    @property
+    def _ports(self) -> tuple[int, ...]:
+        return self._config.port, self._config.transport_port
 
     @property
     def version(self) -> str:

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -86,36 +86,15 @@ num.io.threads=4
 """
 
 
-class KafkaServer(Server):
-    """The Kafka of an instance.
+class KafkaServer(Server[KafkaConfig, tuple[str, Path]]):
+    """The Kafka of an instance; its tools are the `java` command and the folder of jars."""
 
-    Args:
-        config: Its ports, folder and heap.
-        mark: See `processes`.
-        tools: Gives the `java` command and the folder of jars; asked at each start.
-        log: Where its output goes.
-        changed: Called after a start or an end.
-    """
+    title = "Kafka"
+    start_seconds = _START_SECONDS
 
-    def __init__(
-        self,
-        config: KafkaConfig,
-        mark: str,
-        tools: Callable[[], tuple[str, Path]],
-        log: Path,
-        changed: Callable[[], None],
-    ) -> None:
-        ports = (config.port, config.controller_port)
-        super().__init__(
-            "Kafka",
-            mark=mark,
-            ports=ports,
-            log=log,
-            start_seconds=_START_SECONDS,
-            changed=changed,
-        )
-        self._config = config
-        self._tools = tools
+    @property
+    def _ports(self) -> tuple[int, ...]:
+        return self._config.port, self._config.controller_port
 
     @property
     def bootstrap(self) -> str:

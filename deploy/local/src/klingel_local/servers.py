@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 from klingel_local import processes
 from klingel_local.errors import MissingError, StartError
@@ -32,34 +33,46 @@ class ServerStatus:
     pid: int | None
 
 
-class Server(ABC):
+ConfigT = TypeVar("ConfigT")
+ToolsT = TypeVar("ToolsT")
+
+
+class Server(ABC, Generic[ConfigT, ToolsT]):
     """One server of an instance, found by its marker and driven by signals.
 
     Args:
-        title: What messages call it.
+        config: Its ports, folder and heap.
         mark: The argument that all its processes carry.
-        ports: The ports that it listens on.
+        tools: Gives what it is run with; asked at each start.
         log: Where its output goes.
-        start_seconds: How long it may take to become ready.
         changed: Called after a start or an end.
+
+    Attributes:
+        title: What messages call it.
+        start_seconds: How long it may take to become ready.
     """
+
+    title: ClassVar[str]
+    start_seconds: ClassVar[float]
 
     def __init__(
         self,
-        title: str,
-        *,
+        config: ConfigT,
         mark: str,
-        ports: tuple[int, ...],
+        tools: Callable[[], ToolsT],
         log: Path,
-        start_seconds: float,
         changed: Callable[[], None],
     ) -> None:
-        self.title = title
         self.log = log
+        self._config = config
         self._mark = mark
-        self._ports = ports
-        self._start_seconds = start_seconds
+        self._tools = tools
         self._changed = changed
+
+    @property
+    @abstractmethod
+    def _ports(self) -> tuple[int, ...]:
+        """The ports that it listens on."""
 
     @abstractmethod
     def _launch(self) -> None:
@@ -129,13 +142,13 @@ class Server(ABC):
         Raises:
             StartError: it ended or stayed silent.
         """
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + self.start_seconds
         while not self._ready():
             if not self.running:
                 raise StartError(f"{self.title} ended while starting: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"{self.title} did not answer within {self._start_seconds:.0f} s: "
+                    f"{self.title} did not answer within {self.start_seconds:.0f} s: "
                     f"{self._last_words()}"
                 )
             time.sleep(_POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from klingel.contracts import connection as shared
 from klingel.contracts.topics import Topic
 from klingel.settings import KafkaSettings
 
@@ -16,23 +17,15 @@ def physical(kafka: KafkaSettings, topic: Topic) -> str:
 
 def connection(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
     """Return what every kafka-python client needs to connect."""
-    config: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
+    return {
+        **shared.connection(kafka),
+        **shared.tls_file(kafka),
         "client_id": client_id,
-        "security_protocol": kafka.security_protocol,
         "allow_auto_create_topics": False,
         "reconnect_backoff_max_ms": 2_000,
         "bootstrap_timeout_ms": 5_000,
         "metrics_enabled": False,
     }
-    if kafka.sasl_mechanism is not None:
-        config["sasl_mechanism"] = kafka.sasl_mechanism
-        config["sasl_plain_username"] = kafka.sasl_username
-        if kafka.sasl_password is not None:
-            config["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
-    if kafka.ssl_cafile is not None:
-        config["ssl_cafile"] = str(kafka.ssl_cafile)
-    return config
 
 
 def producer(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:

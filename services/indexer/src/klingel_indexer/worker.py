@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,11 +15,12 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from klingel.clock import SystemClock
+from klingel.contracts.connection import connection, tls_context
 from klingel.contracts.resources import schemas_dir
 from klingel.errors import CredentialsRejected, KlingelError, RetryableError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
-from klingel.settings import ElasticsearchSettings, KafkaSettings, Settings, load_settings
+from klingel.settings import ElasticsearchSettings, Settings, load_settings
 from klingel_indexer.bulk import BulkLimits, ElasticsearchTransport, elasticsearch_client
 from klingel_indexer.kafka import KafkaSink, KafkaSource
 from klingel_indexer.service import STAGE, Indexer, IndexerOptions
@@ -30,21 +30,6 @@ _WAIT_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
 
 log = structlog.get_logger()
-
-
-def kafka_connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the connection as aiokafka's clients name it."""
-    connection: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap,
-        "security_protocol": settings.security_protocol,
-    }
-    if settings.security_protocol.endswith("SSL"):
-        connection["ssl_context"] = ssl.create_default_context(cafile=settings.ssl_cafile)
-    if settings.sasl_mechanism is not None and settings.sasl_password is not None:
-        connection["sasl_mechanism"] = settings.sasl_mechanism
-        connection["sasl_plain_username"] = settings.sasl_username
-        connection["sasl_plain_password"] = settings.sasl_password.get_secret_value()
-    return connection
 
 
 def elasticsearch_from(settings: ElasticsearchSettings) -> AsyncElasticsearch:
@@ -79,10 +64,10 @@ class Worker:
         self._clock = SystemClock()
         self._metrics = Metrics(STAGE)
         self._client = elasticsearch_from(settings.elasticsearch)
-        connection = kafka_connection(settings.kafka)
-        self._sink = KafkaSink(connection, settings.kafka.topic_prefix)
+        connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
+        self._sink = KafkaSink(connected, settings.kafka.topic_prefix)
         self._source = KafkaSource(
-            connection,
+            connected,
             group=f"{settings.kafka.group_prefix}{settings.kafka.topic_prefix}{STAGE}",
             topic_prefix=settings.kafka.topic_prefix,
             instance=settings.indexer.instance,
