@@ -60,6 +60,19 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Meanings:
+    """Vectors of words, in which words that are used alike lie near each other.
+
+    Args:
+        words: normal forms, each once.
+        vectors: (words, size) float; a row is of length 1 or so in the mean.
+    """
+
+    words: tuple[str, ...]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How a model is fitted.
 
@@ -73,6 +86,10 @@ class Plan:
         thresholds: output to the lowest probability at which its label is given; the probability
             at score 0 where not named.
         folds: parts that are held back in turn; none leaves probabilities uncalibrated.
+        meanings: what words mean, for `train`: what is learned of a word then holds in part for
+            words near it. They become part of the words' weights; the model does without them.
+        taught: sources whose answers are a teacher's guesses: fitted on, but probabilities and
+            thresholds are taken from the others alone.
         about: stored with the model.
     """
 
@@ -84,6 +101,8 @@ class Plan:
     part_rows: int = 3
     thresholds: Mapping[str, float] = field(default_factory=dict)
     folds: int = FOLDS
+    meanings: Meanings | None = None
+    taught: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -368,10 +387,35 @@ def train(
     if not rows:
         raise ConfigurationError("there are no rows to train on")
     said = read_texts(row.text for row in rows)
-    space = space_of(said, plan)
+    # A text that a teacher labels too stands there twice, and is one text.
+    space = space_of(read_texts(dict.fromkeys(row.text for row in rows)), plan)
     matrix = using.csr(space.matrix(said, using))
+    lifted = _meanings_in(space, plan.meanings)
+    if lifted.size:
+        matrix = using.csr(using.hstack([matrix, using.csr(matrix @ lifted)]))
     fits = fit_outputs(rows, matrix, plan, progress)
-    return Trained(quantised(space, fits.heads, fits.outputs, plan), fits.trial)
+    heads = [
+        Fitted(head.weights[: space.wide] + lifted @ head.weights[space.wide :], head.bias)
+        for head in fits.heads
+    ]
+    return Trained(quantised(space, heads, fits.outputs, plan), fits.trial)
+
+
+def _meanings_in(space: Space, meanings: Meanings | None) -> NDArray[np.float64]:
+    """Return the vector of each feature, (features, size); zeros where nothing is known.
+
+    A text's own vector is then its row times these: the same sum over the same root as its words'
+    weights have, so that a weight on the vector is one on each word.
+    """
+    if meanings is None:
+        return np.zeros((space.wide, 0))
+    place = {word: at for at, word in enumerate(meanings.words)}
+    known = [(at, place[word]) for at, word in enumerate(space.words) if word in place]
+    if not known:
+        return np.zeros((space.wide, 0))
+    lifted = np.zeros((space.wide, meanings.vectors.shape[1]))
+    lifted[[at for at, _ in known]] = meanings.vectors[[of for _, of in known]]
+    return lifted
 
 
 def extend(
@@ -537,7 +581,7 @@ def fit_outputs(
                 other = fit_head(part[~held], answers[~held], weights[~held], plan.cost)
                 scores[held] = part[held] @ other.weights + other.bias
         tried = ~np.isnan(scores)
-        natural = _natural(some, plan.totals)[tried]
+        natural = _natural(some, plan)[tried]
         slope, shift = calibrate(scores[tried], answers[tried], natural)
         threshold = plan.thresholds.get(name, _single(1 / (1 + math.exp(-shift))))
         fits.heads.append(head)
@@ -556,10 +600,14 @@ def fit_outputs(
     return fits
 
 
-def _natural(rows: Sequence[Row], totals: Mapping[str, float]) -> NDArray[np.float64]:
+def _natural(rows: Sequence[Row], plan: Plan) -> NDArray[np.float64]:
     """Return weights by source alone: how often an answer applies is part of a probability."""
     counted = Counter(row.source for row in rows)
-    return np.array([totals.get(row.source, 1000.0) / counted[row.source] for row in rows])
+    shares = {
+        source: 0.0 if source in plan.taught else plan.totals.get(source, 1000.0) / many
+        for source, many in counted.items()
+    }
+    return np.array([shares[row.source] for row in rows])
 
 
 def _of_group(
@@ -579,7 +627,7 @@ def _of_group(
     if not answered:
         return 2.0
     index = [at for at, _ in answered]
-    weights = _natural([rows[at] for at in index], plan.totals)
+    weights = _natural([rows[at] for at in index], plan)
     return temperature(scores[index], np.array([a for _, a in answered]), weights)
 
 
