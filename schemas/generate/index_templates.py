@@ -119,7 +119,10 @@ def component(name: str, index: dict[str, Any], events: Path) -> dict[str, Any]:
     properties = {
         field: _mapping(f"{name}.{field}", how, *shapes[field]) for field, how in entries.items()
     }
-    properties |= {field: _FIXED[how] for field, how in index.get("own", {}).items()}
+    properties |= {
+        field: _mapping(f"{name}.{field}", how, {}, {})
+        for field, how in index.get("own", {}).items()
+    }
     settings: dict[str, Any] = {}
     analysis = _analysis(properties)
     if analysis:

@@ -72,23 +72,25 @@ class Desk:
     def hear(self, event: SocialEvent) -> Outcome:
         """Fold one event and return what care decided."""
         self.broker.append(social(event), int(NOON.timestamp() * 1000))
-        (outcome,) = self.stage.advance()
+        outcome, *_ = self.stage.advance()
         return outcome
 
     def order(self, kind: str, customer: str = "anna", **parts: object) -> Outcome:
         """Give a command about a customer's newest case and return what care decided."""
         self.given += 1
+        if customer:
+            parts = {"customer_id": customer, **parts}
         command = CaseCommand(
             command_id=str(parts.pop("command_id", f"c-{self.given}")),
             brand="nordlicht",
-            conversation_id=ROOT,
+            conversation_id=str(parts.pop("conversation", ROOT)),
             kind=kind,  # type: ignore[arg-type]  # a wrong one is refused by the shape
             at=parts.pop("at", self.now),  # type: ignore[arg-type]  # a time
             by="maike",
-            **{"customer_id": customer, **parts},  # type: ignore[arg-type]  # the shape's own
+            **parts,  # type: ignore[arg-type]  # the shape's own
         )
         self.broker.append(commanded(command), int(NOON.timestamp() * 1000))
-        (outcome,) = self.stage.advance()
+        outcome, *_ = self.stage.advance()
         return outcome
 
     def pass_to(self, minute: float, *, read: bool = True) -> list[Outcome]:

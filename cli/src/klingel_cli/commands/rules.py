@@ -509,7 +509,7 @@ def _parsed(query: str, dictionaries: Dictionaries) -> RuleQuery:
 
 def _query_of(brand: Brand, name: str) -> str:
     """Return the query of a rule as the brand file has it."""
-    queries = {rule.id: rule.when for rule in brand.routing}
+    queries = {rule.id: rule.when or "" for rule in brand.routing}
     queries |= {rule.id: rule.query for rule in brand.listening}
     _check_known(name, queries)
     return queries[name]

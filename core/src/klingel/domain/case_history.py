@@ -41,6 +41,7 @@ Kind = Literal[
     "overridden",
     "split",
     "linked",
+    "merged",
     "incident_joined",
 ]
 _COMMANDED: dict[str, Kind] = {
@@ -217,6 +218,8 @@ def _state_steps(old: Case | None, case: Case, at: datetime) -> Iterator[_Step]:
         return
     if case.state == "closed":
         yield _Step("closed", case.closed_at or at, detail=case.closed_because)
+    elif case.state == "merged":
+        yield _Step("merged", at)
     elif earlier == "closed":
         yield _Step("reopened", case.reopened_at or at)
     elif case.state == "snoozed":

@@ -30,6 +30,7 @@ def derived(
     *,
     old: Case | None,
     earlier: Case | None,
+    merged: AppliedCommand | None = None,
 ) -> Case:
     """Return the record of a folded case; `old` itself where nothing changed.
 
@@ -43,6 +44,7 @@ def derived(
         brand: whose case it is.
         old: its record before.
         earlier: what is left of it where it was withdrawn.
+        merged: command that merged its whole conversation, if one did.
     """
     opening, summary = generation.opening, generation.summary
     before = summary.turns if summary is not None else None
@@ -93,17 +95,32 @@ def derived(
         commands=known or None,
         fired=base.fired if base is not None else None,
         escalations=base.escalations if base is not None else None,
-        merged_into=old.merged_into if old is not None else None,
-        absorbed=old.absorbed if old is not None else None,
         config_version=old.config_version if old is not None else brand.version,
     )
-    case = settle(case)
+    merge = merged or next((each for each in applied if each.kind == "merge"), None)
+    case = settle(case if merge is None else merged_case(case, merge))
     if old is None:
         case = escalate(
             case, "rule", generation.opener or identity, generation.opened_at, brand, None
         )
         return structs.replace(case, revision=case.revision + 1)
     return revised(old, structs.replace(case, revision=old.revision), brand)
+
+
+def merged_case(case: Case, merge: AppliedCommand) -> Case:
+    """Return a case that goes on elsewhere: nothing runs here any more, its facts are sent on."""
+    return structs.replace(
+        case,
+        state="merged",
+        merged_into=merge.target or merge.into_conversation,
+        closed_at=max(merge.at, case.opened_at or merge.at),
+        closed_because="merged",
+        waiting_since=None,
+        snoozed_until=None,
+        clocks=None,
+        turns=None,
+        due_at=None,
+    )
 
 
 def revised(old: Case, new: Case, brand: CompiledBrand) -> Case:

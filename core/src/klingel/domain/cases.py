@@ -20,11 +20,19 @@ from klingel.config.compiled import CompiledBrand
 from klingel.domain.case_history import Cause, history, refused
 from klingel.domain.case_record import derived, held_record, revised, withdrawn
 from klingel.domain.clocks import Promises
-from klingel.domain.commands import Target, applied_of, is_applied, refusal_of, target_of
+from klingel.domain.commands import Refusal, Target, applied_of, is_applied, refusal_of, target_of
 from klingel.domain.conversation import ConversationState, customers_by_object, reach_of
 from klingel.domain.escalation import escalate, timer_id, told
 from klingel.domain.facts import Position, can_open, deletion_of, fact_of, join, supersedes
 from klingel.domain.identity import case_id, hash64
+from klingel.domain.merging import (
+    Sent,
+    goes_the_other_way,
+    merge_of,
+    read_sent,
+    sent_on,
+    turned_round,
+)
 from klingel.domain.routing import Routing
 from klingel.domain.timeline import Generation, Lookup, Timeline, is_folded
 from klingel.domain.timers import Firing
@@ -50,6 +58,7 @@ class Change(NamedTuple):
         removed: ids of records to be written as tombstones.
         case_events: what happened to cases, by deterministic ids.
         escalations: who is told, or told otherwise.
+        commands: what other conversations have to do.
     """
 
     state: ConversationState
@@ -57,6 +66,7 @@ class Change(NamedTuple):
     removed: tuple[str, ...] = ()
     case_events: tuple[CaseEvent, ...] = ()
     escalations: tuple[Escalation, ...] = ()
+    commands: tuple[CaseCommand, ...] = ()
 
 
 class FoldOutcome(NamedTuple):
@@ -130,6 +140,7 @@ class _News(NamedTuple):
         command: that is taken.
         terms: what the event's case is promised.
         customers: whose cases it can change; None: anybody's.
+        sent: facts and commands that another conversation sends.
     """
 
     brand_id: str
@@ -139,6 +150,7 @@ class _News(NamedTuple):
     command: AppliedCommand | None = None
     terms: tuple[str, Terms] | None = None
     customers: tuple[str, ...] | None = None
+    sent: Sent | None = None
 
 
 class _Folded(NamedTuple):
@@ -151,6 +163,7 @@ class _Folded(NamedTuple):
     removed: tuple[str, ...]
     timeline: Timeline
     home: Case | None
+    known: ConversationState
 
 
 def fold_event(
@@ -235,14 +248,21 @@ def fold_command(
         brand: the command's brand.
         now: when this is decided, aware UTC.
     """
+    if command.facts is not None:
+        return _fold_sent(state, command, read_sent(command.facts), brand, now)
     if is_applied(state, command.command_id):
         return CommandOutcome(Change(state), "repeated")
+    if command.kind == "merge" and command.case_id is None:
+        return _merge_all(state, command, brand, now)
     target = target_of(state, command)
     refusal = refusal_of(target, command, brand)
     if refusal is not None or target is None:
         why = refusal.value if refusal is not None else "unknown_case"
         event = refused(command, target.case if target is not None else None, why, brand, now)
         return CommandOutcome(Change(state, case_events=(event,)), why)
+    if goes_the_other_way(command):
+        other = turned_round(command, target.case)
+        return CommandOutcome(Change(state, commands=(other,)), "applied")
     applied = applied_of(command, target)
     fact, known = _overruled(target.case, applied)
     news = _News(
@@ -258,6 +278,45 @@ def fold_command(
         folded = _escalated(folded, target, applied, brand)
     change = _change(folded, Cause(command.command_id, command=applied), brand, now)
     return CommandOutcome(change, "applied", _overruling(target, fact, folded, brand, now))
+
+
+def _merge_all(
+    state: ConversationState, command: CaseCommand, brand: CompiledBrand, now: datetime
+) -> CommandOutcome:
+    """Merge a whole conversation into another, with all that will yet be said in it."""
+    into = command.into_conversation_id
+    why = Refusal.NOTHING_ASKED if into is None else None
+    if into == command.conversation_id:
+        why = Refusal.SAME_CASE
+    if why is not None:
+        event = refused(command, None, why.value, brand, now)
+        return CommandOutcome(Change(state, case_events=(event,)), why.value)
+    applied = AppliedCommand(
+        id=command.command_id,
+        kind="merge",
+        at=command.at,
+        by=command.by,
+        into_conversation=into,
+    )
+    news = _News(command.brand, command.conversation_id, command=applied)
+    folded = _refold(state, news, brand)
+    change = _change(folded, Cause(command.command_id, command=applied), brand, now)
+    return CommandOutcome(change, "applied")
+
+
+def _fold_sent(
+    state: ConversationState,
+    command: CaseCommand,
+    sent: Sent,
+    brand: CompiledBrand,
+    now: datetime,
+) -> CommandOutcome:
+    """Fold what another conversation sends; what is known already changes nothing."""
+    news = _News(command.brand, command.conversation_id, sent=sent)
+    folded = _refold(state, news, brand)
+    if not folded.changed and not folded.removed:
+        return CommandOutcome(Change(state), "repeated")
+    return CommandOutcome(_change(folded, Cause(command.command_id), brand, now), "applied")
 
 
 def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact | None]:
@@ -363,7 +422,14 @@ def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) 
         if case.state != "held"
         for escalation in told(folded.before.get(case.case_id), case, now, brand.version)
     ]
-    return Change(folded.state, folded.changed, folded.removed, happened, tuple(escalations))
+    return Change(
+        folded.state,
+        folded.changed,
+        folded.removed,
+        happened,
+        tuple(escalations),
+        tuple(sent_on(folded.known, folded.state, folded.changed, cause.id, now)),
+    )
 
 
 def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _Arrival:
@@ -522,7 +588,16 @@ def _refold(
         changed.append(held)
     elif held is None and state.held is not None:
         removed.append(state.held.case_id)
-    return _Folded(after, before, cases, tuple(changed), tuple(removed), timeline, material.home)
+    return _Folded(
+        after,
+        before,
+        cases,
+        tuple(changed),
+        tuple(removed),
+        timeline,
+        material.home,
+        known or state,
+    )
 
 
 class _Material(NamedTuple):
@@ -582,7 +657,21 @@ def _material(cases: Collection[Case], state: ConversationState, news: _News) ->
             material.facts[fact.object] = fact
     if home is None and arrived is not None:
         material.facts[arrived.object] = arrived
+    if news.sent is not None:
+        _take_in(news.sent, material)
     return material._replace(home=home)
+
+
+def _take_in(sent: Sent, material: _Material) -> None:
+    """Join what another conversation sends with what is known."""
+    material.promises.terms.update(sent.terms)
+    have = {each.id for each in material.commands}
+    material.commands.extend(each for each in sent.commands if each.id not in have)
+    for fact in sent.facts:
+        if fact.object in material.elsewhere:
+            continue
+        known = material.facts.get(fact.object)
+        material.facts[fact.object] = fact if known is None else join(known, fact)
 
 
 def _last_folded(cases: Iterable[Case]) -> dict[str, int]:
@@ -672,6 +761,7 @@ def _derived(
         brand,
         old=state.cases.get(identity),
         earlier=state.withdrawn.get(identity),
+        merged=merge_of(material.commands),
     )
 
 

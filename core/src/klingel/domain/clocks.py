@@ -4,7 +4,7 @@ What was promised lies in the case itself (`Case.terms`), since policies and cal
 while a clock runs. The same facts give the same clocks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
@@ -70,7 +70,7 @@ class Promises:
         terms: as the cases hold them.
     """
 
-    def __init__(self, terms: Mapping[str, Terms]) -> None:
+    def __init__(self, terms: dict[str, Terms]) -> None:
         self.terms = terms
 
     def get(self, key: str | None) -> Promise | None:

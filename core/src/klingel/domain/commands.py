@@ -38,6 +38,8 @@ class Refusal(StrEnum):
     """The post does not lie in the case."""
     NOTHING_ASKED = "nothing_asked"
     """The command does not say what it wants: until when, which queue, which post."""
+    SAME_CASE = "same_case"
+    """It would be merged into itself."""
     IN_THE_PAST = "in_the_past"
     """It would snooze until a time that is over."""
 
@@ -106,6 +108,15 @@ def _snooze_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) ->
     return Refusal.IN_THE_PAST if command.until <= command.at else None
 
 
+def _merge_refusal(case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
+    if command.into_conversation_id is None:
+        return Refusal.NOTHING_ASKED
+    same = command.into_conversation_id == case.conversation_id
+    if same and command.into_customer_id in {None, case.customer_id}:
+        return Refusal.SAME_CASE
+    return None
+
+
 def _target_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
     return Refusal.NOTHING_ASKED if command.target is None else None
 
@@ -131,6 +142,7 @@ _REFUSALS: dict[str, Callable[[Case, CaseCommand, CompiledBrand], Refusal | None
     "snooze": _snooze_refusal,
     "override": _override_refusal,
     "split": _post_refusal,
+    "merge": _merge_refusal,
     "similar_to": _target_refusal,
     "incident_joined": _target_refusal,
     "incident_closed": _target_refusal,
@@ -155,6 +167,8 @@ def applied_of(command: CaseCommand, target: Target) -> AppliedCommand:
         tone=command.tone,
         intents=command.intents,
         target=command.target,
+        into_conversation=command.into_conversation_id,
+        into_customer=command.into_customer_id,
     )
 
 

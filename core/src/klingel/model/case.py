@@ -11,9 +11,6 @@ from msgspec import Meta
 SimilarToItem: TypeAlias = Annotated[str, Meta(max_length=2048)]
 
 
-AbsorbedItem: TypeAlias = Annotated[str, Meta(max_length=2048)]
-
-
 Addressee: TypeAlias = Annotated[str, Meta(pattern='^[0-9a-f]{16}$')]
 
 
@@ -366,6 +363,26 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     ) = None
     target: (
         Annotated[str, Meta(description='Other case, or incident.', max_length=2048)]
+        | None
+    ) = None
+    into_conversation: (
+        Annotated[
+            str,
+            Meta(
+                description='merge: conversation whose cases go on with it.',
+                max_length=1024,
+            ),
+        ]
+        | None
+    ) = None
+    into_customer: (
+        Annotated[
+            str,
+            Meta(
+                description="merge: customer whose case goes on with it; absent: each customer's own.",
+                max_length=1024,
+            ),
+        ]
         | None
     ) = None
 
@@ -868,13 +885,6 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     overrides: Overrides | None = None
-    absorbed: (
-        Annotated[
-            list[AbsorbedItem],
-            Meta(description='Cases merged into this one, at most 64.', max_length=64),
-        ]
-        | None
-    ) = None
     due_at: (
         Annotated[datetime, Meta(description='Earliest deadline of a clock that runs.')]
         | None

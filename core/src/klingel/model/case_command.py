@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from klingel.model.base import Record
-from msgspec import Meta, Raw
+from msgspec import Meta
 
 Intent: TypeAlias = Annotated[str, Meta(max_length=40)]
 
@@ -115,7 +115,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Annotated[
             str,
             Meta(
-                description='merge, similar_to: the other case or conversation; incident_joined: the incident.',
+                description='similar_to: the other case; incident_joined: the incident; merge: the other case, where a case is meant.',
                 max_length=2048,
                 min_length=1,
                 pattern='^[^\\u0000-\\u001f]+$',
@@ -125,9 +125,9 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
     ) = None
     facts: (
         Annotated[
-            Raw,
+            dict[str, Any],
             Meta(
-                description='merge: the facts that the loser sends to the winner (case.v1).'
+                description='merge: what the other side sends, as {facts, terms, commands} of case.v1; absent: it is asked to.'
             ),
         ]
         | None
@@ -137,6 +137,30 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             str,
             Meta(
                 description='What caused it: a link, an incident, another command.',
+                max_length=1024,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
+        | None
+    ) = None
+    into_conversation_id: (
+        Annotated[
+            str,
+            Meta(
+                description='merge: conversation that the facts go to.',
+                max_length=1024,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
+        | None
+    ) = None
+    into_customer_id: (
+        Annotated[
+            str,
+            Meta(
+                description="merge: customer whose case goes on with them; absent: each customer's own.",
                 max_length=1024,
                 min_length=1,
                 pattern='^[^\\u0000-\\u001f]+$',

@@ -17,6 +17,7 @@ from klingel.contracts.envelope import (
     timer_headers,
     trace_id,
 )
+from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.cases import Change, tracked_of
 from klingel.domain.conversation import ConversationState
@@ -107,6 +108,9 @@ class Outputs:
             key = place.decode()
             identity = f"{key}.{self._cause}"
             self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
+        for command in change.commands:
+            there = conversation_key(command.brand, command.conversation_id)
+            self._write(Topic.CASE_COMMANDS, command.command_id, command, command.command_id, there)
         for case in change.changed:
             self.case(place, case)
         for case_id in change.removed:
