@@ -29,6 +29,7 @@ from klingel.model import (
     RoutedEvent,
     SocialEvent,
     TrackedConversation,
+    WatchState,
 )
 from klingel.model.base import Record
 
@@ -47,6 +48,7 @@ SHAPES: dict[Topic, type[Record]] = {
     Topic.BRAND_SIGNALS: BrandSignals,
     Topic.ALERTS: Alert,
     Topic.INCIDENTS: Incident,
+    Topic.WATCH_STATE: WatchState,
     Topic.NOTIFICATIONS: Notification,
     Topic.ROUTED_EVENTS: RoutedEvent,
     Topic.CONNECTOR_STATUS: ConnectorStatus,

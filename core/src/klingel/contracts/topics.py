@@ -26,6 +26,7 @@ class Topic(StrEnum):
     BRAND_SIGNALS = "brand-signals"
     ALERTS = "alerts"
     INCIDENTS = "incidents"
+    WATCH_STATE = "watch-state"
     NOTIFICATIONS = "notifications"
     ROUTED_EVENTS = "routed-events"
     CONNECTOR_STATUS = "connector-status"

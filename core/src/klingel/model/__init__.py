@@ -20,6 +20,7 @@ from klingel.model.raw_event import RawEvent
 from klingel.model.routed_event import RoutedEvent
 from klingel.model.social_event import SocialEvent
 from klingel.model.tracked_conversation import TrackedConversation
+from klingel.model.watch_state import WatchState
 
 __all__ = [
     "Alert",
@@ -42,4 +43,5 @@ __all__ = [
     "RoutedEvent",
     "SocialEvent",
     "TrackedConversation",
+    "WatchState",
 ]
