@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
 from klingel.domain.rule_text import tokens
@@ -75,6 +76,32 @@ class TellingTerm(NamedTuple):
     term: str
     share: float
     before: float
+
+
+class Row(NamedTuple):
+    """One post as the watch sees it.
+
+    Args:
+        event_id: of the social event.
+        at: seconds since 1970 at which it was published.
+        tone: negative, positive, neutral; None if unknown.
+        topics: what it is about, in the brand's words; none is fine.
+        author: 64-bit hash of the author, spread evenly; None if unknown.
+        reach: how many people may see it; any measure that adds up.
+        network: name of the network.
+        text: normalised; 280 code points are looked at.
+        fingerprint: equal for copies; None if unknown.
+    """
+
+    event_id: str
+    at: float
+    tone: str | None = None
+    topics: Sequence[str] = ()
+    author: int | None = None
+    reach: float = 0.0
+    network: str = ""
+    text: str = ""
+    fingerprint: str | None = None
 
 
 class Authors:
@@ -180,6 +207,7 @@ class Gathered:
         posts: rows.
         reach: sum of what the rows say of it.
         authors: how many.
+        nameless: rows whose author is unknown.
         sample: of the texts.
         leading: reach and id of the events with the largest reach.
         by_network, by_topic, copies: posts by network, topic and fingerprint.
@@ -191,6 +219,7 @@ class Gathered:
         "by_topic",
         "copies",
         "leading",
+        "nameless",
         "posts",
         "reach",
         "sample",
@@ -200,54 +229,56 @@ class Gathered:
         self.posts = 0
         self.reach = 0.0
         self.authors = Authors()
+        self.nameless = 0
         self.sample = Texts()
         self.leading: list[tuple[float, str]] = []
         self.by_network: dict[str, int] = {}
         self.copies: dict[str, int] = {}
         self.by_topic: dict[str, int] = {}
 
-    def add(
-        self,
-        event: int,
-        event_id: str,
-        author: int | None,
-        reach: float,
-        network: str,
-        text: str,
-        fingerprint: str | None,
-        topics: Sequence[str],
-    ) -> None:
-        """Gather a row; `event` is the hash of its id."""
-        self.posts += 1
-        self.reach += reach
-        if author is not None:
-            self.authors.add(author)
-        self.sample.add(event, text)
-        examples = self.leading
-        if len(examples) < EXAMPLES or (reach, event_id) > examples[-1]:
-            examples.append((reach, event_id))
-            examples.sort(reverse=True)
-            del examples[EXAMPLES:]
-        _count(self.by_network, network, _NETWORKS)
-        if fingerprint is not None:
-            _count(self.copies, fingerprint, _COPIES)
-        for topic in topics:
-            _count(self.by_topic, topic, _TOPICS)
+    def add_rows(self, rows: Sequence[tuple[int, Row]]) -> None:
+        """Gather rows, each with the hash of its event's id."""
+        self.posts += len(rows)
+        self.reach += sum(row.reach for _, row in rows)
+        for author in {row.author for _, row in rows}:
+            if author is None:
+                self.nameless += sum(row.author is None for _, row in rows)
+            else:
+                self.authors.add(author)
+        for event, row in rows:
+            self.sample.add(event, row.text)
+        leading = {(row.reach, row.event_id) for _, row in rows}
+        self.leading = nlargest(EXAMPLES, leading.union(self.leading))
+        for counts, names, most in (
+            (self.by_network, [row.network for _, row in rows], _NETWORKS),
+            (
+                self.copies,
+                [row.fingerprint for _, row in rows if row.fingerprint is not None],
+                _COPIES,
+            ),
+            (self.by_topic, [topic for _, row in rows for topic in row.topics], _TOPICS),
+        ):
+            _count_all(counts, Counter(names), most)
 
     def add_all(self, other: "Gathered") -> None:
         """Gather what another has gathered of other rows."""
         self.posts += other.posts
         self.reach += other.reach
         self.authors.add_all(other.authors)
+        self.nameless += other.nameless
         self.sample.add_all(other.sample)
-        self.leading = sorted({*self.leading, *other.leading}, reverse=True)[:EXAMPLES]
+        self.leading = nlargest(EXAMPLES, {*self.leading, *other.leading})
         for mine, theirs, most in (
             (self.by_network, other.by_network, _NETWORKS),
             (self.copies, other.copies, _COPIES),
             (self.by_topic, other.by_topic, _TOPICS),
         ):
-            for name, posts in theirs.items():
-                _count(mine, name, most, posts)
+            _count_all(mine, theirs, most)
+
+    @property
+    def voices(self) -> int:
+        """How many different authors may have spoken: who is unknown may be anybody."""
+        return self.authors.count() + self.nameless
 
     @property
     def examples(self) -> list[str]:
@@ -279,6 +310,7 @@ class Gathered:
             "posts": self.posts,
             "reach": self.reach,
             "authors": self.authors.to_plain(),
+            "nameless": self.nameless,
             "texts": self.sample.to_plain(),
             "examples": [list(example) for example in self.leading],
             "networks": dict(self.by_network),
@@ -293,6 +325,7 @@ class Gathered:
         made.posts = plain["posts"]
         made.reach = plain["reach"]
         made.authors = Authors.from_plain(plain["authors"])
+        made.nameless = plain["nameless"]
         made.sample = Texts.from_plain(plain["texts"])
         made.leading = [(reach, event_id) for reach, event_id in plain["examples"]]
         made.by_network = dict(plain["networks"])
@@ -389,9 +422,10 @@ def _spelling(counted: Counter[str]) -> str:
     )
 
 
-def _count(counts: dict[str, int], name: str, most: int, posts: int = 1) -> None:
-    """Count a name; when there are too many, the ones that were counted least make room."""
-    counts[name] = counts.get(name, 0) + posts
+def _count_all(counts: dict[str, int], more: Mapping[str, int], most: int) -> None:
+    """Add counts; when there are too many names, the ones that were counted least make room."""
+    for name, posts in more.items():
+        counts[name] = counts.get(name, 0) + posts
     if len(counts) > most:
         kept = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[: most // 2]
         counts.clear()

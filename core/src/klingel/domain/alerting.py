@@ -6,9 +6,9 @@
     alerts = watch.advance(now, until=now)  # intervals that are over: updates and ends
 
 A brand's rows are counted in event time, in intervals of five minutes, for the brand as a whole and
-for each topic, once for all tones and once for negative and positive posts. Each of these series has
-the detector of `klingel.domain.early_warning`; negative ones have a lower bar, positive ones a higher
-one, and enough different authors must have spoken.
+for each topic, once for all tones and once for negative and positive posts; an author counts once an
+interval. Each of these series has the detector of `klingel.domain.early_warning`; negative ones have
+a lower bar, positive ones a higher one, and enough different authors must have spoken.
 
 **Matter.** A topic (or the brand as a whole) and a kind: `negative`, `positive` (virality) or `volume`
 (all tones). One alert stands for it from its opening to its end. Talk that turns negative turns a
@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from klingel.domain.alert_evidence import Gathered, TellingTerm, Texts, telling_terms
+from klingel.domain.alert_evidence import Gathered, Row, TellingTerm, Texts, telling_terms
 from klingel.domain.early_warning import (
     START,
     Detector,
@@ -53,6 +53,11 @@ KINDS: Final[tuple[Kind, ...]] = ("negative", "positive", "volume")
 WHOLE_BRAND: Final = ""
 """The topic that stands for all of a brand's posts."""
 
+_VOLUME: Final[tuple[Kind, ...]] = ("volume",)
+_KINDS_OF: Final[Mapping[str | None, tuple[Kind, ...]]] = MappingProxyType(
+    {"negative": ("negative", "volume"), "positive": ("positive", "volume")}
+)
+_WHOLE_ALONE: Final = (WHOLE_BRAND,)
 _WEEK_SECONDS = 7 * 86_400.0
 _DAY_SECONDS = 86_400.0
 _IDS = 200_000
@@ -67,32 +72,6 @@ _OLDEST_SECONDS = 8 * 86_400.0
 _EXACT = 64
 _LEAST_POSTS = 2
 _VERSION = 1
-
-
-class Row(NamedTuple):
-    """One post as the watch sees it.
-
-    Args:
-        event_id: of the social event.
-        at: seconds since 1970 at which it was published.
-        tone: negative, positive, neutral; None if unknown.
-        topics: what it is about, in the brand's words; none is fine.
-        author: 64-bit hash of the author, spread evenly; None if unknown.
-        reach: how many people may see it; any measure that adds up.
-        network: name of the network.
-        text: normalised; 280 code points are looked at.
-        fingerprint: equal for copies; None if unknown.
-    """
-
-    event_id: str
-    at: float
-    tone: str | None = None
-    topics: Sequence[str] = ()
-    author: int | None = None
-    reach: float = 0.0
-    network: str = ""
-    text: str = ""
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,21 +231,24 @@ class _Running:
         if len(self._waiting) >= _WAITING:
             self.gathered()
 
+    def counted(self) -> int:
+        """Return how many posts count: an author's second in an interval is the same voice."""
+        if self.posts == 1:
+            return 1
+        if self._gathered is None:
+            authors = {row.author for _, row in self._waiting}
+            voices = len(authors)
+            if None in authors:
+                voices += sum(row.author is None for _, row in self._waiting) - 1
+        else:
+            voices = self.gathered().voices
+        return min(self.posts, voices)
+
     def gathered(self) -> Gathered:
         """Return what the rows say; not to be changed."""
         if self._gathered is None:
             self._gathered = Gathered()
-        for event, row in self._waiting:
-            self._gathered.add(
-                event,
-                row.event_id,
-                row.author,
-                row.reach,
-                row.network,
-                row.text,
-                row.fingerprint,
-                row.topics,
-            )
+        self._gathered.add_rows(self._waiting)
         self._waiting.clear()
         return self._gathered
 
@@ -286,6 +268,7 @@ class _Series:
     last_peak: float = 0.0
     bar: float = math.inf
     bar_of: int = _NEVER
+    asked_at: float = 0.0
 
     def keep(self, interval: int, running: _Running | None) -> None:
         """Remember what was said in an interval that is over."""
@@ -351,6 +334,8 @@ class BrandWatch:
         if interval <= self._closed or (self._first == _NEVER and at < now - _OLDEST_SECONDS):
             counters.late += 1
             return ()
+        if not 0.0 <= row.reach < math.inf:
+            row = row._replace(reach=0.0)
         event = int.from_bytes(hash64_bytes(row.event_id), "big")
         ids = self._ids.get(interval)
         if ids is None:
@@ -404,39 +389,51 @@ class BrandWatch:
     # ------------------------------------------------------------------ counting
 
     def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
-        tone = row.tone
-        kinds: tuple[Kind, ...] = (
-            ("negative", "volume")
-            if tone == "negative"
-            else ("positive", "volume")
-            if tone == "positive"
-            else ("volume",)
-        )
-        topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
-        unusual = False
+        kinds = _KINDS_OF.get(row.tone, _VOLUME)
+        topics: Sequence[str] = _WHOLE_ALONE
+        if row.topics:
+            topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        counted = []
         for topic in topics:
             for kind in kinds:
                 key = topic, kind
-                series = self._of(key)
+                series = self._series.get(key)
+                if series is None or series.upto < self._closed:
+                    series = self._of(key)
                 running = series.open.get(interval)
                 if running is None:
                     running = series.open[interval] = _Running()
                     self._due.setdefault(interval, {})[key] = None
                 running.add(event, row)
-                standing = series.standing
-                if standing is not None:
-                    unusual = True
-                    standing.posts += 1
-                    if standing.posts >= 2 * standing.told_posts:
-                        self._tell(key, series, standing, "updated", row.at, found)
-                elif (
-                    interval == self._head
-                    and running.posts >= _LEAST_POSTS
-                    and running.posts >= self._bar(key, series, interval)
-                ):
-                    self._try_to_open(key, series, interval, now, row.at, found)
-        if not unusual:
+                counted.append((key, series, running))
+        if not self._ask(counted, row.at, interval, now, found):
             self._remember_usual(event, row.text, interval)
+
+    def _ask(
+        self,
+        counted: Sequence[tuple[Key, _Series, _Running]],
+        at: float,
+        interval: int,
+        now: float,
+        found: list[Alert],
+    ) -> bool:
+        """Open what has reached its bar; return whether the row belongs to an open alert."""
+        unusual = False
+        for key, series, running in counted:
+            standing = series.standing
+            if standing is not None:
+                unusual = True
+                standing.posts += 1
+                if standing.posts >= 2 * standing.told_posts:
+                    self._tell(key, series, standing, "updated", at, found)
+            elif (
+                running.posts >= _LEAST_POSTS
+                and interval == self._head
+                and running.posts >= self._bar(key, series, interval)
+                and running.posts >= series.asked_at
+            ):
+                self._try_to_open(key, series, interval, now, at, found)
+        return unusual
 
     def _is_listed(self, topic: str) -> bool:
         if topic in self._topics:
@@ -478,10 +475,10 @@ class BrandWatch:
     def _settle(self, series: _Series, interval: int) -> tuple[float, _Running | None]:
         """Take an interval that is over into a series; return its surprise and its rows."""
         running = series.open.pop(interval, None)
-        posts = 0 if running is None else running.posts
-        series.state, surprise = self._observed(series.state, interval, posts)
+        counted = 0 if running is None else running.counted()
+        series.state, surprise = self._observed(series.state, interval, counted)
         series.upto = interval
-        series.history.append(posts)
+        series.history.append(0 if running is None else running.posts)
         if len(series.history) > 2 * _HISTORY:
             del series.history[:-_HISTORY]
         return surprise, running
@@ -499,8 +496,8 @@ class BrandWatch:
         state, began = series.state, series.began
         for each in range(series.upto + 1, interval):
             running = series.open.get(each)
-            posts = 0 if running is None else running.posts
-            state, surprise = self._observed(state, each, posts)
+            counted = 0 if running is None else running.counted()
+            state, surprise = self._observed(state, each, counted)
             if surprise < self._unusual:
                 began = _NEVER
             elif began == _NEVER:
@@ -510,8 +507,13 @@ class BrandWatch:
     def _bar(self, key: Key, series: _Series, interval: int) -> float:
         """Return the count from which on the running interval is worth an alert."""
         if series.bar_of != interval:
+            so_far = sum(running.posts for running in series.open.values())
+            so_far += 0 if series.gathered is None else series.gathered.posts
+            if so_far < self.policy.least_authors:
+                return math.inf
             series.bar_of = interval
             series.bar = math.inf
+            series.asked_at = 0.0
             if not self._in_gap(interval):
                 wanted = self._wanted(key, series, interval)
                 state, _ = self._before(series, interval)
@@ -589,12 +591,15 @@ class BrandWatch:
         found: list[Alert],
     ) -> None:
         """Open an alert for an interval that is still running, and has reached its bar."""
-        state, began = self._before(series, interval)
-        posts = series.open[interval].posts
-        surprise = self._detector.surprise(state, posts)
-        if not self._open(key, series, interval, began, surprise, now, at, found):
+        running = series.open[interval]
+        posts, opened = running.posts, False
+        if running.counted() >= series.bar:
+            state, began = self._before(series, interval)
+            surprise = self._detector.surprise(state, running.counted())
+            opened = self._open(key, series, interval, began, surprise, now, at, found)
+        if not opened:
             # Asked again soon: at every row while they are few, at a fourth more when they are many.
-            series.bar = posts + 1 if posts < _EXACT else posts * 1.25
+            series.asked_at = posts + 1 if posts < _EXACT else posts * 1.25
 
     def _open(
         self,
@@ -615,6 +620,9 @@ class BrandWatch:
             self.counters.stale += 1
             return False
         if self._is_told_already(key, gathered.posts):
+            # Nor is it a matter of its own when that alert has ended.
+            series.barred_until = interval + self._cool
+            series.last_peak = max(series.last_peak, surprise)
             return False
         topic, kind = key
         severity = severity_of(surprise, self._threshold(kind))
@@ -676,10 +684,9 @@ class BrandWatch:
             standing = other.standing
             if standing is None or other_topic == topic or kind not in {other_kind, "volume"}:
                 continue
-            # Two topics of one post are two matters; a topic and the whole brand may be the same.
-            if WHOLE_BRAND in {topic, other_topic} and 2 * min(posts, standing.posts) >= max(
-                posts, standing.posts
-            ):
+            # Two topics are two matters. All topics together are the whole brand, and one topic is
+            # when it has most of what is said.
+            if other_topic == WHOLE_BRAND or (topic == WHOLE_BRAND and 2 * standing.posts >= posts):
                 return True
         return False
 
@@ -828,7 +835,7 @@ class BrandWatch:
             made._ids = {
                 int(at): {int(each, 16) for each in ids} for at, ids in plain["ids"].items()
             }
-            made._unusual_keys = dict.fromkeys(plain["unusual"])
+            made._unusual_keys = dict.fromkeys((topic, kind) for topic, kind in plain["unusual"])
             made._series = {
                 (topic, kind): _series_from_plain(series) for topic, kind, series in plain["series"]
             }
@@ -857,6 +864,7 @@ def _series_to_plain(series: _Series) -> dict[str, Any]:
         "last_peak": series.last_peak,
         "bar": None if series.bar == math.inf else series.bar,
         "bar_of": series.bar_of,
+        "asked_at": series.asked_at,
     }
 
 
@@ -877,6 +885,7 @@ def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
         last_peak=plain["last_peak"],
         bar=math.inf if plain["bar"] is None else plain["bar"],
         bar_of=plain["bar_of"],
+        asked_at=plain["asked_at"],
     )
 
 
