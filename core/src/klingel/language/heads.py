@@ -338,6 +338,14 @@ class Weighed(NamedTuple):
     weight: float
 
 
+def _with_squares(weights: NDArray[np.int8], idf: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return weights (n, outputs) with the square of each idf behind them."""
+    rows = np.empty((len(weights), weights.shape[1] + 1), np.float32)
+    rows[:, :-1] = weights
+    rows[:, -1] = np.square(idf.astype(np.float32))
+    return rows
+
+
 def _mixed(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a place in the sieve for each key."""
     return (keys * _SIEVE_FACTOR >> (63 - _SIEVE_BITS)) & ((1 << _SIEVE_BITS) - 1)
@@ -412,12 +420,8 @@ class Heads:
         self._weights = weights
         self._wide = wide = len(weights.outputs)
         self._part_number = {part: number for number, part in enumerate(weights.parts)}
-        self._parts = np.zeros((len(weights.parts), wide + 1), np.float32)
-        self._parts[:, :wide] = weights.part_weights
-        self._parts[:, wide] = np.square(weights.part_idf.astype(np.float32))
-        of_words = np.zeros((len(weights.word_idf), wide + 1), np.float32)
-        of_words[:, :wide] = weights.word_weights
-        of_words[:, wide] = np.square(weights.word_idf.astype(np.float32))
+        self._parts = _with_squares(weights.part_weights, weights.part_idf)
+        of_words = _with_squares(weights.word_weights, weights.word_idf)
         own = len(weights.words) + NOTHING + 1
         self._pairs = np.zeros((len(weights.pairs), 2 * wide + 2), np.float32)
         self._pairs[:, wide + 1 :] = of_words[len(weights.words) :]

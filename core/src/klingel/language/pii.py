@@ -24,7 +24,7 @@ Names of persons are not found.
 Most posts hold nothing of this: `may_hold` is the cheap gate, a few microseconds, and everything
 else runs only behind it. All expressions are linear in the text, but a close look at a number is
 not cheap. So a text of thousands of numbers has two bounds, both of which mask more, never less:
-the first `VALIDATIONS` doubtful telephone numbers are looked up, later ones count by their shape;
+only some doubtful telephone numbers are looked up (`klingel.language.telephone`);
 and behind the first `SPOTS` numbers and at signs every number (`number`) and everything that looks
 like an e-mail address is masked without a closer look.
 """
@@ -150,10 +150,12 @@ def _disjoint(found: Iterable[Finding]) -> Iterator[Finding]:
 _ODD_SPACE: Final = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 """Spaces that keep a line together or are of another width: everywhere here they are spaces."""
 _ANY_DIGIT: Final = re.compile("[0-9]")
-# Six signs of a number, or what begins an address.
+_SIX_SIGNS: Final = r"(?<![\d@#_]\d)[\d\s()./+\u2010-\u2013\u200b-\u200d\u2060\ufeff-]{4,}\d"
+"""Behind a digit: it is the first of six signs of a number."""
+_PHONE_GATE: Final = re.compile(rf"\d{_SIX_SIGNS}")
+# What begins a number, an IBAN or an address.
 _DIGIT_GATE: Final = re.compile(
-    r"[0-9\u0660-\u0669\uff10-\uff19]"
-    r"(?:(?<![\d@#_]\d)[\d\s()./+\u2010-\u2013\u200b-\u200d\u2060\ufeff-]{4,}\d"
+    rf"[0-9\u0660-\u0669\uff10-\uff19](?:{_SIX_SIGNS}"
     r"|(?<=[A-Za-z][A-Za-z]\d)\d[ \u00a0.-]?[A-Za-z0-9]{4}"
     rf"|{STREET_OR_TOWN})"
 )
@@ -167,7 +169,11 @@ _WORD_GATE: Final = re.compile(
 
 
 def may_hold(text: str) -> bool:
-    """Whether anything could be found: never False where something would be."""
+    """Whether anything could be found: never False where something would be.
+
+    Args:
+        text: with ordinary spaces, as `find` makes them.
+    """
     return (
         _DIGIT_GATE.search(text) is not None
         or ("@" in text and _AT_GATE.search(text) is not None)
@@ -221,9 +227,10 @@ def _find_once(text: str, numbers: Sequence[NumberPattern], regions: Regions) ->
     take("card", _cards(rest))
     if ADDRESS_GATE.search(text):
         take("address", find_addresses(rest))
-    if "#" in rest or "\uff03" in rest:
-        rest = _HASHTAG.sub(blank_of, rest)
-    take("phone", find_phones(rest, regions))
+    if _PHONE_GATE.search(rest):
+        if "#" in rest or "\uff03" in rest:
+            rest = _HASHTAG.sub(blank_of, rest)
+        take("phone", find_phones(rest, regions))
     return found
 
 
