@@ -34,6 +34,8 @@ CONFLICT = "version_conflict_engine_exception"
         (False, 400, "validation_exception", Verdict.BLOCKED),
         (False, 400, "index_closed_exception", Verdict.BLOCKED),
         (False, 404, "index_not_found_exception", Verdict.MISSING_INDEX),
+        (False, 404, "", Verdict.WRITTEN),
+        (False, 404, "document_missing_exception", Verdict.REFUSED),
         (False, 400, "document_parsing_exception", Verdict.REFUSED),
         (False, 400, "mapper_parsing_exception", Verdict.REFUSED),
         (False, 400, "strict_dynamic_mapping_exception", Verdict.REFUSED),

@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic, topic_specs
+from klingel.domain.identity import deterministic_id
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.stage.fates import Fate, Outcome
-from klingel_indexer.convert import ID_BYTES, INPUTS, Write, convert, document_id
+from klingel_indexer.convert import (
+    ID_BYTES,
+    INPUTS,
+    REMOVED_VERSION,
+    Write,
+    convert,
+    document_id,
+)
 
 AT = "2026-11-22T12:00:00.000Z"
 
@@ -93,6 +101,44 @@ def test_where_event_and_decision_differ_the_decision_stands_once(build, differi
     document = json.loads(body, object_pairs_hook=keep)
     assert len(pairs) == len(set(pairs))
     assert differing.items() <= document.items()
+
+
+def test_what_a_person_decided_stands_in_place_of_what_a_model_found(build):
+    found = {
+        "tone": {"label": "positive", "negative": 0.1, "neutral": 0.1, "positive": 0.8},
+        "intents": [{"name": "praise", "score": 0.9}],
+        "anger": 0.1,
+    }
+    decided = build.decision(
+        overruled_tone="negative", overruled_intents=["complaint", "lead"], overruled_by="maike"
+    )
+    routed = build.routed(build.social_event(enrichment=found), decided=decided)
+    document = json.loads(converted(routed).body)
+    assert document["enrichment"] == {
+        "tone": found["tone"] | {"label": "negative"},
+        "intents": [{"name": "complaint"}, {"name": "lead"}],
+        "anger": 0.1,
+    }
+    assert document["overruled_tone"] == "negative"
+    assert document["overruled_intents"] == ["complaint", "lead"]
+    assert document["overruled_by"] == "maike"
+
+
+def test_an_overruled_tone_alone_leaves_the_intents_and_needs_no_model(build):
+    found = {"intents": [{"name": "praise", "score": 0.9}]}
+    decided = build.decision(overruled_tone="neutral", overruled_by="maike")
+    routed = build.routed(build.social_event(enrichment=found), decided=decided)
+    assert json.loads(converted(routed).body)["enrichment"] == found | {
+        "tone": {"label": "neutral"}
+    }
+    bare = build.routed(decided=build.decision(overruled_intents=["lead"], overruled_by="maike"))
+    assert json.loads(converted(bare).body)["enrichment"] == {"intents": [{"name": "lead"}]}
+
+
+def test_outreach_and_hours_of_the_decision_are_kept(build):
+    decided = build.decision(outreach=True, out_of_hours=True)
+    document = json.loads(converted(build.routed(decided=decided)).body)
+    assert (document["outreach"], document["out_of_hours"]) == (True, True)
 
 
 def test_deletion_leaves_neither_text_nor_author(build):
@@ -222,6 +268,30 @@ def test_case_by_id_with_its_revision(build):
     assert json.loads(write.body) == case(document_version=4, indexed_at=AT)
 
 
+def clock(name, state, **fields):
+    return {"name": name, "state": state, "deadline": f"2026-03-02T1{len(fields)}:00:00Z", **fields}
+
+
+def test_a_case_tells_what_its_newest_clocks_measured(build):
+    """Lists of objects cannot be asked which duration is whose; further responses are sums."""
+    clocks = [
+        clock("first_response", "met", business_seconds=60.5, wall_seconds=61),
+        clock("first_response", "running"),
+        clock("next_response", "met_late", business_seconds=9.0, wall_seconds=9.0),
+        clock("resolution", "met_late", business_seconds=99.0, wall_seconds=100.0),
+    ]
+    document = json.loads(converted(build.message(case(clocks=clocks), Topic.CASES)).body)
+    added = {
+        "first_response_state": "running",
+        "first_response_deadline": "2026-03-02T10:00:00Z",
+        "resolution_state": "met_late",
+        "resolution_deadline": "2026-03-02T12:00:00Z",
+        "resolution_business_seconds": 99.0,
+        "resolution_wall_seconds": 100.0,
+    }
+    assert document == case(clocks=clocks, document_version=4, indexed_at=AT, **added)
+
+
 def test_conversations_own_record_is_not_indexed(build):
     result = convert(build.message(case(state="held"), Topic.CASES), "klingel-", AT)
     assert result == Outcome(Fate.DISCARDED, reason="held", network="bluesky")
@@ -232,6 +302,63 @@ def test_tombstone_of_a_compacted_topic_removes_nothing(build, topic):
     """A held record is empty, an instance was forgotten: the index is aged by a command."""
     result = convert(build.message(None, topic), "klingel-", AT)
     assert result == Outcome(Fate.DISCARDED, reason="tombstone")
+
+
+TOLD = {
+    Topic.ESCALATIONS: ("escalations", "escalation_id"),
+    Topic.ALERTS: ("alerts", "alert_id"),
+    Topic.INCIDENTS: ("incidents", "incident_id"),
+}
+
+
+@pytest.mark.parametrize("topic", TOLD)
+def test_what_is_told_is_one_document_by_its_id_and_revision(build, topic):
+    name, identity = TOLD[topic]
+    record = {identity: "a" * 32, "brand": "acme", "revision": 3, "state": "ended"}
+    write = converted(build.message(record, topic))
+    assert (write.index, write.id) == (f"klingel-{name}-acme", "a" * 32)
+    assert (write.op, write.version) == ("index", 3)
+    assert json.loads(write.body) == record | {"document_version": 3, "indexed_at": AT}
+
+
+def gone(topic, key, subject=""):
+    headers = (("ce_subject", subject.encode()),) if subject else ()
+    return Message(topic, 0, 0, key.encode(), None, headers)
+
+
+def test_the_tombstone_of_an_escalation_removes_it(build):
+    """Case ids may hold the character that parts the key; target and level cannot."""
+    case_id = "acme:bluesky:network:1|2:anna#1"
+    write = converted(gone(Topic.ESCALATIONS, f"{case_id}|chat|lead"))
+    assert (write.index, write.op, write.version, write.body) == (
+        "klingel-escalations-acme",
+        "delete",
+        REMOVED_VERSION,
+        b"",
+    )
+    assert write.id == deterministic_id(case_id, "chat", "lead")
+
+
+@pytest.mark.parametrize("topic", [Topic.ALERTS, Topic.INCIDENTS])
+def test_the_tombstone_of_an_alert_or_incident_removes_it_where_it_tells_its_brand(topic):
+    write = converted(gone(topic, "a" * 32, f"acme/{'a' * 32}"))
+    assert (write.index, write.id) == (f"klingel-{TOLD[topic][0]}-acme", "a" * 32)
+    assert (write.op, write.version) == ("delete", REMOVED_VERSION)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        gone(Topic.ESCALATIONS, "key"),
+        gone(Topic.ESCALATIONS, "No brand:c:u#1|chat|lead"),
+        gone(Topic.ALERTS, "a" * 32),
+        gone(Topic.ALERTS, "a" * 32, "a" * 32),
+        gone(Topic.INCIDENTS, "a" * 32, f"*/{'a' * 32}"),
+        gone(Topic.INCIDENTS, ""),
+    ],
+)
+def test_a_tombstone_that_tells_no_brand_is_discarded(message):
+    assert convert(message, "klingel-", AT) == Outcome(Fate.DISCARDED, reason="tombstone")
 
 
 def test_null_value_of_a_fact_is_a_dead_letter(build):
@@ -320,14 +447,43 @@ def test_inputs_are_the_topics_that_name_the_indexer_as_consumer():
 # ---------------------------------------------------------------- documents fit their templates
 
 
-@pytest.mark.parametrize("name", ["events", "cases", "case-events", "status", "dead-letters"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "events",
+        "cases",
+        "case-events",
+        "status",
+        "dead-letters",
+        "escalations",
+        "alerts",
+        "incidents",
+    ],
+)
 def test_every_field_that_is_added_has_a_mapping(build, templates, name):
     """A strict mapping refuses what it does not know: the indexer's own fields are all in it."""
     held = json.loads((templates / f"klingel-{name}.component.json").read_text())
     known = held["template"]["mappings"]["properties"].keys()
     made = {
         "events": [build.routed(), build.routed(build.social_event(change="deleted"))],
-        "cases": [build.message(case(), Topic.CASES)],
+        "cases": [
+            build.message(
+                case(
+                    clocks=[
+                        clock(name, "met", business_seconds=1, wall_seconds=1)
+                        for name in ("first_response", "next_response", "resolution")
+                    ]
+                ),
+                Topic.CASES,
+            )
+        ],
+        "escalations": [
+            build.message({"escalation_id": "a", "brand": "acme", "revision": 1}, Topic.ESCALATIONS)
+        ],
+        "alerts": [build.message({"alert_id": "a", "brand": "acme", "revision": 1}, Topic.ALERTS)],
+        "incidents": [
+            build.message({"incident_id": "a", "brand": "acme", "revision": 1}, Topic.INCIDENTS)
+        ],
         "case-events": [build.message({"case_event_id": "a", "brand": "acme"}, Topic.CASE_EVENTS)],
         "status": [
             build.message({"instance": "i", "network": "n", "at": AT}, Topic.CONNECTOR_STATUS)

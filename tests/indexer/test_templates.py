@@ -93,6 +93,9 @@ def test_every_index_of_the_converter_has_a_template(templates):
         convert.events_index("p-", "acme", "undated"),
         convert.cases_index("p-", "acme"),
         convert.case_events_index("p-", "acme"),
+        convert.escalations_index("p-", "acme"),
+        convert.alerts_index("p-", "acme"),
+        convert.incidents_index("p-", "acme"),
         convert.dead_letters_index("p-"),
         convert.status_index("p-"),
     ]

@@ -265,6 +265,8 @@ class FakeElasticsearch:
         try:
             self._meet_fault(id_)
             index = self._index(name)
+            if op == "delete":
+                return {op: result | _removed(meta, index.documents)}
             source = _source(document)
             _check(source, index.properties, strict=index.strict)
             version, created = _next_version(op, meta, index.documents.get(id_))
@@ -344,19 +346,34 @@ def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _parse(body: bytes) -> list[tuple[str, dict[str, Any], bytes]]:
-    lines = body.split(b"\n")
-    if lines[-1]:
+    *lines, last = body.split(b"\n")
+    if last:
         raise _Refused(400, "illegal_argument_exception")
     actions = []
-    for at in range(0, len(lines) - 1, 2):
+    each = iter(lines)
+    for line in each:
         try:
-            ((op, meta),) = json.loads(lines[at]).items()
+            ((op, meta),) = json.loads(line).items()
         except ValueError:
             raise _Refused(400, "illegal_argument_exception") from None
         if len(str(meta.get("_id", "")).encode()) > _ID_BYTES:
             raise _Refused(400, "action_request_validation_exception")
-        actions.append((op, meta, lines[at + 1]))
+        actions.append((op, meta, b"" if op == "delete" else next(each)))
     return actions
+
+
+def _removed(meta: dict[str, Any], documents: dict[str, _Stored]) -> dict[str, Any]:
+    """Remove a document; the fake forgets its version at once, the real one after `gc_deletes`."""
+    held = documents.get(meta["_id"])
+    version, _ = _next_version("delete", meta, held)
+    if held is not None:
+        del documents[meta["_id"]]
+    found = held is not None
+    return {
+        "_version": version,
+        "result": "deleted" if found else "not_found",
+        "status": 200 if found else 404,
+    }
 
 
 def _source(document: bytes) -> dict[str, Any]:

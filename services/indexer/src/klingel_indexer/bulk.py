@@ -152,9 +152,10 @@ class Item:
         self._lines: bytes | None = None
 
     def lines(self) -> bytes:
-        """Return action and document, each on its line."""
+        """Return action and document, each on its line; a removal has no document."""
         if self._lines is None:
-            self._lines = action_line(self.write) + self.write.body + b"\n"
+            document = b"" if self.write.op == "delete" else self.write.body + b"\n"
+            self._lines = action_line(self.write) + document
         return self._lines
 
 

@@ -3,6 +3,7 @@
 | answer | for | verdict |
 |---|---|---|
 | 2xx | any | written |
+| 404 without an error | delete | written: it is not there |
 | 409 version_conflict_engine_exception | external version | stale: a newer one is there |
 | 409 version_conflict_engine_exception | create | exists: it was written before |
 | 429, 5xx, any other 409 | any | retry |
@@ -66,7 +67,7 @@ class RequestVerdict(StrEnum):
 
 def classify_item(*, create: bool, status: int, error_type: str) -> Verdict:
     """Return the verdict on one item; `error_type` is empty where there is none."""
-    if 200 <= status < 300:
+    if 200 <= status < 300 or (status == 404 and not error_type and not create):
         return Verdict.WRITTEN
     if status == 409 and error_type == VERSION_CONFLICT:
         return Verdict.EXISTS if create else Verdict.STALE

@@ -6,12 +6,13 @@ that it is, and only its head is read. Index names and versions: design section 
 Null values, by topic:
     routed-events, case-events: never written; a dead letter.
     cases: the closing record expired. The case stays in its index, which is aged by a command.
+    escalations, alerts, incidents: the document is removed, where key or subject tell its brand.
     connector-status: the instance was forgotten; its last status stays, with its time.
     dead-letters: the dead letter of a null value; indexed without one.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -23,23 +24,28 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from klingel.contracts.codec import safe_sentence
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
-from klingel.domain.identity import document_version
+from klingel.domain.identity import deterministic_id, document_version
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.base import Record
 from klingel.stage.fates import Fate, Outcome
 
 ID_BYTES = 512
 """Elasticsearch refuses a longer `_id`."""
+REMOVED_VERSION = 2**62
+"""Version of a removal: no revision reaches it, so no older write comes after it."""
 
 INPUTS = (
     Topic.ROUTED_EVENTS,
     Topic.CASES,
     Topic.CASE_EVENTS,
+    Topic.ESCALATIONS,
+    Topic.ALERTS,
+    Topic.INCIDENTS,
     Topic.DEAD_LETTERS,
     Topic.CONNECTOR_STATUS,
 )
 
-Op = Literal["index", "create"]
+Op = Literal["index", "create", "delete"]
 R = TypeVar("R", bound=Record)
 
 _BRAND = re.compile(r"[a-z0-9][a-z0-9-]{0,59}\Z")
@@ -48,14 +54,14 @@ _CONNECT = "__connect.errors."
 
 
 class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One document to be written.
+    """One document to be written, or removed.
 
     Attributes:
         index: physical index.
         id: `_id`.
-        op: `create` for what is only ever added, else `index` with an external version.
-        version: None for `create`.
-        body: the document, JSON on one line.
+        op: `create` for what is only ever added, `delete` for what is gone, else `index`.
+        version: external version; None for `create`.
+        body: the document, JSON on one line; empty for `delete`.
         network: for the ledger; empty where the topic has none.
         published_at, received_at: for latency; None where the topic has none.
     """
@@ -102,6 +108,11 @@ class _Decision(Record, frozen=True):
     priority: Raw | UnsetType = UNSET
     rule: Raw | UnsetType = UNSET
     explain: Raw | UnsetType = UNSET
+    overruled_tone: str | UnsetType = UNSET
+    overruled_intents: list[str] | UnsetType = UNSET
+    overruled_by: str | UnsetType = UNSET
+    outreach: Raw | UnsetType = UNSET
+    out_of_hours: Raw | UnsetType = UNSET
 
 
 class _Routed(Record, frozen=True):
@@ -122,6 +133,19 @@ class _Added(Record, frozen=True):
     priority: Raw | UnsetType = UNSET
     rule: Raw | UnsetType = UNSET
     explain: Raw | UnsetType = UNSET
+    overruled_tone: str | UnsetType = UNSET
+    overruled_intents: list[str] | UnsetType = UNSET
+    overruled_by: str | UnsetType = UNSET
+    outreach: Raw | UnsetType = UNSET
+    out_of_hours: Raw | UnsetType = UNSET
+
+
+class _ClockHead(Record, frozen=True):
+    name: str
+    state: str
+    deadline: Raw
+    business_seconds: Raw | UnsetType = UNSET
+    wall_seconds: Raw | UnsetType = UNSET
 
 
 class _CaseHead(Record, frozen=True):
@@ -130,6 +154,27 @@ class _CaseHead(Record, frozen=True):
     revision: Annotated[int, Meta(ge=0)]
     state: str
     network: str = ""
+    clocks: tuple[_ClockHead, ...] = ()
+
+
+class _EscalationHead(Record, frozen=True):
+    brand: str
+    escalation_id: Annotated[str, Meta(min_length=1)]
+    revision: Annotated[int, Meta(ge=0)]
+    network: str = ""
+
+
+class _AlertHead(Record, frozen=True):
+    brand: str
+    alert_id: Annotated[str, Meta(min_length=1)]
+    revision: Annotated[int, Meta(ge=0)]
+    network: str = ""
+
+
+class _IncidentHead(Record, frozen=True):
+    brand: str
+    incident_id: Annotated[str, Meta(min_length=1)]
+    revision: Annotated[int, Meta(ge=0)]
 
 
 class _CaseEventHead(Record, frozen=True):
@@ -148,6 +193,9 @@ _EVENT = msgspec.json.Decoder(_EventHead)
 _DELETED = msgspec.json.Decoder(_DeletedEvent)
 _CASE = msgspec.json.Decoder(_CaseHead)
 _CASE_EVENT = msgspec.json.Decoder(_CaseEventHead)
+_ESCALATION = msgspec.json.Decoder(_EscalationHead)
+_ALERT = msgspec.json.Decoder(_AlertHead)
+_INCIDENT = msgspec.json.Decoder(_IncidentHead)
 _STATUS = msgspec.json.Decoder(_StatusHead)
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -194,6 +242,21 @@ def cases_index(prefix: str, brand: str) -> str:
 def case_events_index(prefix: str, brand: str) -> str:
     """Return the index of what happened to a brand's cases."""
     return f"{prefix}case-events-{_brand(brand)}"
+
+
+def escalations_index(prefix: str, brand: str) -> str:
+    """Return the index of who was told of a brand's cases."""
+    return f"{prefix}escalations-{_brand(brand)}"
+
+
+def alerts_index(prefix: str, brand: str) -> str:
+    """Return the index of a brand's early warnings."""
+    return f"{prefix}alerts-{_brand(brand)}"
+
+
+def incidents_index(prefix: str, brand: str) -> str:
+    """Return the index of a brand's incidents."""
+    return f"{prefix}incidents-{_brand(brand)}"
 
 
 def dead_letters_index(prefix: str) -> str:
@@ -276,16 +339,44 @@ def _merged(
         priority=decision.priority,
         rule=decision.rule,
         explain=decision.explain,
+        overruled_tone=decision.overruled_tone,
+        overruled_intents=decision.overruled_intents,
+        overruled_by=decision.overruled_by,
+        outreach=decision.outreach,
+        out_of_hours=decision.out_of_hours,
     )
     document = bytes(raw)
     # Both halves name direction and configuration, and a document may name a field once. They
-    # seldom differ; where they do, the decision is right.
-    if (decision.direction, decision.config_version) != (event.direction, event.config_version):
+    # seldom differ; where they do, the decision is right. So it is where a person overruled.
+    overruled = decision.overruled_by is not UNSET
+    differs = (decision.direction, decision.config_version) != (
+        event.direction,
+        event.config_version,
+    )
+    if differs or overruled:
         fields = _FIELDS.decode(document)
         fields["direction"] = Raw(_ENCODER.encode(decision.direction))
         fields["config_version"] = Raw(_ENCODER.encode(decision.config_version))
+        if overruled:
+            fields["enrichment"] = _overruled(fields.get("enrichment"), decision)
         document = _ENCODER.encode(fields)
     return _spliced(document, _ENCODER.encode(added))
+
+
+def _overruled(enrichment: Raw | None, decision: _Decision) -> Raw:
+    """Return what a model found with what a person decided in its place.
+
+    The model's probabilities of tone stay; an intent that a person named has no score.
+    """
+    found = _FIELDS.decode(enrichment) if enrichment is not None else {}
+    if decision.overruled_tone is not UNSET:
+        tone = _FIELDS.decode(found["tone"]) if "tone" in found else {}
+        tone["label"] = Raw(_ENCODER.encode(decision.overruled_tone))
+        found["tone"] = Raw(_ENCODER.encode(tone))
+    if decision.overruled_intents is not UNSET:
+        named = [{"name": name} for name in decision.overruled_intents]
+        found["intents"] = Raw(_ENCODER.encode(named))
+    return Raw(_ENCODER.encode(found))
 
 
 def _emptied(raw: Raw, event: _EventHead, version: int, indexed_at: str) -> bytes:
@@ -324,10 +415,113 @@ def _convert_case(message: Message, prefix: str, indexed_at: str) -> Write | Out
         version=case.revision,
         body=_spliced(
             message.value,
-            _ENCODER.encode({"document_version": case.revision, "indexed_at": indexed_at}),
+            _ENCODER.encode(
+                {
+                    "document_version": case.revision,
+                    "indexed_at": indexed_at,
+                    **_measured(case.clocks),
+                }
+            ),
         ),
         network=case.network,
     )
+
+
+_MEASURED = ("first_response", "resolution")
+
+
+def _measured(clocks: Sequence[_ClockHead]) -> dict[str, str | Raw]:
+    """Return what the newest clock of each name measured, as fields of the case itself.
+
+    Elasticsearch keeps the fields of a list of objects apart from each other: which duration is
+    whose could not be asked there.
+    """
+    fields: dict[str, str | Raw] = {}
+    for clock in clocks:
+        if clock.name not in _MEASURED:
+            continue
+        for part in ("state", "deadline", "business_seconds", "wall_seconds"):
+            name, value = f"{clock.name}_{part}", getattr(clock, part)
+            if value is not UNSET:
+                fields[name] = value
+            else:
+                fields.pop(name, None)
+    return fields
+
+
+def _convert_escalation(message: Message, prefix: str, indexed_at: str) -> Write | Outcome:
+    if message.value is None:
+        return _removal(*_escalation_of(message.key), escalations_index, prefix)
+    head = _read(_ESCALATION, message.value)
+    return _versioned(
+        message.value,
+        escalations_index(prefix, head.brand),
+        head.escalation_id,
+        head.revision,
+        indexed_at,
+        head.network,
+    )
+
+
+def _convert_alert(message: Message, prefix: str, indexed_at: str) -> Write | Outcome:
+    if message.value is None:
+        return _removal(*_of_brand(message), alerts_index, prefix)
+    head = _read(_ALERT, message.value)
+    index = alerts_index(prefix, head.brand)
+    return _versioned(message.value, index, head.alert_id, head.revision, indexed_at, head.network)
+
+
+def _convert_incident(message: Message, prefix: str, indexed_at: str) -> Write | Outcome:
+    if message.value is None:
+        return _removal(*_of_brand(message), incidents_index, prefix)
+    head = _read(_INCIDENT, message.value)
+    index = incidents_index(prefix, head.brand)
+    return _versioned(message.value, index, head.incident_id, head.revision, indexed_at)
+
+
+def _versioned(
+    value: bytes, index: str, identity: str, revision: int, indexed_at: str, network: str = ""
+) -> Write:
+    added = {"document_version": revision, "indexed_at": indexed_at}
+    return Write(
+        index=index,
+        id=document_id(identity),
+        op="index",
+        version=revision,
+        body=_spliced(value, _ENCODER.encode(added)),
+        network=network,
+    )
+
+
+def _removal(
+    identity: str, brand: str, index: Callable[[str, str], str], prefix: str
+) -> Write | Outcome:
+    """Return the removal of a document; nothing where its brand is not told."""
+    if not identity or not _BRAND.match(brand):
+        return Outcome(Fate.DISCARDED, reason="tombstone")
+    return Write(
+        index=index(prefix, brand),
+        id=document_id(identity),
+        op="delete",
+        version=REMOVED_VERSION,
+        body=b"",
+    )
+
+
+def _escalation_of(key: bytes | None) -> tuple[str, str]:
+    """Return id and brand of an escalation by its record's key, `case|target|level`."""
+    parts = (key or b"").decode("utf-8", "replace").rsplit("|", 2)
+    if len(parts) < 3:
+        return "", ""
+    return deterministic_id(*parts), parts[0].partition(":")[0]
+
+
+def _of_brand(message: Message) -> tuple[str, str]:
+    """Return id and brand of a record whose key is its id; the brand begins its subject."""
+    subject = (message.header("ce_subject") or b"").decode("utf-8", "replace")
+    brand, _, rest = subject.partition("/")
+    identity = (message.key or b"").decode("utf-8", "replace")
+    return identity, brand if rest == identity else ""
 
 
 def _convert_case_event(message: Message, prefix: str, indexed_at: str) -> Write:
@@ -413,6 +607,9 @@ _CONVERTERS: dict[Topic, Callable[[Message, str, str], Write | Outcome]] = {
     Topic.ROUTED_EVENTS: _convert_routed,
     Topic.CASES: _convert_case,
     Topic.CASE_EVENTS: _convert_case_event,
+    Topic.ESCALATIONS: _convert_escalation,
+    Topic.ALERTS: _convert_alert,
+    Topic.INCIDENTS: _convert_incident,
     Topic.DEAD_LETTERS: _convert_dead_letter,
     Topic.CONNECTOR_STATUS: _convert_status,
 }
