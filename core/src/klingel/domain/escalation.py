@@ -150,7 +150,7 @@ def settle(case: Case) -> Case:
         queue = overrides.queue or queue
         if overrides.priority is not None:
             priority = structs.replace(priority, score=overrides.priority)
-    missed = {clock.name for clock in case.clocks or () if clock.state == "met_late"}
+    missed = {clock.name for clock in case.clocks or () if _was_missed(clock)}
     missed |= {
         each.clock
         for each in fired
@@ -165,6 +165,13 @@ def settle(case: Case) -> Case:
         priority=priority,
         late=sorted(missed) or None,
     )
+
+
+def _was_missed(clock: Clock) -> bool:
+    """Whether the deadline had passed when the clock ended."""
+    if clock.state == "cancelled":
+        return clock.ended_at is not None and clock.ended_at > clock.deadline
+    return clock.state == "met_late"
 
 
 def _judged(fired: Fired, case: Case) -> Fired:

@@ -1,0 +1,264 @@
+"""Cases under commands, timers and merges: whatever comes in which order, the same cases come of it."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from klingel.config.compiled import CompiledBrand
+from klingel.domain.cases import ConversationState, fold_command, fold_event, pass_time, wake
+from klingel.domain.merging import BY
+from klingel.domain.routing import Routing, route
+from klingel.domain.timers import due_at, fire
+from klingel.model.case import Case
+from klingel.model.case_command import CaseCommand
+from klingel.model.social_event import SocialEvent
+from klingel.testing.conversations import NOON, ROOT, compiled_brand
+
+from .test_cases_fold import conversations
+
+END = NOON + timedelta(days=30)
+BRAND = compiled_brand(
+    calendars=[
+        {"id": "day", "zone": "Europe/Berlin", "hours": {"mon-fri": ["08:00-20:00"]}},
+    ],
+    sla=[
+        {
+            "id": "all",
+            "first_response": "60m",
+            "next_response": "30m",
+            "resolution": "3d",
+            "pause_when": ["waiting", "snoozed"],
+        }
+    ],
+    escalation=[
+        {"id": "lead", "on": ["warned"], "raise_after": "2h", "raise_to": "head"},
+        {"id": "head", "on": ["breached"], "queue": "second"},
+    ],
+    queues=[{"id": "first"}, {"id": "second"}],
+    cases={"close_when": "never", "reopen_within_days": 1},
+)
+PARTS = (ROOT, "bluesky:network:part", "bluesky:network:third")
+Kind = Literal["close", "reopen", "snooze", "assign", "acknowledge"]
+
+
+class World:
+    """All conversations of a brand, folded one input after the other."""
+
+    def __init__(self, brand: CompiledBrand = BRAND) -> None:
+        self.brand = brand
+        self.states: dict[str, ConversationState] = {}
+        self.queue: list[CaseCommand] = []
+        self.count = 0
+
+    def state(self, conversation: str = ROOT) -> ConversationState:
+        """Return a conversation."""
+        return self.states.get(conversation, ConversationState())
+
+    def hear(self, event: SocialEvent, offset: int) -> None:
+        """Fold an event."""
+        folded = fold_event(
+            self.state(event.conversation_id), event, (0, offset), self._route, self.brand, END
+        )
+        self.states[event.conversation_id] = folded.change.state
+        self.queue += folded.change.commands
+
+    def order(self, command: CaseCommand) -> str:
+        """Fold a command."""
+        state = self.state(command.conversation_id)
+        folded = fold_command(state, command, self.brand, END)
+        self.states[command.conversation_id] = folded.change.state
+        self.queue += folded.change.commands
+        return folded.result
+
+    def settle(self) -> None:
+        """Let conversations read what others sent them, until nobody sends anything."""
+        for _ in range(1000):
+            if not self.queue:
+                return
+            self.order(self.queue.pop(0))
+        raise AssertionError("they never come to an end")
+
+    def pass_to(self, now: datetime) -> None:
+        """Fire everything that is due by `now`."""
+        for conversation in list(self.states):
+            for _ in range(100):
+                if not self._fire_one(conversation, now):
+                    break
+
+    def _fire_one(self, conversation: str, now: datetime) -> bool:
+        state = self.state(conversation)
+        for case in state.cases.values():
+            due = due_at(case, self.brand.max_open_age)
+            if due is None or due > now:
+                continue
+            firing = fire(case, now, now, self.brand)
+            if firing is None or firing.case is None:
+                continue
+            if firing.wakes:
+                self.states[conversation] = wake(state, firing, self.brand, now).state
+            else:
+                after, _, _ = pass_time(case, firing, self.brand, now)
+                assert after is not None
+                self.states[conversation] = state.replaced(after)
+            return True
+        return False
+
+    def _route(self, event: SocialEvent, again: bool) -> Routing:
+        return route(event, self.brand, again=again)
+
+
+def essence(case: Case) -> dict[str, Any]:
+    """Return what a case is, but for names, revisions, positions and when things were noticed."""
+    content = msgspec.to_builtins(case)
+    for name in ("case_id", "revision", "conversation_id", "terms", "explain"):
+        content.pop(name, None)
+    for fact in content["facts"]:
+        for name in ("origin", "decision", "customer"):
+            fact.pop(name, None)
+        if fact.get("opening"):
+            fact["opening"].pop("offset", None)
+    for fired in content.get("fired") or ():
+        fired.pop("fired_at")
+        fired.pop("id")
+    for escalation in content.get("escalations") or ():
+        escalation.pop("revision", None)
+        escalation.pop("cause", None)
+    return content
+
+
+def cases_of(world: World, conversation: str = ROOT) -> list[dict[str, Any]]:
+    """Return the cases of a conversation that go on there."""
+    cases = world.state(conversation).cases.values()
+    return [essence(case) for case in sorted(cases, key=lambda case: case.case_id)]
+
+
+@st.composite
+def scattered(draw: st.DrawFn) -> list[SocialEvent]:
+    """The events of one conversation, each object in one of three that are not yet known as one."""
+    events = draw(conversations())
+    home = {
+        name: draw(st.sampled_from(PARTS))
+        for name in sorted({event.object_id for event in events})
+        if name != ROOT
+    }
+    return [replace(event, conversation_id=home.get(event.object_id, ROOT)) for event in events]
+
+
+def merge(source: str, target: str) -> CaseCommand:
+    return CaseCommand(
+        command_id=f"merge-{source}",
+        brand="nordlicht",
+        conversation_id=source,
+        kind="merge",
+        at=END,
+        by=BY,
+        into_conversation_id=target,
+    )
+
+
+MERGES = (merge(PARTS[2], PARTS[1]), merge(PARTS[1], PARTS[0]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=scattered(), data=st.data())
+def test_what_is_found_to_be_one_conversation_gives_the_cases_of_one(
+    events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """Links that come late, in any order, between any two events: the same cases in the end."""
+    together = World()
+    for offset, event in enumerate(events):
+        together.hear(replace(event, conversation_id=ROOT), offset)
+    apart = World()
+    inputs: Sequence[tuple[int, SocialEvent] | CaseCommand] = data.draw(
+        st.permutations([*enumerate(events), *MERGES])
+    )
+    first: dict[str, int] = {}
+    for each in inputs:
+        if isinstance(each, CaseCommand):
+            apart.order(each)
+        else:
+            apart.hear(each[1], each[0])
+            first.setdefault(each[1].event_id, each[0])
+        if data.draw(st.booleans()):
+            apart.settle()
+    apart.settle()
+    assert cases_of(apart) == cases_of(together)
+    for part in PARTS[1:]:
+        assert {case.state for case in apart.state(part).cases.values()} <= {"merged"}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), data=st.data())
+def test_commands_find_their_place_whatever_arrives_after_them(
+    events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """What people said of a case holds at its time, also when earlier words come to light later."""
+    known = data.draw(st.integers(1, len(events)))
+    commands: list[CaseCommand] = []
+    one = World()
+    for offset, event in enumerate(events[:known]):
+        one.hear(event, offset)
+    for number, case in enumerate(
+        sorted(one.state().cases.values(), key=lambda each: each.case_id)
+    ):
+        kind: Kind = data.draw(
+            st.sampled_from(["close", "reopen", "snooze", "assign", "acknowledge"])
+        )
+        at = NOON + timedelta(minutes=data.draw(st.integers(0, 60 * 80)))
+        command = CaseCommand(
+            command_id=f"c{number}",
+            brand="nordlicht",
+            conversation_id=ROOT,
+            case_id=case.case_id,
+            kind=kind,
+            at=at,
+            by="maike",
+            assignee="mk" if kind == "assign" else None,
+            until=at + timedelta(hours=5) if kind == "snooze" else None,
+        )
+        if one.order(command) == "applied":
+            commands.append(command)
+    other = World()
+    other.states = dict(one.states)
+    rest = list(enumerate(events))[known:]
+    for offset, event in rest:
+        one.hear(event, offset)
+    for offset, event in data.draw(st.permutations(rest)):
+        other.hear(event, offset)
+    for command in commands:
+        assert other.order(command) == "repeated"
+    assert cases_of(other) == cases_of(one)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), data=st.data())
+def test_timers_say_the_same_in_the_end_whenever_they_fire(
+    events: list[SocialEvent], data: st.DataObject
+) -> None:
+    """Warned and breached in between or only at the end: late is what the facts say is late."""
+    late = World()
+    for offset, event in enumerate(events):
+        late.hear(event, offset)
+    late.pass_to(END)
+    early = World()
+    for offset, event in enumerate(events):
+        early.hear(event, offset)
+        if data.draw(st.booleans()):
+            early.pass_to(NOON + timedelta(minutes=data.draw(st.integers(0, 60 * 80))))
+    early.pass_to(END)
+    for name in ("clocks", "late", "state", "turns", "due_at"):
+        told = [getattr(case, name) for case in _sorted(early)]
+        assert told == [getattr(case, name) for case in _sorted(late)], name
+    for case in _sorted(early):
+        ids = [fired.id for fired in case.fired or ()]
+        assert len(ids) == len(set(ids))
+
+
+def _sorted(world: World) -> list[Case]:
+    cases = world.state().cases.values()
+    return sorted(cases, key=lambda case: case.case_id)
