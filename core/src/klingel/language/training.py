@@ -36,7 +36,7 @@ FOLDS = 5
 """Rows are held back in so many parts when probabilities are calibrated."""
 FEW = 8
 """Held rows of either answer below which a head keeps the plain logistic curve."""
-MANY_ROWS = 60_000
+MANY_ROWS = 80_000
 """Rows of an output from which on one of the parts is held back instead of each in turn."""
 MANY_OUTPUTS = 40
 """Outputs from which on the same is done."""
@@ -90,6 +90,8 @@ class Plan:
             words near it. They become part of the words' weights; the model does without them.
         taught: sources whose answers are a teacher's guesses: fitted on, but probabilities and
             thresholds are taken from the others alone.
+        offsets: output to what is added to its scores. Both answers of an output weigh the same
+            when it is fitted, so rare answers of a group are chosen too often or too seldom.
         about: stored with the model.
     """
 
@@ -103,6 +105,7 @@ class Plan:
     folds: int = FOLDS
     meanings: Meanings | None = None
     taught: frozenset[str] = frozenset()
+    offsets: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -572,14 +575,16 @@ def fit_outputs(
         answers = np.array([row.labels[name] for row in some], np.bool_)
         weights = row_weights(some, answers, plan.totals)
         part = matrix[index]
+        offset = plan.offsets.get(name, 0.0)
         head = fit_head(part, answers, weights, plan.cost)
+        head = head._replace(bias=head.bias + offset)
         scores = np.full(len(index), np.nan)
         many = len(index) > MANY_ROWS or len(names) > MANY_OUTPUTS
         for number in range(min(plan.folds, 1) if many else plan.folds):
             held = fold[index] == number
             if held.any() and not held.all():
                 other = fit_head(part[~held], answers[~held], weights[~held], plan.cost)
-                scores[held] = part[held] @ other.weights + other.bias
+                scores[held] = part[held] @ other.weights + other.bias + offset
         tried = ~np.isnan(scores)
         natural = _natural(some, plan)[tried]
         slope, shift = calibrate(scores[tried], answers[tried], natural)
