@@ -143,7 +143,10 @@ def weigh_influence(values: Mapping[str, float]) -> float | None:
     """Return the weighted mean of the known parts; None when none is known."""
     if len(values) == 1:
         return next(iter(values.values()))
-    return _mean([(value, WEIGHTS[name]) for name, value in values.items()])
+    if not values:
+        return None
+    total = math.fsum([value * WEIGHTS[name] for name, value in values.items()])
+    return min(1.0, total / math.fsum([WEIGHTS[name] for name in values]))
 
 
 def engagements_of(metrics: dict[str, int] | None) -> int | None:
