@@ -50,6 +50,10 @@ class PostRow:
     intents: tuple[str, ...] = ()
 
 
+_ABOUT = ("clock", "level", "detail", "corrects")
+"""What tells two events of one kind and cause apart."""
+
+
 class Sight(NamedTuple):
     """A version of a post that is searchable.
 
@@ -113,8 +117,10 @@ class Index:
 
     def cases(self) -> list[CaseRecord]:
         """Return every case of every brand."""
-        fields = ["brand", "case_id", "facts.object", "summary.hashes"]
-        return [_case(hit["_source"]) for hit in self._all("cases-*", fields)]
+        fields = ["brand", "case_id", "state", "facts.object", "summary.hashes"]
+        found = (hit["_source"] for hit in self._all("cases-*", fields))
+        # What was merged into another case counts there.
+        return [_case(source) for source in found if source["state"] != "merged"]
 
     def case_events(self) -> list[CaseEventRecord]:
         """Return every event of every case."""
@@ -124,8 +130,9 @@ class Index:
                 case_id=hit["_source"]["case_id"],
                 cause=hit["_source"]["cause"],
                 kind=hit["_source"]["kind"],
+                about="/".join(str(hit["_source"].get(name, "")) for name in _ABOUT),
             )
-            for hit in self._all("case-events-*", ["case_id", "cause", "kind"])
+            for hit in self._all("case-events-*", ["case_id", "cause", "kind", *_ABOUT])
         ]
 
     def _all(self, pattern: str, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:

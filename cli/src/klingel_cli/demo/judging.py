@@ -82,12 +82,14 @@ class CaseEventRecord:
         case_id: the case.
         cause: what caused it.
         kind: what happened.
+        about: which clock, level, word of detail or correction it is about; empty for none.
     """
 
     place: str
     case_id: str
     cause: str
     kind: str
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +224,10 @@ def _facts_twice(cases: Iterable[CaseRecord]) -> Iterator[str]:
 
 
 def _causes_twice(case_events: Iterable[CaseEventRecord]) -> Iterator[str]:
-    places: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    places: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
     for event in case_events:
-        places[event.case_id, event.cause, event.kind].add(event.place)
-    for (case_id, cause, kind), of in places.items():
+        places[event.case_id, event.cause, event.kind, event.about].add(event.place)
+    for (case_id, cause, kind, _), of in places.items():
         for place in sorted(of)[1:]:
             yield f"{case_id}: {kind} by {cause} stands once more as {place}"
 
