@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,6 +133,7 @@ class Receiver:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[Any] = []
         self.chance: Callable[[], Any] | None = None
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
         self.plan: list[Any] = []
         self.default: Any = 200
         self.got = asyncio.Event()
@@ -163,6 +164,8 @@ class Receiver:
         if self.chance is not None:
             answer = self.chance()
         self.answers.append(200 if answer == "half" else answer)
+        if self.before_answer is not None:
+            await self.before_answer()
         if answer == "slow":
             await asyncio.sleep(3600)
         if answer == "cut":
