@@ -225,9 +225,9 @@ class _Running:
         self._gathered = gathered
         self._waiting: list[tuple[int, Row]] = []
 
-    def add(self, event: int, row: Row) -> None:
+    def add(self, entry: tuple[int, Row]) -> None:
         self.posts += 1
-        self._waiting.append((event, row))
+        self._waiting.append(entry)
         if len(self._waiting) >= _WAITING:
             self.gathered()
 
@@ -393,6 +393,8 @@ class BrandWatch:
         topics: Sequence[str] = _WHOLE_ALONE
         if row.topics:
             topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        entry = event, row
+        head = interval == self._head
         counted = []
         for topic in topics:
             for kind in kinds:
@@ -404,9 +406,14 @@ class BrandWatch:
                 if running is None:
                     running = series.open[interval] = _Running()
                     self._due.setdefault(interval, {})[key] = None
-                running.add(event, row)
-                counted.append((key, series, running))
-        if not self._ask(counted, row.at, interval, now, found):
+                running.add(entry)
+                if series.standing is not None or (
+                    head
+                    and running.posts >= _LEAST_POSTS
+                    and (series.bar_of != interval or running.posts >= series.bar)
+                ):
+                    counted.append((key, series, running))
+        if not counted or not self._ask(counted, row.at, interval, now, found):
             self._remember_usual(event, row.text, interval)
 
     def _ask(
