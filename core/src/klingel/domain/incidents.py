@@ -220,6 +220,7 @@ class Linked(NamedTuple):
         post: the later one.
         of: id of the earlier one.
         conversation: of the earlier one.
+        customer: of the earlier one.
         same_author: the same author in another conversation; otherwise on another network.
     """
 
@@ -227,6 +228,7 @@ class Linked(NamedTuple):
     post: Post
     of: str
     conversation: str
+    customer: str
     same_author: bool
 
 
@@ -332,7 +334,7 @@ class IncidentWindow:
         self._sketch: _Sketch | None = None
         self._tried: dict[int, int] = {}
         self._copies = CopyWindow(_COPY_LIMITS)
-        self._places: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._places: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._pending)
@@ -341,6 +343,11 @@ class IncidentWindow:
     def boundary(self) -> float:
         """The last boundary that was passed; minus infinity before the first post."""
         return self._boundary
+
+    @property
+    def waits(self) -> bool:
+        """Whether time alone can change anything: posts wait, or an incident is open."""
+        return bool(self._pending or self._open)
 
     @property
     def horizon(self) -> float:
@@ -494,7 +501,7 @@ class IncidentWindow:
         if post.customer is None:
             return
         link = self._copies.add(Entry(post.id, post.text, post.at, post.author, post.network))
-        self._places[post.id] = (post.conversation, post.network)
+        self._places[post.id] = (post.conversation, post.network, post.customer)
         if len(self._places) > _COPY_LIMITS.entries:
             self._places.popitem(last=False)
         if link is None:
@@ -505,9 +512,9 @@ class IncidentWindow:
             return
         if link.own is not None:
             # A third one is linked to where the second one went.
-            self._places[post.id] = (place[0], post.network)
+            self._places[post.id] = (place[0], post.network, place[2])
         if link.own is not None or place[1] != post.network:
-            yield Linked(self._boundary, post, of, place[0], link.own is not None)
+            yield Linked(self._boundary, post, of, place[0], place[2], link.own is not None)
 
     # -- open incidents --------------------------------------------------------------------
 

@@ -22,6 +22,9 @@ from klingel.model.brand_signals import Signal
 MOST_WAITING: Final = 20_000
 """Conversations of a brand that are remembered as waiting; the oldest are what counts."""
 
+MOST_ANSWERED: Final = 2_000
+"""Conversations of a brand whose newest answer is remembered."""
+
 MOST_PLACES: Final = 1_000
 """Networks and channels of a brand whose newest row is remembered."""
 
@@ -57,6 +60,7 @@ class Silences(msgspec.Struct, array_like=True):
 
     waiting: dict[str, Waiting] = msgspec.field(default_factory=dict)
     places: dict[str, float] = msgspec.field(default_factory=dict)
+    answered: dict[str, float] = msgspec.field(default_factory=dict)
     answered_at: float = 0.0
     alarms: dict[str, Alarm] = msgspec.field(default_factory=dict)
 
@@ -109,6 +113,13 @@ def note(silences: Silences, row: Signal) -> None:
             places[place] = max(at, places.get(place, 0.0))
     if row.direction == "outbound":
         silences.answered_at = max(silences.answered_at, at)
+        answered = silences.answered
+        # The newest last: an answer may be heard before what it answers.
+        answered[row.conversation_id] = max(at, answered.pop(row.conversation_id, 0.0))
+        if len(answered) > MOST_ANSWERED:
+            del answered[next(iter(answered))]
+    elif at <= silences.answered.get(row.conversation_id, 0.0):
+        return
     _wait(silences.waiting, row, at)
 
 

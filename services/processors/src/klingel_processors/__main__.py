@@ -1,4 +1,4 @@
-"""`klingel-processor understand|care`: one stage in one process."""
+"""`klingel-processor understand|care|watch`: one stage in one process."""
 
 import argparse
 import gc
@@ -16,10 +16,12 @@ from klingel.settings import Settings, load_settings
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.care import app as care
 from klingel_processors.understand import app as understand
+from klingel_processors.watch import app as watch
 
 STAGES: dict[str, Callable[[Settings, Metrics], tuple[Frame, BatchService]]] = {
     "understand": understand.build,
     "care": care.build,
+    "watch": watch.build,
 }
 
 

@@ -1,0 +1,337 @@
+"""The decisions of watch, for one partition of `brand-signals` (port `Logic`).
+
+One local table, `state`, mirrors `watch-state`: a brand's snapshot, the rows since then and the
+posts among which incidents are looked for (`klingel_processors.watch.memory`). What a brand's rows
+come to is remembered in this process; the pieces are written once a batch and brand, with the last
+of its messages. Whenever a batch is not committed, the partition is opened anew with another logic.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+
+from klingel.config.compiled import CompiledBrand
+from klingel.contracts import codec
+from klingel.contracts.envelope import (
+    Headers,
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    timer_headers,
+    trace_id,
+)
+from klingel.contracts.topics import Topic
+from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
+from klingel.model import BrandSignals, WatchState
+from klingel.stage.batch import Coordinates
+from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.ports import StateView
+from klingel_processors.watch.memory import BrandMemory, Rules, Says, Stored
+from klingel_processors.watch.records import records
+
+NAME = "watch"
+SOURCE = f"klingel/{NAME}"
+STATE = "state"
+TICK_SECONDS = 5.0
+"""How often time alone is looked at, a brand."""
+BRANDS_A_TICK = 100
+"""Brands of which one tick tells something."""
+LOADED_A_TICK = 20
+"""Brands that one tick reads back after a start."""
+_CONFIG_LAG = timedelta(seconds=60)
+_PIECES = 1_000_000
+_FATES = {
+    "new": (Fate.DELIVERED, ""),
+    "repeated": (Fate.REPEATED, "known_rows"),
+    "late": (Fate.DISCARDED, "too_late"),
+}
+_LETTER = {"snapshot": "s", "rows": "r", "posts": "p"}
+
+
+class WatchLogic:
+    """Decides the signals of one partition, and what time makes of its brands.
+
+    Args:
+        partition: number of the partition.
+        brands: current brands, by name.
+    """
+
+    name = NAME
+    inputs: tuple[Topic, ...] = (Topic.BRAND_SIGNALS,)
+    tables: Mapping[str, Topic] = {STATE: Topic.WATCH_STATE}
+    wants_time = True
+
+    def __init__(
+        self, partition: int, *, brands: Callable[[], Mapping[str, CompiledBrand]]
+    ) -> None:
+        self._partition = partition
+        self._brands = brands
+        self._memories: dict[str, BrandMemory] = {}
+        self._rules: dict[str, Rules] = {}
+        self._read: dict[int, BrandSignals] = {}
+        self._last: dict[str, int] = {}
+        self._load_from: bytes | None = b"s|"
+
+    # -- port Logic ------------------------------------------------------------------------
+
+    def source_of(self, message: Message) -> str:
+        """Return the stage that told it, as its `ce_source` ends."""
+        source = (message.header("ce_source") or b"").decode("utf-8", "replace")
+        return source.rpartition("/")[2]
+
+    def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
+        """Return nothing: what is remembered suffices."""
+        del message, state
+        return ()
+
+    def look_over(self, messages: Sequence[Message]) -> None:
+        """Read the records of a batch, and note which one is a brand's last."""
+        self._read, self._last = {}, {}
+        for message in messages:
+            # What is wrong with it is said by its step.
+            with suppress(InvalidMessage):
+                signals = codec.decode(BrandSignals, message.value)
+                if signals.brand in self._brands():
+                    self._read[message.offset] = signals
+                    self._last[signals.brand] = message.offset
+
+    def step(
+        self,
+        message: Message,
+        state: StateView,
+        now: datetime,
+        history: Mapping[Coordinates, Message],
+    ) -> Outcome:
+        """Decide one record of rows; raises InvalidMessage."""
+        del history
+        signals = self._read.pop(message.offset, None) or codec.decode(BrandSignals, message.value)
+        assert message.value is not None
+        brand = self._brand(signals.brand, message, now)
+        try:
+            memory = self._memory(brand, state)
+            says, heard = memory.hear(message.value, signals.rows, now.timestamp())
+            is_last = self._last.get(brand.brand, message.offset) == message.offset
+            stored = memory.store() if is_last else []
+        except Exception:
+            # What was remembered may be half of it: it is read back from what is stored.
+            self._memories.pop(brand.brand, None)
+            raise
+        headers = partial(_message_headers, message, now)
+        outputs = _said(says, brand, headers)
+        outputs += self._state_outputs(brand.brand, stored, headers, len(outputs))
+        fate, reason = _FATES[heard]
+        return Outcome(
+            fate,
+            reason=reason,
+            outputs=tuple(outputs),
+            puts=_puts(brand.brand, stored),
+        )
+
+    def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
+        """Return what time makes of the brands, one outcome for each of which it makes something."""
+        self._load_more(state)
+        if read_to is None:
+            return ()
+        outcomes: list[Outcome] = []
+        at, read = now.timestamp(), read_to.timestamp()
+        for name, memory in list(self._memories.items()):
+            brand = self._brands().get(name)
+            if brand is None or at - memory.ticked_at < TICK_SECONDS:
+                continue
+            memory.ticked_at = at
+            outcome = self._pass_time(brand, memory, now, read)
+            if outcome is not None:
+                outcomes.append(outcome)
+            if len(outcomes) >= BRANDS_A_TICK:
+                break
+        return outcomes
+
+    def batch_outputs(
+        self, rows: Sequence[bytes], partition: int, now: datetime
+    ) -> Sequence[Output]:
+        """Return nothing: a brand's last message carries its state."""
+        del rows, partition, now
+        return ()
+
+    def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
+        """Return what a record of `watch-state` says of local state."""
+        del state
+        if table != STATE or message.key is None:
+            raise InvariantViolation("a record of watch-state has no key")
+        yield Put(STATE, message.key, message.value)
+
+    # -- brands ----------------------------------------------------------------------------
+
+    def _brand(self, name: str, message: Message, now: datetime) -> CompiledBrand:
+        brand = self._brands().get(name)
+        if brand is not None:
+            return brand
+        # The broker's time: what a record says of its own may lie in the future.
+        if now.timestamp() - message.timestamp_ms / 1000 < _CONFIG_LAG.total_seconds():
+            raise SourceUnavailable("the brand's configuration has not arrived yet")
+        raise InvalidMessage(
+            ErrorType.UNKNOWN_BRAND, "no configuration is in force for the brand", path="brand"
+        )
+
+    def _memory(self, brand: CompiledBrand, state: StateView) -> BrandMemory:
+        rules = self._rules.get(brand.brand)
+        if rules is None or rules.version != brand.version:
+            rules = self._rules[brand.brand] = Rules.of(brand)
+        memory = self._memories.get(brand.brand)
+        if memory is None:
+            memory = self._memories[brand.brand] = load(state, brand.brand, rules)
+        memory.follow(rules)
+        return memory
+
+    def _load_more(self, state: StateView) -> None:
+        """Read back brands of which no row has come since the start: their time passes too."""
+        if self._load_from is None:
+            return
+        found = state.scan(STATE, self._load_from, b"s}", LOADED_A_TICK)
+        for key, _ in found:
+            brand = self._brands().get(key[2:].decode())
+            if brand is not None:
+                self._memory(brand, state)
+        self._load_from = found[-1][0] + b"\0" if len(found) == LOADED_A_TICK else None
+
+    def _pass_time(
+        self, brand: CompiledBrand, memory: BrandMemory, now: datetime, read_to: float
+    ) -> Outcome | None:
+        try:
+            says = memory.pass_time(now.timestamp(), read_to)
+            stored = memory.store()
+        except Exception:
+            self._memories.pop(brand.brand, None)
+            raise
+        if not says and not stored:
+            return None
+        headers = partial(_timer_headers, f"{brand.brand}.{int(read_to * 1000)}", now)
+        outputs = _said(says, brand, headers)
+        outputs += self._state_outputs(brand.brand, stored, headers, len(outputs))
+        return Outcome(
+            Fate.DELIVERED,
+            reason="time",
+            outputs=tuple(outputs),
+            puts=_puts(brand.brand, stored),
+        )
+
+    # -- outputs ---------------------------------------------------------------------------
+
+    def _state_outputs(
+        self,
+        brand: str,
+        stored: Sequence[Stored],
+        headers: Callable[[int, Topic, str, str], Headers],
+        first: int,
+    ) -> list[Output]:
+        outputs = []
+        for ordinal, piece in enumerate(stored, first):
+            key = state_key(brand, piece)
+            identity = f"{key}.{piece.number}" + ("" if piece.data is not None else ".removed")
+            outputs.append(
+                Output(
+                    topic=Topic.WATCH_STATE,
+                    key=key.encode(),
+                    value=_state_value(brand, key, piece),
+                    headers=headers(ordinal, Topic.WATCH_STATE, identity, brand),
+                    partition=self._partition,
+                )
+            )
+        return outputs
+
+
+def load(state: StateView, brand: str, rules: Rules) -> BrandMemory:
+    """Return what is remembered of a brand, as it is stored.
+
+    Raises:
+        InvariantViolation: torn, or written by another version.
+    """
+    value = state.get(STATE, f"s|{brand}".encode())
+    if value is None:
+        return BrandMemory(brand, rules)
+    snapshot = codec.decode(WatchState, value)
+
+    def pieces(letter: str, first: int = 0) -> list[tuple[int, bytes]]:
+        start, stop = f"{letter}|{brand}|{first:010}".encode(), f"{letter}|{brand}}}".encode()
+        found = state.scan(STATE, start, stop, _PIECES)
+        read = [codec.decode(WatchState, each) for _, each in found]
+        return [(each.number, each.data) for each in read]
+
+    return BrandMemory.restore(
+        brand,
+        rules,
+        (snapshot.number, snapshot.data),
+        pieces("p"),
+        pieces("r", snapshot.number),
+    )
+
+
+def state_key(brand: str, piece: Stored) -> str:
+    """Return the key of a piece; a brand has one snapshot."""
+    letter = _LETTER[piece.kind]
+    return f"s|{brand}" if letter == "s" else f"{letter}|{brand}|{piece.number:010}"
+
+
+def _state_value(brand: str, key: str, piece: Stored) -> bytes | None:
+    if piece.data is None:
+        return None
+    return codec.encode(
+        WatchState(
+            key=key,
+            brand=brand,
+            kind=piece.kind,  # type: ignore[arg-type] # one of the schema's words
+            number=piece.number,
+            data=piece.data,
+        )
+    )
+
+
+def _puts(brand: str, stored: Iterable[Stored]) -> tuple[Put, ...]:
+    return tuple(
+        [
+            Put(STATE, (key := state_key(brand, piece)).encode(), _state_value(brand, key, piece))
+            for piece in stored
+        ]
+    )
+
+
+def _said(
+    says: Iterable[Says],
+    brand: CompiledBrand,
+    headers: Callable[[int, Topic, str, str], Headers],
+) -> list[Output]:
+    outputs: list[Output] = []
+    for each in says:
+        outputs += records(each, brand, partial(headers, len(outputs)))
+    return outputs
+
+
+def _message_headers(
+    message: Message, now: datetime, ordinal: int, topic: Topic, identity: str, subject: str
+) -> Headers:
+    return ce_headers(
+        topic,
+        event_id=identity,
+        source=SOURCE,
+        subject=subject,
+        time=now,
+        trace=trace_id(subject),
+        caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+    )
+
+
+def _timer_headers(
+    cause: str, now: datetime, ordinal: int, topic: Topic, identity: str, subject: str
+) -> Headers:
+    del ordinal
+    return timer_headers(
+        topic,
+        event_id=identity,
+        source=SOURCE,
+        subject=subject,
+        time=now,
+        trace=trace_id(subject),
+        cause=cause,
+    )

@@ -1,0 +1,356 @@
+"""All that watch remembers of one brand, what a row makes of it, and how it is stored.
+
+Stored are pieces, so that a row costs a few hundred bytes and not the whole memory:
+
+- `rows`: the records of `brand-signals` as they came, with the time at which they were decided;
+- `snapshot`: the memory itself, now and then; the rows before it are removed;
+- `posts`: what a snapshot leaves out because it does not change any more: the posts among which
+  incidents are looked for, and the hashes of what was heard.
+
+A memory is read back from its snapshot and the rows since then, decided again at the same times;
+what that tells was told already.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from klingel.config.calendars import seconds_of
+from klingel.config.compiled import CompiledBrand
+from klingel.contracts import codec
+from klingel.domain.alerting import Alert, AlertPolicy, BrandWatch
+from klingel.domain.identity import hash64_bytes
+from klingel.domain.incidents import (
+    MEMORY_SECONDS,
+    STEP,
+    Happening,
+    IncidentRules,
+    IncidentWindow,
+    Matters,
+    Post,
+)
+from klingel.domain.signals import counted_of, is_question, object_of, post_of, says_something_new
+from klingel.domain.silences import SilenceRules, Silences, Told, look, note
+from klingel.errors import InvariantViolation
+from klingel.model import BrandSignals
+from klingel.model.brand_signals import Signal
+
+SEEN_SECONDS: Final = 6 * 3600.0
+"""How long an object is known as heard, in event time of the brand; what is older is too late."""
+
+SEEN: Final = 100_000
+"""Most objects of a brand that are known as heard; the oldest half is forgotten."""
+
+SNAPSHOT_SECONDS: Final = 300.0
+"""Event time after which rows are folded into a snapshot."""
+
+SNAPSHOT_BYTES: Final = 400_000
+"""Rows of more bytes than this are folded into a snapshot at once."""
+
+LANGUAGES: Final = 8
+"""Languages of a brand that have a window of their own; all others share one."""
+
+POSTS_A_PIECE: Final = 500
+_OTHER = "und"
+_T = TypeVar("_T")
+_Rows = list[tuple[float, bytes]]
+"""Records of rows with the time at which each was decided; an empty one for time that passed."""
+
+Says = Alert | Happening | Told
+Heard = Literal["new", "repeated", "late"]
+
+
+class Rules(NamedTuple):
+    """What a brand's configuration says of watching it."""
+
+    version: str
+    alerts: AlertPolicy
+    incidents: IncidentRules
+    silences: SilenceRules
+
+    @classmethod
+    def of(cls, brand: CompiledBrand) -> "Rules":
+        """Return the rules of a brand."""
+        alerts = brand.alerts
+        return cls(
+            brand.version,
+            AlertPolicy(
+                least_authors=alerts.min_authors,
+                cool_down_seconds=float(seconds_of(alerts.cool_down)),
+            ),
+            IncidentRules(alerts.incident_from, float(seconds_of(alerts.incident_window))),
+            SilenceRules.of(alerts),
+        )
+
+
+class _Piece(msgspec.Struct, array_like=True):
+    """What a piece of posts holds."""
+
+    newest: float
+    posts: dict[str, list[Post]]
+    seen: bytes
+    """Hashes of objects, 8 bytes each."""
+
+
+class _Snapshot(msgspec.Struct, array_like=True):
+    watermark: float
+    watch: dict[str, object]
+    matters: dict[str, Matters]
+    silences: Silences
+
+
+class Stored(NamedTuple):
+    """A piece to be written; `data` None to be removed."""
+
+    kind: str
+    number: int
+    data: bytes | None
+
+
+class BrandMemory:
+    """What is known of one brand; deterministic, given rows and times.
+
+    Args:
+        brand: name of the brand.
+        rules: of its configuration.
+    """
+
+    def __init__(self, brand: str, rules: Rules) -> None:
+        self.brand = brand
+        self.rules = rules
+        self.watermark = 0.0
+        self.ticked_at = 0.0
+        self._watch = BrandWatch(brand, rules.alerts)
+        self._windows: dict[str, IncidentWindow] = {}
+        self._silences = Silences()
+        self._seen: dict[bytes, float] = {}
+        self._step = 0.0
+        self._number = 0
+        self._since = 0
+        self._snapshot_at = 0.0
+        self._pieces: dict[int, float] = {}
+        self._new_seen: list[bytes] = []
+        self._new_posts: dict[str, list[Post]] = {}
+        self._unwritten: list[tuple[float, bytes]] = []
+        self._written = 0
+        self._must_fold = True
+
+    # -- what happens ----------------------------------------------------------------------
+
+    def follow(self, rules: Rules) -> None:
+        """Go on under another configuration."""
+        if rules.version == self.rules.version:
+            return
+        if rules.alerts != self.rules.alerts:
+            self._watch = BrandWatch.from_plain(self._watch.to_plain(), rules.alerts)
+        for window in self._windows.values():
+            window.rules = rules.incidents
+        self.rules = rules
+        self._must_fold = True  # rows from before are not decided again under these rules
+
+    def hear(self, value: bytes, rows: Iterable[Signal], now: float) -> tuple[list[Says], Heard]:
+        """Take a record of rows; return what they say, and what became of them.
+
+        Args:
+            value: the record, to be stored.
+            rows: what it holds.
+            now: seconds since 1970.
+        """
+        says: list[Says] = []
+        found = [self._hear(row, now, says) for row in rows]
+        heard: Heard = "repeated"
+        if "new" in found:
+            heard = "new"
+        elif "late" in found:
+            heard = "late"
+        if heard == "new":
+            self._unwritten.append((now, value))
+            self._written += len(value)
+        return says, heard
+
+    def _hear(self, row: Signal, now: float, says: list[Says]) -> Heard:
+        if not says_something_new(row):
+            note(self._silences, row)
+            return "new"
+        at = row.at.timestamp()
+        key = hash64_bytes(object_of(row.event_id))
+        if key in self._seen:
+            return "repeated"
+        if at <= self.watermark - SEEN_SECONDS:
+            # Whether it is a repeat is not known any more, and nothing would come of it.
+            return "late"
+        self._seen[key] = at
+        self._new_seen.append(key)
+        note(self._silences, row)
+        self.watermark = max(self.watermark, at)
+        if row.direction == "inbound":
+            says.extend(self._watch.add(counted_of(row), now))
+            if is_question(row):
+                self._ask(row)
+        step = self.watermark // STEP
+        if step > self._step:
+            self._step = step
+            self._pass_steps(says)
+        return "new"
+
+    def _ask(self, row: Signal) -> None:
+        lang = (row.lang or _OTHER).partition("-")[0]
+        window = self._windows.get(lang)
+        if window is None:
+            if len(self._windows) >= LANGUAGES:
+                lang = _OTHER
+            window = self._windows.get(lang)
+            if window is None:
+                window = IncidentWindow(self.brand, lang, self.rules.incidents)
+                self._windows[lang] = window
+        post = window.hear(post_of(row))
+        self._new_posts.setdefault(lang, []).append(post)
+
+    def _pass_steps(self, says: list[Says]) -> None:
+        for lang in sorted(self._windows):
+            says.extend(self._windows[lang].advance(self.watermark))
+        if len(self._seen) > SEEN or self._step % 40 == 0:
+            least = self.watermark - SEEN_SECONDS
+            newest = list(self._seen.items())[-SEEN // 2 :] if len(self._seen) > SEEN else None
+            self._seen = {key: at for key, at in (newest or self._seen.items()) if at > least}
+
+    def pass_time(self, now: float, read_to: float) -> list[Says]:
+        """Return what time alone makes of it.
+
+        Args:
+            now: seconds since 1970.
+            read_to: seconds since 1970 up to which every row is heard.
+        """
+        says: list[Says] = list(self._watch.advance(now, until=read_to))
+        if read_to > self.watermark and any(each.waits for each in self._windows.values()):
+            self._unwritten.append((read_to, b""))
+            self._pass_to(read_to, says)
+        says.extend(look(self._silences, self.rules.silences, self.brand, read_to))
+        if says:
+            self._must_fold = True
+        return says
+
+    def _pass_to(self, read_to: float, says: list[Says]) -> None:
+        self.watermark = read_to
+        self._step = read_to // STEP
+        self._pass_steps(says)
+
+    # -- state -----------------------------------------------------------------------------
+
+    def store(self) -> list[Stored]:
+        """Return the pieces that bring what is stored up to date; empty when it is."""
+        old = self.watermark - self._snapshot_at >= SNAPSHOT_SECONDS
+        if self._must_fold or old or self._written > SNAPSHOT_BYTES:
+            return self._fold()
+        if not self._unwritten:
+            return []
+        piece = Stored("rows", self._number, _pack(self._unwritten))
+        self._number += 1
+        self._unwritten = []
+        return [piece]
+
+    def _fold(self) -> list[Stored]:
+        """Return a new snapshot, the posts that belong to it, and what it makes superfluous."""
+        pieces = [Stored("rows", each, None) for each in range(self._since, self._number)]
+        pieces = [each for each in pieces if each.number not in self._pieces]
+        horizon = self.watermark - MEMORY_SECONDS
+        for number in [each for each, newest in self._pieces.items() if newest <= horizon]:
+            del self._pieces[number]
+            pieces.append(Stored("posts", number, None))
+        for piece in self._posts():
+            self._pieces[self._number] = piece.newest
+            pieces.append(Stored("posts", self._number, _pack(piece)))
+            self._number += 1
+        snapshot = _Snapshot(
+            self.watermark,
+            self._watch.to_plain(),
+            {lang: window.matters() for lang, window in self._windows.items()},
+            self._silences,
+        )
+        pieces.append(Stored("snapshot", self._number, _pack(snapshot)))
+        self._since = self._number
+        self._snapshot_at = self.watermark
+        self._unwritten = []
+        self._written = 0
+        self._must_fold = False
+        return pieces
+
+    def _posts(self) -> Iterable[_Piece]:
+        """Yield what was heard since the last snapshot, in pieces."""
+        posts = [(lang, post) for lang, each in self._new_posts.items() for post in each]
+        seen = self._new_seen
+        self._new_posts, self._new_seen = {}, []
+        while posts or seen:
+            of_lang: dict[str, list[Post]] = {}
+            for lang, post in posts[:POSTS_A_PIECE]:
+                of_lang.setdefault(lang, []).append(post)
+            hashes = b"".join(seen[: 20 * POSTS_A_PIECE])
+            yield _Piece(self.watermark, of_lang, hashes)
+            posts, seen = posts[POSTS_A_PIECE:], seen[20 * POSTS_A_PIECE :]
+
+    @classmethod
+    def restore(
+        cls,
+        brand: str,
+        rules: Rules,
+        snapshot: tuple[int, bytes],
+        posts: Iterable[tuple[int, bytes]],
+        rows: Sequence[tuple[int, bytes]],
+    ) -> "BrandMemory":
+        """Return the memory that was stored.
+
+        Args:
+            brand: name of the brand.
+            rules: of its configuration.
+            snapshot: number and data.
+            posts: number and data of each piece of posts.
+            rows: number and data of each piece of rows since the snapshot, by number.
+
+        Raises:
+            InvariantViolation: torn, or written by another version.
+        """
+        memory = cls(brand, rules)
+        number, data = snapshot
+        try:
+            memory._take(_unpack(data, _Snapshot), posts)
+            memory._since = memory._number = number
+            for number, data in rows:
+                for now, value in _unpack(data, _Rows):
+                    if value:
+                        memory.hear(value, codec.decode(BrandSignals, value).rows, now)
+                    else:
+                        memory._pass_to(now, [])
+                memory._number = number + 1
+        except (msgspec.MsgspecError, zlib.error, ValueError) as error:
+            raise InvariantViolation("what watch remembers of a brand cannot be read") from error
+        memory._unwritten = []
+        memory._must_fold = False
+        return memory
+
+    def _take(self, snapshot: _Snapshot, pieces: Iterable[tuple[int, bytes]]) -> None:
+        self.watermark = self._snapshot_at = snapshot.watermark
+        self._step = self.watermark // STEP
+        self._silences = snapshot.silences
+        self._watch = BrandWatch.from_plain(snapshot.watch, self.rules.alerts)
+        posts: dict[str, list[Post]] = {}
+        for number, data in pieces:
+            piece = _unpack(data, _Piece)
+            self._pieces[number] = piece.newest
+            for lang, each in piece.posts.items():
+                posts.setdefault(lang, []).extend(each)
+            for at in range(0, len(piece.seen), 8):
+                self._seen[piece.seen[at : at + 8]] = piece.newest
+        for lang, matters in snapshot.matters.items():
+            self._windows[lang] = IncidentWindow.restore(
+                self.brand, lang, self.rules.incidents, matters, posts.get(lang, ())
+            )
+
+
+def _pack(value: object) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(value), 1)
+
+
+def _unpack(data: bytes, shape: type[_T]) -> _T:
+    return msgspec.msgpack.decode(zlib.decompress(data), type=shape)

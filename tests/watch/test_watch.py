@@ -1,0 +1,267 @@
+"""What watch says of what was heard, and that neither restarts nor repeats say it twice."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Output
+from klingel.contracts.partition import conversation_key
+from klingel.contracts.topics import Topic
+from klingel.errors import SourceUnavailable
+from klingel.model import WatchState
+from klingel.stage.fates import Fate
+from klingel.testing.conversations import compiled_brand
+
+from .conftest import ALERTS, BRAND, START, Post, in_order, ringing, row, told, usual
+
+RING = 600.0
+SCENE = in_order([*usual(12), *ringing(RING)])
+
+
+def test_many_with_one_question_are_told_and_their_cases_joined(post: Post) -> None:
+    """One incident; a command for each member, on the partition of its conversation."""
+    outcomes = post.hear(SCENE)
+    incidents = post.incidents()
+    assert {each.incident_id for each in incidents} == {incidents[0].incident_id}
+    last = incidents[-1]
+    assert (last.state, last.kind, last.targets) == ("open", "same_question", ["chat"])
+    joined = [each for each in post.commands() if each.kind == "incident_joined"]
+    assert len(joined) >= 20
+    assert {each.target for each in joined} == {last.incident_id}
+    assert len({each.command_id for each in joined}) == len(joined)
+    outputs = [each for outcome in outcomes for each in outcome.outputs]
+    commands = [each for each in outputs if each.topic is Topic.CASE_COMMANDS]
+    places = {conversation_key("nordlicht", each.conversation_id) for each in joined}
+    assert {each.partition_key for each in commands} == places
+    assert {each.partition_key for each in outputs if each.topic is Topic.INCIDENTS} == {
+        b"nordlicht"
+    }
+
+
+def test_a_wave_of_complaints_is_an_alert_with_evidence(post: Post) -> None:
+    """After days in which something was usual."""
+    quiet = [replace(each, tone="neutral") for each in usual(72, 12)]
+    wave = [
+        replace(each, event_id=f"{each.event_id}w", topics=["outage"])
+        for each in ringing(71 * 60, number=150)
+    ]
+    post.hear(in_order([*quiet, *wave]), 40)
+    alerts = post.alerts()
+    assert alerts
+    opened = alerts[0]
+    assert (opened.state, opened.brand, opened.targets) == ("open", "nordlicht", ["chat"])
+    assert opened.evidence is not None
+    assert opened.evidence.terms
+    assert opened.evidence.authors
+    assert opened.evidence.authors >= 4
+
+
+def test_history_alerts_nobody(post: Post) -> None:
+    """A backfill of the same wave says nothing."""
+    post.hear([replace(each, mode="backfill") for each in SCENE])
+    assert not post.said()
+
+
+def test_what_was_heard_is_heard_once(post: Post) -> None:
+    """The same rows again, at another place, with and without a restart in between."""
+    post.hear(SCENE)
+    said = post.said()
+    known = {Fate.REPEATED, Fate.DISCARDED}  # what is too old to be remembered is too late
+    assert {each.fate for each in post.hear(SCENE)} <= known
+    post.stage.restart()
+    assert {each.fate for each in post.hear(SCENE)} <= known
+    assert post.said() == said
+
+
+def test_the_same_author_in_two_conversations_is_one_case(post: Post) -> None:
+    """A command to the second conversation, that names the first."""
+    text = "I have been waiting for my router for two weeks now, contract 4711"
+    first = row("a1", 0, text, customer_id="x:anna", author="a" * 16)
+    again = row("a2", 5, text, customer_id="x:anna", author="a" * 16)
+    post.hear([first, again, row("z", 10)])
+    (command,) = post.commands()
+    assert (command.kind, command.by) == ("merge", "watch")
+    assert command.conversation_id == again.conversation_id
+    assert command.into_conversation_id == first.conversation_id
+    assert command.customer_id == command.into_customer_id == "x:anna"
+
+
+def test_the_same_text_on_two_networks_is_linked(post: Post) -> None:
+    """The other case is named as far as it is known."""
+    text = "I have been waiting for my router for two weeks now, contract 4711"
+    first = row("a1", 0, text)
+    again = row("a2", 5, text, network="y", conversation_id="y:c:9", customer_id="y:9")
+    post.hear([first, again, row("z", 10)])
+    (command,) = post.commands()
+    assert command.kind == "similar_to"
+    assert command.target == f"nordlicht:{first.conversation_id}:{first.customer_id}#1"
+
+
+def test_nobody_answers_and_then_somebody_does(post: Post) -> None:
+    """Told by time alone, once, more severe as it lasts, and taken back by an answer."""
+    post.hear([row("q", 0, "where is my router?")])
+    post.pass_time(119)
+    assert not post.alerts()
+    post.pass_time(121)
+    post.pass_time(122)
+    (alert,) = post.alerts()
+    assert (alert.kind, alert.state, alert.severity) == ("nobody_answered", "open", 5)
+    (message,) = post.written(Topic.ALERTS)
+    headers = dict(message.headers)
+    assert headers[SOURCE_HEADER].startswith(b"watch.timers/0/")
+    assert CAUSE_HEADER in headers
+    post.pass_time(241)
+    kinds = [(each.kind, each.severity) for each in post.alerts()[1:]]
+    assert sorted(kinds) == [("nobody_answered", 6), ("oldest_unanswered", 5)]
+    post.hear([row("a", 250, direction="outbound", conversation_id="x:network:q")])
+    post.pass_time(251)
+    ended = [each for each in post.alerts() if each.state == "ended"]
+    assert {each.kind for each in ended} == {"nobody_answered", "oldest_unanswered"}
+    assert {each.alert_id for each in ended} == {each.alert_id for each in post.alerts()}
+
+
+def test_an_answer_that_is_heard_before_the_question_answers_it(post: Post) -> None:
+    """Two partitions of understand are as fast as they are."""
+    post.hear([row("a", 5, direction="outbound", conversation_id="x:network:q")])
+    post.hear([row("q", 0, "where is my router?")])
+    post.pass_time(300)
+    assert not post.alerts()
+
+
+def test_a_channel_falls_silent_and_speaks_again(post: Post) -> None:
+    """Also when the worker was restarted in between and no row has come since."""
+    post.hear([row("q", 0, direction="outbound")])
+    post.stage.restart()
+    post.pass_time(361)
+    (alert,) = post.alerts()
+    assert (alert.kind, alert.network, alert.state) == ("dormant_channel", "x", "open")
+    post.hear([row("p", 400, direction="outbound")])
+    post.pass_time(401)
+    assert post.alerts()[-1].state == "ended"
+
+
+def test_while_it_is_not_known_what_was_read_no_silence_is_told(post: Post) -> None:
+    """Whoever lags behind has not heard the answer yet."""
+    post.hear([row("q", 0)])
+    post.now = START + timedelta(hours=20)
+    assert not post.stage.tick(None)
+    assert not post.alerts()
+
+
+def test_an_incident_ends_by_time_alone(post: Post) -> None:
+    """When nothing else comes."""
+    post.hear(SCENE)
+    post.pass_time(12 * 60 + 300)
+    last = post.incidents()[-1]
+    assert last.state == "ended"
+    assert last.ended_at == last.updated_at + timedelta(hours=2)
+
+
+def test_settings_that_change_are_followed(post: Post) -> None:
+    """Without a restart; what is open goes on."""
+    post.hear(SCENE)
+    post.brands["nordlicht"] = compiled_brand(
+        alerts={**ALERTS, "notify": [], "incident_notify": []}
+    )
+    object.__setattr__(post.brands["nordlicht"], "version", "f" * 16)
+    post.hear([row("later", 12 * 60 + 400)])
+    assert post.incidents()[-1].state == "ended"
+    assert post.incidents()[-1].targets is None
+    assert post.incidents()[-1].config_version == "f" * 16
+
+
+def test_signals_of_a_brand_whose_configuration_is_late_wait(post: Post) -> None:
+    """For a minute after they were written; then nobody will come."""
+    post.brands.clear()
+    post.put([row("q", 0)])
+    post.now = START + timedelta(seconds=30)
+    with pytest.raises(SourceUnavailable):
+        post.stage.drain()
+    post.now = START + timedelta(seconds=90)
+    (outcome,) = post.stage.drain()
+    assert (outcome.fate, outcome.reason) == (Fate.DEAD_LETTERED, "unknown_brand")
+
+
+@pytest.mark.parametrize("value", [b"{", b"[]", b"{}", None, b'{"brand":"nordlicht","rows":[{}]}'])
+def test_what_is_no_record_of_rows_is_a_dead_letter(post: Post, value: bytes | None) -> None:
+    """And what came with it in the same batch is remembered all the same."""
+    post.put([row("q", 0)])
+    post.broker.append(Output(Topic.BRAND_SIGNALS, b"nordlicht", value))
+    good, bad = post.stage.drain()
+    assert (good.fate, bad.fate) == (Fate.DELIVERED, Fate.DEAD_LETTERED)
+    assert good.puts
+    post.stage.restart()
+    assert [each.fate for each in post.hear([row("q", 0)])] == [Fate.REPEATED]
+
+
+def test_hostile_rows_are_rows(post: Post) -> None:
+    """Never an exception."""
+    texts = ["", "?" * 280, "\U0001f525" * 280, "a\u0300" * 140, "\u202e\ufeff", "\x00"]
+    rows = [row(f"h{n}", n, texts[n % 6], lang=f"l{n}", channel=f"c{n}") for n in range(60)]
+    assert {each.fate for each in post.hear(rows)} == {Fate.DELIVERED}
+
+
+def test_state_is_written_in_pieces_and_superfluous_pieces_are_removed(post: Post) -> None:
+    """A snapshot, the rows since then, posts; nothing else stays."""
+    for each in SCENE:
+        post.hear([each])
+    keys = post.broker.compacted(Topic.WATCH_STATE)
+    kinds = sorted({key[:1] for key in keys})
+    assert kinds in ([b"p", b"s"], [b"p", b"r", b"s"])
+    values = [codec.decode(WatchState, value) for value in keys.values()]
+    assert len([each for each in values if each.kind == "rows"]) <= 5
+    tables = post.stage.tables()["state"]._values
+    assert set(tables) == set(keys)
+
+
+EXPECTED: list[tuple[str, bytes | None, bytes | None]] = []
+
+
+def expected() -> list[tuple[str, bytes | None, bytes | None]]:
+    """Return what one worker says of the scene."""
+    if not EXPECTED:
+        fresh = Post()
+        fresh.hear(SCENE)
+        EXPECTED.extend(fresh.said())
+    return EXPECTED
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    st.sets(st.integers(0, 20), max_size=4),
+    st.integers(1, 9),
+)
+def test_batches_records_and_restarts_change_nothing(
+    cuts: list[int], restarts: set[int], batch: int
+) -> None:
+    """However rows are packed, batches cut, and wherever the worker is replaced."""
+    post = Post()
+    at = number = 0
+    while at < len(SCENE):
+        size = cuts[number % len(cuts)]
+        post.put(SCENE[at : at + size], size)
+        at += size
+        if number in restarts:
+            post.stage.restart()
+        post.now = SCENE[min(at, len(SCENE)) - 1].received_at
+        post.stage.drain(batch)
+        number += 1
+    assert post.said() == expected()
+
+
+def test_a_second_brand_has_a_memory_of_its_own(post: Post) -> None:
+    """What one brand's customers say twice is no news of the other's."""
+    other = compiled_brand(brand="south", name="South")
+    post.brands["south"] = other
+    post.hear(SCENE)
+    rows = [
+        replace(each, event_id=each.event_id.replace("nordlicht/", "south/")) for each in SCENE[:50]
+    ]
+    post.broker.append(told(rows, "south"), int(START.timestamp() * 1000))
+    assert {each.fate for each in post.stage.drain()} == {Fate.DELIVERED}
+    assert BRAND.brand in {each.brand for each in post.incidents()}
