@@ -15,6 +15,7 @@ from faust.app.base import BootStrategy
 from faust.web import Request, Response, Web
 from mode import Service
 
+from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ConfigurationError, SourceUnavailable
 from klingel.metrics import Metric, Metrics
 from klingel.settings import HttpSettings, KafkaSettings
@@ -155,6 +156,16 @@ def _status(good: bool) -> int:  # noqa: FBT001 - the one thing it says
     return 200 if good else 503
 
 
+def _together(logic: type[Logic] | Logic) -> tuple[Topic, ...]:
+    """Return the topics of a stage that lie together: inputs, mirrors, and what it writes beside."""
+    beside = [
+        topic
+        for topic, spec in topic_specs().items()
+        if logic.name in spec.producers and spec.copartitioned_with in logic.inputs
+    ]
+    return tuple(dict.fromkeys((*logic.inputs, *logic.tables.values(), *beside)))
+
+
 async def wait_for_topics(
     log: Log, logic: type[Logic] | Logic, *, retry_seconds: float = 1.0
 ) -> None:
@@ -165,10 +176,7 @@ async def wait_for_topics(
     """
     while True:
         try:
-            counts = {
-                topic: await log.partitions(topic)
-                for topic in (*logic.inputs, *logic.tables.values())
-            }
+            counts = {topic: await log.partitions(topic) for topic in _together(logic)}
             break
         except SourceUnavailable as error:
             structlog.get_logger().info(

@@ -216,7 +216,7 @@ class CareLogic:
             return None
         seen.add(place)
         reason = firing.fired[-1].kind
-        outputs = Outputs.of_timer(firing.fired[0].id, SOURCE, case.case_id, now)
+        outputs = Outputs.of_timer(firing.fired[0].id, SOURCE, case.case_id, now, self._partition)
         puts = self._passed(outputs, state, case, firing, brand, now)
         return Outcome(Fate.DELIVERED, reason=reason, outputs=outputs.all, puts=puts)
 

@@ -35,11 +35,13 @@ class Outputs:
     Args:
         headers: builds the headers of each.
         cause: id of what caused them.
+        partition: where all but commands to others go: its topics lie together.
     """
 
-    def __init__(self, headers: _Headers, cause: str) -> None:
+    def __init__(self, headers: _Headers, cause: str, partition: int) -> None:
         self._headers = headers
         self._cause = cause
+        self._partition = partition
         self._written: list[Output] = []
 
     @classmethod
@@ -60,10 +62,13 @@ class Outputs:
                 extra=extra,
             )
 
-        return cls(headers, f"{message.topic}.{message.partition}.{message.offset}")
+        cause = f"{message.topic}.{message.partition}.{message.offset}"
+        return cls(headers, cause, message.partition)
 
     @classmethod
-    def of_timer(cls, timer: str, source: str, subject: str, now: datetime) -> "Outputs":
+    def of_timer(
+        cls, timer: str, source: str, subject: str, now: datetime, partition: int
+    ) -> "Outputs":
         """Return the outputs of a timer."""
         trace = trace_id(subject)
 
@@ -80,7 +85,7 @@ class Outputs:
                 extra=extra,
             )
 
-        return cls(headers, timer)
+        return cls(headers, timer, partition)
 
     @property
     def all(self) -> tuple[Output, ...]:
@@ -103,6 +108,11 @@ class Outputs:
             change: what became of it.
         """
         self.events(place, change.case_events, change.escalations)
+        for command in change.commands:
+            there = conversation_key(command.brand, command.conversation_id)
+            self._write(Topic.CASE_COMMANDS, command.command_id, command, command.command_id, there)
+        if not change.changed and not change.removed:
+            return
         tracked_before, tracked = tracked_of(before), tracked_of(change.state)
         if _since(tracked) != _since(tracked_before):
             key = place.decode()
@@ -152,6 +162,7 @@ class Outputs:
                 value=None if record is None else codec.encode(record),
                 headers=self._headers(topic, identity, subject or key, len(self._written), extra),
                 partition_key=place,
+                partition=None if topic is Topic.CASE_COMMANDS else self._partition,
             )
         )
 
