@@ -361,7 +361,8 @@ class Running:
 
     def _standing(self) -> object:
         return dict(self.source.positions), [
-            (post.wake, len(post.waiting), post.batch is None) for post in self.notifier._posts()
+            (post.wake, post.stirred, len(post.waiting), post.batch is None)
+            for post in self.notifier._posts()
         ]
 
     async def end(self) -> None:

@@ -135,6 +135,7 @@ class Post:
         told_at: when it was told, newest last; a digest counts once for each member.
         circuit: of its attempts.
         wake: nothing has to be decided before; None while nothing waits.
+        stirred: something came since its last turn.
         busy: somebody is at it.
     """
 
@@ -148,6 +149,7 @@ class Post:
     told_at: "deque[datetime]" = field(default_factory=lambda: deque(maxlen=_TOLD_AT))
     circuit: Circuit = field(default_factory=Circuit)
     wake: datetime | None = None
+    stirred: bool = False
     busy: bool = False
 
     def to_tell(self) -> list[Waiting]:
@@ -292,6 +294,7 @@ class Mailbox:
             # What changes all the time must not wait for ever for the end of its window.
             waiting = replace(waiting, since=min(before.since, waiting.since))
         post.waiting[waiting.matter] = waiting
+        post.stirred = True
         return "waits", None
 
 

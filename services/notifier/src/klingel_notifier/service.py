@@ -334,15 +334,13 @@ class Notifier:
             return (dead_letter(message, error, self._component, self._clock.now()),)
         if live and came == "older":
             self._metrics.count(Metric.REPEATED)
-        if live and came == "waits":
-            self._wake(mailbox)
         return () if output is None else (output,)
 
-    def _wake(self, mailbox: Mailbox) -> None:
-        now = self._clock.now()
+    @staticmethod
+    def _stir(mailbox: Mailbox) -> None:
+        """Let everything be decided anew that waits."""
         for post in mailbox.posts.values():
-            if post.waiting or post.batch is not None:
-                post.wake = now
+            post.stirred = bool(post.waiting) or post.batch is not None
 
     async def _rebuild(self) -> None:
         """Notice which mailboxes are complete, markers of transactions included."""
@@ -354,7 +352,7 @@ class Notifier:
                 mailbox.position = max(mailbox.position, consumed)
             if mailbox.rebuilt:
                 mailbox.started = True
-                self._wake(mailbox)
+                self._stir(mailbox)
 
     def _count_dead(self, error: Exception) -> None:
         kind = kind_of(error)
@@ -368,18 +366,20 @@ class Notifier:
         if self._known_targets != self._targets.version:
             self._known_targets = self._targets.version
             for mailbox in self._mailboxes.values():
-                self._wake(mailbox)
+                self._stir(mailbox)
         for partition, mailbox in self._mailboxes.items():
             if not mailbox.started:
                 continue
             for post in mailbox.posts.values():
                 if len(self._turns) >= self._options.turns:
                     return
-                if not post.busy and post.wake is not None and post.wake <= now:
+                due = post.stirred or (post.wake is not None and post.wake <= now)
+                if due and not post.busy:
                     self._give_turn(post, partition)
 
     def _give_turn(self, post: Post, partition: int) -> None:
         post.busy = True
+        post.stirred = False
         post.wake = None
         turn = asyncio.create_task(self._deliverer.turn(post, partition))
         self._turns.add(turn)

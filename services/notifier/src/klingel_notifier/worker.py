@@ -117,11 +117,15 @@ class Worker:
             loop.add_signal_handler(number, self.stop)
         server = await self._serve()
         following = asyncio.create_task(self._brands.run())
+        # It ends by itself only where it raises; nobody must go on with brands of yesterday.
+        following.add_done_callback(lambda _task: self.stop())
         try:
             if await self._prepared():
                 self._waiting_for = None
                 log.info("started", instance=_holder(self._settings))
                 await self._notifier.run()
+            if following.done():
+                await following
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
