@@ -18,6 +18,8 @@ COMMANDS = (
     "config",
     "map",
     "search",
+    "case",
+    "incident",
     "explain",
     "audit",
     "rules",

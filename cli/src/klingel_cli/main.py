@@ -27,6 +27,14 @@ _COMMANDS = {
     ),
     "map": ("klingel_cli.commands.map:map_command", "Show what becomes of native deliveries."),
     "search": ("klingel_cli.commands.search:search", "Search posts, in the syntax of the rules."),
+    "case": (
+        "klingel_cli.commands.case:case_group",
+        "See cases, and say what shall become of them.",
+    ),
+    "incident": (
+        "klingel_cli.commands.incident:incident_group",
+        "See incidents, and close all their cases at once.",
+    ),
     "explain": ("klingel_cli.commands.explain:explain", "Follow one event to where it ends."),
     "audit": ("klingel_cli.commands.audit:audit_command", "Prove that nothing was lost."),
     Topic.DEAD_LETTERS.value: (

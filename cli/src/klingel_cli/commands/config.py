@@ -46,7 +46,7 @@ def check_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> Non
 def apply_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> None:
     """Check brand files and publish them; every service takes them at once, without a restart."""
     brands = load_all(files)
-    now, by = shell.now(), _who()
+    now, by = shell.now(), who()
     records = [
         BrandConfig(
             brand=loaded.brand.brand,
@@ -210,7 +210,8 @@ def _shown(value: object) -> str:
     return "nothing" if value is None else repr(value)
 
 
-def _who() -> str:
+def who() -> str:
+    """Return who gives a command: the name that the machine knows."""
     try:
         return getpass.getuser()[:120]
     except (KeyError, OSError):
