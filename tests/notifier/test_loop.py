@@ -474,3 +474,49 @@ async def test_a_record_of_ours_that_is_none_is_a_dead_letter_once(
     await again.settle()
     assert len(again.letters()) == 1
     assert isinstance(again.letters()[0], Message)
+
+
+# ---------------------------------------------------------------------- privacy
+
+
+async def test_what_a_record_holds_beside_its_shape_is_passed_on_to_nobody(
+    build, broker, running, receiver, capsys
+):
+    """Neither a customer's words nor an address or a secret reach what we send, log or count."""
+    one = running(build.hook(), urls={
+        "hook": receiver.url + "/canary-path", "secret": build.secret,
+    })  # fmt: skip
+    good = build.output(build.escalation(target="hook"))
+    words = json.loads(good.value) | {"text": "canary-words", "author": {"handle": "canary-handle"}}
+    broker.append(
+        type(good)(
+            good.topic, good.key, json.dumps(words).encode(), partition_key=good.partition_key
+        )
+    )
+    receiver.plan = [500, 404]
+    await one.settle()
+    await one.go_on(60)
+    assert len(receiver.requests) == 2
+    logs = capsys.readouterr()
+    told = b"".join(body for _, _, body in receiver.requests)
+    kept = b"".join(each.value or b"" for each in broker.messages(Topic.NOTIFICATIONS))
+    letters = b"".join(
+        (each.value or b"") + b"".join(value for _, value in each.headers) for each in one.letters()
+    )
+    for place in (told, kept, letters, one.metrics.render(), logs.out.encode(), logs.err.encode()):
+        assert b"canary" not in place
+        assert build.secret.encode() not in place
+        assert receiver.url.encode() not in place
+    assert b"not_told" in logs.out.encode()
+
+
+async def test_mail_goes_through_the_same_loop(build, broker, running, clock):
+    """And a server that is not there is tried again, with the same mail."""
+    mail = build.chat(id="shift-chat", kind="email", to=("kim@example.org",), url_setting=None)
+    one = running(mail, smtp_host="127.0.0.1", smtp_port=9, smtp_security="none")
+    broker.append(build.output(build.escalation()))
+    await one.settle()
+    assert one.counted("klingel_retries_total", reason="unreachable") == 1
+    await one.go_on(1)
+    assert one.counted("klingel_retries_total", reason="unreachable") == 2
+    assert one.letters() == []
