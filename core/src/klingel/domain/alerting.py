@@ -25,7 +25,8 @@ by `note_gap`; what is not told is a zero, and zeros never alert.
 the end of the interval are the same. Repeated event ids within the open intervals change nothing.
 
 State is bounded: a quiet series is some numbers; texts, authors and ids are kept only for intervals
-that are open and matters that are unusual. `to_plain` and `from_plain` carry it over a restart.
+that are open and matters that are unusual, and of a brand that is much spoken of a fair sample of the
+texts (posts and authors are counted all the same). `to_plain` and `from_plain` carry it over a restart.
 """
 
 import math
@@ -70,6 +71,8 @@ _FOR_EVER = 1 << 60
 _WAITING = 64
 _OLDEST_SECONDS = 8 * 86_400.0
 _EXACT = 64
+_SHOWN = 48
+_WHOLE = 1 << 64
 _LEAST_POSTS = 2
 _VERSION = 1
 
@@ -230,6 +233,16 @@ class _Running:
         self._waiting.append(entry)
         if len(self._waiting) >= _WAITING:
             self.gathered()
+
+    def add_voice(self, author: int | None) -> None:
+        """Count a row of which nothing but its author is kept."""
+        self.posts += 1
+        gathered = self.gathered()
+        gathered.posts += 1
+        if author is None:
+            gathered.nameless += 1
+        else:
+            gathered.authors.add(author)
 
     def counted(self) -> int:
         """Return how many posts count: an author's second in an interval is the same voice."""
@@ -395,6 +408,9 @@ class BrandWatch:
             topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
         entry = event, row
         head = interval == self._head
+        # Of a busy brand a fair sample is kept as evidence until there is something to show.
+        heard = len(self._ids[interval])
+        shown = heard <= _SHOWN or event < _WHOLE * _SHOWN // heard
         counted = []
         for topic in topics:
             for kind in kinds:
@@ -406,7 +422,10 @@ class BrandWatch:
                 if running is None:
                     running = series.open[interval] = _Running()
                     self._due.setdefault(interval, {})[key] = None
-                running.add(entry)
+                if shown or series.standing is not None:
+                    running.add(entry)
+                else:
+                    running.add_voice(row.author)
                 if series.standing is not None or (
                     head
                     and running.posts >= _LEAST_POSTS
