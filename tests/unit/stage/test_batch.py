@@ -12,7 +12,7 @@ from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
 from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
-from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.fates import Fate, NotYet, Outcome, Put
 from klingel.stage.guard import Brake
 from klingel.stage.ledger import Tally
 from klingel.stage.ports import StateView
@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 class Adding:
-    """Adds numbers under their key; the value `bad` is invalid, `away` is the world's fault."""
+    """Adds numbers under their key; `bad` is invalid, `later` waits, `away` is the world's fault."""
 
     name = "adding"
     inputs: tuple[Topic, ...] = (Topic.RAW_EVENTS,)
@@ -53,6 +53,8 @@ class Adding:
         key, value = message.key or b"", message.value or b""
         if value == b"bad":
             raise InvalidMessage(ErrorType.INVALID_FIELD, "bad")
+        if value == b"later":
+            raise NotYet(NOW)
         if value == b"away":
             raise SourceUnavailable("away")
         total = str(int(state.get("sums", key) or b"0") + int(value)).encode()
@@ -82,7 +84,7 @@ class Adding:
         return ()
 
 
-def batch(*values: tuple[bytes, bytes], tables=None, history=None):
+def batch(*values: tuple[bytes, bytes], tables=None, history=None, brake=None):
     """Run a batch from offset 5 on."""
     messages = [
         Message(Topic.RAW_EVENTS, 0, 5 + at, key, value) for at, (key, value) in enumerate(values)
@@ -93,7 +95,7 @@ def batch(*values: tuple[bytes, bytes], tables=None, history=None):
         overlay=Overlay(tables or {"sums": InMemoryTable()}),
         history=history or {},
         tally=Tally("adding", Topic.RAW_EVENTS, 0, 5),
-        brake=Brake(),
+        brake=brake or Brake(),
         component=Component("adding/1", "adding"),
         now=NOW,
     )
@@ -138,6 +140,24 @@ def test_a_step_sees_the_messages_of_its_own_batch() -> None:
     outside = Message(Topic.RAW_EVENTS, 0, 4, b"z", b"!")
     result = batch((b"a", b"1"), (b"a", b"2"), history={(Topic.RAW_EVENTS, 0, 4): outside})
     assert [output.value for output in result.outputs[:2]] == [b"1!", b"31"]
+
+
+def test_a_message_that_waits_ends_the_batch() -> None:
+    """What lies before it counts; it and what lies behind it have no fate, and are read again."""
+    result = batch((b"a", b"1"), (b"a", b"later"), (b"a", b"bad"), (b"b", b"2"))
+    assert (result.next_offset, result.waits_until) == (6, NOW)
+    assert [outcome.fate for outcome in result.outcomes] == [Fate.DELIVERED]
+    assert result.tally.received == 1
+    assert result.overlay.changes("sums") == [(b"a", b"1")]
+    assert [output.topic for output in result.outputs][-1] is Topic.UNDERSTAND_MARKS
+
+
+def test_a_batch_whose_first_message_waits_decides_nothing() -> None:
+    brake = Brake()
+    result = batch((b"a", b"later"), (b"a", b"1"), brake=brake)
+    assert (result.next_offset, result.outcomes) == (5, ())
+    assert result.tally.empty
+    assert not brake._window
 
 
 def test_what_is_away_takes_the_whole_batch_back() -> None:

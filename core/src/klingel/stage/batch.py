@@ -13,7 +13,7 @@ from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.stage.dead_letters import VALUE_BYTES, Component, dead_letter
-from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.fates import Fate, NotYet, Outcome, Put
 from klingel.stage.guard import Brake, guard, needed_by
 from klingel.stage.ledger import Tally
 from klingel.stage.ports import Logic, StateTable, StateView
@@ -88,8 +88,10 @@ class BatchResult:
         outputs: records to write, dead letters included, in order.
         overlay: changes of local state.
         tally: the books after the batch.
-        next_offset: input position after it.
-        outcomes: one per message.
+        next_offset: input position after it; that of the message that waits, where one does.
+        outcomes: one per message that was decided.
+        waits_until: when the message at `next_offset` has to be decided at the latest; None where
+            none waits.
     """
 
     outputs: tuple[Output, ...]
@@ -97,6 +99,7 @@ class BatchResult:
     tally: Tally
     next_offset: int
     outcomes: tuple[Outcome, ...]
+    waits_until: datetime | None = None
 
 
 def run_batch(
@@ -111,7 +114,10 @@ def run_batch(
     now: datetime,
     keep: Callable[[bytes], str] | None = None,
 ) -> BatchResult:
-    """Decide the messages of one partition, in offset order.
+    """Decide the messages of one partition, in offset order, up to the first that has to wait.
+
+    What waits has no fate yet, nor has what lies behind it: order is kept, and nothing of it needs
+    to be remembered, since the position is not passed.
 
     `overlay` is the batch's own: it may have been read from, and nothing was put into it.
 
@@ -124,7 +130,8 @@ def run_batch(
     outputs: list[Output] = []
     done: list[tuple[Message, Outcome]] = []
     rows: list[bytes] = []
-    partition = messages[0].partition
+    partition, next_offset = messages[0].partition, messages[-1].offset + 1
+    waits_until: datetime | None = None
     # What a message needs to see may lie in its own batch: where a batch is cut must not matter.
     seen = dict(history)
 
@@ -139,7 +146,11 @@ def run_batch(
     logic.look_over(messages)
     for message in messages:
         seen[message.topic, message.partition, message.offset] = message
-        outcome, error = guard(step, message, brake, logic.source_of)
+        try:
+            outcome, error = guard(step, message, brake, logic.source_of)
+        except NotYet as wait:
+            next_offset, waits_until = message.offset, wait.until
+            break
         if outcome.fate is Fate.DEAD_LETTERED:
             assert error is not None
             cut = len(message.value or b"") > VALUE_BYTES
@@ -156,8 +167,9 @@ def run_batch(
         outputs=tuple(outputs),
         overlay=overlay,
         tally=tally.plus(done),
-        next_offset=messages[-1].offset + 1,
+        next_offset=next_offset,
         outcomes=tuple(outcome for _, outcome in done),
+        waits_until=waits_until,
     )
 
 

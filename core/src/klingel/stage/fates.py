@@ -1,12 +1,13 @@
 """What can happen to a message: exactly one fate each (I3)."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
 from klingel.contracts.envelope import Output
-from klingel.errors import InvalidMessage
+from klingel.errors import InvalidMessage, KlingelError
 
 
 class Fate(StrEnum):
@@ -17,6 +18,21 @@ class Fate(StrEnum):
     DISCARDED = "discarded"
     DEAD_LETTERED = "dead_lettered"
     WAITING = "waiting"
+
+
+class NotYet(KlingelError):
+    """A step cannot decide a message before something else has come, or the time is up.
+
+    The batch ends before the message. It is asked again when more has come and now and then, and at
+    the latest at `until`: the step must then decide.
+
+    Args:
+        until: aware time.
+    """
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__("a message waits for another")
+        self.until = until
 
 
 class Put(NamedTuple):
@@ -31,7 +47,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a step decided for one message.
 
     Attributes:
-        fate: never WAITING; a message that must wait raises RetryableError.
+        fate: never WAITING: a message that waits for another raises NotYet, one that waits for the
+            world RetryableError.
         reason: of the stage's closed set, for discards and dead letters.
         network: network of the message, for the ledger; empty when unknown.
         outputs: records that this message causes, in order.

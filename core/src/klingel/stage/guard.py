@@ -13,7 +13,7 @@ from klingel.errors import (
     OwnershipLost,
     RetryableError,
 )
-from klingel.stage.fates import Fate, Outcome, dead_lettered
+from klingel.stage.fates import Fate, NotYet, Outcome, dead_lettered
 from klingel.stage.ports import Logic, StateView
 
 WINDOW = 500
@@ -99,11 +99,12 @@ def guard(
 
     Raises:
         RetryableError, OwnershipLost, InvariantViolation: the worker's matter, not the message's.
+        NotYet: the message waits; it has no fate yet.
         BrakePulled: our own code raised too often.
     """
     try:
         outcome = step(message)
-    except (RetryableError, OwnershipLost, InvariantViolation):
+    except (RetryableError, OwnershipLost, InvariantViolation, NotYet):
         raise
     except InvalidMessage as error:
         brake.note(source_of(message), raised=False)

@@ -227,7 +227,13 @@ class Logic(Protocol):
         now: datetime,
         history: Mapping[tuple[Topic, int, int], Message],
     ) -> Outcome:
-        """Decide one message."""
+        """Decide one message.
+
+        Raises:
+            InvalidMessage: it can never succeed.
+            RetryableError: the batch is taken back and tried again.
+            NotYet: the batch ends before it.
+        """
         ...
 
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:

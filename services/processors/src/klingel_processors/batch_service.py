@@ -42,6 +42,8 @@ from klingel.stage.ports import (
 from klingel.stage.timers import TickResult, run_tick
 
 LINE_SECONDS = 1.0
+WAIT_SECONDS = 0.2
+"""From one look at a message that waits to the next, at the longest."""
 TICK_FAILURES = 3
 """So many ticks in a row on which our own code raises, and the worker is not ready."""
 REVOKE_SECONDS = 5.0
@@ -100,6 +102,8 @@ class Reading:
     line_due: float
     brake: Brake
     begun: bool
+    wake_at: float | None = None
+    """When the message at `next_offset`, which waits for another, is looked at again."""
 
 
 @dataclass(slots=True)
@@ -263,6 +267,7 @@ class BatchLoop:
         self._open_missing()
         if self._fatal is not None:
             raise self._fatal
+        self._wake()
         batches = await self._source.fetch(
             self._settings.batch_messages, self._settings.batch_wait_seconds
         )
@@ -275,6 +280,24 @@ class BatchLoop:
         if sum(map(len, batches.values())) >= _BUSY and not self._behind:
             took = self._clock.monotonic() - fetched_at
             await self._wait(self._settings.busy_seconds - took)
+
+    def _wake(self) -> None:
+        """Read again from the messages that waited long enough to be looked at."""
+        now = self._clock.monotonic()
+        for held in self._open.values():
+            for slot, reading in zip(held.slots, held.readings.values(), strict=True):
+                if reading.wake_at is not None and now >= reading.wake_at:
+                    reading.wake_at = None
+                    if slot not in self._paused:
+                        self._source.resume(slot)
+
+    def _let_wait(self, held: Partition, reading: Reading, until: datetime) -> None:
+        """Go back to a message that waits; other slots are read on meanwhile."""
+        slot = (reading.topic, held.number)
+        self._source.pause(slot)
+        self._source.seek(slot, reading.next_offset)
+        left = (until - self._clock.now()).total_seconds()
+        reading.wake_at = self._clock.monotonic() + min(WAIT_SECONDS, max(0.0, left))
 
     @property
     def _behind(self) -> bool:
@@ -503,7 +526,11 @@ class BatchLoop:
             started = self._clock.monotonic()
             try:
                 result = await self._decide(held, reading, messages)
-                await self._commit(held, reading, result, line_due=line_due)
+                due = line_due and not reading.tally.empty
+                if result.waits_until is None or result.outcomes or due or not reading.begun:
+                    await self._commit(held, reading, result, line_due=line_due)
+                if result.waits_until is not None and not held.is_closed():
+                    self._let_wait(held, reading, result.waits_until)
             except BrakePulled as error:
                 self._pause(held, reading, error)
                 return False
@@ -515,8 +542,9 @@ class BatchLoop:
                 if held.is_closed():  # abandoned under our hands by a revocation
                     return False
                 raise
-            self._observe(held, messages, result, self._clock.monotonic() - started)
-            return not held.is_closed()
+            seen = messages[: len(result.outcomes) + 1]  # what waits is the oldest undecided one
+            self._observe(held, seen, result, self._clock.monotonic() - started)
+            return result.waits_until is None and not held.is_closed()
 
     async def _decide(
         self, held: Partition, reading: Reading, messages: Sequence[Message]

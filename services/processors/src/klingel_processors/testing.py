@@ -5,7 +5,7 @@ for properties over many histories, and for scenarios. The loop itself has its o
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from klingel.contracts.envelope import Message, Output
@@ -39,6 +39,7 @@ class _Held:
     tables: Mapping[str, InMemoryTable]
     inputs: dict[Topic, _Read]
     fired: int
+    waits: dict[Topic, datetime] = field(default_factory=dict)
 
 
 class StageInMemory:
@@ -69,6 +70,11 @@ class StageInMemory:
         """Return the local tables of a partition."""
         return self._held[partition].tables
 
+    @property
+    def waits_until(self) -> datetime | None:
+        """When the first of the messages that wait has to be decided; None where none waits."""
+        return min((at for held in self._held.values() for at in held.waits.values()), default=None)
+
     def restart(self) -> None:
         """Forget everything local, as a worker on another machine: state comes from its mirrors."""
         self._held = {number: self._open(number) for number in range(self._broker.partitions)}
@@ -86,7 +92,7 @@ class StageInMemory:
             batch_messages: messages of one batch at most.
 
         Returns:
-            The outcomes, partition by partition; empty when nothing lay ahead.
+            The outcomes, partition by partition; empty when nothing lay ahead, or all of it waits.
         """
         outcomes: list[Outcome] = []
         for number, held in self._held.items():
@@ -125,7 +131,7 @@ class StageInMemory:
         return outcomes
 
     def drain(self, batch_messages: int = _EVERYTHING) -> list[Outcome]:
-        """Advance until nothing lies ahead."""
+        """Advance until nothing lies ahead that need not wait."""
         outcomes: list[Outcome] = []
         while some := self.advance(batch_messages):
             outcomes.extend(some)
@@ -169,6 +175,11 @@ class StageInMemory:
             component=self._component,
             now=now,
         )
+        held.waits.pop(topic, None)
+        if result.waits_until is not None:
+            held.waits[topic] = result.waits_until
+            if not result.outcomes:
+                return ()
         line = ledger_output(result.tally.line(result.next_offset, "", now))
         read.tally, read.offset = result.tally.closed(result.next_offset), result.next_offset
         self._commit(number, held, [*result.outputs, line], topic, result.overlay)
