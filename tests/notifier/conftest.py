@@ -24,10 +24,10 @@ from klingel.settings import NotifierSettings
 from klingel.testing.broker import InMemoryBroker
 from klingel.testing.clock import FixedClock
 from klingel_notifier.addresses import Addresses, variable
-from klingel_notifier.delivery import STAGE
 from klingel_notifier.factory import Senders
 from klingel_notifier.service import INPUTS, Notifier, NotifierOptions, Start
 from klingel_notifier.targets import Targets
+from klingel_notifier.telling import STAGE
 
 BRAND = "nordlicht"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # a Monday
@@ -361,8 +361,8 @@ class Running:
 
     def _standing(self) -> object:
         return dict(self.source.positions), [
-            (post.wake, post.stirred, len(post.waiting), post.batch is None)
-            for post in self.notifier._posts()
+            (addressee.wake, addressee.stirred, len(addressee.waiting), addressee.batch is None)
+            for addressee in self.notifier._addressees()
         ]
 
     async def end(self) -> None:

@@ -17,7 +17,7 @@ from klingel.domain.notifications import (
     STALE,
     Backoff,
     Circuit,
-    Mark,
+    Ending,
     Policy,
     Rest,
     Send,
@@ -158,7 +158,7 @@ def test_a_digest_is_bounded_and_never_empty(sizes):
 
 @given(st.integers(0, 9), st.integers(0, 9), st.sampled_from(OUTCOMES), st.booleans())
 def test_only_a_newer_revision_supersedes(revision, before, outcome, again):
-    found = supersedes(revision, Mark(before, outcome), again=again)
+    found = supersedes(revision, Ending(before, outcome), again=again)
     dead = outcome in {"refused", "unreachable"}
     assert found == (revision > before or (again and dead and revision == before))
 
@@ -168,21 +168,23 @@ def test_the_first_word_of_a_matter_always_counts():
 
 
 @given(
-    st.one_of(st.none(), st.builds(Mark, st.integers(0, 9), st.sampled_from(OUTCOMES), st.none())),
+    st.one_of(
+        st.none(), st.builds(Ending, st.integers(0, 9), st.sampled_from(OUTCOMES), st.none())
+    ),
     st.booleans(),
     st.integers(0, 3 * 86_400),
 )
-def test_who_was_told_nothing_hears_only_of_what_matters_still(mark, withdrawn, age):
+def test_who_was_told_nothing_hears_only_of_what_matters_still(ending, withdrawn, age):
     said = {"gist": "x", "withdrawn": withdrawn, "since": NOON, "people": True}
-    assert untold(mark, ended_at=None, **said) is None
-    ended = untold(mark, ended_at=NOON - timedelta(seconds=age), **said)
+    assert untold(ending, ended_at=None, **said) is None
+    ended = untold(ending, ended_at=NOON - timedelta(seconds=age), **said)
     assert ended == ("over" if withdrawn or age > STALE.total_seconds() else None)
 
 
 @given(st.text(max_size=3), st.text(max_size=3), st.booleans(), st.booleans())
 def test_who_was_told_hears_what_is_new(gist, before, people, withdrawn):
     said = {"withdrawn": withdrawn, "since": NOON, "people": people, "ended_at": NOON - 2 * STALE}
-    found = untold(Mark(1, "told", before), gist=gist, **said)
+    found = untold(Ending(1, "told", before), gist=gist, **said)
     assert found == ("nothing_new" if people and gist == before else None)
 
 

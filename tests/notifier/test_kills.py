@@ -158,7 +158,11 @@ async def test_nothing_is_lost_and_no_key_has_two_contents(seed):
         found_its_end = revision in told or (record.escalation_id, revision) in dead
         left_out = record.state == "withdrawn"
         assert found_its_end or left_out
-    waiting = [post for post in world.running.notifier._posts() if post.waiting or post.batch]
+    waiting = [
+        addressee
+        for addressee in world.running.notifier._addressees()
+        if addressee.waiting or addressee.batch
+    ]
     assert waiting == []
 
 

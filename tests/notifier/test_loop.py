@@ -326,8 +326,8 @@ async def test_what_waits_in_memory_is_bounded(build, broker, running):
     assert sum(mailbox.size for mailbox in one.notifier._mailboxes.values()) <= 5_000
     dead = [codec.decode(Notification, each.value) for each in one.letters()]
     assert {each.target for each in dead} == {"shift-chat"}
-    waiting = [post for post in one.notifier._posts() if post.waiting]
-    left = {(post.target, matter) for post in waiting for matter in post.waiting}
+    waiting = [addressee for addressee in one.notifier._addressees() if addressee.waiting]
+    left = {(addressee.target, matter) for addressee in waiting for matter in addressee.waiting}
     assert len(left) + len(dead) == 31
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
-from klingel.domain.notifications import Mark
+from klingel.domain.notifications import Ending
 from klingel.errors import InvalidMessage
 from klingel.model import Notification
-from klingel_notifier.mailbox import MARKS, Batch, Mailbox, Post
+from klingel_notifier.mailbox import ENDINGS, Addressee, Batch, Mailbox
 
 from .conftest import NOON, escalation
 
@@ -74,9 +74,9 @@ def log_of(steps):
             entry = settled(what, revision)
         else:
             mailbox = rebuilt([message(0, wanted(number, 1)) for number in what])
-            post = mailbox.post("nordlicht", "hook")
-            post.batch = Batch.of(post.to_tell(), NOON) if what else None
-            entry = codec.decode(Notification, post.entry_of_batch(NOON).value)
+            addressee = mailbox.addressee("nordlicht", "hook")
+            addressee.batch = Batch.of(addressee.to_tell(), NOON) if what else None
+            entry = codec.decode(Notification, addressee.entry_of_batch(NOON).value)
         log.append(message(offset, entry))
     return log
 
@@ -92,11 +92,11 @@ def standing(mailbox):
     """Return what of it decides."""
     return {
         place: (
-            sorted((each.matter, each.revision) for each in post.waiting.values()),
-            dict(sorted(post.marks.items())),
-            post.batch and post.batch.key,
+            sorted((each.matter, each.revision) for each in addressee.waiting.values()),
+            dict(sorted(addressee.endings.items())),
+            addressee.batch and addressee.batch.key,
         )
-        for place, post in mailbox.posts.items()
+        for place, addressee in mailbox.addressees.items()
     }
 
 
@@ -118,16 +118,20 @@ def test_reading_twice_changes_nothing(steps):
 @given(STEPS)
 def test_what_is_settled_never_waits(steps):
     mailbox = rebuilt(log_of(steps))
-    for post in mailbox.posts.values():
-        for matter, waiting in post.waiting.items():
-            mark = post.marks.get(matter)
-            assert mark is None or waiting.revision > mark.revision
+    for addressee in mailbox.addressees.values():
+        for matter, waiting in addressee.waiting.items():
+            ending = addressee.endings.get(matter)
+            assert ending is None or waiting.revision > ending.revision
 
 
 @given(STEPS)
 def test_the_oldest_is_the_smallest_offset_that_still_counts(steps):
     mailbox = rebuilt(log_of(steps))
-    held = [each.offset for post in mailbox.posts.values() for each in post.waiting.values()]
+    held = [
+        each.offset
+        for addressee in mailbox.addressees.values()
+        for each in addressee.waiting.values()
+    ]
     assert all(mailbox.oldest <= offset for offset in held)
     assert mailbox.oldest <= mailbox.position
 
@@ -164,7 +168,7 @@ def test_what_changes_all_the_time_keeps_its_place():
     mailbox = rebuilt(
         [message(0, wanted(1, 1)), message(1, wanted(1, 2, NOON + timedelta(hours=1)))]
     )
-    (waiting,) = mailbox.post("nordlicht", "hook").to_tell()
+    (waiting,) = mailbox.addressee("nordlicht", "hook").to_tell()
     assert (waiting.revision, waiting.since) == (2, NOON)
 
 
@@ -172,32 +176,32 @@ def test_a_dead_letter_that_was_sent_back_waits_again():
     sent_back = [("x-dlq-attempt", b"1")]
     for outcome, waits in (("refused", True), ("unreachable", True), ("told", False)):
         log = [message(0, wanted(1, 1)), message(1, settled(1, 1, outcome))]
-        assert rebuilt(log).post("nordlicht", "hook").waiting == {}
+        assert rebuilt(log).addressee("nordlicht", "hook").waiting == {}
         log.append(message(2, wanted(1, 1), sent_back))
-        assert bool(rebuilt(log).post("nordlicht", "hook").waiting) == waits
+        assert bool(rebuilt(log).addressee("nordlicht", "hook").waiting) == waits
 
 
 def test_what_was_in_the_air_is_resumed_with_its_very_records():
-    (one,) = rebuilt([message(0, wanted(7, 1))]).post("nordlicht", "hook").to_tell()
+    (one,) = rebuilt([message(0, wanted(7, 1))]).addressee("nordlicht", "hook").to_tell()
     batch = Batch.of([one], NOON)
     entry = codec.decode(
-        Notification, Post("nordlicht", "hook", batch=batch).entry_of_batch(NOON).value
+        Notification, Addressee("nordlicht", "hook", batch=batch).entry_of_batch(NOON).value
     )
     # Meanwhile a newer revision has replaced the entry that it was made of.
     mailbox = rebuilt([message(1, entry), message(2, wanted(7, 2))])
-    post = mailbox.post("nordlicht", "hook")
-    assert post.resumed
-    assert post.batch.letter == batch.letter
-    assert post.waiting[matter_of(7)].revision == 2
+    addressee = mailbox.addressee("nordlicht", "hook")
+    assert addressee.resumed
+    assert addressee.batch.letter == batch.letter
+    assert addressee.waiting[matter_of(7)].revision == 2
     assert mailbox.oldest == 0
 
 
 def test_the_marks_are_bounded():
-    post = Post("nordlicht", "hook")
-    for number in range(MARKS + 10):
-        post.settle(str(number), Mark(1, "told", "x"), NOON)
-    assert len(post.marks) == MARKS
-    assert "0" not in post.marks
+    addressee = Addressee("nordlicht", "hook")
+    for number in range(ENDINGS + 10):
+        addressee.settle(str(number), Ending(1, "told", "x"), NOON)
+    assert len(addressee.endings) == ENDINGS
+    assert "0" not in addressee.endings
 
 
 @pytest.mark.parametrize(

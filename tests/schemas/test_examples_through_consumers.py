@@ -215,7 +215,7 @@ def notifier_state(message: Message) -> None:
     mailbox = Mailbox(message.offset + 1)
     assert mailbox.apply(message)[1] is None
     assert mailbox.rebuilt
-    assert bool(mailbox.posts) == (message.value is not None)
+    assert bool(mailbox.addressees) == (message.value is not None)
 
 
 def notifier_brand(message: Message) -> None:

@@ -28,7 +28,7 @@ STALE: Final = timedelta(days=1)
 LONGEST_RETRY_AFTER: Final = 3600.0
 """A receiver's own wish counts up to here, in seconds."""
 
-Outcome = Literal["told", "over", "nothing_new", "refused", "unreachable"]
+EndingKind = Literal["told", "over", "nothing_new", "refused", "unreachable"]
 """How a notification ends; see `Notification.outcome`."""
 
 
@@ -72,7 +72,7 @@ class Policy:
 
 
 class Held(Protocol):
-    """What waits for a target; see `Waiting`."""
+    """What waits for a target."""
 
     @property
     def matter(self) -> str:
@@ -99,7 +99,7 @@ H = TypeVar("H", bound=Held)
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Ending:
     """What a target was told of one matter.
 
     Attributes:
@@ -109,7 +109,7 @@ class Mark:
     """
 
     revision: int
-    outcome: Outcome
+    outcome: EndingKind
     gist: str | None = None
 
 
@@ -128,42 +128,42 @@ class Rest:
     quiet: bool = False
 
 
-def supersedes(revision: int, mark: Mark | None, *, again: bool = False) -> bool:
+def supersedes(revision: int, ending: Ending | None, *, again: bool = False) -> bool:
     """Whether a revision that comes has yet to find its end.
 
     Args:
         revision: of what comes.
-        mark: what has found its end before.
+        ending: what has found its end before.
         again: it is a dead letter that somebody sent back.
     """
-    if mark is None or revision > mark.revision:
+    if ending is None or revision > ending.revision:
         return True
-    return again and revision == mark.revision and mark.outcome in {"refused", "unreachable"}
+    return again and revision == ending.revision and ending.outcome in {"refused", "unreachable"}
 
 
 def untold(
-    mark: Mark | None,
+    ending: Ending | None,
     *,
     gist: str,
     ended_at: datetime | None,
     withdrawn: bool,
     since: datetime,
     people: bool,
-) -> Outcome | None:
+) -> EndingKind | None:
     """Return how something ends without being told; None when it is to be told.
 
     Args:
-        mark: what the target was told of the matter.
+        ending: what the target was told of the matter.
         gist: of what there is to tell.
         ended_at: when it ended, None while it lasts.
         withdrawn: it is an escalation that is withdrawn or over: nobody has to do anything.
         since: when it came.
         people: whether people read the target.
     """
-    if mark is None or mark.gist is None:
+    if ending is None or ending.gist is None:
         over = ended_at is not None and (withdrawn or since - ended_at > STALE)
         return "over" if over else None
-    return "nothing_new" if people and mark.gist == gist else None
+    return "nothing_new" if people and ending.gist == gist else None
 
 
 def due(

@@ -17,8 +17,8 @@ from klingel.contracts.envelope import Message, Output
 from klingel.domain.notices import Noticed, notice_of
 from klingel.domain.notifications import (
     Circuit,
-    Mark,
-    Outcome,
+    Ending,
+    EndingKind,
     Policy,
     in_order,
     supersedes,
@@ -30,14 +30,14 @@ from klingel.model.notification import Member
 from klingel_notifier.intake import BATCH, entry_output, record_of
 from klingel_notifier.letters import Letter
 
-MARKS: Final = 50_000
+ENDINGS: Final = 50_000
 """Matters of one target that are remembered; of one forgotten an old revision may be told again."""
 _ATTEMPTS = "x-dlq-attempt"
 _TOLD_AT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Pending:
     """One revision of one record that a target is to be told of.
 
     Attributes:
@@ -72,10 +72,10 @@ class Waiting:
         """The record."""
         return record_of(self.matter, self.raw)
 
-    def left_out(self, mark: Mark | None, policy: Policy) -> Outcome | None:
+    def left_out(self, ending: Ending | None, policy: Policy) -> EndingKind | None:
         """Return how it ends without being told; None when it is to be told."""
         return untold(
-            mark,
+            ending,
             gist=self.gist,
             ended_at=self.ended_at,
             withdrawn=self.withdrawn,
@@ -105,11 +105,11 @@ class Batch:
     """
 
     key: str
-    members: tuple[Waiting, ...]
+    members: tuple[Pending, ...]
     since: datetime
 
     @classmethod
-    def of(cls, members: Sequence[Waiting], now: datetime) -> "Batch":
+    def of(cls, members: Sequence[Pending], now: datetime) -> "Batch":
         """Return the batch of what is told together from now on."""
         letter = Letter.of([member.record for member in members])
         return cls(letter.key, tuple(members), now)
@@ -121,14 +121,14 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Post:
+class Addressee:
     """All about one target.
 
     Attributes:
         brand: whose target it is.
         target: its id.
         waiting: newest revision by matter.
-        marks: what has found its end, by matter.
+        endings: what has found its end, by matter.
         batch: in the air.
         attempts: at the batch, by this worker.
         resumed: the batch was begun by another worker, or by this one before it ended.
@@ -141,8 +141,8 @@ class Post:
 
     brand: str
     target: str
-    waiting: dict[str, Waiting] = field(default_factory=dict)
-    marks: dict[str, Mark] = field(default_factory=dict)
+    waiting: dict[str, Pending] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
     batch: Batch | None = None
     attempts: int = 0
     resumed: bool = False
@@ -152,7 +152,7 @@ class Post:
     stirred: bool = False
     busy: bool = False
 
-    def to_tell(self) -> list[Waiting]:
+    def to_tell(self) -> list[Pending]:
         """Return what waits, the oldest first."""
         return in_order(self.waiting.values())
 
@@ -171,7 +171,7 @@ class Post:
             )
         )
 
-    def entry_of_mark(self, matter: str, mark: Mark, now: datetime) -> Output:
+    def entry_of_ending(self, matter: str, ending: Ending, now: datetime) -> Output:
         """Return the entry that says how a matter has found its end."""
         return entry_output(
             Notification(
@@ -180,31 +180,31 @@ class Post:
                 target=self.target,
                 matter=matter,
                 at=now,
-                revision=mark.revision,
-                outcome=mark.outcome,
-                gist=mark.gist,
+                revision=ending.revision,
+                outcome=ending.outcome,
+                gist=ending.gist,
             )
         )
 
-    def mark_of(self, each: Waiting, outcome: Outcome) -> Mark:
-        """Return the mark of something that has found its end."""
-        before = self.marks.get(each.matter)
+    def ending_of(self, each: Pending, outcome: EndingKind) -> Ending:
+        """Return the ending of something that has found its end."""
+        before = self.endings.get(each.matter)
         told = each.gist if outcome == "told" else before.gist if before else None
-        return Mark(each.revision, outcome, told)
+        return Ending(each.revision, outcome, told)
 
-    def settle(self, matter: str, mark: Mark, at: datetime) -> None:
+    def settle(self, matter: str, ending: Ending, at: datetime) -> None:
         """Note that a matter has found its end; an older revision changes nothing."""
-        before = self.marks.pop(matter, None)
-        if before is not None and before.revision > mark.revision:
-            self.marks[matter] = before
+        before = self.endings.pop(matter, None)
+        if before is not None and before.revision > ending.revision:
+            self.endings[matter] = before
             return
-        self.marks[matter] = mark
-        if len(self.marks) > MARKS:
-            del self.marks[next(iter(self.marks))]
+        self.endings[matter] = ending
+        if len(self.endings) > ENDINGS:
+            del self.endings[next(iter(self.endings))]
         waiting = self.waiting.get(matter)
-        if waiting is not None and waiting.revision <= mark.revision:
+        if waiting is not None and waiting.revision <= ending.revision:
             del self.waiting[matter]
-        if mark.outcome == "told":
+        if ending.outcome == "told":
             self.told_at.append(at)
 
 
@@ -221,7 +221,7 @@ class Mailbox:
     def __init__(self, end: int) -> None:
         self.end = end
         self.position = 0
-        self.posts: dict[tuple[str, str], Post] = {}
+        self.addressees: dict[tuple[str, str], Addressee] = {}
         self.started = False
 
     @property
@@ -232,19 +232,23 @@ class Mailbox:
     @property
     def oldest(self) -> int:
         """Offset of the oldest entry that has yet to find its end, else where reading stands."""
-        held = (each.offset for post in self.posts.values() for each in _held(post))
+        held = (each.offset for addressee in self.addressees.values() for each in _held(addressee))
         return min(held, default=self.position)
 
     @property
     def size(self) -> int:
         """Bytes that wait."""
-        return sum(each.size for post in self.posts.values() for each in post.waiting.values())
+        return sum(
+            each.size
+            for addressee in self.addressees.values()
+            for each in addressee.waiting.values()
+        )
 
-    def post(self, brand: str, target: str) -> Post:
+    def addressee(self, brand: str, target: str) -> Addressee:
         """Return what is known of a target."""
-        found = self.posts.get((brand, target))
+        found = self.addressees.get((brand, target))
         if found is None:
-            found = self.posts[brand, target] = Post(brand, target)
+            found = self.addressees[brand, target] = Addressee(brand, target)
         return found
 
     def apply(self, message: Message) -> tuple[str, Output | None]:
@@ -269,39 +273,39 @@ class Mailbox:
             return self._wanted(entry, message, live=live)
         if live:
             return "noted", None
-        post = self.post(entry.brand, entry.target)
+        addressee = self.addressee(entry.brand, entry.target)
         if entry.entry == "sending":
-            post.batch = _batch(entry)
-            post.resumed = post.batch is not None
+            addressee.batch = _batch(entry)
+            addressee.resumed = addressee.batch is not None
         elif entry.revision is not None and entry.outcome is not None:
-            mark = Mark(entry.revision, entry.outcome, entry.gist)
-            post.settle(entry.matter, mark, entry.at)
+            ending = Ending(entry.revision, entry.outcome, entry.gist)
+            addressee.settle(entry.matter, ending, entry.at)
         return "noted", None
 
     def _wanted(
         self, entry: Notification, message: Message, *, live: bool
     ) -> tuple[str, Output | None]:
-        post = self.post(entry.brand, entry.target)
+        addressee = self.addressee(entry.brand, entry.target)
         again = message.header(_ATTEMPTS) is not None
         waiting = _waiting(entry, message)
-        if not supersedes(waiting.revision, post.marks.get(waiting.matter), again=again):
+        if not supersedes(waiting.revision, addressee.endings.get(waiting.matter), again=again):
             return "older", None
-        before = post.waiting.get(waiting.matter)
+        before = addressee.waiting.get(waiting.matter)
         if before is not None and before.revision >= waiting.revision:
             newer = before.revision > waiting.revision and live and before.message is not None
             return "older", _rewritten(before.message) if newer and before.message else None
         if before is not None:
             # What changes all the time must not wait for ever for the end of its window.
             waiting = replace(waiting, since=min(before.since, waiting.since))
-        post.waiting[waiting.matter] = waiting
-        post.stirred = True
+        addressee.waiting[waiting.matter] = waiting
+        addressee.stirred = True
         return "waits", None
 
 
-def _held(post: Post) -> Iterator[Waiting]:
-    yield from post.waiting.values()
-    if post.batch is not None:
-        yield from post.batch.members
+def _held(addressee: Addressee) -> Iterator[Pending]:
+    yield from addressee.waiting.values()
+    if addressee.batch is not None:
+        yield from addressee.batch.members
 
 
 def _rewritten(message: Message) -> Output:
@@ -314,7 +318,7 @@ def _rewritten(message: Message) -> Output:
     )
 
 
-def _waiting(entry: Notification, message: Message) -> Waiting:
+def _waiting(entry: Notification, message: Message) -> Pending:
     if entry.revision is None or entry.record is None:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "it holds no record", path="record")
     return _read(
@@ -339,10 +343,10 @@ def _read(
     offset: int,
     raw: bytes,
     message: Message | None,
-) -> Waiting:
+) -> Pending:
     notice = notice_of(record_of(matter, raw))
     ended_at = (notice.ends_at or notice.said_at) if notice.over else None
-    return Waiting(
+    return Pending(
         matter=matter,
         revision=revision,
         since=since,

@@ -24,10 +24,10 @@ from klingel.metrics import Metric, Metrics
 from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake, BrakePulled, guard
-from klingel_notifier.delivery import STAGE, Deliverer
 from klingel_notifier.intake import KINDS, take_in
-from klingel_notifier.mailbox import Mailbox, Post
+from klingel_notifier.mailbox import Addressee, Mailbox
 from klingel_notifier.targets import Targets
+from klingel_notifier.telling import STAGE, Teller
 
 INPUTS = (*KINDS, Topic.NOTIFICATIONS)
 """What the group reads: the inputs, and the notifier's own topic."""
@@ -183,7 +183,7 @@ class Notifier:
         self._known_targets = -1
         self._fault: BaseException | None = None
         self.ticked_at = clock.monotonic()
-        self._deliverer = Deliverer(
+        self._teller = Teller(
             targets=targets,
             publish=self._published,
             clock=clock,
@@ -339,8 +339,8 @@ class Notifier:
     @staticmethod
     def _stir(mailbox: Mailbox) -> None:
         """Let everything be decided anew that waits."""
-        for post in mailbox.posts.values():
-            post.stirred = bool(post.waiting) or post.batch is not None
+        for addressee in mailbox.addressees.values():
+            addressee.stirred = bool(addressee.waiting) or addressee.batch is not None
 
     async def _rebuild(self) -> None:
         """Notice which mailboxes are complete, markers of transactions included."""
@@ -370,23 +370,23 @@ class Notifier:
         for partition, mailbox in self._mailboxes.items():
             if not mailbox.started:
                 continue
-            for post in mailbox.posts.values():
+            for addressee in mailbox.addressees.values():
                 if len(self._turns) >= self._options.turns:
                     return
-                due = post.stirred or (post.wake is not None and post.wake <= now)
-                if due and not post.busy:
-                    self._give_turn(post, partition)
+                due = addressee.stirred or (addressee.wake is not None and addressee.wake <= now)
+                if due and not addressee.busy:
+                    self._give_turn(addressee, partition)
 
-    def _give_turn(self, post: Post, partition: int) -> None:
-        post.busy = True
-        post.stirred = False
-        post.wake = None
-        turn = asyncio.create_task(self._deliverer.turn(post, partition))
+    def _give_turn(self, addressee: Addressee, partition: int) -> None:
+        addressee.busy = True
+        addressee.stirred = False
+        addressee.wake = None
+        turn = asyncio.create_task(self._teller.turn(addressee, partition))
         self._turns.add(turn)
 
         def ended(task: "asyncio.Task[None]") -> None:
             self._turns.discard(task)
-            post.busy = False
+            addressee.busy = False
             if not task.cancelled() and task.exception() is not None:
                 self._fault = task.exception()
 
@@ -405,18 +405,20 @@ class Notifier:
     async def _keep_within_bounds(self) -> None:
         """Bury the oldest of whoever has most waiting, while too much waits."""
         sizes = {
-            (partition, post.brand, post.target): sum(each.size for each in post.waiting.values())
+            (partition, addressee.brand, addressee.target): sum(
+                each.size for each in addressee.waiting.values()
+            )
             for partition, mailbox in self._mailboxes.items()
             if mailbox.rebuilt
-            for post in mailbox.posts.values()
-            if post.waiting
+            for addressee in mailbox.addressees.values()
+            if addressee.waiting
         }
         total = sum(sizes.values())
         while total > self._options.waiting_bytes:
             place = max(sizes, key=lambda each: sizes[each])
-            post = self._mailboxes[place[0]].post(place[1], place[2])
-            await self._deliverer.drop_oldest(post, place[0])
-            left = sum(each.size for each in post.waiting.values())
+            addressee = self._mailboxes[place[0]].addressee(place[1], place[2])
+            await self._teller.drop_oldest(addressee, place[0])
+            left = sum(each.size for each in addressee.waiting.values())
             total -= sizes[place] - left
             sizes[place] = left
 
@@ -476,14 +478,14 @@ class Notifier:
         waiting: Counter[str] = Counter({"due": 0, "quiet": 0, "in_the_air": 0, "unset": 0})
         circuits: Counter[str] = Counter({"closed": 0, "open": 0, "half_open": 0, "unset": 0})
         oldest = timedelta(0)
-        for post in self._posts():
-            found = self._targets.find(post.brand, post.target)
-            circuit = post.circuit.state(now, self._options.backoff)
+        for addressee in self._addressees():
+            found = self._targets.find(addressee.brand, addressee.target)
+            circuit = addressee.circuit.state(now, self._options.backoff)
             circuits["unset" if found.sender is None else circuit] += 1
             state = "due" if found.policy.open(now) else "quiet"
-            waiting["unset" if found.sender is None else state] += len(post.waiting)
-            waiting["in_the_air"] += len(post.batch.members) if post.batch else 0
-            for each in post.waiting.values():
+            waiting["unset" if found.sender is None else state] += len(addressee.waiting)
+            waiting["in_the_air"] += len(addressee.batch.members) if addressee.batch else 0
+            for each in addressee.waiting.values():
                 oldest = max(oldest, now - each.since)
         for state, count in waiting.items():
             self._metrics.set(Metric.NOTIFICATIONS_WAITING, count, state=state)
@@ -491,8 +493,12 @@ class Notifier:
             self._metrics.set(Metric.TARGETS, count, state=state)
         self._metrics.set(Metric.OLDEST_SECONDS, oldest.total_seconds())
 
-    def _posts(self) -> list[Post]:
-        return [post for mailbox in self._mailboxes.values() for post in mailbox.posts.values()]
+    def _addressees(self) -> list[Addressee]:
+        return [
+            addressee
+            for mailbox in self._mailboxes.values()
+            for addressee in mailbox.addressees.values()
+        ]
 
     @property
     def ready(self) -> bool:
@@ -514,9 +520,9 @@ class Notifier:
         """Return the targets that are not tried for now, by brand and id."""
         now = self._clock.now()
         return sorted(
-            f"{post.brand}/{post.target}"
-            for post in self._posts()
-            if post.circuit.state(now, self._options.backoff) != "closed"
+            f"{addressee.brand}/{addressee.target}"
+            for addressee in self._addressees()
+            if addressee.circuit.state(now, self._options.backoff) != "closed"
         )
 
     def progress(self) -> dict[str, dict[str, int]]:
@@ -528,7 +534,7 @@ class Notifier:
         for partition, mailbox in self._mailboxes.items():
             found[f"{Topic.NOTIFICATIONS}/{partition}"] = {
                 "position": mailbox.position,
-                "waiting": sum(len(post.waiting) for post in mailbox.posts.values()),
+                "waiting": sum(len(addressee.waiting) for addressee in mailbox.addressees.values()),
             }
         return found
 

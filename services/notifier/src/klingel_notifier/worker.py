@@ -23,11 +23,11 @@ from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import KafkaSettings, NotifierSettings, Settings, load_settings
 from klingel_notifier.addresses import OWN_NAMES, Addresses
-from klingel_notifier.delivery import STAGE
 from klingel_notifier.factory import Senders
 from klingel_notifier.kafka import BrandFollower, KafkaSink, KafkaSource
 from klingel_notifier.service import Notifier, NotifierOptions
 from klingel_notifier.targets import Targets
+from klingel_notifier.telling import STAGE
 
 _WAIT_SECONDS = 2.0
 _STUCK_SECONDS = 60.0

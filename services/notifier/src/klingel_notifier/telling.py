@@ -19,8 +19,8 @@ from klingel.contracts.topics import Topic
 from klingel.domain.notifications import (
     LONGEST_HOLD,
     Backoff,
-    Mark,
-    Outcome,
+    Ending,
+    EndingKind,
     Rest,
     due,
     given_up,
@@ -30,7 +30,7 @@ from klingel.metrics import Metric, Metrics
 from klingel.model import Notification
 from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel_notifier.intake import entry_output
-from klingel_notifier.mailbox import Batch, Post, Waiting
+from klingel_notifier.mailbox import Addressee, Batch, Pending
 from klingel_notifier.senders import Accepted, Failed, Receipt, Refused, Sender
 from klingel_notifier.targets import InForce, Targets
 
@@ -45,7 +45,7 @@ Publish = Callable[[Sequence[Output]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Deliverer:
+class Teller:
     """What every turn needs.
 
     Attributes:
@@ -68,110 +68,119 @@ class Deliverer:
     holder: str
     ours: Callable[[], bool]
 
-    async def turn(self, post: Post, partition: int) -> None:
+    async def turn(self, addressee: Addressee, partition: int) -> None:
         """Do what is due for one target, one attempt at most, and set when to look again."""
-        found = self.targets.find(post.brand, post.target)
+        found = self.targets.find(addressee.brand, addressee.target)
         now = self.clock.now()
-        if post.batch is None:
-            await self._leave_out(post, partition, found, now)
-            if not await self._begin(post, found, now):
+        if addressee.batch is None:
+            await self._leave_out(addressee, partition, found, now)
+            if not await self._begin(addressee, found, now):
                 return
-        batch = post.batch
-        if batch is None or not _unsettled(post, batch):
+        batch = addressee.batch
+        if batch is None or not _unsettled(addressee, batch):
             # Whoever was killed had settled its members, and not yet said that it was over.
-            await self._end_batch(post, [], now)
+            await self._end_batch(addressee, [], now)
             return
         if given_up(batch.since, found.policy, now):
-            await self._bury_batch(post, batch, partition, _unreachable(post, found))
+            await self._bury_batch(addressee, batch, partition, _unreachable(addressee, found))
             return
         if not found.policy.open(now):
-            post.wake = found.policy.opening(now)
+            addressee.wake = found.policy.opening(now)
             return
         if found.sender is None:
-            post.wake = self._give_up_at(post, found, now)
+            addressee.wake = self._give_up_at(addressee, found, now)
             return
-        if not post.circuit.may_try(now):
-            post.wake = post.circuit.until
+        if not addressee.circuit.may_try(now):
+            addressee.wake = addressee.circuit.until
             return
-        await self._attempt(post, batch, partition, found.sender)
+        await self._attempt(addressee, batch, partition, found.sender)
 
     # ------------------------------------------------------------------ before
 
-    async def _leave_out(self, post: Post, partition: int, found: InForce, now: datetime) -> None:
+    async def _leave_out(
+        self, addressee: Addressee, partition: int, found: InForce, now: datetime
+    ) -> None:
         """Settle what nobody has to be told any more, and what could not be told in time."""
-        marks: list[tuple[Waiting, Mark]] = []
+        endings: list[tuple[Pending, Ending]] = []
         letters: list[Output] = []
-        for each in post.to_tell():
-            outcome = each.left_out(post.marks.get(each.matter), found.policy)
+        for each in addressee.to_tell():
+            outcome = each.left_out(addressee.endings.get(each.matter), found.policy)
             if outcome is None and given_up(each.since, found.policy, now):
                 outcome = "unreachable"
-                error = _unreachable(post, found)
-                letters.append(self.letter(post, each, partition, error, now))
+                error = _unreachable(addressee, found)
+                letters.append(self.letter(addressee, each, partition, error, now))
             if outcome is not None:
-                marks.append((each, post.mark_of(each, outcome)))
-        await self._settle(post, marks, letters, now)
+                endings.append((each, addressee.ending_of(each, outcome)))
+        await self._settle(addressee, endings, letters, now)
 
-    async def _begin(self, post: Post, found: InForce, now: datetime) -> bool:
+    async def _begin(self, addressee: Addressee, found: InForce, now: datetime) -> bool:
         """Write down what is sent next; False when nothing is due."""
-        waiting = post.to_tell()
-        decided = due(waiting, post.told_at, found.policy, now)
+        waiting = addressee.to_tell()
+        decided = due(waiting, addressee.told_at, found.policy, now)
         if isinstance(decided, Rest):
-            post.wake = decided.until
-            if post.wake is not None:
-                post.wake = min(post.wake, waiting[0].since + LONGEST_HOLD + _A_MOMENT)
+            addressee.wake = decided.until
+            if addressee.wake is not None:
+                addressee.wake = min(addressee.wake, waiting[0].since + LONGEST_HOLD + _A_MOMENT)
             return False
         if found.sender is None:
-            post.wake = self._give_up_at(post, found, now)
+            addressee.wake = self._give_up_at(addressee, found, now)
             return False
-        if not post.circuit.may_try(now):
+        if not addressee.circuit.may_try(now):
             # Until it may, more can come that goes with it.
-            post.wake = post.circuit.until
+            addressee.wake = addressee.circuit.until
             return False
-        post.batch = Batch.of(waiting[: decided.count], now)
-        post.attempts = 0
-        post.resumed = False
-        await self.publish([post.entry_of_batch(now)])
+        addressee.batch = Batch.of(waiting[: decided.count], now)
+        addressee.attempts = 0
+        addressee.resumed = False
+        await self.publish([addressee.entry_of_batch(now)])
         return True
 
-    def _give_up_at(self, post: Post, found: InForce, now: datetime) -> datetime:
-        since = [each.since for each in post.waiting.values()]
-        if post.batch is not None:
-            since.append(post.batch.since)
+    def _give_up_at(self, addressee: Addressee, found: InForce, now: datetime) -> datetime:
+        since = [each.since for each in addressee.waiting.values()]
+        if addressee.batch is not None:
+            since.append(addressee.batch.since)
         oldest = min(since, default=now)
         return max(now, found.policy.opening(oldest) + found.policy.give_up) + _A_MOMENT
 
     # ------------------------------------------------------------------ the attempt
 
-    async def _attempt(self, post: Post, batch: Batch, partition: int, sender: Sender) -> None:
+    async def _attempt(
+        self, addressee: Addressee, batch: Batch, partition: int, sender: Sender
+    ) -> None:
         if not self.ours():
-            post.wake = self.clock.now()
+            addressee.wake = self.clock.now()
             return
-        if post.resumed and not post.attempts:
+        if addressee.resumed and not addressee.attempts:
             # Whoever began it was killed: it may have arrived.
-            self._resent(post, batch, "restart")
-        post.attempts += 1
+            self._resent(addressee, batch, "restart")
+        addressee.attempts += 1
         receipt = await self._sent(sender, batch)
         now = self.clock.now()
         match receipt:
             case Failed():
-                self._failed(post, batch, receipt, now)
+                self._failed(addressee, batch, receipt, now)
             case Accepted(left_out):
-                post.circuit = post.circuit.answered()
+                addressee.circuit = addressee.circuit.answered()
                 if left_out:
                     self.metrics.count(Metric.REFUSED, left_out, reason="recipient")
                     log.warning(
-                        "recipients_refused", brand=post.brand, target=post.target, count=left_out
+                        "recipients_refused",
+                        brand=addressee.brand,
+                        target=addressee.target,
+                        count=left_out,
                     )
                 self._observe(batch, now)
                 await self._end_batch(
-                    post, [(each, post.mark_of(each, "told")) for each in batch.members], now
+                    addressee,
+                    [(each, addressee.ending_of(each, "told")) for each in batch.members],
+                    now,
                 )
             case Refused(answer):
-                post.circuit = post.circuit.answered()
+                addressee.circuit = addressee.circuit.answered()
                 error = InvalidMessage(
-                    ErrorType.TARGET_REFUSED, f"target {post.target} answered {answer}"
+                    ErrorType.TARGET_REFUSED, f"target {addressee.target} answered {answer}"
                 )
-                await self._bury_batch(post, batch, partition, error)
+                await self._bury_batch(addressee, batch, partition, error)
 
     async def _sent(self, sender: Sender, batch: Batch) -> Receipt:
         try:
@@ -180,32 +189,32 @@ class Deliverer:
             log.exception("send_raised", error_class=type(error).__name__)
             return Refused(f"nothing: our own code raised {type(error).__name__}")
 
-    def _failed(self, post: Post, batch: Batch, receipt: Failed, now: datetime) -> None:
-        before = post.circuit.state(now, self.backoff)
-        post.circuit = post.circuit.failed(
+    def _failed(self, addressee: Addressee, batch: Batch, receipt: Failed, now: datetime) -> None:
+        before = addressee.circuit.state(now, self.backoff)
+        addressee.circuit = addressee.circuit.failed(
             now, self.backoff, self.chance.random(), receipt.retry_after
         )
-        post.wake = post.circuit.until
+        addressee.wake = addressee.circuit.until
         self.metrics.count(Metric.RETRIES, reason=receipt.reason)
         if receipt.unsure:
-            self._resent(post, batch, receipt.reason)
+            self._resent(addressee, batch, receipt.reason)
         log.warning(
             "not_told",
-            brand=post.brand,
-            target=post.target,
+            brand=addressee.brand,
+            target=addressee.target,
             reason=receipt.reason,
-            attempt=post.attempts,
+            attempt=addressee.attempts,
         )
-        if before == "closed" and post.circuit.state(now, self.backoff) == "open":
-            log.error("circuit_opened", brand=post.brand, target=post.target)
+        if before == "closed" and addressee.circuit.state(now, self.backoff) == "open":
+            log.error("circuit_opened", brand=addressee.brand, target=addressee.target)
 
-    def _resent(self, post: Post, batch: Batch, reason: str) -> None:
+    def _resent(self, addressee: Addressee, batch: Batch, reason: str) -> None:
         """Print that the receiver may get one key more than once."""
         self.metrics.count(Metric.RESENT, reason=reason)
         log.warning(
             "sent_again",
-            brand=post.brand,
-            target=post.target,
+            brand=addressee.brand,
+            target=addressee.target,
             notification=batch.key,
             reason=reason,
         )
@@ -219,98 +228,105 @@ class Deliverer:
     # ------------------------------------------------------------------ after
 
     async def _bury_batch(
-        self, post: Post, batch: Batch, partition: int, error: InvalidMessage
+        self, addressee: Addressee, batch: Batch, partition: int, error: InvalidMessage
     ) -> None:
         now = self.clock.now()
-        outcome: Outcome = (
+        outcome: EndingKind = (
             "refused" if error.error_type is ErrorType.TARGET_REFUSED else "unreachable"
         )
-        left = _unsettled(post, batch)
-        letters = [self.letter(post, each, partition, error, now) for each in left]
-        ends = [(each, post.mark_of(each, outcome)) for each in left]
-        await self._end_batch(post, ends, now, letters)
+        left = _unsettled(addressee, batch)
+        letters = [self.letter(addressee, each, partition, error, now) for each in left]
+        ends = [(each, addressee.ending_of(each, outcome)) for each in left]
+        await self._end_batch(addressee, ends, now, letters)
 
     async def _end_batch(
         self,
-        post: Post,
-        ends: Sequence[tuple[Waiting, Mark]],
+        addressee: Addressee,
+        ends: Sequence[tuple[Pending, Ending]],
         now: datetime,
         letters: Sequence[Output] = (),
     ) -> None:
         """Write how the members ended, then that nothing is in the air."""
-        await self._settle(post, ends, letters, now)
-        post.batch = None
-        post.attempts = 0
-        post.resumed = False
-        post.wake = now
-        await self.publish([post.entry_of_batch(now)])
+        await self._settle(addressee, ends, letters, now)
+        addressee.batch = None
+        addressee.attempts = 0
+        addressee.resumed = False
+        addressee.wake = now
+        await self.publish([addressee.entry_of_batch(now)])
 
     async def _settle(
         self,
-        post: Post,
-        ends: Sequence[tuple[Waiting, Mark]],
+        addressee: Addressee,
+        ends: Sequence[tuple[Pending, Ending]],
         letters: Sequence[Output],
         now: datetime,
     ) -> None:
-        """Write dead letters, then marks; only then is anything forgotten."""
+        """Write dead letters, then endings; only then is anything forgotten."""
         if letters:
             await self.publish(letters)
         if not ends:
             return
-        await self.publish([post.entry_of_mark(each.matter, mark, now) for each, mark in ends])
-        for each, mark in ends:
-            post.settle(each.matter, mark, now)
-            if mark.outcome in {"over", "nothing_new"}:
-                self.metrics.count(Metric.DISCARDED, reason=mark.outcome)
+        await self.publish(
+            [addressee.entry_of_ending(each.matter, ending, now) for each, ending in ends]
+        )
+        for each, ending in ends:
+            addressee.settle(each.matter, ending, now)
+            if ending.outcome in {"over", "nothing_new"}:
+                self.metrics.count(Metric.DISCARDED, reason=ending.outcome)
 
-    async def drop_oldest(self, post: Post, partition: int) -> None:
+    async def drop_oldest(self, addressee: Addressee, partition: int) -> None:
         """Bury what has waited longest for a target: the memory for what waits is full."""
         now = self.clock.now()
-        oldest = next(iter(post.to_tell()), None)
+        oldest = next(iter(addressee.to_tell()), None)
         if oldest is None:
             return
         error = InvalidMessage(
-            ErrorType.TARGET_UNREACHABLE, f"too much waits for target {post.target}"
+            ErrorType.TARGET_UNREACHABLE, f"too much waits for target {addressee.target}"
         )
-        letter = self.letter(post, oldest, partition, error, now)
-        mark = post.mark_of(oldest, "unreachable")
-        await self._settle(post, [(oldest, mark)], [letter], now)
+        letter = self.letter(addressee, oldest, partition, error, now)
+        ending = addressee.ending_of(oldest, "unreachable")
+        await self._settle(addressee, [(oldest, ending)], [letter], now)
 
     def letter(
-        self, post: Post, each: Waiting, partition: int, error: InvalidMessage, now: datetime
+        self,
+        addressee: Addressee,
+        each: Pending,
+        partition: int,
+        error: InvalidMessage,
+        now: datetime,
     ) -> Output:
         """Return the dead letter of one notification: its own entry, which can be sent back."""
         self.metrics.count(Metric.DEAD_LETTERED, error_type=kind_of(error))
-        message = each.message or _entry_again(post, each, partition)
+        message = each.message or _entry_again(addressee, each, partition)
         return dead_letter(message, error, Component("klingel-notifier", STAGE, self.holder), now)
 
 
-def _unsettled(post: Post, batch: Batch) -> list[Waiting]:
+def _unsettled(addressee: Addressee, batch: Batch) -> list[Pending]:
     """Return the members that have yet to find their end.
 
-    Of a batch that this worker began these are all: a mark of the same revision is that of a dead
+    Of a batch that this worker began these are all: an ending of the same revision is that of a dead
     letter which was sent back.
     """
-    if not post.resumed:
+    if not addressee.resumed:
         return list(batch.members)
     return [
         each
         for each in batch.members
-        if (mark := post.marks.get(each.matter)) is None or mark.revision < each.revision
+        if (ending := addressee.endings.get(each.matter)) is None or ending.revision < each.revision
     ]
 
 
-def _unreachable(post: Post, found: InForce) -> InvalidMessage:
+def _unreachable(addressee: Addressee, found: InForce) -> InvalidMessage:
     why = found.missing or "it did not take it in time"
-    return InvalidMessage(ErrorType.TARGET_UNREACHABLE, f"target {post.target}: {why}")
+    return InvalidMessage(ErrorType.TARGET_UNREACHABLE, f"target {addressee.target}: {why}")
 
 
-def _entry_again(post: Post, each: Waiting, partition: int) -> Message:
+def _entry_again(addressee: Addressee, each: Pending, partition: int) -> Message:
     """Return the entry of something that is known from a batch alone, as it was written."""
     entry = Notification(
         entry="wanted",
-        brand=post.brand,
-        target=post.target,
+        brand=addressee.brand,
+        target=addressee.target,
         matter=each.matter,
         at=each.since,
         revision=each.revision,
