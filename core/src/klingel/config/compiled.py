@@ -34,32 +34,32 @@ def dictionaries_of(brand: Brand) -> Dictionaries:
     }
 
 
-def listening_rules(brand: Brand) -> tuple[Rule, ...]:
+def listening_rules(brand: Brand, dictionaries: Dictionaries | None = None) -> tuple[Rule, ...]:
     """Return the brand's listening rules, plain Lucene each: dictionaries are expanded.
 
     Raises:
         RuleSyntaxError: a query is wrong; a brand that the loader accepts has none.
     """
-    dictionaries = dictionaries_of(brand)
-    return tuple(_rule(rule.id, rule.query, dictionaries) for rule in brand.listening)
+    forms = dictionaries_of(brand) if dictionaries is None else dictionaries
+    return tuple(_rule(rule.id, rule.query, forms) for rule in brand.listening)
 
 
-def routing_rules(brand: Brand) -> tuple[Rule, ...]:
+def routing_rules(brand: Brand, dictionaries: Dictionaries | None = None) -> tuple[Rule, ...]:
     """Return the brand's routing rules that have a query, in the same way."""
-    dictionaries = dictionaries_of(brand)
-    return tuple(_rule(rule.id, rule.when, dictionaries) for rule in brand.routing if rule.when)
+    forms = dictionaries_of(brand) if dictionaries is None else dictionaries
+    return tuple(_rule(rule.id, rule.when, forms) for rule in brand.routing if rule.when)
 
 
-def policy_rules(brand: Brand) -> tuple[Rule, ...]:
+def policy_rules(brand: Brand, dictionaries: Dictionaries | None = None) -> tuple[Rule, ...]:
     """Return the brand's SLA policies that have a query, as rules, in the same way."""
-    dictionaries = dictionaries_of(brand)
-    return tuple(_rule(policy.id, policy.when, dictionaries) for policy in brand.sla if policy.when)
+    forms = dictionaries_of(brand) if dictionaries is None else dictionaries
+    return tuple(_rule(policy.id, policy.when, forms) for policy in brand.sla if policy.when)
 
 
-def topic_rules(brand: Brand) -> tuple[Rule, ...]:
+def topic_rules(brand: Brand, dictionaries: Dictionaries | None = None) -> tuple[Rule, ...]:
     """Return the brand's topics as rules, in the same way."""
-    dictionaries = dictionaries_of(brand)
-    return tuple(_rule(topic.id, topic.query, dictionaries) for topic in brand.topics)
+    forms = dictionaries_of(brand) if dictionaries is None else dictionaries
+    return tuple(_rule(topic.id, topic.query, forms) for topic in brand.topics)
 
 
 def _rule(name: str, query: str, dictionaries: Dictionaries) -> Rule:
@@ -174,15 +174,16 @@ class CompiledBrand:
         accounts: dict[str, set[str]] = {}
         for account in brand.accounts:
             accounts.setdefault(account.network, set()).add(account.id)
-        topics, found = topic_rules(brand), brand.enrichment
+        forms, found = dictionaries_of(brand), brand.enrichment
+        topics = topic_rules(brand, forms)
         return cls(
             brand=brand.brand,
             version=version,
             accounts={network: frozenset(ids) for network, ids in accounts.items()},
             channels=frozenset((channel.network, channel.id) for channel in brand.channels),
-            listening=RuleSet.compile(listening_rules(brand)),
+            listening=RuleSet.compile(listening_rules(brand, forms)),
             routing=brand.routing,
-            routing_set=RuleSet.compile(routing_rules(brand)),
+            routing_set=RuleSet.compile(routing_rules(brand, forms)),
             topics=RuleSet.compile(topics),
             numbers=tuple(compile_number(n.kind, n.pattern, n.check) for n in found.numbers),
             agents=_agents(found),
@@ -193,7 +194,7 @@ class CompiledBrand:
             triage=brand.triage,
             outreach=brand.outreach,
             policies=Policies.compile(brand.sla, brand.calendars, version),
-            policy_set=_compiled(policy_rules(brand)),
+            policy_set=_compiled(policy_rules(brand, forms)),
             levels=brand.escalation or DEFAULT_LEVELS,
             team_targets=_team_targets(brand),
             targets={target.id: target for target in brand.targets},

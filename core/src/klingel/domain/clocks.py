@@ -72,11 +72,16 @@ class Promises:
 
     def __init__(self, terms: dict[str, Terms]) -> None:
         self.terms = terms
+        self._read: dict[str, Promise | None] = {}
 
     def get(self, key: str | None) -> Promise | None:
         """Return a promise; None where nothing was promised."""
-        terms = self.terms.get(key) if key is not None else None
-        return None if terms is None else _promise(_encoded(terms))
+        if key is None:
+            return None
+        if key not in self._read:
+            terms = self.terms.get(key)
+            self._read[key] = None if terms is None else _promise(_encoded(terms))
+        return self._read[key]
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,7 @@ Reason = Literal[
     "late_unanswered",
     "not_acknowledged",
 ]
+ClockName = Literal["first_response", "next_response", "resolution"]
 MAX_ESCALATIONS = 32
 _OWN_PARTS = ("waiting", "late", "escalation")
 _PART = {"warned": "waiting", "breached": "late"}
@@ -130,6 +131,11 @@ def settle(case: Case) -> Case:
     Queue and priority are those of routing, moved by escalations that stand and overruled by
     people. Settling twice changes nothing.
     """
+    if not (case.fired or case.escalations or case.overrides):
+        missed = {clock.name for clock in case.clocks or () if _was_missed(clock)}
+        late = sorted(missed) or None
+        same = late == case.late and case.routed_queue is None
+        return case if same else _plain(case, late)
     fired = [_judged(each, case) for each in case.fired or ()]
     escalations = [_settled(each, case, fired) for each in case.escalations or ()]
     routed = case.routed_queue or case.queue
@@ -164,6 +170,12 @@ def settle(case: Case) -> Case:
         routed_queue=routed if routed != queue else None,
         priority=priority,
         late=sorted(missed) or None,
+    )
+
+
+def _plain(case: Case, late: list[ClockName] | None) -> Case:
+    return structs.replace(
+        case, queue=case.routed_queue or case.queue, routed_queue=None, late=late
     )
 
 

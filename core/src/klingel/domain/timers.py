@@ -105,7 +105,19 @@ def _clock_timers(case: Case, done: set[str]) -> Iterator[Timer]:
 
 def due_at(case: Case, max_open_age: timedelta) -> datetime | None:
     """Return when the next timer of a case is due."""
+    if case.state in {"open", "waiting"} and not case.fired and not case.escalations:
+        return _first_due(case)
     return min((timer.due for timer in timers_of(case, max_open_age)), default=None)
+
+
+def _first_due(case: Case) -> datetime | None:
+    """Return the earliest warning or deadline of a case in which nothing has fired."""
+    due: datetime | None = None
+    for clock in case.clocks or ():
+        if clock.state == "running":
+            at = clock.deadline if clock.warn_at is None else min(clock.warn_at, clock.deadline)
+            due = at if due is None else min(due, at)
+    return due
 
 
 def fire(
