@@ -21,7 +21,7 @@ from klingel.domain.commands import Refusal
 from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
 from klingel.model import Case, CaseCommand, CaseEvent
 from klingel.settings import ElasticsearchSettings, KafkaSettings
-from klingel_cli.kafka import Log, Slot, publish, reading
+from klingel_cli.kafka import Slot, publish, reading
 from klingel_cli.search_client import ask
 from klingel_indexer.convert import (
     case_events_index,
@@ -312,48 +312,46 @@ def give_and_wait(kafka: KafkaSettings, command: CaseCommand, seconds: float) ->
             (topic, partition_for(place, len(log.slots(topic))))
             for topic in (Topic.CASE_EVENTS, Topic.CASES)
         ]
-        read = log.ends(slots)
+        starts = log.ends(slots)
         give(kafka, [command])
         deadline = time.monotonic() + seconds
-        happened: list[str] = []
-        while time.monotonic() < deadline:
-            for message in _new(log, read):
-                took = _heard(message, command.command_id, happened)
-                if took is not None:
-                    return took
-            time.sleep(_PAUSE_SECONDS)
+        taken, happened = False, list[str]()
+        for messages in log.follow(starts, _PAUSE_SECONDS):
+            for message in messages:
+                refused, known = _heard(message, command.command_id, happened)
+                if refused is not None:
+                    return Took(refused, ())
+                taken = taken or known
+            # The two partitions come one by one: what happened may stand behind what came of it.
+            if taken and not messages:
+                return Took(None, tuple(happened))
+            if time.monotonic() >= deadline:
+                break
+    if taken:
+        return Took(None, tuple(happened))
     raise SourceUnavailable(
         f"care did not take the command {command.command_id} within {seconds:g} s; it may still "
         "do so, see klingel case show and klingel status"
     )
 
 
-def _new(log: Log, read: dict[Slot, int]) -> list[Message]:
-    """Return what was written since, what happened before what came of it."""
-    # Asked first: whatever a record of cases caused stands before it.
-    ends = log.ends(list(read))
-    messages = list(log.read({slot: (start, ends[slot]) for slot, start in read.items()}))
-    read.update(ends)
-    return sorted(messages, key=lambda each: each.topic is Topic.CASES)
-
-
-def _heard(message: Message, command_id: str, happened: list[str]) -> Took | None:
+def _heard(message: Message, command_id: str, happened: list[str]) -> tuple[str | None, bool]:
+    """Return why a command is refused, and whether a case knows it; note what it caused."""
     try:
         if message.topic is Topic.CASE_EVENTS:
             event = codec.decode(CaseEvent, message.value)
-            if event.cause != command_id:
-                return None
-            if event.kind == "refused":
-                return Took(event.detail or "refused", ())
-            happened.append(event.kind)
-            return None
+            if event.cause == command_id:
+                if event.kind == "refused":
+                    return event.detail or "refused", False
+                happened.append(event.kind)
+            return None, False
         case = codec.decode(Case, message.value) if message.value is not None else None
-    except InvalidMessage:  # written by another version: somebody else's
-        return None
+    except InvalidMessage:  # written by another version: of somebody else's command
+        return None, False
     if case is None:
-        return None
+        return None, False
     known = {*(case.commands or ()), *(each.id for each in case.applied or ())}
-    return Took(None, tuple(happened)) if command_id in known else None
+    return None, command_id in known
 
 
 # -- times for people ----------------------------------------------------------------------------

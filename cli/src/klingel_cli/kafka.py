@@ -118,6 +118,25 @@ class Log:
         slots = self.slots(topic)
         return self.read({slot: (0, end) for slot, end in self.ends(slots).items()})
 
+    def follow(self, starts: Mapping[Slot, int], wait_seconds: float) -> Iterator[list[Message]]:
+        """Yield what is committed from these offsets on, as it comes, without end.
+
+        Args:
+            starts: first offset of each partition.
+            wait_seconds: after so long an empty list is yielded where nothing comes.
+        """
+        names = {self._place(slot): slot for slot in starts}
+        self._consumer.assign(list(names))
+        for place, slot in names.items():
+            self._consumer.seek(place, starts[slot])
+        while True:
+            batches = self._consumer.poll(timeout_ms=int(wait_seconds * 1000))
+            yield [
+                to_message(*names[place], record)
+                for place, records in batches.items()
+                for record in records
+            ]
+
     def _place(self, slot: Slot) -> TopicPartition:
         return TopicPartition(self._prefix + slot[0], slot[1])
 
