@@ -52,10 +52,10 @@ class Notice:
         title: one sentence without a full stop.
         facts: label and value, for people, in the order in which they matter.
         starts_at: beginning.
-        ends_at: end, None while it lasts or where the record does not tell.
+        ends_at: end, None while it lasts; see `end_of`.
         said_at: newest time that the record tells.
         labels: what never changes from revision to revision.
-        gist: what people want to be told again when it changes; at most 200 characters.
+        gist: see `gist_of`.
     """
 
     kind: NoticeKind
@@ -85,6 +85,36 @@ def notice_of(record: Noticed) -> Notice:
     if isinstance(record, Alert):
         return _of_alert(record)
     return _of_incident(record)
+
+
+def gist_of(record: Noticed) -> str:
+    """Return what people want to be told again when it changes; at most 200 characters."""
+    if isinstance(record, Escalation):
+        return f"{record.state}:{record.reason}:{record.clock or ''}"
+    if isinstance(record, Alert):
+        return f"{record.state}:{record.severity}"
+    # At every doubling: each new post is a revision.
+    return f"{record.state}:{record.count.bit_length()}"
+
+
+def end_of(record: Noticed) -> datetime | None:
+    """Return when it came to its end, None while it lasts.
+
+    An escalation tells no time of its end; that of its last writing is the nearest.
+    """
+    if isinstance(record, Escalation):
+        over = record.state in {"withdrawn", "ended"}
+        return max(record.at, record.recorded_at) if over else None
+    return (record.ended_at or record.updated_at) if record.state == "ended" else None
+
+
+def identity_of(record: Noticed) -> tuple[NoticeKind, str]:
+    """Return kind and id of a record."""
+    if isinstance(record, Escalation):
+        return "escalation", record.escalation_id
+    if isinstance(record, Alert):
+        return "alert", record.alert_id
+    return "incident", record.incident_id
 
 
 def targets_of(record: Noticed) -> tuple[str, ...]:
@@ -179,8 +209,7 @@ def _of_escalation(record: Escalation) -> Notice:
             )
         ),
         starts_at=record.at,
-        # The record tells no time of its end; that of its last writing is the nearest.
-        ends_at=max(record.at, record.recorded_at) if over else None,
+        ends_at=end_of(record),
         said_at=max(record.at, record.recorded_at),
         labels=(
             ("alertname", "KlingelEscalation"),
@@ -188,7 +217,7 @@ def _of_escalation(record: Escalation) -> Notice:
             ("level", plain(record.level)),
             ("klingel_id", record.escalation_id),
         ),
-        gist=f"{record.state}:{record.reason}:{record.clock or ''}",
+        gist=gist_of(record),
     )
 
 
@@ -248,7 +277,7 @@ def _of_alert(record: Alert) -> Notice:
             )
         ),
         starts_at=record.opened_at,
-        ends_at=(record.ended_at or record.updated_at) if over else None,
+        ends_at=end_of(record),
         said_at=max(record.opened_at, record.updated_at, record.ended_at or record.opened_at),
         labels=(
             ("alertname", "KlingelEarlyWarning"),
@@ -257,7 +286,7 @@ def _of_alert(record: Alert) -> Notice:
             *((("topic", plain(record.topic)),) if record.topic else ()),
             ("klingel_id", record.alert_id),
         ),
-        gist=f"{record.state}:{record.severity}",
+        gist=gist_of(record),
     )
 
 
@@ -330,13 +359,12 @@ def _of_incident(record: Incident) -> Notice:
             )
         ),
         starts_at=record.opened_at,
-        ends_at=(record.ended_at or record.updated_at) if over else None,
+        ends_at=end_of(record),
         said_at=max(record.opened_at, record.updated_at, record.ended_at or record.opened_at),
         labels=(
             ("alertname", "KlingelIncident"),
             ("brand", record.brand),
             ("klingel_id", record.incident_id),
         ),
-        # Told again at every doubling: each new post is a revision.
-        gist=f"{record.state}:{record.count.bit_length()}",
+        gist=gist_of(record),
     )

@@ -11,7 +11,7 @@ import msgspec
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, SourcePosition, ce_headers, trace_id
 from klingel.contracts.topics import Topic
-from klingel.domain.notices import Notice, Noticed, NoticeKind, notice_of, targets_of
+from klingel.domain.notices import Noticed, NoticeKind, identity_of, targets_of
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import Alert, Escalation, Incident, Notification
 from klingel.stage.fates import Fate, Outcome
@@ -31,9 +31,9 @@ BATCH: Final = "batch"
 """Matter of the entry that says what is in the air."""
 
 
-def matter_of(notice: Notice) -> str:
+def matter_of(record: Noticed) -> str:
     """Return what stands for a record in the entries' keys."""
-    return f"{notice.kind}/{notice.id}"
+    return "/".join(identity_of(record))
 
 
 def record_of(matter: str, value: bytes) -> Noticed:
@@ -82,18 +82,17 @@ def take_in(message: Message, now: datetime) -> Outcome:
     targets = targets_of(record)
     if not targets:
         return Outcome(Fate.DISCARDED, reason="no_target")
-    notice = notice_of(record)
     # Written anew: what a record holds beside its shape is passed on to nobody.
     raw = msgspec.Raw(codec.encode(record))
     outputs = tuple(
         entry_output(
             Notification(
                 entry="wanted",
-                brand=notice.brand,
+                brand=record.brand,
                 target=target,
-                matter=matter_of(notice),
+                matter=matter_of(record),
                 at=now,
-                revision=notice.revision,
+                revision=record.revision,
                 record=raw,
             ),
             SourcePosition(str(message.topic), message.partition, message.offset, ordinal),

@@ -14,7 +14,7 @@ import msgspec
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output
-from klingel.domain.notices import Noticed, notice_of
+from klingel.domain.notices import Noticed, end_of, gist_of
 from klingel.domain.notifications import (
     Circuit,
     Ending,
@@ -25,7 +25,7 @@ from klingel.domain.notifications import (
     untold,
 )
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import Notification
+from klingel.model import Escalation, Notification
 from klingel.model.notification import Member
 from klingel_notifier.intake import BATCH, entry_output, record_of
 from klingel_notifier.letters import Letter
@@ -344,16 +344,16 @@ def _read(
     raw: bytes,
     message: Message | None,
 ) -> Pending:
-    notice = notice_of(record_of(matter, raw))
-    ended_at = (notice.ends_at or notice.said_at) if notice.over else None
+    record = record_of(matter, raw)
+    ended_at = end_of(record)
     return Pending(
         matter=matter,
         revision=revision,
         since=since,
         offset=offset,
         raw=raw,
-        gist=notice.gist,
+        gist=gist_of(record),
         ended_at=ended_at,
-        withdrawn=notice.over and notice.kind == "escalation",
+        withdrawn=ended_at is not None and isinstance(record, Escalation),
         message=message,
     )
