@@ -45,10 +45,10 @@ from numpy.typing import NDArray
 from klingel.domain.copies import CopyWindow, Entry, Limits, comparable
 from klingel.domain.identity import deterministic_id, hash64_bytes
 
-STEP: Final = 30.0
+STEP: Final = 15.0
 """Seconds of event time from one boundary to the next."""
 
-LATENESS: Final = 30.0
+LATENESS: Final = 15.0
 """Seconds that a boundary waits for posts from before it."""
 
 MEMORY_SECONDS: Final = 48 * 3600.0
@@ -75,7 +75,7 @@ AROUND: Final = 0.5
 EXCESS: Final = 0.6
 """Least share of a matter's posts that those around it are more than usual."""
 
-PATIENCE: Final = 1.25
+PATIENCE: Final = 1.1
 """A term that was looked at in vain is looked at again when its count has grown by this factor."""
 
 PURE: Final = 0.95

@@ -39,6 +39,6 @@ class WatchState(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     data: Annotated[
         bytes,
         Meta(
-            description='MessagePack, compressed by zlib; read by the version that wrote it, or rebuilt.'
+            description='MessagePack, compressed by zlib where it is long; read by the version that wrote it, or rebuilt.'
         ),
     ]

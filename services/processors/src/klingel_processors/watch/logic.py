@@ -120,13 +120,13 @@ class WatchLogic:
             raise
         headers = partial(_message_headers, message, now)
         outputs = _said(says, brand, headers)
-        outputs += self._state_outputs(brand.brand, stored, headers, len(outputs))
+        state_outputs = self._state_outputs(brand.brand, stored, headers, len(outputs))
         fate, reason = _FATES[heard]
         return Outcome(
             fate,
             reason=reason,
-            outputs=tuple(outputs),
-            puts=_puts(brand.brand, stored),
+            outputs=(*outputs, *state_outputs),
+            puts=_puts(state_outputs),
         )
 
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
@@ -209,12 +209,12 @@ class WatchLogic:
             return None
         headers = partial(_timer_headers, f"{brand.brand}.{int(read_to * 1000)}", now)
         outputs = _said(says, brand, headers)
-        outputs += self._state_outputs(brand.brand, stored, headers, len(outputs))
+        state_outputs = self._state_outputs(brand.brand, stored, headers, len(outputs))
         return Outcome(
             Fate.DELIVERED,
             reason="time",
-            outputs=tuple(outputs),
-            puts=_puts(brand.brand, stored),
+            outputs=(*outputs, *state_outputs),
+            puts=_puts(state_outputs),
         )
 
     # -- outputs ---------------------------------------------------------------------------
@@ -288,13 +288,8 @@ def _state_value(brand: str, key: str, piece: Stored) -> bytes | None:
     )
 
 
-def _puts(brand: str, stored: Iterable[Stored]) -> tuple[Put, ...]:
-    return tuple(
-        [
-            Put(STATE, (key := state_key(brand, piece)).encode(), _state_value(brand, key, piece))
-            for piece in stored
-        ]
-    )
+def _puts(outputs: Iterable[Output]) -> tuple[Put, ...]:
+    return tuple([Put(STATE, each.key, each.value) for each in outputs])
 
 
 def _said(

@@ -54,6 +54,8 @@ LANGUAGES: Final = 8
 
 POSTS_A_PIECE: Final = 500
 _OTHER = "und"
+_ZLIB = b"\x78"
+_SMALL = 2_000
 _T = TypeVar("_T")
 _Rows = list[tuple[float, bytes]]
 """Records of rows with the time at which each was decided; an empty one for time that passed."""
@@ -211,7 +213,7 @@ class BrandMemory:
     def _pass_steps(self, says: list[Says]) -> None:
         for lang in sorted(self._windows):
             says.extend(self._windows[lang].advance(self.watermark))
-        if len(self._seen) > SEEN or self._step % 40 == 0:
+        if len(self._seen) > SEEN or self._step % 80 == 0:
             least = self.watermark - SEEN_SECONDS
             newest = list(self._seen.items())[-SEEN // 2 :] if len(self._seen) > SEEN else None
             self._seen = {key: at for key, at in (newest or self._seen.items()) if at > least}
@@ -349,8 +351,11 @@ class BrandMemory:
 
 
 def _pack(value: object) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode(value), 1)
+    data = msgspec.msgpack.encode(value)
+    return data if len(data) < _SMALL else zlib.compress(data, 1)
 
 
 def _unpack(data: bytes, shape: type[_T]) -> _T:
-    return msgspec.msgpack.decode(zlib.decompress(data), type=shape)
+    # Every piece is an array, and none of those begins as zlib's streams do.
+    packed = zlib.decompress(data) if data[:1] == _ZLIB else data
+    return msgspec.msgpack.decode(packed, type=shape)

@@ -1,0 +1,288 @@
+"""What watch costs, and what its incidents are worth: `python benchmarks/watch.py [intents] [speed]`.
+
+Speed: rows as understand tells them (real posts; a third of them asks something), decided by the
+stage's own logic in batches, with everything it writes; once for few large brands, once for 1,000
+brands of 20 topics, each record of one row. Kafka is not part of it. Memory is what Python's own
+allocations come to, after a warm-up and after twice as many rows.
+
+Incidents: each of the 77 intents of Banking77 in turn rings within half an hour amid 20,000 other
+posts a day, by its words alone. Members are those that were told to join, over the whole course; found
+is the time at which a reader that keeps up is told, after the 20th post. `--intents 10` takes some.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from duplicates import others, rows
+
+from klingel.contracts.envelope import Message
+from klingel.contracts.topics import Topic
+from klingel.domain.identity import hash64
+from klingel.domain.incidents import LATENESS, Changed, IncidentWindow, Joined, Post
+from klingel.domain.signals import pack, records
+from klingel.model.brand_signals import Signal
+from klingel.stage.batch import Overlay, run_batch
+from klingel.stage.dead_letters import Component
+from klingel.stage.guard import Brake
+from klingel.stage.ledger import Tally
+from klingel.testing.broker import InMemoryTable
+from klingel.testing.conversations import compiled_brand
+from klingel_processors.watch.logic import STATE, WatchLogic
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SEED = 20260823
+START = datetime(2026, 3, 20, tzinfo=UTC)
+DAY = 86_400.0
+BATCH = 500
+TOPICS = 20
+
+
+def note(name: str, value: object) -> None:
+    print(f"      {name}: {value}", flush=True)
+
+
+def gate(name: str, value: float, bound: float, *, most: bool = False) -> None:
+    good = value <= bound if most else value >= bound
+    sign = "<=" if most else ">="
+    print(f"{'ok  ' if good else 'MISS'}  {name}: {value:.4g} ({sign} {bound:g})", flush=True)
+
+
+# --- speed ----------------------------------------------------------------------------------------
+
+
+def signals(
+    texts: Sequence[str], brands: int, a_second: float, chance: random.Random
+) -> Iterator[tuple[str, Signal]]:
+    """Yield rows of brands for ever, at a steady pace."""
+    number = 0
+    while True:
+        number += 1
+        at = START + timedelta(seconds=number / a_second)
+        brand = f"brand-{chance.randrange(brands)}"
+        asks = chance.random() < 1 / 3
+        author = hash64(str(chance.randrange(200_000)))
+        yield (
+            brand,
+            Signal(
+                event_id=f"{brand}/bluesky:network:at://did:plc:abc/app.bsky.feed.post/{number}@0",
+                conversation_id=f"bluesky:network:at://did:plc:abc/app.bsky.feed.post/{number}",
+                at=at,
+                received_at=at,
+                mode="live",
+                network="bluesky",
+                channel="main",
+                direction="inbound",
+                change="created",
+                kind="post",
+                customer_id=f"bluesky:did:plc:{author}",
+                author=author,
+                reach=chance.randrange(2_000),
+                addressed=asks,
+                tone=chance.choice(("negative", "neutral", "positive")),  # type: ignore[arg-type]
+                intents=["problem"] if asks else ["other"],
+                topics=[f"topic-{chance.randrange(TOPICS)}"],
+                lang="en",
+                fingerprint=hash64(str(number)),
+                text=chance.choice(texts)[:280],
+            ),
+        )
+
+
+def messages(
+    told: Iterator[tuple[str, Signal]], number: int, a_record: int
+) -> tuple[list[Message], datetime]:
+    """Return records of some rows, and the time of the last."""
+    found: list[Message] = []
+    packed: list[bytes] = []
+    at = START
+    for _ in range(number):
+        brand, row = next(told)
+        at = row.received_at
+        packed.append(pack(brand, row))
+        if len(packed) == a_record:
+            found += [
+                Message(Topic.BRAND_SIGNALS, 0, 0, each.encode(), value)
+                for each, value in records(packed)
+            ]
+            packed = []
+    return found, at
+
+
+class Bench:
+    """A worker of one partition, without Kafka."""
+
+    def __init__(self, brands: int) -> None:
+        of_brands = {
+            f"brand-{n}": compiled_brand(brand=f"brand-{n}", name=f"Brand {n}")
+            for n in range(brands)
+        }
+        self._logic = WatchLogic(0, brands=lambda: of_brands)
+        self._table = InMemoryTable()
+        self._offset = 0
+        self._tally = Tally.resume("watch", Topic.BRAND_SIGNALS, 0, 0, "")
+        self.written = 0
+
+    def decide(self, some: Sequence[Message], now: datetime) -> None:
+        """Decide a batch and let local state follow."""
+        placed = [
+            Message(each.topic, 0, self._offset + at, each.key, each.value)
+            for at, each in enumerate(some)
+        ]
+        self._offset += len(placed)
+        overlay = Overlay({STATE: self._table})
+        result = run_batch(
+            self._logic,
+            placed,
+            overlay=overlay,
+            history={},
+            tally=self._tally,
+            brake=Brake(),
+            component=Component(service="bench/1", stage="watch"),
+            now=now,
+        )
+        self._tally = result.tally
+        self._table.apply(result.overlay.changes(STATE), self._offset)
+        self.written += sum(len(each.value or b"") for each in result.outputs)
+        wrong = [each for each in result.outcomes if each.error is not None]
+        assert not wrong, wrong[0].error
+
+
+def speed(texts: Sequence[str], brands: int, a_second: float, number: int, name: str) -> None:
+    chance = random.Random(SEED)
+    told = signals(texts, brands, a_second, chance)
+    bench = Bench(brands)
+    a_record = max(1, BATCH)
+    for _ in range(max(1, number // 2 // BATCH)):
+        bench.decide(*messages(told, BATCH, a_record))
+    bench.written = 0
+    spent = 0.0
+    for _ in range(number // BATCH):
+        some, at = messages(told, BATCH, a_record)
+        began = time.process_time()
+        bench.decide(some, at)
+        spent += time.process_time() - began
+    gate(f"{name}: microseconds a row", spent / number * 1e6, 20, most=True)
+    note(f"{name}: bytes written a row", round(bench.written / number))
+
+
+def memory(texts: Sequence[str], brands: int, number: int) -> None:
+    """Print what many brands hold after some rows, and after twice as many."""
+    told = signals(texts, brands, 50.0, random.Random(SEED))
+    bench = Bench(brands)
+    tracemalloc.start()
+    for half in ("after as many rows", "after twice as many"):
+        for _ in range(number // BATCH):
+            bench.decide(*messages(told, BATCH, BATCH))
+        held = tracemalloc.get_traced_memory()[0] / 1e6
+        note(f"{brands} brands of {TOPICS} topics, {half} ({number}), MB with their table", held)
+    tracemalloc.stop()
+
+
+# --- incidents ------------------------------------------------------------------------------------
+
+
+class Scored(NamedTuple):
+    """How one intent was found."""
+
+    precision: float
+    recall: float
+    delay: float
+    incidents: int
+    others: int
+
+
+def scored(base: Sequence[Post], asked: Sequence[str], seed: int) -> Scored:
+    """Let one intent ring at a random time of the day, and see what is told."""
+    chance = random.Random(seed)
+    began = chance.uniform(DAY / 4, DAY - 7200)
+    ring = sorted(
+        (
+            Post(f"b/x:r{n}@0", began + chance.uniform(0, 1800), f"x:r{n}", text, f"r{n}", f"c{n}")
+            for n, text in enumerate(asked)
+        ),
+        key=lambda post: post.at,
+    )
+    about = [post for post in base if began - DAY / 4 < post.at < began + 5400]
+    window = IncidentWindow("b", "en")
+    members: dict[str, set[str]] = {}
+    told: dict[str, float] = {}
+    for post in sorted([*about, *ring], key=lambda post: post.at):
+        window.hear(post)
+        for each in window.advance(post.at):
+            if isinstance(each, Joined):
+                members.setdefault(each.incident_id, set()).add(each.post.id)
+            elif isinstance(each, Changed):
+                told.setdefault(each.incident.incident_id, each.at + LATENESS)
+    mine = {post.id for post in ring}
+    best = max(members, key=lambda each: len(members[each] & mine), default="")
+    found = members.get(best, set())
+    right = [each for each in members.values() if 2 * len(each & mine) > len(each)]
+    return Scored(
+        len(found & mine) / max(1, len(found)),
+        len(found & mine) / len(mine),
+        told[best] - ring[19].at if best else DAY,
+        len(right),
+        len(members) - len(right),
+    )
+
+
+def incidents(number: int | None) -> None:
+    print("incidents", flush=True)
+    chance = random.Random(SEED)
+    texts, _ = others(DATA)
+    chance.shuffle(texts)
+    base = [
+        Post(f"b/x:o{n}@0", chance.uniform(0, DAY), f"x:o{n}", text, f"o{n}", f"c{n}")
+        for n, text in enumerate(texts)
+    ]
+    by_intent: dict[str, list[str]] = {}
+    for row in rows(DATA, "permissive/text/banking77_train"):
+        by_intent.setdefault(row["labels"]["intent"], []).append(row["text"])
+    names = sorted(by_intent)
+    if number is not None:
+        names = sorted(chance.sample(names, number))
+    found = [scored(base, by_intent[name], SEED + at) for at, name in enumerate(names)]
+    for name, each in zip(names, found, strict=True):
+        note(name, " ".join(f"{field} {value:.3g}" for field, value in each._asdict().items()))
+    gate("precision in the mean", statistics.fmean(each.precision for each in found), 0.9)
+    gate("recall in the mean", statistics.fmean(each.recall for each in found), 0.6)
+    in_time = sum(each.delay <= 120 for each in found) / len(found)
+    gate("found within 2 minutes of the 20th post", in_time, 1.0)
+    note("median seconds from the 20th post", round(statistics.median(e.delay for e in found)))
+    gate("one incident", sum(each.incidents == 1 for each in found) / len(found), 1.0)
+    note("incidents of others, a run of 7.5 hours", statistics.fmean(e.others for e in found))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the parts that are asked for; all without a word."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=[], help="speed, memory, incidents")
+    parser.add_argument("--intents", type=int, default=None, help="that many, by a seed")
+    asked: Any = parser.parse_args(arguments)
+    parts = asked.parts or ["speed", "memory", "incidents"]
+    if not DATA.is_dir():
+        print("skipped: the real data are not beside this checkout")
+        return 0
+    texts, _ = others(DATA)
+    if "speed" in parts:
+        print("speed", flush=True)
+        speed(texts, 10, 200.0, 20_000, "10 brands, 500 rows a batch")
+        speed(texts, 1_000, 200.0, 20_000, "1,000 brands, a record a row, nearly")
+    if "memory" in parts:
+        print("memory", flush=True)
+        memory(texts, 1_000, 20_000)
+    if "incidents" in parts:
+        incidents(asked.intents)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
