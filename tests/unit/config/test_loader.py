@@ -88,7 +88,9 @@ WRONG = {
     ),
     "unknown key at the top": (
         WHOLE + "colour: blue\n",
-        ["20: colour: unknown key; known are accounts, brand, cases, channels, dictionaries, "],
+        [
+            "20: colour: unknown key; known are accounts, alerts, brand, calendars, cases, channels, "
+        ],
     ),
     "wrong type": (
         WHOLE.replace("priority: 10", "priority: high"),
@@ -115,8 +117,8 @@ WRONG = {
         ["14: routing.0.id: 'My Money' does not fit; it must match ^[a-z0-9][a-z0-9-]*$"],
     ),
     "missing": (
-        WHOLE.replace("    when: rechnung*\n", ""),
-        ["14: routing.0.when: missing; add `when:`"],
+        WHOLE.replace("    queue: billing\n", ""),
+        ["14: routing.0.queue: missing; add `queue:`"],
     ),
     "unknown queue": (
         WHOLE.replace("queue: billing", "queue: biling"),
@@ -235,7 +237,7 @@ def test_all_problems_of_a_file_are_told_in_the_order_of_lines(tmp_path: Path) -
 
 
 def test_a_file_of_many_problems_names_the_first_hundred(tmp_path: Path) -> None:
-    rules = "".join(f"  - {{id: r{n}, when: a, queue: nowhere}}\n" for n in range(150))
+    rules = "".join(f"  - {{id: r{n}, when: a{n}, queue: nowhere}}\n" for n in range(150))
     head, _, tail = WHOLE.partition("routing:\n")
     told = problems(tmp_path, head + "routing:\n" + rules + tail)
     assert len(told) == 101
