@@ -11,6 +11,7 @@ from klingel.contracts.topics import Topic
 from klingel.domain.notifications import Backoff
 from klingel.model import Notification
 from klingel_cli.letters import Letter as DeadLetter
+from klingel_notifier import service
 from klingel_notifier.service import NotifierOptions
 
 NIGHT = {"id": "desk", "zone": "Etc/UTC", "hours": {"mon-sun": ["08:00-20:00"]}}
@@ -136,6 +137,16 @@ async def test_people_are_told_what_is_new_and_machines_everything(
     assert paths.count("/hook") == 2
     assert paths.count("/hook/signed") == 3
     assert one.counted("klingel_discarded_total", reason="nothing_new") == 1
+
+
+async def test_what_was_written_in_a_transaction_leaves_no_lag(build, broker, running, receiver):
+    """Its marker takes an offset and is never delivered."""
+    one = running(build.chat(), urls={"chat": receiver.url})
+    epoch = broker.fence("care")
+    broker.commit("care", epoch, [build.output(build.escalation())], {})
+    await one.settle()
+    assert receiver.keys == [key(1)]
+    assert committed(broker, Topic.ESCALATIONS) == ends(broker, Topic.ESCALATIONS)
 
 
 # ---------------------------------------------------------------------- failures
@@ -520,3 +531,63 @@ async def test_mail_goes_through_the_same_loop(build, broker, running, clock):
     await one.go_on(1)
     assert one.counted("klingel_retries_total", reason="unreachable") == 2
     assert one.letters() == []
+
+
+# ---------------------------------------------------------------------- our own faults
+
+
+class Faulty:
+    """A sender whose own code is wrong."""
+
+    async def send(self, letter):
+        """Raise what no sender should."""
+        raise ZeroDivisionError(letter.key)
+
+
+async def test_what_our_own_code_raises_on_is_a_dead_letter_and_the_target_goes_on(
+    build, broker, running, receiver
+):
+    one = running(build.chat(), build.hook(), urls={"chat": receiver.url})
+    one.targets._build = lambda _target: Faulty()
+    one.targets.take(build.config(build.hook()))
+    broker.append(build.output(build.escalation(target="hook")))
+    await one.settle()
+    (letter,) = map(DeadLetter, one.letters())
+    assert letter.kind == "target_refused"
+    assert letter.word("__connect.errors.exception.message") == (
+        "target hook answered nothing: our own code raised ZeroDivisionError"
+    )
+
+
+async def test_a_bad_deploy_does_not_empty_an_input_into_the_dead_letters(
+    build, broker, running, receiver, monkeypatch
+):
+    """Planted: our code raises on every escalation. Alerts go on."""
+    right = service.take_in
+
+    def wrong(message, now):
+        if message.topic is Topic.ESCALATIONS:
+            raise ZeroDivisionError
+        return right(message, now)
+
+    monkeypatch.setattr(service, "take_in", wrong)
+    one = running(build.chat(), urls={"chat": receiver.url})
+    for number in range(400):
+        output = build.output(build.escalation(number))
+        broker.append(type(output)(output.topic, output.key, output.value, partition=1))
+    await one.settle()
+    broker.append(build.output(build.alert()))
+    await one.settle()
+    assert len(one.letters()) == 49
+    assert receiver.keys == [f"alert_{1:032x}_1"]
+    assert committed(broker, Topic.ESCALATIONS) == [0, 49, 0]
+    assert not one.notifier.ready
+    assert one.counted("klingel_partitions_paused") == 1
+    monkeypatch.setattr(service, "take_in", right)
+    mended = running(build.chat(), urls={"chat": receiver.url})
+    await mended.settle()
+    assert mended.notifier.ready
+    assert committed(broker, Topic.ESCALATIONS) == [0, 400, 0]
+    await mended.go_on(60)
+    told = {headers["idempotency-key"] for _, headers, _ in receiver.requests}
+    assert len(told) > 1

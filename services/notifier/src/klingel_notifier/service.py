@@ -272,6 +272,7 @@ class Notifier:
         self._give_turns()
         if self._clock.monotonic() - self._committed_at >= self._options.commit_seconds:
             await self._keep_within_bounds()
+            await self._pass_markers()
             await self.commit()
 
     async def _take(self, messages: Sequence[Message]) -> None:
@@ -294,6 +295,13 @@ class Notifier:
         for slot, position in passed.items():
             if slot in self._inputs:
                 self._inputs[slot].position = position
+
+    async def _pass_markers(self) -> None:
+        """Move positions over the markers of transactions: all that was fetched is taken in."""
+        for slot, owned in list(self._inputs.items()):
+            consumed = await self._source.consumed(slot)
+            if consumed is not None and not owned.stopped:
+                owned.position = max(owned.position, consumed)
 
     def _taken_in(self, message: Message, owned: _Partition) -> Sequence[Output]:
         """Give one message of an input its fate; a brake stops the partition (I8)."""
