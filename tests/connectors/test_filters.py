@@ -10,6 +10,7 @@ from klingel.config.brand import Brand
 from klingel.config.loader import to_config
 from klingel.contracts import codec
 from klingel.domain.draft import SocialDraft
+from klingel.metrics import Metric, Metrics
 from klingel.model import BrandConfig, RawEvent
 from klingel.model.social_event import Author
 from klingel.settings import KafkaSettings
@@ -130,11 +131,17 @@ def followed(*records):
         name="bluesky",
         channel=None,
         client_id="test",
+        metrics=Metrics("connector-bluesky"),
     )
     changed = [filtering._brand(Record(*each)) for each in records]
     if any(changed):
         filtering._renew()
     return filtering
+
+
+def refused(filtering):
+    """Return how many brands a filter says that it cannot read."""
+    return {name: value for name, _, value in filtering._metrics.samples()}[Metric.BRANDS_REFUSED]
 
 
 @dataclass
@@ -168,8 +175,10 @@ def test_a_brand_that_cannot_be_read_wants_everything():
     wrong = {**right, "queues": "none"}
     assert followed(("nordlicht", right), ("nordlicht", wrong))._wanted.everything
     assert followed(("nordlicht", right), ("kuestenstrom", wrong))._wanted.everything
+    assert refused(followed(("nordlicht", right), ("kuestenstrom", wrong))) == 1
     mended = followed(("nordlicht", right), ("nordlicht", wrong), ("nordlicht", right))
     assert not mended._wanted.everything
+    assert refused(mended) == 0
     removed = followed(("nordlicht", right), ("kuestenstrom", wrong), ("kuestenstrom", None))
     assert not removed._wanted.everything
 

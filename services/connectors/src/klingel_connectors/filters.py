@@ -22,6 +22,7 @@ from klingel.contracts.topics import Topic
 from klingel.domain.draft import SocialDraft
 from klingel.domain.matching import Rule, RuleSet
 from klingel.errors import InvalidMessage, KlingelError
+from klingel.metrics import Metric, Metrics
 from klingel.model import BrandConfig, RawEvent, TrackedConversation
 from klingel.settings import KafkaSettings
 from klingel_connectors import broker
@@ -116,6 +117,7 @@ class BrandFilter:
         name: the network's name in brand files.
         channel: what the connector listens to, for brands that hear a channel whole.
         client_id: name at the broker.
+        metrics: where it is counted how many brands cannot be read; None for nowhere.
     """
 
     def __init__(
@@ -126,12 +128,14 @@ class BrandFilter:
         name: str,
         channel: str | None,
         client_id: str,
+        metrics: Metrics | None = None,
     ) -> None:
         self._kafka = kafka
         self._network = network
         self._name = name
         self._channel = channel
         self._client_id = client_id
+        self._metrics = metrics
         self._log = structlog.get_logger()
         self._known = _Known()
         self._wanted = Wanted()
@@ -262,4 +266,6 @@ class BrandFilter:
             if known.unreadable
             else wanted_of(known.brands.values(), self._name, self._channel)
         )
+        if self._metrics is not None:
+            self._metrics.set(Metric.BRANDS_REFUSED, len(known.unreadable))
         self._log.info("brands_renewed", count=len(known.brands), unreadable=len(known.unreadable))

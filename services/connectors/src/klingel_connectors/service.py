@@ -82,7 +82,7 @@ async def run_connector(
     publisher = _publisher(
         settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
     )
-    brands = _filter(settings, job) if job.filtered else None
+    brands = _filter(settings, job, metrics) if job.filtered else None
     runner = Runner(
         client=job.client,
         origin=origin,
@@ -295,13 +295,14 @@ def _intake(
     )
 
 
-def _filter(settings: Settings, job: Job) -> BrandFilter:
+def _filter(settings: Settings, job: Job, metrics: Metrics) -> BrandFilter:
     return BrandFilter(
         settings.kafka,
         job.network,
         name=job.network.name,
         channel=job.channel,
         client_id=job.instance,
+        metrics=metrics,
     )
 
 
