@@ -36,6 +36,7 @@ from klingel_processors.care.records import CASES
 from klingel_processors.follow import Surroundings
 from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
+from klingel_processors.watch.logic import STATE, WatchLogic
 
 from ..ringing import brand, generic, ring
 
@@ -105,7 +106,13 @@ def care() -> CareLogic:
     return CareLogic(0, brands=lambda: around.brands.by_name)
 
 
-def stepping(build: Callable[[], UnderstandLogic | CareLogic]) -> Consumer:
+def watch() -> WatchLogic:
+    """Return watch, with the brands of the examples."""
+    around = surroundings()
+    return WatchLogic(0, brands=lambda: around.brands.by_name)
+
+
+def stepping(build: Callable[[], UnderstandLogic | CareLogic | WatchLogic]) -> Consumer:
     """Return what a stage does with a message of its input: a fate, never an exception of ours."""
 
     def consume(message: Message) -> Outcome:
@@ -121,7 +128,9 @@ def stepping(build: Callable[[], UnderstandLogic | CareLogic]) -> Consumer:
     return consume
 
 
-def restoring(build: Callable[[], UnderstandLogic | CareLogic], table: str) -> Consumer:
+def restoring(
+    build: Callable[[], UnderstandLogic | CareLogic | WatchLogic], table: str
+) -> Consumer:
     """Return what a stage does with a record that mirrors its state."""
 
     def consume(message: Message) -> object:
@@ -245,6 +254,8 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.CASE_COMMANDS, "care"): stepping(care),
     (Topic.CASES, "care"): restoring(care, CASES),
     (Topic.BRAND_CONFIG, "care"): follow,
+    (Topic.BRAND_SIGNALS, "watch"): stepping(watch),
+    (Topic.WATCH_STATE, "watch"): restoring(watch, STATE),
     (Topic.ROUTED_EVENTS, "indexer"): index,
     (Topic.CASES, "indexer"): index,
     (Topic.CASE_EVENTS, "indexer"): index,
