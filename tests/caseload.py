@@ -17,6 +17,7 @@ from klingel_indexer.convert import Write, convert
 
 from .care.conftest import Desk, commanded, social
 
+MAX_REVISION = 2**42 - 1
 AGENTS = ("maike", "jo", "sam")
 BRAND = compiled_brand(
     queues=[{"id": "first"}, {"id": "second"}],
@@ -74,6 +75,12 @@ class Caseload:
         chance, root = self._chance, f"bluesky:network:root-{number}"
         customer = f"customer-{number}"
         minute = round(chance.uniform(0, days * 1440 * 0.9), 2)
+        if chance.random() < 0.1:
+            name, at = f"{number}-gone", minute + 3
+            yield minute, said(name, customer, minute, conversation=root), number
+            gone = said(name, None, at, conversation=root, change="deleted", revision=MAX_REVISION)
+            yield at, gone, number
+            return
         for turn in range(chance.choice((1, 1, 2, 3))):
             word = f"{number}-{turn}"
             yield minute, said(word, customer, minute, conversation=root), number
