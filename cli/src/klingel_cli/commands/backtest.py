@@ -14,9 +14,16 @@ from typing import Any, NamedTuple
 
 import click
 
+from klingel.config.loader import LoadedBrand, load_brand
+from klingel.contracts.topics import Topic
 from klingel.domain.early_warning import START, Detector
 from klingel.errors import ConfigurationError
+from klingel_cli.backtest_report import differences, report_of, say
+from klingel_cli.backtesting import Backtest, read_events
+from klingel_cli.commands.config import load_all
+from klingel_cli.commands.map import deliveries
 from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_networks.registry import installed
 
 _TIME, _VALUE = "timestamp", "value"
 _DIGITS = 6
@@ -43,18 +50,110 @@ class Count(NamedTuple):
     type=click.Path(path_type=Path),
     help="Counts in intervals of one length, .csv or .csv.gz: timestamp,value.",
 )
+@click.option("--brand", "brand_file", type=click.Path(path_type=Path), help="Brand file.")
+@click.option(
+    "--compare", type=click.Path(path_type=Path), help="A second brand file, for the same input."
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Generic events, or a network's native deliveries; may be given more than once.",
+)
+@click.option("--network", default="webhook", show_default=True, help="Whose deliveries they are.")
+@click.option(
+    "--source", default="backtest", show_default=True, help="Source of the deliveries, in ids."
+)
+@click.option(
+    "--events",
+    "events_file",
+    type=click.Path(path_type=Path),
+    help="Where the routed events go, as JSON lines.",
+)
+@click.option("--models", type=click.Path(path_type=Path), help="Folder of the brand's own models.")
 @as_json
 @pass_shell
-def backtest(shell: Shell, counts_file: Path | None, *, as_json: bool) -> None:
-    """Show when early warning would have rung.
+def backtest(
+    shell: Shell,
+    counts_file: Path | None,
+    brand_file: Path | None,
+    compare: Path | None,
+    inputs: tuple[Path, ...],
+    network: str,
+    source: str,
+    events_file: Path | None,
+    models: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Show what klingel would have done with what is long over.
 
-    The rows of FILE are in time order; a row without a value, or a missing row, is a gap: nothing
-    is known of that time, and neither it nor what piled up behind it alarms. With --json every row
-    is a line: its timestamp, score (0..1, alarming from 0.5 on), alarm (1 where an alarm is raised,
-    followed by a day without another one), severity (1..10), baseline and longevity_seconds.
+    With --brand and --input, recorded events go the whole way (mapping, understand, care, watch) in
+    one process, without a server, in event time: each is taken as received when it was published.
+    The report says which cases, queues, response times, breaches, escalations, alerts and incidents
+    it would have come to; the same input and brand always give the same.
+
+    With --counts, when early warning would have rung. The rows of FILE are in time order; a row
+    without a value, or a missing row, is a gap: nothing is known of that time, and neither it nor
+    what piled up behind it alarms. With --json every row is a line: its timestamp, score (0..1,
+    alarming from 0.5 on), alarm (1 where an alarm is raised, followed by a day without another
+    one), severity (1..10), baseline and longevity_seconds.
     """
-    if counts_file is None:
-        raise ConfigurationError("--counts is missing; name a file of counts: timestamp,value")
+    if counts_file is not None:
+        if brand_file is not None or inputs:
+            raise ConfigurationError("--counts stands alone; leave out --brand and --input")
+        _counts(shell, counts_file, as_json=as_json)
+        return
+    if brand_file is None or not inputs:
+        raise ConfigurationError("name --brand and --input, or --counts alone")
+    files = [brand_file, *([compare] if compare is not None else [])]
+    brands = [loaded for _, loaded in load_all(files)] if compare is None else _two(files)
+    reports = [
+        _whole_way(each, inputs, network, source, models, events_file if at == 0 else None)
+        for at, each in enumerate(brands)
+    ]
+    if as_json:
+        for report in reports:
+            shell.tell(report)
+        return
+    say(shell, reports[0])
+    if len(reports) > 1:
+        shell.say("")
+        found = differences(reports[0], reports[1])
+        rows = [(each["path"], str(each["first"]), str(each["second"])) for each in found]
+        shell.table(("figure", str(files[0]), str(files[1])), rows)
+
+
+def _two(files: Sequence[Path]) -> list[LoadedBrand]:
+    """Return two files of perhaps the same brand."""
+    return [load_brand(path) for path in files]
+
+
+def _whole_way(
+    brand: LoadedBrand,
+    inputs: Sequence[Path],
+    network_name: str,
+    source: str,
+    models: Path | None,
+    events_file: Path | None,
+) -> dict[str, Any]:
+    network = installed().network(network_name)
+    test = Backtest(brand, models)
+    bodies = (body for path in inputs for body in deliveries(path, lines=path.suffix != ".json"))
+    test.run(read_events(bodies, network, source, test.heard))
+    if events_file is not None:
+        try:
+            with events_file.open("wb") as file:
+                for message in test.records(Topic.ROUTED_EVENTS):
+                    file.write((message.value or b"") + b"\n")
+        except OSError as error:
+            reason = error.strerror or "it cannot be written"
+            raise ConfigurationError(f"{events_file}: {reason}; name a writable file") from None
+    return report_of(test)
+
+
+def _counts(shell: Shell, counts_file: Path, *, as_json: bool) -> None:
     counts = read_counts(counts_file)
     read = readings(counts)
     if as_json:
