@@ -118,9 +118,6 @@ class Outputs:
             key = place.decode()
             identity = f"{key}.{self._cause}"
             self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
-        for command in change.commands:
-            there = conversation_key(command.brand, command.conversation_id)
-            self._write(Topic.CASE_COMMANDS, command.command_id, command, command.command_id, there)
         for case in change.changed:
             self.case(place, case)
         for case_id in change.removed:
