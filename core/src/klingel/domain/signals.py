@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from klingel.domain.alert_evidence import Row
+from klingel.domain.facts import customer_of
 from klingel.domain.identity import hash64
 from klingel.domain.incidents import Post
 from klingel.domain.triage import believed_time, tone_of
@@ -59,7 +60,7 @@ def row_of(event: SocialEvent) -> Signal | None:
         channel=event.channel,
         change=event.change,
         kind=event.kind,
-        customer_id=event.customer_id,
+        customer_id=customer_of(event),
         author=hash64(event.network, author.id) if author is not None else None,
         reach=author.followers if author is not None else None,
         addressed=event.addressing == "direct",

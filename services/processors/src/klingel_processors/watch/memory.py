@@ -43,7 +43,7 @@ SEEN_SECONDS: Final = 6 * 3600.0
 SEEN: Final = 100_000
 """Most objects of a brand that are known as heard; the oldest half is forgotten."""
 
-SNAPSHOT_SECONDS: Final = 300.0
+SNAPSHOT_SECONDS: Final = 900.0
 """Event time after which rows are folded into a snapshot."""
 
 SNAPSHOT_BYTES: Final = 400_000
