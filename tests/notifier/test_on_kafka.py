@@ -214,6 +214,17 @@ class Rush:
             await asyncio.sleep(0.02)
 
 
+async def settled(bootstrap, prefix):
+    """Wait until something is told, written down, and nothing is in the air."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await read_all(bootstrap, prefix + Topic.NOTIFICATIONS)
+            entries = [codec.decode(Notification, each.value) for each in found]
+            air = [each.members for each in entries if each.entry == "sending"]
+            if any(each.entry == "settled" for each in entries) and air[-1] is None:
+                return
+
+
 async def test_killed_again_and_again_nothing_is_lost_and_no_key_has_two_contents(
     kafka_bootstrap, topic_prefix, receiver, producer, fleet, request
 ):
@@ -272,7 +283,7 @@ async def test_a_frozen_worker_that_wakes_up_tells_nothing_else(
     await configure(producer, topic_prefix, target("hook"))
     await fleet.start("one")
     await write(producer, topic_prefix, escalation(0, target="hook"))
-    await until(lambda: len(receiver.requests) == 1)
+    await settled(kafka_bootstrap, topic_prefix)
     os.kill(fleet.running["one"].pid, signal.SIGSTOP)
     for number in range(1, 6):
         await write(producer, topic_prefix, escalation(number, target="hook"))
