@@ -154,7 +154,7 @@ def explain(brand: CompiledBrand, rule: str | None) -> tuple[str, ...]:
     tried = brand.routing[:place]
     lines = [f"{missed.id}: {_missed(missed)}" for missed in tried[-_NAMED_MISSES:]]
     if len(tried) > _NAMED_MISSES:
-        lines.insert(0, f"{len(tried) - _NAMED_MISSES} rules before: they do not hit")
+        lines.insert(0, f"{len(tried) - _NAMED_MISSES} rules before: their queries do not hit")
     if rule is None:
         lines.append(f"no rule hits: default queue {brand.default_queue}")
     else:
