@@ -83,7 +83,7 @@ def test_digest(waiting, told, now, expected):
 
 
 @given(
-    st.lists(st.integers(0, 4000), min_size=1, max_size=120),
+    st.lists(st.integers(0, 900), min_size=1, max_size=80),
     st.integers(2, 8),
     st.integers(1, 60),
 )

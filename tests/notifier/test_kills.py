@@ -20,7 +20,7 @@ from klingel_notifier.service import NotifierOptions
 
 from .conftest import NOON, Killed, Running, as_output, brand_config, escalation, hook
 
-SEEDS = 60
+SEEDS = 40
 MATTERS = 12
 
 
