@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from msgspec import structs
-
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.conversation import NOBODY
 from klingel.domain.escalation import clock_of_timer
@@ -156,14 +154,18 @@ def _steps(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
     elif cause.fact is not None and _is_new_word(old, case, cause.fact):
         yield _Step("joined", cause.fact.at)
     yield from _answers(old, case, cause)
-    yield from _met(old, case)
-    yield from _state_steps(old, case, at)
+    if case.clocks:
+        yield from _met(old, case)
+    if case.state != (old.state if old is not None else "open"):
+        yield from _state_steps(old, case, at)
     if cause.command is not None and _concerns(case, cause.command):
         kind = _COMMANDED.get(cause.command.kind)
         if kind is not None:
             yield _Step(kind, cause.command.at, by=cause.command.by)
-    yield from _timer_steps(old, case)
-    yield from _escalated(old, case)
+    if case.fired:
+        yield from _timer_steps(old, case)
+    if case.escalations:
+        yield from _escalated(old, case)
     if old is not None:
         yield from _corrections(old, case, at)
         if (old.queue, old.rule) != (case.queue, case.rule):
@@ -214,8 +216,6 @@ def _clock_key(clock: Clock) -> tuple[str, datetime]:
 
 def _state_steps(old: Case | None, case: Case, at: datetime) -> Iterator[_Step]:
     earlier = old.state if old is not None else "open"
-    if case.state == earlier:
-        return
     if case.state == "closed":
         yield _Step("closed", case.closed_at or at, detail=case.closed_because)
     elif case.state == "merged":
@@ -301,7 +301,7 @@ def _tell(case: Case, step: _Step, cause: Cause, config_version: str, now: datet
     identity = deterministic_id(case.case_id, cause.id, step.kind, what, str(case.revision))
     if step.timer is not None:
         identity = _timer_event_id(case, step.timer)
-    event = CaseEvent(
+    return CaseEvent(
         case_event_id=identity,
         case_id=case.case_id,
         brand=case.brand,
@@ -316,13 +316,9 @@ def _tell(case: Case, step: _Step, cause: Cause, config_version: str, now: datet
         seconds=step.seconds,
         detail=step.detail,
         config_version=config_version,
-    )
-    if clock is not None:
-        event = structs.replace(
-            event, clock=clock.name, policy=clock.policy, deadline=clock.deadline
-        )
-    return structs.replace(
-        event,
+        clock=clock.name if clock is not None else None,
+        policy=clock.policy if clock is not None else None,
+        deadline=clock.deadline if clock is not None else None,
         business_seconds=step.business_seconds,
         agent=step.agent,
         by=step.by,

@@ -48,7 +48,8 @@ def derived(
     """
     opening, summary = generation.opening, generation.summary
     before = summary.turns if summary is not None else None
-    clocks = clocks_of(generation, opening.terms, promises, before)
+    known_clocks = old.clocks if old is not None else None
+    clocks = clocks_of(generation, opening.terms, promises, before, known_clocks)
     base = old or earlier
     applied, known = _kept(commands, base)
     registers = registers_of(applied, generation.reopened_at or generation.opened_at)
@@ -59,7 +60,7 @@ def derived(
         conversation_id=conversation_id,
         customer_id=generation.customer,
         generation=generation.number,
-        revision=earlier.revision if earlier is not None else 0,
+        revision=_revision(old, earlier),
         state=generation.state,
         network=opening.network,
         channel=opening.channel,
@@ -103,8 +104,15 @@ def derived(
         case = escalate(
             case, "rule", generation.opener or identity, generation.opened_at, brand, None
         )
-        return structs.replace(case, revision=case.revision + 1)
-    return revised(old, structs.replace(case, revision=old.revision), brand)
+        return case
+    return revised(old, case, brand)
+
+
+def _revision(old: Case | None, earlier: Case | None) -> int:
+    """Return the revision of a record that may turn out to be as it was; a new one's is its next."""
+    if old is not None:
+        return old.revision
+    return earlier.revision + 1 if earlier is not None else 1
 
 
 def merged_case(case: Case, merge: AppliedCommand) -> Case:
@@ -206,6 +214,8 @@ def _kept(
     commands: Sequence[AppliedCommand], old: Case | None
 ) -> tuple[list[AppliedCommand], list[str]]:
     """Return the commands in force, by time, and the ids of those that are too many."""
+    if not commands:
+        return [], list(old.commands or ()) if old is not None else []
     ordered = sorted({each.id: each for each in commands}.values(), key=_when)
     known = list(old.commands or ()) if old is not None else []
     excess = len(ordered) - MAX_APPLIED
@@ -227,6 +237,8 @@ def _due_at(generation: Generation, clocks: Clocks) -> datetime | None:
 
 
 def _priority(generation: Generation, *, in_incident: bool) -> Priority:
+    if len(generation.facts) == 1 and generation.number == 1 and not in_incident:
+        return summed(generation.opening.priority.parts)
     parts = dict(generation.opening.priority.parts)
     parts["again"] = AGAIN if generation.number > 1 else 0
     said = [fact.at for fact in generation.facts if fact.direction == "inbound"]

@@ -80,7 +80,7 @@ class Promises:
             return None
         if key not in self._read:
             terms = self.terms.get(key)
-            self._read[key] = None if terms is None else _promise(_encoded(terms))
+            self._read[key] = None if terms is None else _promise_of(terms)
         return self._read[key]
 
 
@@ -115,27 +115,56 @@ def _encoded(terms: Terms) -> bytes:
     return msgspec.json.encode(terms)
 
 
-@lru_cache(maxsize=4096)
-def _promise(encoded: bytes) -> Promise | None:
-    terms = msgspec.json.decode(encoded, type=Terms)
-    try:
-        calendar = Calendar.of(terms.calendar)
-    except ValueError:  # its zone is not known on this machine: the case goes on without clocks
-        return None
-    return Promise(
-        policy=terms.policy,
-        version=terms.version,
-        calendar=calendar,
-        first_response_seconds=terms.first_response_seconds,
-        next_response_seconds=terms.next_response_seconds,
-        resolution_seconds=terms.resolution_seconds,
-        warn_share=terms.warn_share,
-        warn_seconds=terms.warn_seconds,
-        pause_when=tuple(terms.pause_when or ()),
+def _promise_of(terms: Terms) -> Promise | None:
+    return _promise(
+        terms.policy,
+        terms.version,
+        terms.calendar,
+        terms.first_response_seconds,
+        terms.next_response_seconds,
+        terms.resolution_seconds,
+        terms.warn_share,
+        terms.warn_seconds,
+        tuple(terms.pause_when or ()),
     )
 
 
-def clocks_of(case: Folded, terms: str | None, promises: Promises, before: Turns | None) -> Clocks:
+@lru_cache(maxsize=4096)
+def _promise(
+    policy: str,
+    version: str,
+    content: str,
+    first_response: int | None,
+    next_response: int | None,
+    resolution: int | None,
+    warn_share: float | None,
+    warn_seconds: int | None,
+    pause_when: tuple[str, ...],
+) -> Promise | None:
+    try:
+        calendar = Calendar.of(content)
+    except ValueError:  # its zone is not known on this machine: the case goes on without clocks
+        return None
+    return Promise(
+        policy=policy,
+        version=version,
+        calendar=calendar,
+        first_response_seconds=first_response,
+        next_response_seconds=next_response,
+        resolution_seconds=resolution,
+        warn_share=warn_share,
+        warn_seconds=warn_seconds,
+        pause_when=pause_when,
+    )
+
+
+def clocks_of(
+    case: Folded,
+    terms: str | None,
+    promises: Promises,
+    before: Turns | None,
+    known: Iterable[CaseClock] | None = None,
+) -> Clocks:
     """Derive the clocks of a case.
 
     Args:
@@ -143,11 +172,16 @@ def clocks_of(case: Folded, terms: str | None, promises: Promises, before: Turns
         terms: key of what its opening was promised.
         promises: of its conversation.
         before: sums over turns that are folded away.
+        known: clocks of the same case that were derived before: what tells an answer's clock lies
+            in it, so one whose wait is as it was is taken over.
     """
+    derived = {_wait_key(clock): clock for clock in known or ()}
     firsts: list[CaseClock] = []
     further: list[CaseClock] = []
     for wait in case.waiting.waits:
-        clock = _answer_clock(wait, promises)
+        clock = derived.get((wait.name, wait.terms, wait.started_at, wait.met_at, wait.ended_at))
+        if clock is None or promises.get(wait.terms) is None:
+            clock = _answer_clock(wait, promises)
         if clock is not None:
             (firsts if wait.name == "first_response" else further).append(clock)
     shown = [*firsts[-_FIRSTS_SHOWN:], *further[-TURNS_SHOWN:]]
@@ -156,6 +190,10 @@ def clocks_of(case: Folded, terms: str | None, promises: Promises, before: Turns
         shown.append(resolution)
     due = (clock.deadline for clock in shown if clock.state == "running")
     return Clocks(shown, turns_of(further, before), min(due, default=None))
+
+
+def _wait_key(clock: CaseClock) -> tuple[object, ...]:
+    return clock.name, clock.terms, clock.started_at, clock.met_at, clock.ended_at
 
 
 def _answer_clock(wait: Wait, promises: Promises) -> CaseClock | None:

@@ -192,6 +192,9 @@ class Registers(NamedTuple):
     overrides: Overrides | None
 
 
+_UNTOUCHED = Registers(None, None, None, None, None, None)
+
+
 def registers_of(applied: Sequence[AppliedCommand], since: datetime | None) -> Registers:
     """Return what commands say of a case.
 
@@ -199,6 +202,8 @@ def registers_of(applied: Sequence[AppliedCommand], since: datetime | None) -> R
         applied: the commands of the case.
         since: newest opening: an acknowledgement before it is none of this opening.
     """
+    if not applied:
+        return _UNTOUCHED
     assignee: str | None = None
     acknowledged: AppliedCommand | None = None
     incident: str | None = None

@@ -137,6 +137,8 @@ class ConversationState:
 
     def find(self, object_hash: str) -> tuple[Case | None, Fact | None]:
         """Return the record and the fact of an object, if it is remembered."""
+        if not self.cases and self.held is None:
+            return None, None
         records: Iterable[Case] = self._with_facts()
         if self.is_large:
             identity = self.index().objects.get(object_hash)

@@ -11,9 +11,9 @@ from klingel.config.compiled import CompiledBrand
 from klingel.domain.direction import Direction
 from klingel.domain.draft import SocialDraft
 from klingel.domain.influence import engagements_of, known_values, weigh_influence
-from klingel.domain.matching import RuleDocument
+from klingel.domain.matching import RuleDocument, RuleSet
 from klingel.language.pii import find, mask
-from klingel.language.sense import Sense
+from klingel.language.sense import Likely, Sense
 from klingel.language.signature import find_signature
 from klingel.model.social_event import Enrichment, Influence, PersonalData, Signature
 
@@ -63,7 +63,7 @@ def enrich(
         signed = find_signature(text, brand.agents)
         if signed is not None and len(signed.code) <= LONGEST_CODE:
             signature = Signature(code=signed.code, agent=signed.agent)
-    topics = [hit.rule_id for hit in brand.topics.match(document)] if brand.topics.rules else []
+    topics = topics_of(brand.topics, document, sense.topics if sense is not None else ())
     masked = mask(text, pii) if pii else None
     if sense is None and not pii and not topics:
         return Found(None, None, signature)
@@ -86,6 +86,28 @@ def enrich(
         masked,
         signature,
     )
+
+
+def topics_of(
+    taxonomy: RuleSet, document: RuleDocument, likely: Sequence[Likely] = ()
+) -> list[str]:
+    """Return the topics of an event: by keyword in the order of the taxonomy, then by the model.
+
+    A keyword is never overruled. A model may know topics that the brand does not have (any more, or
+    another brand's): these are not told.
+
+    Args:
+        taxonomy: the brand's topics as rules.
+        document: what was said, as rules see it.
+        likely: topics that the brand's model is sure enough of.
+    """
+    if not taxonomy.rules:
+        return []
+    topics = [hit.rule_id for hit in taxonomy.match(document)]
+    if likely:
+        known = {each.rule.id for each in taxonomy.rules}.difference(topics)
+        topics += [each.topic for each in likely if each.topic in known]
+    return topics
 
 
 def _influence(draft: SocialDraft) -> Influence | None:

@@ -146,8 +146,9 @@ def join(known: Fact, arrived: Fact) -> Fact:
     """Return what is known of an object after `arrived`; equal to `known` where nothing is new."""
     if arrived.change == "deleted":
         return _join_deletion(known, arrived)
+    removed, removed_at = _removal(known, arrived)
     if known.change == "deleted":
-        return structs.replace(arrived, removed=known.removed, removed_at=known.removed_at)
+        return structs.replace(arrived, removed=removed, removed_at=removed_at)
     newer, older = (arrived, known) if supersedes(arrived, known) else (known, arrived)
     at = min(newer.at, older.at)
     received = min(received_at(newer), received_at(older))
@@ -156,14 +157,26 @@ def join(known: Fact, arrived: Fact) -> Fact:
         at=at,
         received_at=None if received == at else received,
         needs_answer=newer.needs_answer or older.needs_answer,
-        removed=known.removed,
-        removed_at=known.removed_at,
+        removed=removed,
+        removed_at=removed_at,
         opening=_first_opening(known.opening, arrived.opening),
-        tone=known.tone,
-        intents=known.intents,
-        overruled_by=known.overruled_by,
+        tone=known.tone or arrived.tone,
+        intents=known.intents or arrived.intents,
+        overruled_by=known.overruled_by or arrived.overruled_by,
         decision=_decision(known, arrived, newer),
     )
+
+
+def _removal(known: Fact, arrived: Fact) -> tuple[int | None, datetime | None]:
+    """Return the newest deletion that either knows; of one deletion the earliest time."""
+    if known.removed is None or arrived.removed is None:
+        only = arrived if known.removed is None else known
+        return only.removed, only.removed_at
+    if known.removed != arrived.removed:
+        newer = known if known.removed > arrived.removed else arrived
+        return newer.removed, newer.removed_at
+    times = [at for at in (known.removed_at, arrived.removed_at) if at is not None]
+    return known.removed, min(times, default=None)
 
 
 def _first_opening(known: Opening | None, arrived: Opening | None) -> Opening | None:

@@ -10,7 +10,7 @@ Of two cases the one with the smaller id goes on, whichever a person named first
 merge them both ways mean the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -83,7 +83,7 @@ def turned_round(command: CaseCommand, case: Case) -> CaseCommand:
 def sent_on(
     before: ConversationState,
     after: ConversationState,
-    changed: Iterable[Case],
+    changed: Collection[Case],
     cause: str,
     now: datetime,
 ) -> Iterator[CaseCommand]:
@@ -97,6 +97,8 @@ def sent_on(
         now: when.
     """
     whole = merge_of(after.held.applied or ()) if after.held is not None else None
+    if whole is None and not any(record.applied for record in changed):
+        return
     known = {record.case_id: record for record in before.records()}
     was_whole = merge_of(before.held.applied or ()) if before.held is not None else None
     for record in changed:

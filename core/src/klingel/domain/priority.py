@@ -61,6 +61,8 @@ def velocity(said: Iterable[datetime]) -> int:
         said: when the customer's words of the case were said, in any order.
     """
     times = sorted(said)
+    if len(times) < _VELOCITY[-1][0]:
+        return 0
     first = most = 0
     for at, time in enumerate(times):
         while time - times[first] > _HOUR:

@@ -22,15 +22,24 @@ class Routing(NamedTuple):
         queue: id of the queue.
         priority: sum of named parts.
         rule: id of the rule that hit; None for a queue that no rule chose.
-        explain: one line a rule, in order, the deciding one last; never an author's words.
+        brand: whose rules they are.
+        special: no rule was tried: praise, or a candidate for outreach.
         terms: what is promised to the case, with its key.
     """
 
     queue: str
     priority: Priority
     rule: str | None
-    explain: tuple[str, ...]
+    brand: CompiledBrand
+    special: bool = False
     terms: tuple[str, Terms] | None = None
+
+    @property
+    def explain(self) -> tuple[str, ...]:
+        """One line a rule, in order, the deciding one last; never an author's words."""
+        if self.special:
+            return (explain_special(self.queue),)
+        return explain(self.brand, self.rule)
 
 
 def route(event: SocialEvent, brand: CompiledBrand, *, again: bool = False) -> Routing:
@@ -59,9 +68,8 @@ def route(event: SocialEvent, brand: CompiledBrand, *, again: bool = False) -> R
     if added:
         parts["rule"] = added
     priority = Priority(score=sum(parts.values()), parts=parts)
-    reasons = explain(brand, rule) if special is None else (explain_special(special),)
     terms = _terms(event, brand, document, queue, priority.score)
-    return Routing(queue, priority, rule, reasons, terms)
+    return Routing(queue, priority, rule, brand, special is not None, terms)
 
 
 def special_queue(event: SocialEvent, brand: CompiledBrand) -> str | None:

@@ -52,6 +52,7 @@ class Generation:
         "customer",
         "facts",
         "first_response_at",
+        "identity",
         "number",
         "opened_at",
         "opener",
@@ -72,6 +73,7 @@ class Generation:
         self.number = number
         self.opened_at = opened_at
         self.opening = opening
+        self.identity = ""
         self.opener: str | None = None
         self.openers: set[str] = set()
         self.facts: list[Fact] = []
@@ -387,7 +389,8 @@ class Timeline:
         for generation in self.generations:
             if entries:
                 generation.wake_up(self._woken, entries[-1][1])
-            generation.fold_oldest(self._promises, closes=self._closes(generation))
+            if len(generation.facts) > MAX_FACTS:
+                generation.fold_oldest(self._promises, closes=self._closes(generation))
         if len(self.held) > MAX_FACTS:
             self.held = _weightiest(self.held)
         if len(self.held) > 1:
