@@ -11,7 +11,15 @@ from klingel.contracts.topics import Topic
 from klingel.domain.commands import Refusal
 from klingel.errors import ConfigurationError
 from klingel.model import CaseCommand
-from klingel_cli.casework import REFUSALS, Place, command_of, command_output, place_of, spoken
+from klingel_cli.casework import (
+    REFUSALS,
+    Place,
+    command_of,
+    command_output,
+    place_of,
+    printable,
+    spoken,
+)
 from klingel_cli.commands.case import explained, filters
 from klingel_cli.commands.incident import Closing, close_all, closing_of
 
@@ -164,6 +172,12 @@ def test_each_filter_is_a_condition() -> None:
 )
 def test_a_duration_is_said_as_people_do(seconds, words) -> None:
     assert spoken(seconds) == words
+
+
+def test_what_a_network_hides_in_an_id_is_written_out() -> None:
+    """Neither a terminal nor a reader is led astray."""
+    assert printable("a\x9b31m\u202eb") == "a\\x9b31m\\u202eb"
+    assert printable("störung [ü]") == "störung [ü]"
 
 
 def test_the_counted_intervals_of_every_clock_add_up_to_its_target() -> None:

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import NotFoundError
+from msgspec.structs import replace
 
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import deterministic_id
+from klingel.model.social_event import Enrichment, Tone
+from klingel.testing.conversations import said
 from klingel_indexer.bulk import Item
 from klingel_indexer.convert import INPUTS, Write, convert
+
+from ..care.conftest import Desk
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
 AT = "2026-11-22T12:00:00.000Z"
@@ -122,3 +127,23 @@ async def test_a_removal_stands_against_older_writes_that_come_later(real_cluste
     made, gone = escalation(real_cluster, 2, "acknowledged")
     verdicts = await settle(writing, real_cluster, made, gone, made)
     assert [verdict for verdict, _ in verdicts] == ["written", "written", "stale"]
+
+
+def test_what_a_person_decided_stands_whatever_a_model_finds_later():
+    """Care says it again with every decision, so no order of writes brings the model's word back."""
+    desk = Desk()
+    event = said("1")
+    desk.hear(event)
+    desk.order("override", tone="negative", intents=["lead"], object_id=event.object_id)
+    shares = {"negative": 0.1, "neutral": 0.1, "positive": 0.8}
+    found = Enrichment(tone=Tone(label="positive", **shares), intents=[], models=["other/2"])
+    desk.hear(replace(event, enrichment=found))
+    writes = [convert(each, "p-", AT) for each in desk.written(Topic.ROUTED_EVENTS)]
+    assert [write.version for write in writes] == [0, 1, 2]
+    documents = [json.loads(write.body) for write in writes]
+    assert "enrichment" not in documents[0]
+    for document in documents[1:]:
+        assert document["enrichment"]["tone"]["label"] == "negative"
+        assert document["enrichment"]["intents"] == [{"name": "lead"}]
+        assert document["overruled_by"] == "maike"
+    assert documents[2]["enrichment"]["models"] == ["other/2"]

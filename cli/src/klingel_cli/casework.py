@@ -112,9 +112,21 @@ def search(elasticsearch: ElasticsearchSettings, index: str, body: Json) -> Json
 
 
 def read_case(elasticsearch: ElasticsearchSettings, case_id: str) -> Case | None:
-    """Return a case as it is indexed, None where there is none; see `search` for what is raised."""
+    """Return a case as it is indexed, None where there is none.
+
+    Raises:
+        ConfigurationError: that is no id of a case, or another version wrote the document.
+        SourceUnavailable, CredentialsRejected: see `ask`.
+    """
     found = _document(elasticsearch, case_id, case_id.partition(":")[0], cases_index)
-    return None if found is None else msgspec.convert(found, Case)
+    if found is None:
+        return None
+    try:
+        return msgspec.convert(found, Case)
+    except msgspec.ValidationError:
+        raise ConfigurationError(
+            "the case was indexed by another version and cannot be read by this one"
+        ) from None
 
 
 def read_incident(elasticsearch: ElasticsearchSettings, brand: str, identity: str) -> Json | None:
@@ -354,7 +366,15 @@ def _heard(message: Message, command_id: str, happened: list[str]) -> tuple[str 
     return None, command_id in known
 
 
-# -- times for people ----------------------------------------------------------------------------
+# -- for people ----------------------------------------------------------------------------------
+
+
+def printable(text: object) -> str:
+    """Return a line in which what is not printable is written out: ids come from networks."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def spoken(seconds: float) -> str:

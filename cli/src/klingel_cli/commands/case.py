@@ -21,6 +21,7 @@ from klingel_cli.casework import (
     give,
     give_and_wait,
     place_of,
+    printable,
     read_case,
     search,
     since,
@@ -113,7 +114,7 @@ def list_cases(shell: Shell, /, size: int, *, as_json: bool, **asked: Any) -> No
         return
     shell.table(
         ("state", "queue", "#priority", "assignee", "waits", "due", "late", "case"),
-        [_row(msgspec.convert(source, Case), now) for source in found],
+        [_row(source, now) for source in found],
     )
     shell.say(f"\n{len(found)} of {hits['total']['value']:,} cases")
 
@@ -160,17 +161,21 @@ def filters(
     return {"filter": asked, "must_not": refused}
 
 
-def _row(case: Case, now: datetime) -> tuple[object, ...]:
+def _row(source: Json, now: datetime) -> tuple[object, ...]:
     return (
-        case.state,
-        case.queue,
-        case.priority.score if case.priority is not None else None,
-        case.assignee,
-        since(case.waiting_since, now),
-        _minute(case.due_at),
-        ", ".join(case.late or ()) or None,
-        case.case_id,
+        source["state"],
+        source.get("queue"),
+        (source.get("priority") or {}).get("score"),
+        source.get("assignee"),
+        since(_time(source.get("waiting_since")), now),
+        _minute(_time(source.get("due_at"))),
+        ", ".join(source.get("late") or ()) or None,
+        source["case_id"],
     )
+
+
+def _time(at: str | None) -> datetime | None:
+    return None if at is None else datetime.fromisoformat(at)
 
 
 # -- show ----------------------------------------------------------------------------------------
@@ -263,11 +268,11 @@ def _show_head(shell: Shell, case: Case) -> None:
     )
     for name, value in rows:
         if value:
-            shell.say(f"{name:14} {value}")
+            shell.say(f"{name:14} {printable(value)}")
     if case.explain:
         shell.say("\nwhy this queue")
         for line in case.explain:
-            shell.say(f"  {line}")
+            shell.say(f"  {printable(line)}")
 
 
 def _show_clock(shell: Shell, clock: Json) -> None:

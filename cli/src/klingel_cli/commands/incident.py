@@ -16,6 +16,7 @@ from klingel_cli.casework import (
     command_of,
     give,
     members,
+    printable,
     read_incident,
     search,
     since,
@@ -24,6 +25,19 @@ from klingel_cli.commands.config import who
 from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
 
 _PAUSE_SECONDS = 2.0
+_SHOWN = (
+    "incident_id",
+    "brand",
+    "kind",
+    "lang",
+    "state",
+    "opened_at",
+    "updated_at",
+    "ended_at",
+    "count",
+    "authors",
+    "growth_per_hour",
+)
 _LOOKS = 2
 """How often nobody may be found open in a row before it is believed: the index lags behind."""
 
@@ -100,19 +114,17 @@ def show_incident(shell: Shell, incident_id: str, brand: str, *, as_json: bool) 
     if as_json:
         shell.tell({"incident": incident, "cases": states})
         return
-    for name in ("incident_id", "brand", "kind", "lang", "state", "opened_at", "updated_at"):
-        shell.say(f"{name:16} {incident.get(name, '-')}")
-    for name in ("ended_at", "count", "authors", "growth_per_hour"):
-        if incident.get(name) is not None:
-            shell.say(f"{name:16} {incident[name]}")
-    shell.say(f"{'terms':16} {_terms(incident) or '-'}")
-    for name in ("intents", "topics"):
-        if incident.get(name):
-            shell.say(f"{name:16} {', '.join(incident[name])}")
     told = ", ".join(f"{count:,} {state}" for state, count in states.items())
-    shell.say(f"{'cases':16} {told or 'none'}")
-    for post in incident.get("samples") or ():
-        shell.say(f"{'post':16} {post}")
+    rows: list[tuple[str, object]] = [
+        *((name, incident.get(name)) for name in _SHOWN),
+        ("terms", _terms(incident)),
+        *((name, ", ".join(incident.get(name) or ())) for name in ("intents", "topics")),
+        ("cases", told or "none"),
+        *(("post", post) for post in incident.get("samples") or ()),
+    ]
+    for name, value in rows:
+        if value not in {None, ""}:
+            shell.say(f"{name:16} {printable(value)}")
 
 
 def _read(shell: Shell, brand: str, incident_id: str) -> Json:
