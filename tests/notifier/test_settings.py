@@ -8,7 +8,7 @@ from klingel.config.escalations import Target
 from klingel.errors import ConfigurationError
 from klingel.settings import NotifierSettings, load_settings
 from klingel.testing.clock import FixedClock
-from klingel_notifier.addresses import OWN_NAMES, PREFIX, Addresses, variable
+from klingel_notifier.addresses import PREFIX, Addresses, variable
 from klingel_notifier.factory import Senders
 from klingel_notifier.mail import SmtpSender
 from klingel_notifier.senders import HttpSender
@@ -56,11 +56,11 @@ def test_a_file_of_bytes_is_refused(tmp_path):
         Addresses({f"{PREFIX}A_FILE": str(tmp_path / "secret")})
 
 
-def test_the_settings_take_the_names_of_targets_and_no_others():
+def test_every_service_leaves_the_names_of_targets_to_the_notifier():
     environ = {f"{PREFIX}ANYTHING": "x", "KLINGEL_NOTIFIER__SMTP_HOST": "mail.example.org"}
-    assert load_settings(environ, also=OWN_NAMES).notifier.smtp_host == "mail.example.org"
+    assert load_settings(environ).notifier.smtp_host == "mail.example.org"
     with pytest.raises(ConfigurationError, match="unknown setting"):
-        load_settings({"KLINGEL_NOTIFIER__SMTP_HOSTS": "x"}, also=OWN_NAMES)
+        load_settings({"KLINGEL_NOTIFIER__SMTP_HOSTS": "x"})
 
 
 def test_the_password_of_mail_may_come_from_a_file(tmp_path):

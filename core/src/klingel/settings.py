@@ -14,8 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from klingel.errors import ConfigurationError
 
 PREFIX = "KLINGEL_"
-ELSEWHERE = ("KLINGEL_LOCAL_", "KLINGEL_MAVEN_REPOSITORY", "KLINGEL_CACHE_DIR")
-"""Names that belong to `deploy/local`, which starts servers and knows no service."""
+ELSEWHERE = (
+    "KLINGEL_LOCAL_",
+    "KLINGEL_MAVEN_REPOSITORY",
+    "KLINGEL_CACHE_DIR",
+    "KLINGEL_NOTIFIER__TARGETS__",
+)
+"""Beginnings of names that others read by themselves: `deploy/local`, which starts servers and
+knows no service, and the notifier, whose targets' addresses have the names that brand files give
+them."""
 
 
 class Part(BaseModel):

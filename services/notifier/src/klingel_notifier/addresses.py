@@ -10,8 +10,7 @@ from pathlib import Path
 from klingel.errors import ConfigurationError
 
 PREFIX = "KLINGEL_NOTIFIER__TARGETS__"
-OWN_NAMES = (f"{PREFIX}*",)
-"""For `klingel.settings.load_settings`."""
+"""`klingel.settings.ELSEWHERE` leaves these names to us."""
 _FILE = "_FILE"
 
 

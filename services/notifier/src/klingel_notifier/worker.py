@@ -22,7 +22,7 @@ from klingel.errors import ConfigurationError, KlingelError, RetryableError, Sou
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import KafkaSettings, NotifierSettings, Settings, load_settings
-from klingel_notifier.addresses import OWN_NAMES, Addresses
+from klingel_notifier.addresses import Addresses
 from klingel_notifier.factory import Senders
 from klingel_notifier.kafka import BrandFollower, KafkaSink, KafkaSource
 from klingel_notifier.service import Notifier, NotifierOptions
@@ -246,7 +246,7 @@ def _options(settings: Settings) -> NotifierOptions:
 
 def run(environ: Mapping[str, str]) -> int:
     """Run a worker for this environment; return the exit code."""
-    settings = load_settings(environ, also=OWN_NAMES)
+    settings = load_settings(environ)
     addresses = Addresses(environ)
     configure_logs(STAGE, settings.logs.level)
     asyncio.run(_run(settings, addresses))
