@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -35,7 +35,9 @@ from klingel_processors.care.logic import CareLogic
 from klingel_processors.care.records import CASES
 from klingel_processors.follow import Surroundings
 from klingel_processors.testing import StageInMemory
+from klingel_processors.understand.hearing import HearingLogic
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
+from klingel_processors.understand.thread import LINKS, ThreadLogic
 from klingel_processors.watch.logic import STATE, WatchLogic
 
 from ..ringing import brand, generic, ring
@@ -43,6 +45,7 @@ from ..ringing import brand, generic, ring
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 KAFKA = KafkaSettings()
 Consumer = Callable[[Message], object]
+Stage = UnderstandLogic | ThreadLogic | CareLogic
 
 
 def surroundings() -> Surroundings:
@@ -85,12 +88,25 @@ def as_message(topic: Topic, value: bytes | None, offset: int = 0) -> Message:
 
 def understand(world: Callable[[], World] | None = None) -> UnderstandLogic:
     """Return understand, with the brands of the examples and an empty blob store."""
+    return hearing(UnderstandLogic, world)
+
+
+def thread(world: Callable[[], World] | None = None) -> ThreadLogic:
+    """Return the thread stage of understand, likewise."""
+    return hearing(ThreadLogic, world)
+
+
+L = TypeVar("L", bound=HearingLogic)
+
+
+def hearing(stage: type[L], world: Callable[[], World] | None) -> L:
+    """Build a stage that hears."""
 
     def gone(_reference: object) -> bytes:
         raise InvalidMessage(ErrorType.ORIGINAL_GONE, "the original is no longer kept")
 
     around = surroundings()
-    return UnderstandLogic(
+    return stage(
         0,
         networks=installed_network,
         detect=lambda _text: ("de", 0.9),
@@ -246,6 +262,8 @@ def cli_letter(message: Message) -> object:
 
 CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.RAW_EVENTS, "understand"): stepping(understand),
+    (Topic.UNTHREADED_EVENTS, "understand"): stepping(thread),
+    (Topic.CONVERSATION_LINKS, "understand"): restoring(thread, LINKS),
     (Topic.UNDERSTAND_MARKS, "understand"): restoring(understand, MARKS),
     (Topic.OBJECT_DIRECTORY, "understand"): restoring(understand, DIRECTORY),
     (Topic.TRACKED_CONVERSATIONS, "understand"): follow,
@@ -340,11 +358,15 @@ def test_what_the_longest_ids_cause_passes_every_consumer(longest: str) -> None:
                 consume(message)
 
 
-@pytest.mark.parametrize("stage", ["understand", "care"])
+@pytest.mark.parametrize("stage", ["understand", "thread", "care"])
 def test_examples_of_an_input_are_decided_not_dead_letters(stage: str) -> None:
     """The only one that may be is the mail whose original no blob store holds."""
-    topic = {"understand": Topic.RAW_EVENTS, "care": Topic.SOCIAL_EVENTS}[stage]
-    fates = [CONSUMERS[topic, stage](message) for message in messages(topic)]
+    topic, service = {
+        "understand": (Topic.RAW_EVENTS, "understand"),
+        "thread": (Topic.UNTHREADED_EVENTS, "understand"),
+        "care": (Topic.SOCIAL_EVENTS, "care"),
+    }[stage]
+    fates = [CONSUMERS[topic, service](message) for message in messages(topic)]
     dead = [each.reason for each in fates if each.fate is Fate.DEAD_LETTERED]
     assert set(dead) <= {"original_gone"}
     assert any(each.fate is Fate.DELIVERED for each in fates)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 
 import pytest
 import yaml
@@ -24,6 +25,8 @@ TOPIC_KEYS = {
     "p50_bytes",
     "copartitioned_with",
 }
+TWICE = {"raw-event.v1": 2}
+"""What names only its parent goes on to `unthreaded-events` exactly as it came."""
 SERVICES = {"connectors", "understand", "care", "watch", "notifier", "indexer", "cli"}
 
 
@@ -54,16 +57,16 @@ def test_packaged_topic_list_equals_the_files(topic, schemas):
 
 def test_every_shape_belongs_to_one_topic_and_every_topic_has_a_shape(schemas):
     """No schema without a topic, no topic without a schema, none for two."""
-    events = [spec.event for spec in topic_specs().values()]
-    assert len(events) == len(set(events))
+    events = Counter(spec.event for spec in topic_specs().values())
+    assert {event: count for event, count in events.items() if count > 1} == TWICE
     files = {f"{event}.schema.json" for event in events}
     assert files == names(schemas / "events", "*")
 
 
 def test_codec_reads_every_topic():
-    """Every topic has its Struct, and no two share one."""
+    """Every topic has its Struct, and two share one where they share a shape."""
     assert set(codec.SHAPES) == set(Topic)
-    assert len(set(codec.SHAPES.values())) == len(codec.SHAPES)
+    assert len(set(codec.SHAPES.values())) == len(codec.SHAPES) - len(TWICE)
 
 
 @pytest.mark.parametrize("folder", ["examples", "invalid"])

@@ -212,19 +212,31 @@ def test_a_line_of_timers_tells_a_fate_for_each() -> None:
 
 
 def test_commands_of_stages_and_of_people_lie_in_one_topic() -> None:
-    """What understand and care emitted is what care received, less what people wrote."""
-    ends = {("raw-events", 0): 4, ("social-events", 0): 2, ("case-commands", 0): 7}
+    """What thread and care emitted is what care received, less what people wrote."""
+    ends = {
+        ("raw-events", 0): 4,
+        ("unthreaded-events", 0): 3,
+        ("social-events", 0): 2,
+        ("case-commands", 0): 7,
+    }
+    merged = {"social-events": 1, "case-commands": 1}
     lines = [
-        line("understand", "raw-events", 0, 4, emitted={"social-events": 2, "case-commands": 1}),
+        line("thread", "unthreaded-events", 0, 3, emitted=merged),
+        line(
+            "understand", "raw-events", 0, 4, emitted={"social-events": 1, "unthreaded-events": 3}
+        ),
         cared(0, 2, emitted={"case-commands": 1}),
         fired(1_000, 1_001, {"case-commands": 1}),
         line("care", "case-commands", 0, 7, emitted={"case-commands": 1}, outside=3),
     ]
     assert audit(lines, ends).clean
-    forgotten = [line("understand", "raw-events", 0, 4, emitted={"social-events": 2}), *lines[1:]]
+    forgotten = [
+        line("thread", "unthreaded-events", 0, 3, emitted={"social-events": 1}),
+        *lines[1:],
+    ]
     report = audit(forgotten, ends)
     assert [(each.kind, each.topic) for each in report.problems] == [("surplus", "case-commands")]
-    assert "understand and care emitted 3" in report.problems[0].sentence
+    assert "thread and care emitted 3" in report.problems[0].sentence
 
 
 def test_what_no_stage_wrote_is_too_much_where_only_stages_write() -> None:

@@ -18,6 +18,7 @@ from klingel.model import (
     ConnectorCursor,
     ConnectorLease,
     ConnectorStatus,
+    ConversationLink,
     DeadLetter,
     DirectoryEntry,
     Escalation,
@@ -38,6 +39,8 @@ R = TypeVar("R", bound=Record)
 SHAPES: dict[Topic, type[Record]] = {
     Topic.RAW_EVENTS: RawEvent,
     Topic.OBJECT_DIRECTORY: DirectoryEntry,
+    Topic.UNTHREADED_EVENTS: RawEvent,
+    Topic.CONVERSATION_LINKS: ConversationLink,
     Topic.UNDERSTAND_MARKS: MarkBatch,
     Topic.SOCIAL_EVENTS: SocialEvent,
     Topic.CASES: Case,

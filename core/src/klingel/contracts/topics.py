@@ -17,6 +17,8 @@ class Topic(StrEnum):
     RAW_EVENTS = "raw-events"
     OBJECT_DIRECTORY = "object-directory"
     UNDERSTAND_MARKS = "understand-marks"
+    UNTHREADED_EVENTS = "unthreaded-events"
+    CONVERSATION_LINKS = "conversation-links"
     SOCIAL_EVENTS = "social-events"
     CASES = "cases"
     TRACKED_CONVERSATIONS = "tracked-conversations"

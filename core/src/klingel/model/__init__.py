@@ -9,6 +9,7 @@ from klingel.model.case import Case
 from klingel.model.connector_cursor import ConnectorCursor
 from klingel.model.connector_lease import ConnectorLease
 from klingel.model.connector_status import ConnectorStatus
+from klingel.model.conversation_link import ConversationLink
 from klingel.model.dead_letter import DeadLetter
 from klingel.model.directory_entry import DirectoryEntry
 from klingel.model.escalation import Escalation
@@ -32,6 +33,7 @@ __all__ = [
     "ConnectorCursor",
     "ConnectorLease",
     "ConnectorStatus",
+    "ConversationLink",
     "DeadLetter",
     "DirectoryEntry",
     "Escalation",

@@ -31,9 +31,10 @@ Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "skipped"
 
 CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "understand": {Topic.RAW_EVENTS: ()},
+    "thread": {Topic.UNTHREADED_EVENTS: ("understand",)},
     "care": {
-        Topic.SOCIAL_EVENTS: ("understand",),
-        Topic.CASE_COMMANDS: ("understand", "care"),
+        Topic.SOCIAL_EVENTS: ("understand", "thread"),
+        Topic.CASE_COMMANDS: ("thread", "care"),
     },
     "indexer": {
         Topic.ROUTED_EVENTS: ("care",),

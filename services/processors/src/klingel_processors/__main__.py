@@ -1,4 +1,4 @@
-"""`klingel-processor understand|care|watch`: one stage in one process."""
+"""`klingel-processor understand|thread|care|watch`: one stage in one process."""
 
 import argparse
 import gc
@@ -20,6 +20,7 @@ from klingel_processors.watch import app as watch
 
 STAGES: dict[str, Callable[[Settings, Metrics], tuple[Frame, BatchService]]] = {
     "understand": understand.build,
+    "thread": understand.build_thread,
     "care": care.build,
     "watch": watch.build,
 }

@@ -1,4 +1,6 @@
-"""Wiring of understand: ports, world and frame; no decision is made here."""
+"""Wiring of understand and its thread stage: ports, world and frame; no decision is made here."""
+
+from collections.abc import Mapping
 
 from klingel.clock import SystemClock
 from klingel.contracts.blobs import BlobStore
@@ -10,15 +12,31 @@ from klingel_networks.registry import installed
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.follow import Follower, Surroundings
 from klingel_processors.kafka_ports import KafkaLog
-from klingel_processors.understand.logic import DIRECTORY, MARKS, NAME, UnderstandLogic, World
+from klingel_processors.understand.hearing import HearingLogic, World
+from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic
 from klingel_processors.understand.models import Models
+from klingel_processors.understand.thread import LINKS, ThreadLogic
 from klingel_processors.wiring import Wiring
 
 MARK_SECONDS = 8 * 86_400
 
 
 def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
-    """Build the app; nothing starts."""
+    """Build the app of understand; nothing starts."""
+    return _build(settings, metrics, UnderstandLogic, {MARKS: MARK_SECONDS, DIRECTORY: None})
+
+
+def build_thread(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
+    """Build the app of the thread stage; nothing starts."""
+    return _build(settings, metrics, ThreadLogic, {LINKS: None})
+
+
+def _build(
+    settings: Settings,
+    metrics: Metrics,
+    stage: type[UnderstandLogic] | type[ThreadLogic],
+    tables: Mapping[str, int | None],
+) -> tuple[Frame, BatchService]:
     around = Surroundings()
     follower = Follower(
         settings.kafka, (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS), around.take
@@ -30,8 +48,8 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
     def world() -> World:
         return World(around.brands.by_name, around.tracking)
 
-    def logic(partition: int) -> UnderstandLogic:
-        return UnderstandLogic(
+    def logic(partition: int) -> HearingLogic:
+        return stage(
             partition,
             networks=installed().network,
             detect=detect,
@@ -41,13 +59,8 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
         )
 
     wiring = Wiring(
-        NAME,
-        settings,
-        metrics,
-        SystemClock(),
-        KafkaLog(settings.kafka),
-        tables={MARKS: MARK_SECONDS, DIRECTORY: None},
+        stage.name, settings, metrics, SystemClock(), KafkaLog(settings.kafka), tables=tables
     )
     return wiring.build(
-        logic, UnderstandLogic, follower, lambda: models.check(around.brands.readable.values())
+        logic, stage, follower, lambda: models.check(around.brands.readable.values())
     )

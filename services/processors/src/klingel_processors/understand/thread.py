@@ -1,0 +1,375 @@
+"""The decisions of thread, for one partition of `unthreaded-events` (port `Logic`).
+
+Here lies what names only its parent, all objects of a source together: they get their conversation,
+and then they are told as understand tells the rest. Local table: `links` (object → conversation,
+brands, sightings; mirrored by `conversation-links`).
+
+What answers an object that nobody has named yet waits for it, up to five seconds: the batch ends
+before it, and nothing is remembered. Then it talks under its parent's id. When the parent comes and
+belongs elsewhere, a command merges the two conversations.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from msgspec import structs
+
+from klingel.contracts import codec
+from klingel.contracts.envelope import (
+    SOURCE_HEADER,
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    trace_id,
+)
+from klingel.contracts.partition import conversation_key
+from klingel.contracts.topics import Topic
+from klingel.domain.dedupe import SIGHTINGS, Sighting, content_bits, mark_key
+from klingel.domain.threading import goes_on_in, merge, place, waits_until
+from klingel.model import CaseCommand, ConversationLink, DirectoryEntry
+from klingel.model.conversation_link import Contribution
+from klingel.stage.batch import Coordinates
+from klingel.stage.fates import Fate, NotYet, Outcome, Put
+from klingel.stage.ports import StateView
+from klingel_processors.understand.hearing import (
+    AHEAD_BYTES,
+    Ahead,
+    Case,
+    HearingLogic,
+    Place,
+    Remembered,
+    Said,
+    Sightings,
+    Told,
+    entry_after,
+)
+
+NAME = "thread"
+LINKS = "links"
+
+
+class _Merge(NamedTuple):
+    brand: str
+    conversation: str
+    into: str
+
+
+class ThreadLogic(HearingLogic):
+    """Decides events of one partition; see HearingLogic for its arguments."""
+
+    name = NAME
+    inputs: tuple[Topic, ...] = (Topic.UNTHREADED_EVENTS,)
+    tables: Mapping[str, Topic] = {LINKS: Topic.CONVERSATION_LINKS}
+
+    def __init__(self, partition: int, **world: Any) -> None:
+        super().__init__(partition, **world)
+        self._read: dict[int, Said] = {}
+        self._lying_ahead: dict[str, str | None] = {}
+
+    def source_of(self, message: Message) -> str:
+        """Return the source instance, which is the key."""
+        return (message.key or b"").decode("utf-8", "replace")
+
+    def origin(self, message: Message) -> Coordinates:
+        """Return where the event lies in `raw-events`."""
+        header = message.header(SOURCE_HEADER)
+        if header is None:  # no stage wrote it
+            return super().origin(message)
+        at = SourcePosition.decode(header)
+        return Topic(at.topic), at.partition, at.offset
+
+    def look_over(self, messages: Sequence[Message]) -> None:
+        """Note which objects lie ahead, and whom they answer.
+
+        While a message waits, those behind it are looked over again and again: each is read once.
+        """
+        read: dict[int, Said] = {}
+        self._lying_ahead = {}
+        for message in messages:
+            if len(message.value or b"") > AHEAD_BYTES:
+                continue
+            with suppress(Exception):  # whatever raises here raises in the step too
+                said = read[message.offset] = self.said(message)
+                if said.draft.change != "deleted":
+                    self._lying_ahead.setdefault(said.raw.object_id, said.draft.in_reply_to)
+        self._read = read
+
+    def said(self, message: Message) -> Said:
+        """Read an event, unless it was looked over."""
+        return self._read.get(message.offset) or super().said(message)
+
+    # -- what is known ---------------------------------------------------------------------
+
+    def sightings(
+        self, message: Message, object_id: str, revision: int, state: StateView
+    ) -> Sightings:
+        """Return what the link says of a revision.
+
+        An event that understand sent on again lies elsewhere, and is seen where it was seen first.
+        """
+        link = _link(state, object_id)
+        seen = [each for each in _contributions(link) if each.revision == revision]
+        topic, _, origin = self.origin(message)
+        at = message.offset
+        if topic is Topic.RAW_EVENTS:
+            at = next((each.offset for each in seen if each.origin == origin), at)
+        return Sightings(
+            at,
+            tuple(
+                Sighting(
+                    each.offset, content_bits(each.content), heard=bool(each.heard), deletion=False
+                )
+                for each in seen
+            ),
+        )
+
+    def case(
+        self, message: Message, said: Said, ahead: Ahead | None, state: StateView, now: datetime
+    ) -> Case:
+        """Return an event beside its object's link, and its conversation at the first sight.
+
+        Raises:
+            NotYet: what lies above it may still come.
+        """
+        raw = said.raw
+        self._lying_ahead.pop(raw.object_id, None)
+        link = _link(state, raw.object_id)
+        at, seen = self.sightings(message, raw.object_id, raw.revision, state)
+        placed = None
+        if link is not None and not link.awaited:
+            author = link.in_reply_to_author
+        else:
+            author = _author_of(state, said.draft.in_reply_to)
+            if said.draft.change != "deleted":
+                placed = self._thread(said, state, now)
+        if author is not None and said.draft.in_reply_to_author is None:
+            draft = structs.replace(said.draft, in_reply_to_author=author)
+            said = replace(said, draft=draft)
+        key = mark_key(raw.object_id, raw.revision)
+        return Case(message, said, ahead, _entry(link), key, at, seen, state, placed)
+
+    def _thread(self, said: Said, state: StateView, now: datetime) -> Place:
+        """Give an object its conversation."""
+        raw = said.raw
+
+        def known(object_id: str) -> str | None:
+            return self._conversation(state, object_id)
+
+        placed = place(raw.object_id, said.draft.in_reply_to, known, self._lying_ahead)
+        if not placed.sure:
+            until = waits_until(raw.mode, raw.received_at, now)
+            if until is not None:
+                raise NotYet(until)
+        # What was said under its own id until now has its cases there.
+        tracking = self._tracking((placed.conversation, raw.object_id))
+        return Place(placed.conversation, "parent_only", tracking)
+
+    def _conversation(self, state: StateView, object_id: str) -> str | None:
+        """Return the conversation of an object, as `klingel.domain.threading.Links`.
+
+        A conversation with an open case is known, though its first object went another way.
+        """
+        link = _link(state, object_id)
+        if link is not None:
+            return link.conversation_id
+        return object_id if object_id in self.world.tracking else None
+
+    def _goes_on_in(self, state: StateView, conversation: str) -> str:
+        return goes_on_in(conversation, lambda object_id: self._conversation(state, object_id))
+
+    def _tracking(self, conversations: Iterable[str]) -> Collection[str]:
+        tracking = self.world.tracking
+        return {brand for each in conversations for brand in tracking.get(each, ())}
+
+    # -- what is remembered ----------------------------------------------------------------
+
+    def place(self, case: Case, whole: Said) -> Place:
+        """Return the conversation; the first sight decides for ever."""
+        del whole
+        if case.placed is not None:
+            return case.placed
+        assert case.entry is not None  # a deletion of what nobody knows is lost
+        conversation = case.entry.conversation_id
+        tracking = self._tracking((conversation, self._goes_on_in(case.state, conversation)))
+        return Place(conversation, case.entry.threading or "parent_only", tracking)
+
+    def deleted_before(self, case: Case) -> None:
+        """Return None: what was deleted before it was seen does not come here."""
+        del case
+
+    def unheard(
+        self, case: Case, reason: str, *, heard: bool = False, deletion: bool = False
+    ) -> Outcome:
+        """Discard an event; what answers it is of its conversation all the same."""
+        remembered = Remembered()
+        if not deletion:
+            where = self.place(case, case.said)
+            after = case.entry or entry_after(case, case.said, where, {}, mark=True)
+            told = Told(case.said, where, after, frozenset(), mark=True)
+            remembered = self._remembered(case, told, heard=heard, ordinal=0)
+        return Outcome(
+            Fate.DISCARDED,
+            reason=reason,
+            network=case.said.raw.network,
+            outputs=remembered.outputs,
+            puts=remembered.puts,
+        )
+
+    def remember(self, case: Case, told: Told, ordinal: int) -> Remembered:
+        """Return link and merges."""
+        return self._remembered(case, told, heard=True, ordinal=ordinal)
+
+    def _remembered(self, case: Case, told: Told, *, heard: bool, ordinal: int) -> Remembered:
+        whole, after = told.whole, told.after
+        state, before = case.state, _link(case.state, after.object_id)
+        seen = list(_contributions(before))
+        if told.mark:
+            seen.append(self._seen(case, heard=heard))
+        links = [_link_after(whole, after, before, seen[-SIGHTINGS:])]
+        brands = {
+            name: how
+            for name, how in after.brands.items()
+            if case.entry is None or name not in case.entry.brands
+        }
+        into = self._goes_on_in(state, after.conversation_id)
+        merges = [_Merge(name, after.conversation_id, into) for name in brands]
+        if before is not None and before.awaited:
+            # Others were told under its id.
+            brands = {**before.brands, **brands}
+            merges += [_Merge(name, after.object_id, into) for name in before.brands]
+        top = _link(state, into)
+        if into != after.object_id and (top is None or (top.awaited and brands)):
+            known = top.brands if top is not None else {}
+            links.append(
+                ConversationLink(
+                    object_id=into, conversation_id=into, awaited=True, brands={**brands, **known}
+                )
+            )
+        outputs = [
+            _command_output(case.message, ordinal + at, each, whole)
+            for at, each in enumerate(each for each in merges if each.conversation != each.into)
+        ]
+        puts = []
+        for link in links:
+            if link != _link(state, link.object_id):
+                output = _link_output(case.message, whole, link)
+                outputs.append(output)
+                puts.append(Put(LINKS, output.key, output.value))
+        return Remembered(tuple(outputs), tuple(puts))
+
+    def _seen(self, case: Case, *, heard: bool) -> Contribution:
+        topic, _, origin = self.origin(case.message)
+        return Contribution(
+            revision=case.said.raw.revision,
+            offset=case.offset,
+            origin=origin if topic is Topic.RAW_EVENTS else None,
+            content=case.said.content,
+            heard=heard,
+        )
+
+    def restore(self, table: str, message: Message, state: StateView) -> Iterable[Put]:
+        """Return what a mirrored record says of local state."""
+        del state
+        assert message.key is not None
+        yield Put(table, message.key, message.value)
+
+
+def _link(state: StateView, object_id: str) -> ConversationLink | None:
+    value = state.get(LINKS, object_id.encode())
+    return None if value is None else codec.decode(ConversationLink, value)
+
+
+def _contributions(link: ConversationLink | None) -> Sequence[Contribution]:
+    return (link.contributions or ()) if link is not None else ()
+
+
+def _author_of(state: StateView, object_id: str | None) -> str | None:
+    link = _link(state, object_id) if object_id is not None else None
+    return link.author_id if link is not None else None
+
+
+def _entry(link: ConversationLink | None) -> DirectoryEntry | None:
+    """Return what a link says of an object that was seen."""
+    if link is None or link.awaited:
+        return None
+    return DirectoryEntry(
+        object_id=link.object_id,
+        revision=link.revision or 0,
+        index=link.index or "undated",
+        conversation_id=link.conversation_id,
+        threading=link.threading,
+        brands=link.brands,
+        since=link.since,
+        contributions=[],
+        content_hash=link.content_hash,
+        deleted=link.deleted,
+        kind=link.kind,
+    )
+
+
+def _link_after(
+    whole: Said,
+    after: DirectoryEntry,
+    before: ConversationLink | None,
+    seen: list[Contribution],
+) -> ConversationLink:
+    """Return an object's link once this event of it was seen."""
+    first = None if before is None or before.awaited else before
+    author = whole.draft.author
+    return ConversationLink(
+        object_id=after.object_id,
+        conversation_id=after.conversation_id,
+        brands=after.brands,
+        revision=after.revision,
+        index=after.index,
+        threading=after.threading,
+        since=after.since,
+        contributions=seen,
+        content_hash=after.content_hash,
+        deleted=after.deleted,
+        kind=after.kind,
+        author_id=first.author_id if first else author.id if author else None,
+        in_reply_to=first.in_reply_to if first else whole.draft.in_reply_to,
+        in_reply_to_author=(first.in_reply_to_author if first else whole.draft.in_reply_to_author),
+    )
+
+
+def _command_output(message: Message, ordinal: int, found: _Merge, cause: Said) -> Output:
+    raw = cause.raw
+    command: CaseCommand = merge(*found, cause=raw.event_id, at=raw.received_at)
+    return Output(
+        topic=Topic.CASE_COMMANDS,
+        key=command.command_id.encode(),
+        value=codec.encode(command),
+        headers=ce_headers(
+            Topic.CASE_COMMANDS,
+            event_id=command.command_id,
+            source=f"klingel/{NAME}",
+            subject=command.conversation_id,
+            time=raw.received_at,
+            trace=trace_id(raw.object_id),
+            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+        ),
+        partition_key=conversation_key(command.brand, command.conversation_id),
+    )
+
+
+def _link_output(message: Message, cause: Said, link: ConversationLink) -> Output:
+    return Output(
+        topic=Topic.CONVERSATION_LINKS,
+        key=link.object_id.encode(),
+        value=codec.encode(link),
+        headers=ce_headers(
+            Topic.CONVERSATION_LINKS,
+            event_id=f"{link.object_id}#{message.offset}",
+            source=f"klingel/{NAME}",
+            subject=link.object_id,
+            time=cause.raw.received_at,
+            trace=trace_id(link.object_id),
+        ),
+        partition=message.partition,
+    )
