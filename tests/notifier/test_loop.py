@@ -1,7 +1,7 @@
 """The whole loop over the broker in memory, against a real receiver: from record to request."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -534,6 +534,23 @@ async def test_mail_goes_through_the_same_loop(build, broker, running, clock):
 
 
 # ---------------------------------------------------------------------- our own faults
+
+
+async def test_a_record_without_words_is_a_dead_letter_and_the_others_are_told(
+    build, broker, running, receiver
+):
+    """A time that UTC has not: no display can show it."""
+    one = running(build.chat(), urls={"chat": receiver.url})
+    never = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    for number in range(1, 7):
+        record = build.escalation(number, **({"deadline": never} if number == 3 else {}))
+        broker.append(build.output(record))
+    await one.settle()
+    (letter,) = map(DeadLetter, one.letters())
+    assert letter.kind == "unhandled"
+    assert len(receiver.requests) == 1
+    assert "5 notifications" in texts(receiver)[0]
+    assert "customer3" not in texts(receiver)[0]
 
 
 class Faulty:

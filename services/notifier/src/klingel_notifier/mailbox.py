@@ -72,6 +72,15 @@ class Pending:
         """The record."""
         return record_of(self.matter, self.raw)
 
+    @property
+    def can_be_told(self) -> bool:
+        """Whether our own code finds words for it."""
+        try:
+            Letter.of([self.record])
+        except Exception:  # noqa: BLE001 - whatever it is, one record must not stop its target
+            return False
+        return True
+
     def left_out(self, ending: Ending | None, policy: Policy) -> EndingKind | None:
         """Return how it ends without being told; None when it is to be told."""
         return untold(

@@ -74,7 +74,7 @@ class Teller:
         now = self.clock.now()
         if addressee.batch is None:
             await self._leave_out(addressee, partition, found, now)
-            if not await self._begin(addressee, found, now):
+            if not await self._begin(addressee, partition, found, now):
                 return
         batch = addressee.batch
         if batch is None or not _unsettled(addressee, batch):
@@ -113,7 +113,9 @@ class Teller:
                 endings.append((each, addressee.ending_of(each, outcome)))
         await self._settle(addressee, endings, letters, now)
 
-    async def _begin(self, addressee: Addressee, found: InForce, now: datetime) -> bool:
+    async def _begin(
+        self, addressee: Addressee, partition: int, found: InForce, now: datetime
+    ) -> bool:
         """Write down what is sent next; False when nothing is due."""
         waiting = addressee.to_tell()
         decided = due(waiting, addressee.told_at, found.policy, now)
@@ -129,11 +131,26 @@ class Teller:
             # Until it may, more can come that goes with it.
             addressee.wake = addressee.circuit.until
             return False
-        addressee.batch = Batch.of(waiting[: decided.count], now)
+        members = waiting[: decided.count]
+        odd = [each for each in members if not each.can_be_told]
+        if odd:
+            await self._bury_odd(addressee, odd, partition, now)
+            return False
+        addressee.batch = Batch.of(members, now)
         addressee.attempts = 0
         addressee.resumed = False
         await self.publish([addressee.entry_of_batch(now)])
         return True
+
+    async def _bury_odd(
+        self, addressee: Addressee, odd: Sequence[Pending], partition: int, now: datetime
+    ) -> None:
+        """Bury what our own code raises on; the others are told without it."""
+        error = InvalidMessage(ErrorType.UNHANDLED, "our own code finds no words for it")
+        letters = [self.letter(addressee, each, partition, error, now) for each in odd]
+        endings = [(each, addressee.ending_of(each, "refused")) for each in odd]
+        await self._settle(addressee, endings, letters, now)
+        addressee.wake = now
 
     def _give_up_at(self, addressee: Addressee, found: InForce, now: datetime) -> datetime:
         since = [each.since for each in addressee.waiting.values()]
