@@ -118,6 +118,7 @@ _ROUNDS = 6
 _LEAST = 0.03
 _TELLING = 0.5
 _BINS = 1 << 15
+_PLACES = 1 << 20
 _PRIOR = (0.5, 100.0)
 _MOST_AUTHORS = 20_000
 _MOST_WORDS = 200
@@ -605,8 +606,18 @@ class IncidentWindow:
         happened: list[Happening] = []
         ground = _Ground(list(self._rows.values()), self._boundary - self.rules.window_seconds)
         surging = ground.surging(self._least_hot)
-        self._tried = {int(ground.names[at]): count for _, at, count in surging[:_MOST_TRIED]}
-        for _, seed, _ in surging[:_SEEDS]:
+        before = self._tried
+        self._tried = {}
+        seeds: list[int] = []
+        for _, at, count in surging:
+            name = int(ground.names[at])
+            tried = before.get(name, 0)
+            if count >= PATIENCE * tried and len(seeds) < _SEEDS:
+                seeds.append(at)
+                tried = count
+            if tried and len(self._tried) < _MOST_TRIED:
+                self._tried[name] = tried
+        for seed in seeds:
             free = ground.free & ~ground.taken
             members = ground.having(seed) & free
             if ground.authors(members) < self._least_hot:
@@ -758,12 +769,11 @@ class _Ground:
         sizes = np.array([len(row.terms) // 4 for row in rows])
         of = np.repeat(np.arange(len(rows)), sizes)
         self.recent: Mask = np.array([row.post.at > since for row in rows], np.bool_)
-        # A profile knows what two recent posts share; sorting all else is what costs most.
+        # A profile knows what two recent posts share, and nothing else.
         bins = flat % _BINS
         shared = np.bincount(bins[self.recent[of]], minlength=_BINS)[bins] > 1
         self.of: Numbers = of[shared]
-        self.names, inverse = np.unique(flat[shared], return_inverse=True)
-        self.terms: Numbers = inverse.astype(np.int64)
+        self.names, self.terms = _numbered(flat[shared])
         free = np.array([not row.matter for row in rows], np.bool_)
         self.past: Mask = ~self.recent & free
         self.free: Mask = self.recent & free
@@ -773,6 +783,9 @@ class _Ground:
             author = rows[at].post.author or ""
             seen[author] = seen.get(author, 0) + 1
             self.free[at] = seen[author] <= OF_ONE_AUTHOR
+        self.all: Mask = self.free | self.past
+        self.all_number = _number(self.all)
+        self.all_counts: Floats = self.counts(self.all)
         self.span = _number(self.free) / max(1, _number(self.past))
 
     def counts(self, members: Mask) -> Floats:
@@ -849,8 +862,9 @@ class _Ground:
         """Return the weights of a profile; and for its own members, without what each adds."""
         inside = self.counts(members)
         size = _number(members)
-        others = (self.free | self.past) & ~members
-        outside = (self.counts(others) + 0.5) / (_number(others) + 1)
+        among = members & self.all
+        known = inside if _number(among) == size else self.counts(among)
+        outside = (self.all_counts - known + 0.5) / (self.all_number - _number(among) + 1)
         least = max(2.0, _LEAST * size)
 
         def weigh(count: Floats, of: int) -> Floats:
@@ -876,6 +890,24 @@ class _Ground:
         chance = (len(before) - np.searchsorted(before, now, "left")) * self.span
         pure = np.flatnonzero(chance <= (1 - PURE) * np.arange(1, len(now) + 1))
         return float(now[pure[-1]]) if len(pure) else math.inf
+
+
+def _numbered(terms: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Numbers]:
+    """Return the different terms, and the place of each term among them.
+
+    Sorting them is what would cost most of a search. Of a million places two terms share one now
+    and then; they count as one.
+    """
+    places = terms % _PLACES
+    used = np.zeros(_PLACES, np.bool_)
+    used[places] = True
+    there = np.flatnonzero(used)
+    numbers = np.empty(_PLACES, np.int64)
+    numbers[there] = np.arange(len(there))
+    numbered: Numbers = numbers[places]
+    names = np.empty(len(there), np.uint32)
+    names[numbered] = terms
+    return names, numbered
 
 
 def _number(mask: Mask) -> int:
