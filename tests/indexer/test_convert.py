@@ -11,6 +11,7 @@ from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.domain.identity import deterministic_id
 from klingel.errors import ErrorType, InvalidMessage
+from klingel.stage.audit import CHAIN
 from klingel.stage.fates import Fate, Outcome
 from klingel_indexer.convert import (
     ID_BYTES,
@@ -442,6 +443,11 @@ def test_inputs_are_the_topics_that_name_the_indexer_as_consumer():
     """`brand-config` too names it, for brands yet to come; it becomes no document."""
     named = {topic for topic, spec in topic_specs().items() if "indexer" in spec.consumers}
     assert named - {Topic.BRAND_CONFIG} == set(INPUTS)
+
+
+def test_the_books_hold_every_input():
+    """What the indexer receives is audited against what the stages before it wrote (I3)."""
+    assert set(CHAIN["indexer"]) == set(INPUTS)
 
 
 # ---------------------------------------------------------------- documents fit their templates
