@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
-LONG_RUNNING = ["bluesky", "care", "gateway", "indexer", "notifier", "understand"]
+LONG_RUNNING = ["bluesky", "care", "gateway", "indexer", "notifier", "thread", "understand"]
 KEYS = {
     "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck",
     "hostname", "image", "ports", "read_only", "restart", "security_opt", "stop_grace_period",
