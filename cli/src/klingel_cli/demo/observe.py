@@ -160,7 +160,17 @@ class Observer:
 
 def in_order(children: list[Child]) -> list[Child]:
     """Return processes in the order in which an event passes them."""
-    way = ("jetstream", "webhook", "replay", "bluesky", "gateway", "understand", "care", "indexer")
+    way = (
+        "jetstream",
+        "webhook",
+        "replay",
+        "bluesky",
+        "gateway",
+        "understand",
+        "thread",
+        "care",
+        "indexer",
+    )
     return sorted(children, key=lambda child: (way.index(child.kind), child.name))
 
 
