@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,9 @@ from klingel.language.training import Plan, Row, Trained, extend
 
 Task = Literal["tone", "intent", "offence", "language"]
 TASKS: tuple[Task, ...] = ("tone", "intent", "offence", "language")
+Asked = Task | Literal["topics"]
+ASKED: tuple[Asked, ...] = (*TASKS, "topics")
+"""What can be trained and evaluated; topics need the brand's taxonomy (`klingel_models.topics`)."""
 TONES = ("negative", "neutral", "positive")
 LANGUAGES = ("de", "en", "other")
 NONE = frozenset((OTHER, "oos", "none"))
@@ -34,7 +38,7 @@ class Labelled(NamedTuple):
 
     Args:
         text: as said.
-        truth: its label, or its intents; empty where none applies.
+        truth: its label, or its intents or topics; empty where none applies.
         lang: its language, if it is named.
     """
 
@@ -43,38 +47,59 @@ class Labelled(NamedTuple):
     lang: str | None
 
 
-def read_labelled(path: Path, task: Task) -> list[Labelled]:
+def read_labelled(path: Path, task: Asked, topics: Collection[str] | None = None) -> list[Labelled]:
     """Return the rows of a .jsonl or .jsonl.gz file that the task's labels answer.
+
+    Args:
+        path: the file.
+        task: which labels are read.
+        topics: of the brand, where it is known; other ones are then an error.
 
     Raises:
         ConfigurationError: the file cannot be read, or a line is no row of the task; the sentence
             names file and line.
     """
-    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
-    found = []
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    found.append(_labelled(line, task, f"{path}:{number}"))
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is no whole gzip file"
-        raise ConfigurationError(f"{path}: {reason}; name a readable file") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: it is not UTF-8; name a .jsonl file") from None
-    rows = [row for row in found if row is not None]
+    rows = []
+    for where, row in _texts(path):
+        labelled = _labelled(row, task, where)
+        if labelled is None:
+            continue
+        if topics is not None and not labelled.truth <= set(topics):
+            raise ConfigurationError(
+                f"{where}: `labels.topics` names a topic that the brand file does not have"
+            )
+        rows.append(labelled)
     if not rows:
         raise ConfigurationError(f"{path}: no row has a label of the task {task}")
     return rows
 
 
-def _labelled(line: str, task: Task, where: str) -> Labelled | None:
+def _texts(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a file, each with its place; raises ConfigurationError as above."""
+    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", _row(line, f"{path}:{number}")
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "it is no whole gzip file"
+        raise ConfigurationError(f"{path}: {reason}; name a readable file") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: it is not UTF-8; name a .jsonl file") from None
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{where}: the line is no JSON") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ConfigurationError(f"{where}: a row needs a `text` that is a string")
+    return row
+
+
+def _labelled(row: Mapping[str, Any], task: Asked, where: str) -> Labelled | None:
     labels = row.get("labels")
     if not isinstance(labels, dict):
         raise ConfigurationError(f'{where}: a row needs `labels`, such as {{"tone": "negative"}}')
@@ -121,11 +146,21 @@ def _language(labels: Mapping[str, Any], lang: str | None, where: str) -> frozen
     return frozenset((said if said in ("de", "en") else "other",))
 
 
+def _topics(labels: Mapping[str, Any], _lang: str | None, where: str) -> frozenset[str] | None:
+    said = labels.get("topics")
+    if said is None:
+        return None
+    if not isinstance(said, list) or not all(isinstance(name, str) and name for name in said):
+        raise ConfigurationError(f"{where}: `labels.topics` is no list of ids")
+    return frozenset(said)
+
+
 _TRUTHS: dict[str, Callable[[Mapping[str, Any], str | None, str], frozenset[str] | None]] = {
     "tone": _tone,
     "intent": _intent,
     "offence": _offence,
     "language": _language,
+    "topics": _topics,
 }
 
 

@@ -1,4 +1,4 @@
-"""What a model makes of texts: tone, intents, anger, offence; pure given the loaded model.
+"""What a model makes of texts: tone, intents, anger, offence, topics; pure given the loaded model.
 
 A batch of texts costs half of what the same texts cost one by one.
 """
@@ -20,6 +20,8 @@ _TONES = ("negative", "neutral", "positive")
 _OFFENCE = "offence_"
 _LANG = "lang:"
 _DIGITS = 3
+TOPIC = "topic:"
+"""Outputs that were trained on a brand's own taxonomy; the id of the topic follows."""
 
 
 class Text(NamedTuple):
@@ -36,6 +38,48 @@ class Text(NamedTuple):
     lang: str | None
 
 
+class Likely(NamedTuple):
+    """A topic that a model tells of a text.
+
+    Attributes:
+        topic: id in the brand's taxonomy.
+        probability: as the model's head gives it.
+    """
+
+    topic: str
+    probability: float
+
+
+class Topics:
+    """The heads of a model that were trained on a brand's own taxonomy, each for itself.
+
+    Args:
+        heads: the model; it may have none.
+    """
+
+    def __init__(self, heads: Heads) -> None:
+        named = [(at, name) for at, name in enumerate(heads.names) if name.startswith(TOPIC)]
+        self.names = tuple(name.removeprefix(TOPIC) for _, name in named)
+        self._columns = [at for at, _ in named]
+        self._limits = np.array([heads.outputs[at].threshold for at, _ in named], np.float32)
+
+    def of(self, chances: NDArray[np.float32]) -> list[tuple[Likely, ...]]:
+        """Return the topics of texts that reach their thresholds, likeliest first.
+
+        Args:
+            chances: probabilities of all outputs, (texts, outputs).
+        """
+        if not self.names:
+            return [()] * len(chances)
+        some = chances[:, self._columns]
+        found: list[list[Likely]] = [[] for _ in chances]
+        for text, at in np.argwhere(some >= self._limits).tolist():
+            found[text].append(Likely(self.names[at], float(some[text, at])))
+        return [
+            tuple(sorted(each, key=lambda one: (-one.probability, one.topic))) for each in found
+        ]
+
+
 class Sense(NamedTuple):
     """What a model makes of one text; None where the model has no head for it.
 
@@ -46,6 +90,7 @@ class Sense(NamedTuple):
         anger: probability.
         offence: probability, by the head of the text's language.
         own_words: places of the author's own words, None where the whole text is.
+        topics: that the model was trained on and is sure enough of, likeliest first.
     """
 
     model: str
@@ -54,6 +99,7 @@ class Sense(NamedTuple):
     anger: float | None
     offence: float | None
     own_words: tuple[Span, ...] | None
+    topics: tuple[Likely, ...] = ()
 
 
 class _Told:
@@ -97,6 +143,7 @@ class Reader:
         # What a model lacks is read from a column of zeros behind the last.
         nothing = len(heads.names)
         self._chances = [heads.column.get(each, nothing) for each in CHANCES]
+        self._topics = Topics(heads)
 
     def read(self, texts: Sequence[Text]) -> list[Sense]:
         """Read texts; what a text comes to does not depend on the others."""
@@ -109,9 +156,15 @@ class Reader:
         zeros = np.zeros((len(texts), 1), chances.dtype)
         asked = np.hstack((chances, zeros))[:, self._chances].tolist()
         return [
-            self._sense(each, words, spans, tone, Chances._make(row), told)
-            for each, (words, spans), tone, row, told in zip(
-                texts, own, tones, asked, self._told.rows(chances), strict=True
+            self._sense(each, words, spans, tone, Chances._make(row), told, topics)
+            for each, (words, spans), tone, row, told, topics in zip(
+                texts,
+                own,
+                tones,
+                asked,
+                self._told.rows(chances),
+                self._topics.of(chances),
+                strict=True,
             )
         ]
 
@@ -129,6 +182,7 @@ class Reader:
         label: str | None,
         chances: Chances,
         told: list[float],
+        topics: tuple[Likely, ...],
     ) -> Sense:
         """Put one text's sense together of its probabilities, and of the same as they are told."""
         place = self._told.place.get
@@ -149,6 +203,7 @@ class Reader:
             None if anger is None else told[anger],
             None if offence is None else told[offence],
             spans,
+            topics,
         )
 
 
