@@ -154,18 +154,14 @@ def _steps(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
     elif cause.fact is not None and _is_new_word(old, case, cause.fact):
         yield _Step("joined", cause.fact.at)
     yield from _answers(old, case, cause)
-    if case.clocks:
-        yield from _met(old, case)
-    if case.state != (old.state if old is not None else "open"):
-        yield from _state_steps(old, case, at)
+    yield from _met(old, case)
+    yield from _state_steps(old, case, at)
     if cause.command is not None and _concerns(case, cause.command):
         kind = _COMMANDED.get(cause.command.kind)
         if kind is not None:
             yield _Step(kind, cause.command.at, by=cause.command.by)
-    if case.fired:
-        yield from _timer_steps(old, case)
-    if case.escalations:
-        yield from _escalated(old, case)
+    yield from _timer_steps(old, case)
+    yield from _escalated(old, case)
     if old is not None:
         yield from _corrections(old, case, at)
         if (old.queue, old.rule) != (case.queue, case.rule):
@@ -216,6 +212,8 @@ def _clock_key(clock: Clock) -> tuple[str, datetime]:
 
 def _state_steps(old: Case | None, case: Case, at: datetime) -> Iterator[_Step]:
     earlier = old.state if old is not None else "open"
+    if case.state == earlier:
+        return
     if case.state == "closed":
         yield _Step("closed", case.closed_at or at, detail=case.closed_because)
     elif case.state == "merged":

@@ -101,10 +101,8 @@ def derived(
     merge = merged or next((each for each in applied if each.kind == "merge"), None)
     case = settle(case if merge is None else merged_case(case, merge))
     if old is None:
-        case = escalate(
-            case, "rule", generation.opener or identity, generation.opened_at, brand, None
-        )
-        return case
+        opener = generation.opener or identity
+        return escalate(case, "rule", opener, generation.opened_at, brand, None)
     return revised(old, case, brand)
 
 

@@ -68,6 +68,11 @@ class Change(NamedTuple):
     escalations: tuple[Escalation, ...] = ()
     commands: tuple[CaseCommand, ...] = ()
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing is to be written."""
+        return not any(self[1:])
+
 
 class FoldOutcome(NamedTuple):
     """What one event makes of a conversation.
@@ -184,19 +189,22 @@ def fold_event(
         brand: the event's brand.
         now: when this is decided, aware UTC; stands in the decision and the case events alone.
     """
-    arrival = _arrival(event, position, brand)
-    home, known = state.find(arrival.fact.object)
-    if _needs_no_memory(arrival) and (known is None or not supersedes(arrival.fact, known)):
+    object_hash = hash64(event.object_id)
+    opens, why = _asks(event, brand)
+    forgets = _needs_no_memory(event, opens=opens)
+    home, known = state.find(object_hash)
+    if forgets and known is None:
+        return FoldOutcome(Change(state), _decision(event, brand, now, why), repeated=False)
+    arrival = _arrival(event, object_hash, position, opens=opens, why=why)
+    if forgets and known is not None and not supersedes(arrival.fact, known):
         # It must tell a known fact nothing either: it may as well have come first.
-        if known is not None and known.change != "deleted":
+        if known.change != "deleted":
             return _repeated(state, arrival, known, home, brand, now)
-        decision = _decision(arrival, brand, now, arrival.reason, None, 0)
-        return FoldOutcome(Change(state), decision, repeated=False)
+        return FoldOutcome(Change(state), _decision(event, brand, now, why), repeated=False)
     if known is None:
         folded = _folded_in(state, arrival.fact)
         if folded is not None:
-            reason = _known_reason(event)
-            decision = _decision(arrival, brand, now, reason, folded, 0)
+            decision = _decision(event, brand, now, _known_reason(event), folded)
             return FoldOutcome(Change(state), decision, repeated=event.revision == 0)
         arrival = _routed(arrival, routing, state)
         fact = arrival.fact
@@ -230,8 +238,17 @@ def _fold_arrival(
     reason = _reason(arrival, fact, known, place, brand)
     home = folded.home
     if place is not None:
-        home = folded.cases.get(_case_id(news, place))
-    decision = _decision(arrival, brand, now, reason, home, _number(event, fact), fact)
+        home = folded.cases.get(place.identity)
+    decision = _decision(
+        event,
+        brand,
+        now,
+        reason,
+        home,
+        _number(event, fact),
+        fact,
+        out_of_hours=_out_of_hours(arrival),
+    )
     return FoldOutcome(
         _change(folded, Cause(event.event_id, fact=fact), brand, now), decision, repeated=False
     )
@@ -419,7 +436,7 @@ def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) 
     escalations = [
         escalation
         for case in folded.changed
-        if case.state != "held"
+        if case.escalations
         for escalation in told(folded.before.get(case.case_id), case, now, brand.version)
     ]
     return Change(
@@ -432,20 +449,26 @@ def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) 
     )
 
 
-def _arrival(event: SocialEvent, position: Position, brand: CompiledBrand) -> _Arrival:
-    object_hash = hash64(event.object_id)
-    if event.change == "deleted":
-        return _Arrival(event, deletion_of(event, object_hash, position), TriageReason.DELETED)
+def _asks(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, TriageReason]:
+    """Return whether an event may open a case, and why not; the reason is `opened` where it may."""
     needed, reason = needs_answer(event, brand)
     late = lateness(event, brand) if needed else None
+    return needed and late is None, late or reason
+
+
+def _arrival(
+    event: SocialEvent, object_hash: str, position: Position, *, opens: bool, why: TriageReason
+) -> _Arrival:
+    if event.change == "deleted":
+        return _Arrival(event, deletion_of(event, object_hash, position), why)
     fact = fact_of(
         event,
         object_hash,
         position,
-        needs_answer=needed and late is None,
-        asks_nothing=reason is TriageReason.ASKS_NOTHING,
+        needs_answer=opens,
+        asks_nothing=why is TriageReason.ASKS_NOTHING,
     )
-    return _Arrival(event, fact, late or reason)
+    return _Arrival(event, fact, why)
 
 
 def _routed(
@@ -486,18 +509,17 @@ def _opening(event: SocialEvent, routed: Routing, origin: list[int] | None) -> O
     )
 
 
-def _needs_no_memory(arrival: _Arrival) -> bool:
+def _needs_no_memory(event: SocialEvent, *, opens: bool) -> bool:
     """Whether forgetting an event changes nothing, whatever comes.
 
     The root of a conversation that cannot open a case: nobody's word lies before it, what replies
     to it is taken as an answer to nobody else, and no older revision can come.
     """
-    event = arrival.event
     return (
-        event.object_id == event.conversation_id
+        not opens
         and event.revision == 0
         and event.change == "created"
-        and not arrival.fact.needs_answer
+        and event.object_id == event.conversation_id
     )
 
 
@@ -527,7 +549,8 @@ def _repeated(
         reason = TriageReason.SUPERSEDED
     case = home if home is not None and home.state != "held" else None
     number = _number(arrival.event, known)
-    decision = _decision(arrival, brand, now, reason, case, number, known)
+    hours = _out_of_hours(arrival)
+    decision = _decision(arrival.event, brand, now, reason, case, number, known, out_of_hours=hours)
     return FoldOutcome(Change(state), decision, repeated=True)
 
 
@@ -564,7 +587,8 @@ def _refold(
         case = _derived(state, timeline, generation, material, news, brand)
         cases[case.case_id] = case
     before = {identity: written[identity] for identity in some if identity in written}
-    homeless = [each for each in material.commands if timeline.case_of(each) is None]
+    commands = material.commands
+    homeless = [each for each in commands if timeline.case_of(each) is None] if commands else []
     held = held_record(
         state.held,
         timeline.held,
@@ -749,7 +773,7 @@ def _derived(
     brand: CompiledBrand,
 ) -> Case:
     """Return the record of a generation; the old one itself where nothing changed."""
-    identity = _case_id(news, generation)
+    identity = generation.identity = _case_id(news, generation)
     commands = [each for each in material.commands if timeline.case_of(each) is generation]
     return derived(
         identity,
@@ -815,15 +839,26 @@ def _unplaced_reason(arrival: _Arrival, fact: Fact, known: Fact | None) -> Triag
 
 
 def _decision(
-    arrival: _Arrival,
+    event: SocialEvent,
     brand: CompiledBrand,
     now: datetime,
     reason: TriageReason,
-    case: Case | None,
-    number: int,
+    case: Case | None = None,
+    number: int = 0,
     fact: Fact | None = None,
+    *,
+    out_of_hours: bool | None = None,
 ) -> Decision:
-    event = arrival.event
+    if case is None and fact is None:
+        return Decision(
+            number=number,
+            triage=reason.value,
+            direction=event.direction,
+            routed_at=now,
+            config_version=brand.version,
+            outreach=is_candidate(event, brand) or None,
+            out_of_hours=out_of_hours,
+        )
     return Decision(
         number=number,
         triage=reason.value,
@@ -831,7 +866,7 @@ def _decision(
         routed_at=now,
         config_version=brand.version,
         outreach=is_candidate(event, brand) or None,
-        out_of_hours=_out_of_hours(arrival),
+        out_of_hours=out_of_hours,
         **_told(case),
         **_overrules(fact),
     )

@@ -103,6 +103,11 @@ class ConversationState:
         """Whether looking at all cases for one event is too much."""
         return len(self.cases) > SMALL
 
+    @property
+    def size(self) -> int:
+        """How many records there are."""
+        return len(self.cases) + len(self.withdrawn) + (self.held is not None)
+
     def records(self) -> Iterator[Case]:
         """Give all records, as they are written: cases, withdrawn ones, the conversation's own."""
         yield from self.cases.values()

@@ -79,7 +79,8 @@ class CareLogic:
         command = codec.decode(CaseCommand, message.value)
         if command.object_id is None:
             return ()
-        before = self._conversations.load(state, command.brand, command.conversation_id)
+        place = conversation_key(command.brand, command.conversation_id)
+        before = self._conversations.load(state, place)
         _, fact = before.find(hash64(command.object_id))
         if fact is None or fact.origin is None:
             return ()
@@ -104,7 +105,8 @@ class CareLogic:
         def routing(event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the fold's port
             return route(event, brand, again=again)
 
-        before = self._conversations.load(state, event.brand, event.conversation_id)
+        place = conversation_key(event.brand, event.conversation_id)
+        before = self._conversations.load(state, place)
         position = (message.partition, message.offset)
         folded = fold_event(before, event, position, routing, brand, now)
         decision = folded.decision
@@ -116,9 +118,9 @@ class CareLogic:
             event.event_id,
             event.object_id,
             RoutedEvent(event=msgspec.Raw(message.value), decision=decision),
-            conversation_key(event.brand, event.conversation_id),
+            place,
         )
-        puts = self._write(outputs, before, folded.change, brand, event)
+        puts = self._write(outputs, place, before, folded.change, brand)
         return Outcome(
             Fate.DELIVERED,
             reason=decision.triage,
@@ -136,7 +138,8 @@ class CareLogic:
     ) -> Outcome:
         command = codec.decode(CaseCommand, message.value)
         brand = self._brand(command.brand, message, now)
-        before = self._conversations.load(state, command.brand, command.conversation_id)
+        place = conversation_key(command.brand, command.conversation_id)
+        before = self._conversations.load(state, place)
         folded = fold_command(before, command, brand, now)
         if folded.result == "repeated":
             return Outcome(Fate.REPEATED, reason="known_command", network="command")
@@ -150,9 +153,9 @@ class CareLogic:
                     event.event_id,
                     event.object_id,
                     RoutedEvent(event=msgspec.Raw(found.value), decision=decision),
-                    conversation_key(command.brand, command.conversation_id),
+                    place,
                 )
-        puts = self._write(outputs, before, folded.change, brand, command)
+        puts = self._write(outputs, place, before, folded.change, brand)
         return Outcome(
             Fate.DELIVERED,
             reason=folded.result,
@@ -164,16 +167,18 @@ class CareLogic:
     def _write(
         self,
         outputs: Outputs,
+        place: bytes,
         before: ConversationState,
         change: Change,
         brand: CompiledBrand,
-        where: SocialEvent | CaseCommand | Case,
     ) -> tuple[Put, ...]:
         """Add what a change writes to the outputs; return what it makes of local state."""
-        place = conversation_key(where.brand, where.conversation_id)
-        outputs.change(place, before, change)
+        if change.is_nothing:
+            return ()
+        records = [codec.encode(case) for case in change.changed]
+        outputs.change(place, before, change, records)
         self._conversations.keep(place, change)
-        return tuple(puts_of(place, before, change, brand.max_open_age))
+        return tuple(puts_of(place, before, change, records, brand.max_open_age))
 
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
         """Fire the timers that are due: warnings, breaches, snoozes that are over, forgetting."""
@@ -231,17 +236,19 @@ class CareLogic:
     ) -> tuple[Put, ...]:
         place = conversation_key(case.brand, case.conversation_id)
         if firing.wakes:
-            before = self._conversations.load(state, case.brand, case.conversation_id)
-            return self._write(outputs, before, wake(before, firing, brand, now), brand, case)
+            before = self._conversations.load(state, place)
+            return self._write(outputs, place, before, wake(before, firing, brand, now), brand)
+        self._conversations.forget(place)
         after, happened, escalations = pass_time(case, firing, brand, now)
         outputs.events(place, happened, escalations)
         if after is None:
             outputs.forgotten(place, case.case_id)
             gone = removal(place, case.case_id, case, brand.max_open_age)
             return (*gone, restored(state, place, case.case_id, None))
-        outputs.case(place, after)
+        record = codec.encode(after)
+        outputs.case(place, after, record)
         return (
-            Put(CASES, b"c" + case.case_id.encode(), codec.encode(after)),
+            Put(CASES, b"c" + case.case_id.encode(), record),
             *timer_puts(case, after, brand.max_open_age),
             restored(state, place, case.case_id, after),
         )
@@ -269,6 +276,7 @@ class CareLogic:
         self, message: Message, stored: bytes | None, case: Case, state: StateView
     ) -> Iterator[Put]:
         place = conversation_key(case.brand, case.conversation_id)
+        self._conversations.forget(place)
         brand = self._brands().get(case.brand)
         age = brand.max_open_age if brand is not None else _DEFAULT_AGE
         old = codec.decode(Case, stored) if stored is not None else None

@@ -3,7 +3,7 @@
 Everything that is caused stands before the case record, which is the mark of it all.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from klingel.contracts import codec
@@ -99,13 +99,16 @@ class Outputs:
         identity = f"{event_id}.{decision.number}"
         self._write(Topic.ROUTED_EVENTS, event_id, routed, identity, place, object_id, queue)
 
-    def change(self, place: bytes, before: ConversationState, change: Change) -> None:
+    def change(
+        self, place: bytes, before: ConversationState, change: Change, records: Sequence[bytes]
+    ) -> None:
         """Write what became of a conversation.
 
         Args:
             place: partition key of the conversation.
             before: its state before.
             change: what became of it.
+            records: the changed records, encoded.
         """
         self.events(place, change.case_events, change.escalations)
         for command in change.commands:
@@ -118,8 +121,8 @@ class Outputs:
             key = place.decode()
             identity = f"{key}.{self._cause}"
             self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
-        for case in change.changed:
-            self.case(place, case)
+        for case, encoded in zip(change.changed, records, strict=True):
+            self.case(place, case, encoded)
         for case_id in change.removed:
             self.forgotten(place, case_id)
 
@@ -134,9 +137,9 @@ class Outputs:
             identity = f"{escalation.escalation_id}.{escalation.revision}"
             self._write(Topic.ESCALATIONS, key, escalation, identity, place)
 
-    def case(self, place: bytes, case: Case) -> None:
-        """Write the record of a case."""
-        self._write(Topic.CASES, case.case_id, case, f"{case.case_id}.{case.revision}", place)
+    def case(self, place: bytes, case: Case, encoded: bytes) -> None:
+        """Write the record of a case, which is encoded already."""
+        self._write(Topic.CASES, case.case_id, encoded, f"{case.case_id}.{case.revision}", place)
 
     def forgotten(self, place: bytes, case_id: str) -> None:
         """Write that a record is gone."""
@@ -146,7 +149,7 @@ class Outputs:
         self,
         topic: Topic,
         key: str,
-        record: Record | None,
+        record: Record | bytes | None,
         identity: str,
         place: bytes,
         subject: str | None = None,
@@ -156,7 +159,7 @@ class Outputs:
             Output(
                 topic=topic,
                 key=key.encode(),
-                value=None if record is None else codec.encode(record),
+                value=codec.encode(record) if isinstance(record, Record) else record,
                 headers=self._headers(topic, identity, subject or key, len(self._written), extra),
                 partition_key=place,
                 partition=None if topic is Topic.CASE_COMMANDS else self._partition,

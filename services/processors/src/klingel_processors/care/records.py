@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from klingel.contracts import codec
-from klingel.contracts.partition import conversation_key
 from klingel.domain.cases import Change
 from klingel.domain.conversation import ConversationState
 from klingel.domain.timers import due_at
@@ -23,8 +22,8 @@ from klingel.stage.fates import Put
 from klingel.stage.ports import StateView
 
 CASES = "cases"
-KEPT_STATES = 128
-"""Large conversations whose state is kept at hand."""
+KEPT_RECORDS = 1_024
+"""Records of conversations that are kept at hand, and always the last conversation."""
 _ALL = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -32,18 +31,19 @@ _DUE_BYTES = 8
 
 
 class Conversations:
-    """Reads conversations; a large one is not read again while nobody else changed it.
+    """Reads conversations; one that changed lately is not read again.
 
     What was refused or rolled back after it was decided is not taken for what is stored: a state at
-    hand counts only where the table tells the change that it was left by.
+    hand counts only where the table tells the change that it was left by. Whoever writes a record
+    by another way forgets the state.
     """
 
     def __init__(self) -> None:
         self._states: dict[bytes, tuple[str, ConversationState]] = {}
+        self._records = 0
 
-    def load(self, state: StateView, brand: str, conversation_id: str) -> ConversationState:
-        """Return the records of a conversation."""
-        place = conversation_key(brand, conversation_id)
+    def load(self, state: StateView, place: bytes) -> ConversationState:
+        """Return the records of a conversation by its partition key."""
         found = state.get(CASES, b"n" + place)
         if found is None:
             return ConversationState()
@@ -54,15 +54,21 @@ class Conversations:
         return ConversationState.of(_records(state, place, note))
 
     def keep(self, place: bytes, change: Change) -> None:
-        """Keep a large conversation's state at hand, for as long as the table tells its token."""
+        """Keep a conversation's state at hand, for as long as the table tells its token."""
         token = _token(change)
         if token is None:
             return
-        self._states.pop(place, None)
-        if change.state.is_large:
-            self._states[place] = (token, change.state)
-            while len(self._states) > KEPT_STATES:
-                del self._states[next(iter(self._states))]
+        self.forget(place)
+        self._states[place] = (token, change.state)
+        self._records += change.state.size
+        while self._records > KEPT_RECORDS and len(self._states) > 1:
+            self.forget(next(iter(self._states)))
+
+    def forget(self, place: bytes) -> None:
+        """Read a conversation anew when it is asked for."""
+        kept = self._states.pop(place, None)
+        if kept is not None:
+            self._records -= kept[1].size
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
@@ -81,11 +87,17 @@ _NOTES = msgspec.json.Decoder(Note)
 _NOTED = 8
 
 
-def noted(place: bytes, token: str, records: Collection[str]) -> Put:
-    """Return the note of a conversation; none where it has no record."""
-    if not records:
+def noted(place: bytes, token: str, records: Collection[str] | None) -> Put:
+    """Return the note of a conversation; none where it has no record.
+
+    Args:
+        place: partition key of the conversation.
+        token: of its last change.
+        records: ids of its records; None where they are many.
+    """
+    if records is not None and not records:
         return Put(CASES, b"n" + place, None)
-    few = sorted(records) if len(records) <= _NOTED else None
+    few = sorted(records) if records is not None and len(records) <= _NOTED else None
     return Put(CASES, b"n" + place, msgspec.json.encode(Note(token, few)))
 
 
@@ -141,7 +153,11 @@ def read_case(state: StateView, case_id: str) -> Case | None:
 
 
 def puts_of(
-    place: bytes, before: ConversationState, change: Change, max_open_age: timedelta
+    place: bytes,
+    before: ConversationState,
+    change: Change,
+    records: Sequence[bytes],
+    max_open_age: timedelta,
 ) -> Iterator[Put]:
     """Yield what a change makes of the table.
 
@@ -149,13 +165,13 @@ def puts_of(
         place: partition key of the conversation.
         before: its state before.
         change: what became of it.
+        records: the changed records, encoded.
         max_open_age: of the brand.
     """
-    known = {record.case_id: record for record in before.records()} if change.changed else {}
-    for case in change.changed:
-        old = known.get(case.case_id)
+    for case, encoded in zip(change.changed, records, strict=True):
+        old = _record(before, case.case_id)
         identity = case.case_id.encode()
-        yield Put(CASES, b"c" + identity, codec.encode(case))
+        yield Put(CASES, b"c" + identity, encoded)
         if old is None:
             yield Put(CASES, b"v" + place + b"\0" + identity, b"")
         yield from timer_puts(old, case, max_open_age)
@@ -163,7 +179,9 @@ def puts_of(
         yield from removal(place, case_id, _record(before, case_id), max_open_age)
     token = _token(change)
     if token is not None:
-        yield noted(place, token, [record.case_id for record in change.state.records()])
+        few = change.state.size <= _NOTED
+        records_now = [record.case_id for record in change.state.records()] if few else None
+        yield noted(place, token, records_now)
 
 
 def _record(state: ConversationState, case_id: str) -> Case | None:
