@@ -19,6 +19,7 @@ from klingel.clock import SystemClock
 from klingel.contracts.codec import decode
 from klingel.contracts.envelope import SourcePosition
 from klingel.contracts.topics import Topic
+from klingel.domain.identity import deterministic_id
 from klingel.model import LedgerLine
 from klingel_indexer.bulk import elasticsearch_client
 
@@ -264,11 +265,96 @@ async def test_killed_again_and_again_it_indexes_each_post_once_and_the_books_ad
     assert len(offsets) == bad
 
 
-async def ledger(bootstrap, prefix):
+def told(brand, number, revision):
+    """Return topic, key, subject and value of an escalation or, of each fifth number, an alert."""
+    if number % 5 == 0:
+        identity = deterministic_id("alert", str(number))
+        value = {
+            "alert_id": identity,
+            "brand": brand,
+            "kind": "negative",
+            "state": "open",
+            "severity": 1 + revision,
+            "revision": revision,
+            "opened_at": "2026-11-22T12:00:00.000Z",
+            "updated_at": "2026-11-22T12:00:00.000Z",
+            "evidence": {"terms": [{"term": "störung", "count": 3}], "networks": {"x": 3}},
+        }
+        return Topic.ALERTS, identity, f"{brand}/{identity}", value
+    case_id = f"{brand}:c|{number}:anna#1"
+    identity = deterministic_id(case_id, "chat", "lead")
+    value = {
+        "escalation_id": identity,
+        "case_id": case_id,
+        "brand": brand,
+        "conversation_id": f"c|{number}",
+        "level": "lead",
+        "target": "chat",
+        "state": "raised",
+        "reason": "breached",
+        "revision": revision,
+        "at": "2026-11-22T12:00:00.000Z",
+        "recorded_at": "2026-11-22T12:00:00.000Z",
+    }
+    return Topic.ESCALATIONS, f"{case_id}|chat|lead", case_id, value
+
+
+async def test_what_is_told_is_indexed_by_revision_and_removed_by_a_tombstone(
+    environ, kafka_bootstrap, topic_prefix, real_prefix
+):
+    """Through the real topics: revisions in any order, then each third is gone."""
+    brand = topic_prefix.strip("-")
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
+    await producer.start()
+    written = Counter()
+    for number in range(60):
+        records = [told(brand, number, revision) for revision in (2, 0, 1)]
+        if number % 3 == 0:
+            records.append((*records[0][:3], None))
+        for topic, key, subject, value in records:
+            await producer.send(
+                topic_prefix + topic,
+                key=key.encode(),
+                value=None if value is None else json.dumps(value).encode(),
+                partition=number % 4,
+                headers=[("ce_subject", subject.encode())],
+            )
+            written[topic] += 1
+    await producer.stop()
+    process = Process(environ)
+    await process.start()
+
+    async def all_counted():
+        received = Counter()
+        for topic in written:
+            for lines in (await ledger(kafka_bootstrap, topic_prefix, topic)).values():
+                received[topic] += sum(line.received for line in effective(lines))
+        return received == written
+
+    await poll(all_counted)
+    assert await process.end(signal.SIGTERM) == 0
+    expected = {
+        topic: {number for number in range(60) if number % 3 and (number % 5 == 0) is alert}
+        for topic, alert in ((Topic.ALERTS, True), (Topic.ESCALATIONS, False))
+    }
+    async with elasticsearch_client(environ["KLINGEL_ELASTICSEARCH__URL"]) as client:
+        for topic, numbers in expected.items():
+            index = f"{real_prefix}{topic}-{brand}"
+            await client.indices.refresh(index=index)
+            found = await client.search(index=index, size=100, version=True)
+            hits = found.body["hits"]["hits"]
+            name = {Topic.ALERTS: "alert_id", Topic.ESCALATIONS: "escalation_id"}[topic]
+            wanted = {told(brand, number, 0)[3][name] for number in numbers}
+            assert {hit["_id"] for hit in hits} == wanted
+            assert {hit["_version"] for hit in hits} == {2}
+    assert await read_all(kafka_bootstrap, topic_prefix + Topic.DEAD_LETTERS) == []
+
+
+async def ledger(bootstrap, prefix, topic=Topic.ROUTED_EVENTS):
     found = {}
     for record in await read_all(bootstrap, prefix + Topic.STAGE_LEDGER):
         line = decode(LedgerLine, record.value)
-        if line.topic == Topic.ROUTED_EVENTS:
+        if line.topic == topic:
             found.setdefault(line.partition, []).append(line)
     return found
 
