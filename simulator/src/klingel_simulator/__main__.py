@@ -21,6 +21,7 @@ from klingel_simulator.brand import Brand, to_brand
 from klingel_simulator.generic import GenericRenderer
 from klingel_simulator.jetstream_server import Faults, JetstreamServer, Limits
 from klingel_simulator.jetstream_source import JetstreamSource
+from klingel_simulator.receiver import Receiver, mail_server
 from klingel_simulator.traffic import BLUESKY, GENERIC, Dialect, Mix, Traffic
 from klingel_simulator.truth import Sent, TruthFile
 from klingel_simulator.webhook import Posting, WebhookSender, to_key
@@ -47,7 +48,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_jetstream(commands.add_parser("jetstream", parents=[shared], help="serve Jetstream"))
     _add_webhook(commands.add_parser("webhook", parents=[shared], help="send signed webhooks"))
     _add_ndjson(commands.add_parser("ndjson", parents=[shared], help="write generic events"))
+    _add_receiver(commands.add_parser("receiver", help="receive what the notifier tells"))
     return parser
+
+
+def _add_receiver(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=6080, help="of chats and webhooks")
+    parser.add_argument("--smtp-port", type=int, default=0, help="of mail; 0: no mail")
 
 
 def _shared_options() -> argparse.ArgumentParser:
@@ -239,10 +247,32 @@ def _open_out(name: str) -> Any:
     return Path(name).open("wb")
 
 
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def _receive(options: argparse.Namespace) -> None:
+    receiver = Receiver()
+    runner = web.AppRunner(receiver.app(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, options.host, options.port).start()
+    mail = None
+    if options.smtp_port:
+        mail = await mail_server(receiver, options.host, options.smtp_port)
+    try:
+        await _until_stopped(_for_ever())
+    finally:
+        if mail is not None:
+            mail.close()
+            await mail.wait_closed()
+        await runner.cleanup()
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] = {
     "jetstream": _serve_jetstream,
     "webhook": _send_webhooks,
     "ndjson": _write_ndjson,
+    "receiver": _receive,
 }
 
 

@@ -113,7 +113,7 @@ def _run(
     """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
     furnish(fleet, brand, _say)
     write_environment(fleet)
-    open_services(fleet, _say)
+    open_services(fleet, _say, brand)
     index = Index(fleet.servers, fleet.read_settings().elasticsearch.index_prefix)
     try:
         if seconds is not None:

@@ -23,6 +23,7 @@ from zlib import crc32
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from klingel.config.loader import load_brand
 from klingel.errors import KlingelError
 from klingel.settings import Settings, load_settings
 from klingel_local import processes as marked
@@ -84,8 +85,11 @@ class Kind:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "understand": Kind("klingel_processors", ("understand",)),
+    "thread": Kind("klingel_processors", ("thread",)),
     "care": Kind("klingel_processors", ("care",)),
+    "watch": Kind("klingel_processors", ("watch",)),
     "indexer": Kind("klingel_indexer", ("run",)),
+    "notifier": Kind("klingel_notifier", ("run",)),
     "gateway": Kind("klingel_connectors", ("gateway",)),
     "bluesky": Kind("klingel_connectors", ("run", "bluesky")),
     "replay": Kind("klingel_connectors", ("run", "replay")),
@@ -93,8 +97,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "klingel_simulator", ("jetstream",), "/control/status", shared=False, port_option="--port"
     ),
     "webhook": Kind("klingel_simulator", ("webhook",), None, shared=False),
+    "receiver": Kind(
+        "klingel_simulator", ("receiver",), "/control/status", shared=False, port_option="--port"
+    ),
 }
+TARGETS: Final = "KLINGEL_NOTIFIER__TARGETS__"
+"""Beginning of the settings that hold the addresses and secrets of targets."""
 _CONNECTORS: Final = frozenset({"bluesky", "replay"})
+_PROCESSORS: Final = frozenset({"understand", "thread", "care", "watch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +230,16 @@ class Fleet:
         if not KINDS[kind].shared:
             return {}
         own = {"KLINGEL_HTTP__PORT": str(port)}
-        if kind in {"understand", "care"}:
+        if kind in _PROCESSORS:
             own["KLINGEL_PROCESSOR__INSTANCE"] = name
             own["KLINGEL_PROCESSOR__STATE_DIR"] = str(self.folder / "state" / name)
         elif kind == "indexer":
             own["KLINGEL_INDEXER__INSTANCE"] = name
+        elif kind == "notifier":
+            own["KLINGEL_NOTIFIER__INSTANCE"] = name
+            own["KLINGEL_NOTIFIER__SMTP_HOST"] = "127.0.0.1"
+            own["KLINGEL_NOTIFIER__SMTP_PORT"] = str(self.port_of("receiver-mail"))
+            own["KLINGEL_NOTIFIER__SMTP_SECURITY"] = "none"
         elif kind == "gateway":
             own["KLINGEL_WEBHOOK_SOURCES"] = SOURCE
             own[f"KLINGEL_WEBHOOK_SECRET_{SOURCE.upper()}"] = self._secret
@@ -232,6 +247,21 @@ class Fleet:
             own["KLINGEL_FORM_ORIGINS"] = ORIGIN
             own["KLINGEL_FORM_KEY"] = self._secret
         return own
+
+    def told_settings(self, brand: Path) -> dict[str, str]:
+        """Return the notifier's settings that send whatever a brand file names to our receiver.
+
+        Raises:
+            BrandFileError: the file is wrong.
+        """
+        receiver = f"http://127.0.0.1:{self.port_of('receiver-0')}"
+        found: dict[str, str] = {}
+        for target in load_brand(brand).brand.targets:
+            if target.url_setting is not None:
+                found[f"{TARGETS}{target.url_setting.upper()}"] = f"{receiver}/{target.id}"
+            if target.secret_setting is not None:
+                found[f"{TARGETS}{target.secret_setting.upper()}"] = self._secret
+        return found
 
     # ------------------------------------------------------------------ starting
 
@@ -258,12 +288,14 @@ class Fleet:
         if known is not None and known.running:
             raise FleetError(f"{name} runs already")
         how = KINDS[kind]
-        port = self._port_of(name) if how.probe else 0
+        port = self.port_of(name) if how.probe else 0
         command = [sys.executable, self.mark, "-m", how.module, *how.verbs, *options]
         if kind in _CONNECTORS:
             command += ["--holder", name]
         if how.port_option:
             command += [how.port_option, str(port)]
+        if kind == "receiver":
+            command += ["--smtp-port", str(self.port_of("receiver-mail"))]
         whole = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KLINGEL_")},
             "PYTHONUNBUFFERED": "1",
@@ -303,7 +335,8 @@ class Fleet:
                 start_new_session=True,
             )
 
-    def _port_of(self, name: str) -> int:
+    def port_of(self, name: str) -> int:
+        """Return the port of a process, the same for its whole life."""
         if name not in self._ports:
             taken = set(self._ports.values())
             free = free_ports(f"{self.folder}/{name}", len(taken) + 1)

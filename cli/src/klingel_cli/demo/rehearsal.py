@@ -13,7 +13,7 @@ from klingel_cli.demo.signals import undisturbed
 from klingel_local import LocalStack
 from klingel_local.stack import default_folder
 
-SERVICES = ("indexer", "care", "understand", "gateway")
+SERVICES = ("indexer", "notifier", "watch", "care", "thread", "understand", "gateway")
 """Started in this order and stopped in the other: who reads is there before who writes."""
 
 Say = Callable[[str], None]
@@ -124,11 +124,16 @@ def furnish(fleet: Fleet, brand: Path, say: Say) -> None:
         say(f"klingel {' '.join(arguments)}: {said[-1] if said else 'done'}")
 
 
-def open_services(fleet: Fleet, say: Say, services: Sequence[str] = SERVICES) -> None:
-    """Start the services and wait until all are ready; raises FleetError."""
+def open_services(fleet: Fleet, say: Say, brand: Path, services: Sequence[str] = SERVICES) -> None:
+    """Start somebody who is told, then the services, and wait until all are ready.
+
+    Raises:
+        FleetError: one of them failed.
+    """
+    fleet.start("receiver")
     for kind in services:
-        fleet.start(kind)
-    for kind in services:
+        fleet.start(kind, environ=fleet.told_settings(brand) if kind == "notifier" else None)
+    for kind in ("receiver", *services):
         fleet.wait_ready(f"{kind}-0")
         say(f"{kind} is ready.")
 
