@@ -74,6 +74,7 @@ class Members:
     def __init__(self):
         self.paused = set()
         self.sought = {}
+        self.end = 9
 
     def assignment(self):
         """Return both partitions."""
@@ -91,6 +92,10 @@ class Members:
         """Say that every log begins at 3."""
         return dict.fromkeys(places, 3)
 
+    async def end_offsets(self, places):
+        """Say that every log ends where it was told to."""
+        return dict.fromkeys(places, self.end)
+
 
 class Coordinator:
     """Committed positions; answers as told, one after the other, then with both positions."""
@@ -102,8 +107,10 @@ class Coordinator:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def list_consumer_group_offsets(self, _group, partitions):
-        """Answer as told."""
+    async def list_consumer_group_offsets(self, _group, partitions=None):
+        """Answer as told; of the whole group, only what has a position, as Kafka does."""
+        if partitions is None:
+            return {one: at for one, at in self.held.items() if at.offset >= 0}
         self.asked.set()
         await self.go_on.wait()
         answer = self._answers.pop(0) if self._answers else self.held
@@ -120,12 +127,12 @@ async def nothing():
 def member(monkeypatch):
     """Make a source in a group that answers as told."""
 
-    def build(*answers, revoked=nothing):
+    def build(*answers, revoked=nothing, clock=None):
         client, coordinator = Members(), Coordinator(*answers)
         monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda *_a, **_k: client)
         monkeypatch.setattr("klingel_indexer.kafka.AIOKafkaAdminClient", lambda **_k: coordinator)
         source = KafkaSource(
-            {}, group="g", topic_prefix="", instance=None, session_timeout_seconds=10
+            {}, group="g", topic_prefix="", instance=None, session_timeout_seconds=10, clock=clock
         )
         source._revoked = revoked
         return source, client, coordinator
@@ -166,6 +173,43 @@ async def test_what_kafka_does_not_say_for_now_can_be_asked_again(member, answer
         await source.look_up()
     assert not client.sought
     assert await source.look_up() == POSITIONS
+
+
+DENIED = OffsetAndMetadata(-1, "")
+
+
+async def test_a_group_of_which_every_position_is_denied_is_asked_again(member, clock):
+    """A broker may serve a group before it knows it; believed, all would be indexed again."""
+    source, client, coordinator = member(clock=clock)
+    known = coordinator.held
+    coordinator.held = {PLACE: DENIED, OTHER: DENIED}
+    await source.on_partitions_assigned({PLACE, OTHER})
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="knows no position of the group"):
+            await source.look_up()
+        clock.advance(2)
+    assert not client.sought
+    coordinator.held = known
+    assert await source.look_up() == POSITIONS
+
+
+async def test_a_new_group_is_believed_in_the_end(member, clock):
+    """Nobody can tell it from one that was forgotten, but by asking for a while."""
+    source, _, coordinator = member(clock=clock)
+    coordinator.held = {PLACE: DENIED, OTHER: DENIED}
+    await source.on_partitions_assigned({PLACE, OTHER})
+    with pytest.raises(SourceUnavailable):
+        await source.look_up()
+    clock.advance(6)
+    found = await source.look_up()
+    assert found == {(Topic.CONNECTOR_STATUS, 3): Position(3), (Topic.CASES, 0): Position(3)}
+
+
+async def test_a_new_group_with_nothing_to_read_is_believed_at_once(member, clock):
+    source, client, coordinator = member(clock=clock)
+    coordinator.held, client.end = {PLACE: DENIED}, 3
+    await source.on_partitions_assigned({PLACE})
+    assert await source.look_up() == {(Topic.CONNECTOR_STATUS, 3): Position(3)}
 
 
 async def test_positions_that_kafka_refuses_end_the_worker(member):

@@ -16,6 +16,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from klingel.clock import Clock, SystemClock
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -45,6 +46,9 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
         topic_prefix: before every topic name.
         instance: static member name, None joins afresh.
         session_timeout_seconds: a silent worker loses its partitions after it.
+        doubt_seconds: how long it is asked again when no partition of the group has a position,
+            although there is something to be read.
+        clock: tells how long that has been so.
     """
 
     def __init__(
@@ -55,8 +59,13 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
         topic_prefix: str,
         instance: str | None,
         session_timeout_seconds: float,
+        doubt_seconds: float = 5.0,
+        clock: Clock | None = None,
     ) -> None:
         self._group = group
+        self._doubt_seconds = doubt_seconds
+        self._clock = clock or SystemClock()
+        self._denied_at: float | None = None
         self._prefix = topic_prefix
         self._revoked: Revoked
         self._new: frozenset[aiokafka.TopicPartition] = frozenset()
@@ -158,6 +167,8 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
                     raise SourceUnavailable("Kafka: no answer about committed positions")
                 first = [one for one in new if held[one].offset < 0]
                 beginnings = await self._consumer.beginning_offsets(first) if first else {}
+                if beginnings:
+                    await self._doubt(beginnings)
         except (KafkaTimeoutError, OSError, NoError) as error:
             # NoError is how the client reports an error of one partition: it reads the wrong code.
             # TimeoutError is an OSError.
@@ -168,12 +179,32 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
             raise InvariantViolation(
                 f"Kafka does not say where the partitions begin: {type(error).__name__}"
             ) from None
+        self._denied_at = None
         return {
             one: Position(beginnings[one])
             if one in beginnings
             else Position(held[one].offset, held[one].metadata or "")
             for one in new
         }
+
+    async def _doubt(self, beginnings: Mapping[aiokafka.TopicPartition, int]) -> None:
+        """Raise SourceUnavailable while positions that Kafka denies may yet be found.
+
+        A broker that serves the group before it knows it denies all positions alike, without an
+        error; believed, that would index everything again. One position of the group that it does
+        know tells that it knows the group.
+        """
+        ends = await self._consumer.end_offsets(list(beginnings))
+        if all(ends[one] <= begin for one, begin in beginnings.items()):
+            return
+        known = await self._admin.list_consumer_group_offsets(self._group)
+        if any(at.offset >= 0 for at in known.values()):
+            return
+        now = self._clock.monotonic()
+        if self._denied_at is None:
+            self._denied_at = now
+        if now - self._denied_at < self._doubt_seconds:
+            raise SourceUnavailable("Kafka knows no position of the group")
 
     def assignment(self) -> set[Slot] | None:
         """Return what the group gave us, None before its first word."""
