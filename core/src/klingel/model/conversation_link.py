@@ -126,30 +126,3 @@ class ConversationLink(Record, frozen=True, gc=False, omit_defaults=True, kw_onl
         ]
         | None
     ) = None
-    author_id: (
-        Annotated[
-            str,
-            Meta(
-                description='Author.',
-                max_length=1024,
-                min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
-            ),
-        ]
-        | None
-    ) = None
-    in_reply_to: (
-        Annotated[str, Meta(description='Parent.', max_length=1024)] | None
-    ) = None
-    in_reply_to_author: (
-        Annotated[
-            str,
-            Meta(
-                description='Author of the parent, where it was known at the first sight.',
-                max_length=1024,
-                min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
-            ),
-        ]
-        | None
-    ) = None

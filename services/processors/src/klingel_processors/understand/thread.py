@@ -11,11 +11,8 @@ belongs elsewhere, a command merges the two conversations.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
-
-from msgspec import structs
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import (
@@ -140,15 +137,8 @@ class ThreadLogic(HearingLogic):
         link = _link(state, raw.object_id)
         at, seen = self.sightings(message, raw.object_id, raw.revision, state)
         placed = None
-        if link is not None and not link.awaited:
-            author = link.in_reply_to_author
-        else:
-            author = _author_of(state, said.draft.in_reply_to)
-            if said.draft.change != "deleted":
-                placed = self._thread(said, state, now)
-        if author is not None and said.draft.in_reply_to_author is None:
-            draft = structs.replace(said.draft, in_reply_to_author=author)
-            said = replace(said, draft=draft)
+        if (link is None or link.awaited) and said.draft.change != "deleted":
+            placed = self._thread(said, state, now)
         key = mark_key(raw.object_id, raw.revision)
         return Case(message, said, ahead, _entry(link), key, at, seen, state, placed)
 
@@ -229,7 +219,7 @@ class ThreadLogic(HearingLogic):
         seen = list(_contributions(before))
         if told.mark:
             seen.append(self._seen(case, heard=heard))
-        links = [_link_after(whole, after, before, seen[-SIGHTINGS:])]
+        links = [_link_after(after, seen[-SIGHTINGS:])]
         brands = {
             name: how
             for name, how in after.brands.items()
@@ -287,11 +277,6 @@ def _contributions(link: ConversationLink | None) -> Sequence[Contribution]:
     return (link.contributions or ()) if link is not None else ()
 
 
-def _author_of(state: StateView, object_id: str | None) -> str | None:
-    link = _link(state, object_id) if object_id is not None else None
-    return link.author_id if link is not None else None
-
-
 def _entry(link: ConversationLink | None) -> DirectoryEntry | None:
     """Return what a link says of an object that was seen."""
     if link is None or link.awaited:
@@ -311,15 +296,8 @@ def _entry(link: ConversationLink | None) -> DirectoryEntry | None:
     )
 
 
-def _link_after(
-    whole: Said,
-    after: DirectoryEntry,
-    before: ConversationLink | None,
-    seen: list[Contribution],
-) -> ConversationLink:
+def _link_after(after: DirectoryEntry, seen: list[Contribution]) -> ConversationLink:
     """Return an object's link once this event of it was seen."""
-    first = None if before is None or before.awaited else before
-    author = whole.draft.author
     return ConversationLink(
         object_id=after.object_id,
         conversation_id=after.conversation_id,
@@ -332,9 +310,6 @@ def _link_after(
         content_hash=after.content_hash,
         deleted=after.deleted,
         kind=after.kind,
-        author_id=first.author_id if first else author.id if author else None,
-        in_reply_to=first.in_reply_to if first else whole.draft.in_reply_to,
-        in_reply_to_author=(first.in_reply_to_author if first else whole.draft.in_reply_to_author),
     )
 
 
