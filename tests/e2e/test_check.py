@@ -23,7 +23,7 @@ def quiet(_sentence):
 def test_everything_that_rings_is_found_once(fleet, index):
     """The whole way: sources, connectors, understand, care, indexer, judged and audited."""
     furnish(fleet, brand_file(), quiet)
-    open_services(fleet, quiet)
+    open_services(fleet, quiet, brand_file())
     result = check(fleet, index, Traffic(11, 500, 250, rate=250), BRAND, 180, quiet)
     assert [*result.sentences()] == []
     assert result.passed
@@ -33,6 +33,7 @@ def test_everything_that_rings_is_found_once(fleet, index):
     assert told["rung"] >= 750
     assert 0 < told["p50_ms"] <= told["p99_ms"]
     assert told["events_per_second"] > 0
+    assert told["notified"] > 0
     received = {
         s.labels["network"]: s.value for s in fleet.metrics("understand-0") if s.name == RECEIVED
     }

@@ -1,10 +1,12 @@
 """`klingel demo --check`: ring, wait until all is indexed, judge, and tell it in one line of JSON."""
 
 import gzip
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ class Result:
         latencies: received → searchable, seconds.
         events_per_second: raw events by the time from the first one received to the last one
             searchable; None where nothing came into sight.
+        told_to: notifications that the simulated receiver got.
     """
 
     verdict: Verdict
@@ -53,6 +56,7 @@ class Result:
     dead_lettered: int
     latencies: tuple[float, ...]
     events_per_second: float | None
+    told_to: int = 0
 
     @property
     def passed(self) -> bool:
@@ -71,6 +75,7 @@ class Result:
             "p99_ms": _milliseconds(percentile(self.latencies, 0.99)),
             "events_per_second": self.events_per_second and round(self.events_per_second, 1),
             "rung": self.rung,
+            "notified": self.told_to,
             "never_seen": self.verdict.never_seen,
             "audit": "clean" if self.audit.clean else "wrong",
         }
@@ -130,7 +135,17 @@ def check(
         dead_lettered=_dead_letters(kafka),
         latencies=tuple(sightings.latencies),
         events_per_second=_per_second(raw, sightings),
+        told_to=_notified(fleet),
     )
+
+
+def _notified(fleet: Fleet) -> int:
+    """Return how much the simulated receiver got; 0 where there is none."""
+    try:
+        _, body = fleet.get("receiver-0", "/control/status")
+    except (FleetError, OSError, HTTPException):
+        return 0
+    return int(sum(json.loads(body)["received"].values()))
 
 
 def judge_index(truth: list[Sent], index: Index, brand: str) -> Verdict:
