@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from klingel.language.heads import load_heads
+from klingel.language.heads import Group, encode, load_heads
+from klingel.language.training import Plan, Row, train
 from klingel_cli.shell import Commands, Shell
 from klingel_models.recipe import SHIPPED
 
@@ -56,6 +57,24 @@ def labelled(tmp_path: Path) -> Path:
     return written(tmp_path / "own.jsonl.gz", rows_of_tone())
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of tone and anger of few words: what is told of the command holds of any base."""
+    rows = [
+        Row(
+            row["text"],
+            "made",
+            {f"tone:{name}": name == row["labels"]["tone"] for name in TONES}
+            | {"anger": row["labels"]["tone"] == "negative"},
+        )
+        for row in rows_of_tone()
+    ]
+    group = Group("tone", tuple(f"tone:{name}" for name in TONES))
+    file = tmp_path_factory.mktemp("base") / "small.klm"
+    file.write_bytes(encode(train(rows, Plan(groups=(group,))).weights))
+    return file
+
+
 def test_a_brand_trains_and_sees_a_report_before_anything_uses_it(run, labelled, tmp_path) -> None:
     output = tmp_path / "nordlicht-tone.klm"
     result = run(
@@ -87,20 +106,16 @@ def test_a_brand_trains_and_sees_a_report_before_anything_uses_it(run, labelled,
     assert json.loads(found.stdout)["report"]["accuracy"] > 0.95
 
 
-def test_the_same_rows_give_the_same_file(run, labelled, tmp_path) -> None:
+def test_the_same_rows_give_the_same_file(run, labelled, small, tmp_path) -> None:
     files = [tmp_path / name / "tone.klm" for name in ("one", "two")]
+    asked = ("models", "train", "--task", "tone", "--input", labelled, "--base", small)
     for file in files:
         file.parent.mkdir()
-        assert (
-            run(
-                "models", "train", "--task", "tone", "--input", labelled, "--output", file
-            ).exit_code
-            == 0
-        )
+        assert run(*asked, "--output", file).exit_code == 0
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_own_intents_are_trained_with_a_threshold(run, tmp_path) -> None:
+def test_own_intents_are_trained_with_a_threshold(run, small, tmp_path) -> None:
     chance = random.Random(2)
     topics = {"gepäck": ["Koffer", "Tasche", "Band"], "storno": ["stornieren", "zurück", "Geld"]}
     rows = [
@@ -125,6 +140,8 @@ def test_own_intents_are_trained_with_a_threshold(run, tmp_path) -> None:
         "intent",
         "--input",
         written(tmp_path / "i.jsonl", rows),
+        "--base",
+        small,
         "--output",
         output,
     )
@@ -137,6 +154,99 @@ def test_own_intents_are_trained_with_a_threshold(run, tmp_path) -> None:
         "intents", heads.score(["mein Koffer Tasche", "Geld zurück bitte", "schönes Wetter"])
     )
     assert [answer.label for answer in told] == ["gepäck", "storno", None]
+
+
+TOPICS = {"bills": ("Mahnung", "Abbuchung"), "luggage": ("Tasche", "Gepäck")}
+BRAND = """\
+brand: nordlicht
+name: Nordlicht
+queues: [{id: first}]
+topics:
+  - {id: bills, query: rechnung*}
+  - {id: luggage, query: koffer}
+  - {id: hotline, query: warteschleife}
+"""
+
+
+@pytest.fixture
+def brand_file(tmp_path: Path) -> Path:
+    file = tmp_path / "nordlicht.yaml"
+    file.write_text(BRAND, "utf-8")
+    return file
+
+
+def rows_of_topics(count: int = 120) -> list[dict]:
+    """Return rows of no topic, of one and of two; some say the keyword instead."""
+    chance = random.Random(6)
+    rows = []
+    for number in range(count):
+        names = chance.sample(sorted(TOPICS), number % 3)
+        words = [word for name in names for word in TOPICS[name]]
+        if names == ["bills"] and number % 2:
+            words = ["Rechnung"]
+        text = " ".join([*words, *chance.choices(["der", "ist", "und", "heute"], k=3), str(number)])
+        rows.append({"text": text, "lang": "de", "labels": {"topics": names}})
+    rows[1]["labels"]["topics"] = ["hotline"]
+    return rows
+
+
+def test_a_brand_trains_topics_of_its_own(run, tmp_path, brand_file, small) -> None:
+    file, output = written(tmp_path / "t.jsonl.gz", rows_of_topics()), tmp_path / "ours.klm"
+    asked = ("--task", "topics", "--input", file, "--brand", brand_file)
+    result = run("models", "train", *asked, "--base", small, "--output", output, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["trained_on"] == 120
+    assert told["too_few_rows"] == {"hotline": 1}
+    assert told["add_nothing"] == []
+    assert told["report"]["macro_f1"] > told["base"]["macro_f1"]
+    assert told["changed"]["better"] > told["changed"]["worse"]
+    by_label = {each["label"]: each for each in told["report"]["classes"]}
+    assert by_label["bills"]["recall"] > 0.9
+    heads = load_heads(output)
+    assert {"topic:bills", "topic:luggage", "tone:negative", "anger"} <= set(heads.names)
+    assert "--brand nordlicht.yaml" in heads.about["command"]
+
+    found = json.loads(run("models", "evaluate", *asked, "--model", output, "--json").stdout)
+    alone = json.loads(run("models", "evaluate", *asked[:4], "--model", output, "--json").stdout)
+    assert found["keywords"]["macro_f1"] < found["report"]["macro_f1"]
+    assert "keywords" not in alone
+    assert alone["report"]["rows"] == 120
+    assert "The keywords alone: accuracy" in run("models", "evaluate", *asked).stdout
+
+    text = "Rechnung und Tasche Gepäck"
+    explained = run("models", "explain", text, "--model", output, "--brand", brand_file, "--json")
+    topics = json.loads(explained.stdout)["topics"]
+    assert [each["topic"] for each in topics] == ["bills", "luggage"]
+    assert topics[0]["probability"] is None
+    assert 0.5 < topics[1]["probability"] <= 1
+    plain = run("models", "explain", text, "--model", output, "--output", "topic:luggage")
+    assert "luggage (" in plain.stdout
+    assert '"…tasc…"' in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "sentence"),
+    [
+        ([{"text": "x", "labels": {"topics": ["bills"]}}] * 20, (), "--brand is missing"),
+        ([{"text": "x", "labels": {"topics": ["secret"]}}], ("--brand", "nordlicht.yaml"), "rows.jsonl:1: `labels.topics` names a topic that the brand file does not have"),
+        ([{"text": "x", "labels": {"topics": "bills"}}], ("--brand", "nordlicht.yaml"), "rows.jsonl:1: `labels.topics` is no list of ids"),
+        ([{"text": "x", "labels": {"topics": ["bills"]}}] * 20, ("--brand", "nordlicht.yaml"), "no topic has 8 rows, and 8 beside it"),
+        ([{"text": "x", "labels": {}}], ("--brand", "nordlicht.yaml"), "no row has a label of the task topics"),
+        ([{"text": "x", "labels": {"topics": []}}], ("--brand", "plain.yaml"), "plain.yaml: the brand has no topics"),
+    ],
+)  # fmt: skip
+def test_wrong_rows_of_topics_are_one_sentence(run, tmp_path, brand_file, rows, more, sentence):
+    (tmp_path / "plain.yaml").write_text(BRAND.partition("topics")[0], "utf-8")
+    file = written(tmp_path / "rows.jsonl", rows)
+    asked = ("--task", "topics", "--input", file, "--output", "m.klm")
+    result = run("models", "train", *asked, *more)
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "secret" not in result.stderr
+    assert not (tmp_path / "m.klm").exists()
+    assert brand_file.exists()
 
 
 def test_the_shipped_model_is_evaluated_by_default(run, tmp_path) -> None:
@@ -210,7 +320,7 @@ def test_wrong_rows_are_one_sentence(run, tmp_path, line, sentence) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("evaluate",), "--task is missing; name one of tone, intent, offence, language"),
+        (("evaluate",), "--task is missing; name one of tone, intent, offence, language, topics"),
         (("evaluate", "--task", "tone"), "--input is missing"),
         (("evaluate", "--task", "tone", "--input", "gone.jsonl"), "gone.jsonl: No such file"),
         (("evaluate", "--task", "tone", "--input", "x", "--model", "gone.klm"), "gone.klm: No such file"),

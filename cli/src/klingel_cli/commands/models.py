@@ -3,11 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
+from klingel.config.compiled import topic_rules
+from klingel.config.loader import load_brand
+from klingel.domain.matching import RuleSet
 from klingel.errors import ConfigurationError
 from klingel.language.heads import Heads, Weights, decode, encode, read_file, version_of
 from klingel.language.intent import intents_of
@@ -15,8 +18,9 @@ from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_models import gates
 from klingel_models.recipe import POSTS, SHIPPED
 from klingel_models.tasks import (
-    TASKS,
+    ASKED,
     Answers,
+    Asked,
     Labelled,
     Task,
     answers_of,
@@ -26,9 +30,10 @@ from klingel_models.tasks import (
     train_on,
     trial_scores,
 )
+from klingel_models.topics import Told, keywords_of, report_of_topics, topics_told, train_topics
 
 _LONGEST = 30_000
-_task = click.option("--task", type=click.Choice(TASKS), help="What the labels say.")
+_task = click.option("--task", type=click.Choice(ASKED), help="What the labels say.")
 _input = click.option(
     "--input",
     "input_file",
@@ -42,6 +47,12 @@ _model = click.option(
     default=SHIPPED,
     help="Model file; the shipped one by default.",
 )
+_brand = click.option(
+    "--brand",
+    "brand_file",
+    type=click.Path(path_type=Path),
+    help="Brand file, for the topics of its taxonomy and their keywords.",
+)
 
 
 @click.group("models")
@@ -53,6 +64,14 @@ def _load(path: Path) -> tuple[Weights, str]:
     """Return a model file's content and its version."""
     data = read_file(path)
     return decode(data, str(path)), version_of(data)
+
+
+def _taxonomy(brand_file: Path) -> RuleSet:
+    """Return a brand's topics as rules; raises ConfigurationError where it has none."""
+    rules = topic_rules(load_brand(brand_file).brand)
+    if not rules:
+        raise ConfigurationError(f"{brand_file}: the brand has no topics; write `topics` first")
+    return RuleSet.compile(rules)
 
 
 @models_group.command("train")
@@ -72,49 +91,51 @@ def _load(path: Path) -> tuple[Weights, str]:
     default=SHIPPED,
     help="Model to start from; the shipped one by default.",
 )
+@_brand
 @as_json
 @pass_shell
 def train_command(
     shell: Shell,
-    task: Task | None,
+    task: Asked | None,
     input_file: Path | None,
     output_file: Path,
     base_file: Path,
+    brand_file: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Train a model on labelled rows and report how good it is, before anything uses it.
 
     The report judges each row by heads that were fitted without it, beside what the base model says
-    of the same rows. A brand uses the model once its configuration names the file.
+    of the same rows; of topics, both together with the brand's keywords. A brand uses the model once
+    its configuration names the file.
     """
     task, input_file = _asked(task, input_file)
     base, base_version = _load(base_file)
-    rows = read_labelled(input_file, task)
+    command = f"klingel models train --task {task} --input {input_file.name}"
+    if task == "topics" and brand_file is not None:
+        command += f" --brand {brand_file.name}"
     about = {
         **base.about,
         "name": output_file.stem,
         "base": base_version,
-        "command": f"klingel models train --task {task} --input {input_file.name} "
-        f"--output {output_file.name}",
-        "rows": len(rows),
+        "command": f"{command} --output {output_file.name}",
     }
-    trained = train_on(base, task, rows, about=about)
-    data = encode(trained.weights)
-    heads = Heads(decode(data, str(output_file)))
-    held = np.flatnonzero(held_rows(trained)).tolist()
-    kept = [rows[at] for at in held]
-    found = answers_of(heads, task, kept, trial_scores(heads, trained, rows)[held])
-    before = _answers_of_base(base, task, kept)
+    if task == "topics":
+        trial = _topics_trial(base, input_file, brand_file, about)
+    else:
+        trial = _trial(base, task, read_labelled(input_file, task), about)
+    data = encode(trial.weights)
     told: dict[str, Any] = {
         "task": task,
         "file": str(output_file),
         "version": version_of(data),
         "bytes": len(data),
-        "trained_on": len(rows),
-        "report": report_of(task, kept, found),
-        "base": None if before is None else report_of(task, kept, before),
-        "changed": None if before is None else _changed(kept, before, found),
+        "trained_on": trial.rows,
+        "report": trial.report,
+        "base": trial.base,
+        "changed": trial.changed,
+        **trial.more,
     }
     try:
         output_file.write_bytes(data)
@@ -123,24 +144,96 @@ def train_command(
         raise ConfigurationError(f"{output_file}: {reason}; name another file") from None
     if as_json:
         shell.tell(told)
-        return
-    _show(shell, told["report"])
-    if told["changed"] is not None:
-        changed, was = told["changed"], told["base"]
-        shell.say(
-            f"The base had accuracy {was['accuracy']:.3f}, macro-F1 {was['macro_f1']:.3f} on these "
-            f"rows; {changed['rows']} answers change, {changed['better']} for the better and "
-            f"{changed['worse']} for the worse."
-        )
-    shell.say(
-        f"{output_file}: version {told['version']}, {len(data):,} bytes, trained on {len(rows):,} "
-        "rows; nothing uses it until a brand's configuration names it."
+    else:
+        _show_trial(shell, told)
+
+
+class _Trial(NamedTuple):
+    """A trained model, and how good it is on rows that its heads were fitted without.
+
+    Attributes:
+        weights: the model.
+        rows: how many it was trained on.
+        report: how good it is.
+        base: how good the base is on the same rows; None where it has no outputs for these labels.
+        changed: how many answers differ between the two, and which way.
+        more: what else is told of this task.
+    """
+
+    weights: Weights
+    rows: int
+    report: dict[str, Any]
+    base: dict[str, Any] | None
+    changed: dict[str, int] | None
+    more: dict[str, Any]
+
+
+def _trial(base: Weights, task: Task, rows: Sequence[Labelled], about: Mapping[str, Any]) -> _Trial:
+    trained = train_on(base, task, rows, about={**about, "rows": len(rows)})
+    heads = Heads(_as_stored(trained.weights))
+    held = np.flatnonzero(held_rows(trained)).tolist()
+    kept = [rows[at] for at in held]
+    found = answers_of(heads, task, kept, trial_scores(heads, trained, rows)[held])
+    before = _answers_of_base(base, task, kept)
+    return _Trial(
+        trained.weights,
+        len(rows),
+        report_of(task, kept, found),
+        None if before is None else report_of(task, kept, before),
+        None if before is None else _changed(kept, before.names, found.names),
+        {},
     )
 
 
-def _asked(task: Task | None, input_file: Path | None) -> tuple[Task, Path]:
+def _as_stored(weights: Weights) -> Weights:
+    """Return weights as they are read back from a file."""
+    return decode(encode(weights), "the trained model")
+
+
+def _topics_trial(
+    base: Weights, input_file: Path, brand_file: Path | None, about: Mapping[str, Any]
+) -> _Trial:
+    if brand_file is None:
+        raise ConfigurationError("--brand is missing; name the brand file that has the topics")
+    taxonomy = _taxonomy(brand_file)
+    rows = read_labelled(input_file, "topics", {each.rule.id for each in taxonomy.rules})
+    trained = train_topics(base, rows, taxonomy, about={**about, "rows": len(rows)})
+    kept = [rows[at] for at in trained.held]
+    before = topics_told(Heads(base), kept, taxonomy)
+    return _Trial(
+        trained.weights,
+        len(rows),
+        report_of_topics(kept, trained.told),
+        report_of_topics(kept, before),
+        _changed(kept, [each.names for each in before], [each.names for each in trained.told]),
+        {"too_few_rows": trained.few, "add_nothing": list(trained.unsure)},
+    )
+
+
+def _show_trial(shell: Shell, told: Mapping[str, Any]) -> None:
+    _show(shell, told["report"])
+    if told["changed"] is not None:
+        changed, was = told["changed"], told["base"]
+        with_keywords = " with the same keywords" if told["task"] == "topics" else ""
+        shell.say(
+            f"The base{with_keywords} had accuracy {was['accuracy']:.3f}, macro-F1 "
+            f"{was['macro_f1']:.3f} on these rows; {changed['rows']} answers change, "
+            f"{changed['better']} for the better and {changed['worse']} for the worse."
+        )
+    if told.get("too_few_rows"):
+        few = ", ".join(f"{name} ({rows})" for name, rows in told["too_few_rows"].items())
+        shell.say(f"Left to their keywords, of too few rows: {few}")
+    if told.get("add_nothing"):
+        shell.say(f"Not told by the model, it adds nothing: {', '.join(told['add_nothing'])}")
+    shell.say(
+        f"{told['file']}: version {told['version']}, {told['bytes']:,} bytes, trained on "
+        f"{told['trained_on']:,} rows; nothing uses it until a brand's configuration names it."
+    )
+
+
+def _asked(task: Asked | None, input_file: Path | None) -> tuple[Asked, Path]:
     if task is None:
-        raise ConfigurationError(f"--task is missing; name one of {', '.join(TASKS)}")
+        raise ConfigurationError(f"--task is missing; name one of {', '.join(ASKED)}")
     if input_file is None:
         raise ConfigurationError("--input is missing; name a file of labelled rows")
     return task, input_file
@@ -154,8 +247,10 @@ def _answers_of_base(base: Weights, task: Task, rows: Sequence[Labelled]) -> Ans
         return None
 
 
-def _changed(rows: Sequence[Labelled], before: Answers, after: Answers) -> dict[str, int]:
-    pairs = list(zip(rows, before.names, after.names, strict=True))
+def _changed(
+    rows: Sequence[Labelled], before: Sequence[frozenset[str]], after: Sequence[frozenset[str]]
+) -> dict[str, int]:
+    pairs = list(zip(rows, before, after, strict=True))
     return {
         "rows": sum(a != b for _, a, b in pairs),
         "better": sum(a != row.truth == b for row, a, b in pairs),
@@ -167,6 +262,7 @@ def _changed(rows: Sequence[Labelled], before: Answers, after: Answers) -> dict[
 @_task
 @_input
 @_model
+@_brand
 @click.option("--gates", "all_gates", is_flag=True, help="Measure every gate on the real data.")
 @click.option(
     "--data",
@@ -178,9 +274,10 @@ def _changed(rows: Sequence[Labelled], before: Answers, after: Answers) -> dict[
 @pass_shell
 def evaluate_command(
     shell: Shell,
-    task: Task | None,
+    task: Asked | None,
     input_file: Path | None,
     model_file: Path,
+    brand_file: Path | None,
     data: Path,
     *,
     all_gates: bool,
@@ -188,7 +285,8 @@ def evaluate_command(
 ) -> None:
     """Measure a model on labelled rows, or every gate on the real data.
 
-    Ends with exit code 1 when a gate is missed.
+    Topics are measured together with the keywords of --brand, else of the model alone. Ends with exit
+    code 1 when a gate is missed.
     """
     weights, version = _load(model_file)
     heads = Heads(weights)
@@ -196,12 +294,33 @@ def evaluate_command(
         _gates(shell, heads, data, as_json=as_json)
         return
     task, input_file = _asked(task, input_file)
-    rows = read_labelled(input_file, task)
-    found = report_of(task, rows, answers_of(heads, task, rows))
+    told: dict[str, Any] = {"task": task, "file": str(model_file), "version": version}
+    if task == "topics":
+        told |= _topics_report(heads, input_file, brand_file)
+    else:
+        rows = read_labelled(input_file, task)
+        told |= {"report": report_of(task, rows, answers_of(heads, task, rows))}
     if as_json:
-        shell.tell({"task": task, "file": str(model_file), "version": version, "report": found})
+        shell.tell(told)
         return
-    _show(shell, found)
+    _show(shell, told["report"])
+    alone = told.get("keywords")
+    if alone is not None:
+        shell.say(
+            f"The keywords alone: accuracy {alone['accuracy']:.3f}, macro-F1 {alone['macro_f1']:.3f}"
+        )
+
+
+def _topics_report(heads: Heads, input_file: Path, brand_file: Path | None) -> dict[str, Any]:
+    """Return how good topics are: of the model, and of a brand's keywords with and without it."""
+    taxonomy = None if brand_file is None else _taxonomy(brand_file)
+    known = None if taxonomy is None else {each.rule.id for each in taxonomy.rules}
+    rows = read_labelled(input_file, "topics", known)
+    told = {"report": report_of_topics(rows, topics_told(heads, rows, taxonomy))}
+    if taxonomy is not None:
+        alone = [Told(hits) for hits in keywords_of(taxonomy, rows)]
+        told["keywords"] = report_of_topics(rows, alone)
+    return told
 
 
 def _gates(shell: Shell, heads: Heads, data: Path, *, as_json: bool) -> None:
@@ -305,6 +424,7 @@ def list_command(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> Non
 @click.option("--output", help="Output to explain; the likeliest tone by default.")
 @click.option("--top", type=click.IntRange(1, 1000), default=10, help="Pieces to show.")
 @_model
+@_brand
 @as_json
 @pass_shell
 def explain_command(
@@ -313,6 +433,7 @@ def explain_command(
     output: str | None,
     top: int,
     model_file: Path,
+    brand_file: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -327,12 +448,18 @@ def explain_command(
     found = intents_of(text, tone.label, likely)
     asked = output or f"tone:{tone.label}"
     pieces = heads.explain(text, asked, top)
+    taxonomy = None if brand_file is None else _taxonomy(brand_file)
+    (topics,) = topics_told(heads, [Labelled(text, frozenset(), None)], taxonomy)
     if as_json:
         shell.tell(
             {
                 "version": version,
                 "tone": {"label": tone.label, "probability": tone.probability},
                 "intents": [intent._asdict() for intent in found],
+                "topics": [
+                    *({"topic": name, "probability": None} for name in sorted(topics.keywords)),
+                    *(each._asdict() for each in topics.trained),
+                ],
                 "probabilities": likely,
                 "output": asked,
                 "bias": heads.outputs[heads.column[asked]].bias,
@@ -342,6 +469,10 @@ def explain_command(
         return
     shell.say(f"tone: {tone.label} ({tone.probability:.2f})")
     shell.say("intents: " + ", ".join(f"{each.name} ({each.score:.2f})" for each in found))
+    named = [f"{name} (keyword)" for name in sorted(topics.keywords)]
+    named += [f"{name} ({chance:.2f})" for name, chance in topics.trained]
+    if named:
+        shell.say(f"topics: {', '.join(named)}")
     others = ("anger", "offence_de", "offence_en", "lang:de", "lang:en", "lang:other")
     shell.say(", ".join(f"{name}: {likely[name]:.2f}" for name in others if name in likely))
     shell.say(f"What weighed most for {asked}:")
