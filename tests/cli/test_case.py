@@ -65,6 +65,9 @@ NAMED = ("--brand", "nordlicht", "--conversation", ROOT, "--customer", "did:plc:
         (("override", *NAMED, "--priority", "1001"), "1001"),
         (("override", *NAMED, "--tone", "cross"), "cross"),
         (("split", *NAMED), "--post"),
+        (("ack", *NAMED, "--wait", "nan"), "write a number of seconds"),
+        (("ack", *NAMED, "--wait", "0"), "0"),
+        (("show", ""), "an id is not empty"),
         (("merge", CASE, CASE), "a case is not merged into itself"),
         (("show", "no case"), "the name of a brand is"),
         (("list", "--waiting-longer-than", "91d"), "the longest is 90d"),
@@ -86,6 +89,8 @@ def test_an_incident_is_named_with_its_brand(run, command) -> None:
     result = run("incident", command, "a" * 32, "--brand", "No Brand", env=NOBODY)
     assert result.exit_code == 2
     assert "the name of a brand" in result.stderr
+    result = run("incident", command, "", "--brand", "nordlicht", env=NOBODY)
+    assert (result.exit_code, result.stderr) == (2, "klingel: an id is not empty\n")
 
 
 @pytest.mark.parametrize(

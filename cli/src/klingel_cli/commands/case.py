@@ -17,6 +17,7 @@ from klingel_cli.casework import (
     REFUSALS,
     Json,
     Place,
+    Seconds,
     command_of,
     give,
     give_and_wait,
@@ -374,7 +375,7 @@ _ADDRESSED = (
 _SENT = (
     click.option(
         "--wait",
-        type=click.FloatRange(0, 600, min_open=True),
+        type=Seconds(0, 600, min_open=True),
         help="Wait so many seconds for the outcome; exit 1 when care refuses.",
     ),
     as_json,

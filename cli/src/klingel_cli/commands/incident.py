@@ -13,6 +13,7 @@ from klingel.model import CaseCommand
 from klingel_cli.casework import (
     Json,
     Place,
+    Seconds,
     command_of,
     give,
     members,
@@ -168,7 +169,7 @@ class Closing(NamedTuple):
 @brand_option
 @click.option(
     "--within",
-    type=click.FloatRange(1, 3600),
+    type=Seconds(1, 3600),
     default=120,
     help="Give up after so many seconds; 120 by default.",
 )
