@@ -240,7 +240,7 @@ def check(
 ) -> int:
     print(f"seed {seed}")  # noqa: T201 - the run can be repeated by it
     house = House(carrier, began(posts))
-    ring_all(house, arriving, random.Random(seed))  # noqa: S311 - a test's cuts, no secret
+    ring_all(house, arriving, random.Random(seed))
     assert not house.broker.messages(Topic.DEAD_LETTERS)
     owed = oracle(posts, house.now - timedelta(days=90))
     found = found_in(house)
@@ -268,9 +268,9 @@ def _shuffles() -> Iterator[Any]:
         yield pytest.param(number, marks=[pytest.mark.servers] if number >= FEW_SHUFFLES else [])
 
 
-@pytest.mark.parametrize("number", _shuffles())
+@pytest.mark.parametrize("number", [*_shuffles()])
 def test_shuffled_posts(posts: Sequence[Post], carrier: CompiledBrand, number: int) -> None:
     seed = SEED + number
     shuffled = list(posts)
-    random.Random(seed).shuffle(shuffled)  # noqa: S311 - a test's order, no secret
+    random.Random(seed).shuffle(shuffled)
     assert check(posts, shuffled, carrier, seed) > 0, "nothing had to be merged"
