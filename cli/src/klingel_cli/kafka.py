@@ -1,6 +1,6 @@
 """Kafka for a command: the only place where a kafka-python client is made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -63,18 +63,21 @@ class Log:
 
     def ends(self, slots: Sequence[Slot]) -> dict[Slot, int]:
         """Return the position behind the last committed record or marker of each."""
-        found = self._consumer.end_offsets([self._place(slot) for slot in slots])
+        found = _of_all(self._consumer.end_offsets, [self._place(slot) for slot in slots])
         return {slot: found[self._place(slot)] for slot in slots}
 
     def begins(self, slots: Sequence[Slot]) -> dict[Slot, int]:
         """Return the first offset that each still has."""
-        found = self._consumer.beginning_offsets([self._place(slot) for slot in slots])
+        found = _of_all(self._consumer.beginning_offsets, [self._place(slot) for slot in slots])
         return {slot: found[self._place(slot)] for slot in slots}
 
     def first_since(self, slots: Sequence[Slot], at: datetime) -> dict[Slot, int | None]:
         """Return the first offset of each that was written at `at` or later, None without one."""
         asked = {self._place(slot): int(at.timestamp() * 1000) for slot in slots}
         found = self._consumer.offsets_for_times(asked)
+        for place in [place for place in asked if found.get(place) is None]:
+            # Nothing was written since, or the client left it out: see `_of_all`.
+            found |= self._consumer.offsets_for_times({place: asked[place]})
         return {
             slot: None if (place := found.get(self._place(slot))) is None else place.offset
             for slot in slots
@@ -139,6 +142,20 @@ class Log:
 
     def _place(self, slot: Slot) -> TopicPartition:
         return TopicPartition(self._prefix + slot[0], slot[1])
+
+
+def _of_all(
+    ask: Callable[[list[TopicPartition]], dict[TopicPartition, int]], places: list[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return an offset of each partition.
+
+    kafka-python 3.0 leaves out partitions of which it does not know the leader, and stumbles over
+    that. Of one alone it waits until it knows.
+    """
+    try:
+        return ask(places)
+    except KeyError:
+        return {place: ask([place])[place] for place in places}
 
 
 def to_message(topic: Topic, partition: int, record: Any) -> Message:
