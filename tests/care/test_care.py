@@ -263,3 +263,15 @@ def test_rules_route_and_explain(desk: Desk) -> None:
         "refund: its query does not hit",
         "bill: hits, queue billing, priority +5",
     ]
+
+
+def test_a_queue_that_declares_a_topic_gets_its_events_there_too() -> None:
+    """The same record at the same place, written with the same transaction."""
+    brand = compiled_brand(queues=[{"id": "first", "topic": True}, {"id": "second"}])
+    desk = Desk(brand)
+    desk.hear(said("1"))
+    desk.hear(said("2", "bert", addressing="indirect"))
+    ((place, (record,)),) = desk.broker.beside.items()
+    assert place == ("queue-nordlicht-first", 0)
+    routed = desk.broker.messages(Topic.ROUTED_EVENTS)[0]
+    assert (record.key, record.value) == (routed.key, routed.value)

@@ -1,7 +1,7 @@
 """Topics as they are against topics as `schemas/topics` wants them; the difference is pure."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kafka.admin import (
@@ -11,7 +11,8 @@ from kafka.admin import (
     NewTopic,
 )
 
-from klingel.contracts.topics import TopicSpec, topic_specs
+from klingel.config.brand import Brand
+from klingel.contracts.topics import Topic, TopicSpec, queue_topic, topic_specs
 from klingel.errors import SourceUnavailable
 from klingel.settings import KafkaSettings
 from klingel_cli.kafka import Slot
@@ -71,6 +72,28 @@ def wanted(kafka: KafkaSettings) -> list[Wanted]:
             spec.config(),
         )
         for spec in topic_specs().values()
+    ]
+
+
+def of_queues(kafka: KafkaSettings, brands: Iterable[Brand]) -> list[Wanted]:
+    """Return the topics of queues that declare one; each is as wide and lasts as routed-events.
+
+    Args:
+        kafka: settings of the deployment.
+        brands: whose queues they are.
+    """
+    spec = topic_specs()[Topic.ROUTED_EVENTS]
+    return [
+        Wanted(
+            spec,
+            kafka.topic_prefix + queue_topic(brand.brand, queue.id),
+            spec.partitions or kafka.partitions,
+            kafka.replication,
+            spec.config(),
+        )
+        for brand in brands
+        for queue in brand.queues
+        if queue.topic
     ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from klingel.config.brand import Brand
 from klingel.config.loader import BrandFileError, LoadedBrand, load_brand, to_config
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
@@ -13,7 +14,8 @@ from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage
 from klingel.model import BrandConfig
 from klingel.settings import KafkaSettings
-from klingel_cli.kafka import publish, reading
+from klingel_cli import topics
+from klingel_cli.kafka import admin, publish, reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 
 files_argument = click.argument(
@@ -57,12 +59,26 @@ def apply_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> Non
         )
         for _, loaded in brands
     ]
+    _make_queue_topics(shell.settings.kafka, [loaded.brand for _, loaded in brands])
     publish(shell.settings.kafka, [config_output(record) for record in records])
     for record in records:
         if as_json:
             shell.tell({"brand": record.brand, "version": record.version, "applied_at": now})
         else:
             shell.say(f"brand {record.brand} is in force (version {record.version})")
+
+
+def _make_queue_topics(kafka: KafkaSettings, brands: Sequence[Brand]) -> None:
+    """Make the topics of queues that declare one, before anybody writes to them."""
+    wanted = topics.of_queues(kafka, brands)
+    if not wanted:
+        return
+    with admin(kafka) as client:
+        held = topics.describe(client, wanted)
+        missing = [topic for topic in wanted if topic.name not in held]
+        if missing:
+            topics.create(client, missing)
+            topics.wait_until_seen(client, wanted, set())
 
 
 @config_group.command("diff")

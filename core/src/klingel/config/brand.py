@@ -148,7 +148,8 @@ class Queue(Part):
     id: Slug = Field(description="Name of the queue.")
     name: str | None = Field(None, max_length=120, description="Name for people.")
     topic: bool = Field(
-        default=False, description="Whether its events also go to a topic queue-<brand>-<queue>."
+        default=False,
+        description="Whether its events also go to a topic queue-<brand>-<queue>; config apply makes it.",
     )
 
 

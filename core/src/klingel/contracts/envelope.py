@@ -78,7 +78,8 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     """A record to be written.
 
     The partition is `partition` where given, else that of `partition_key`, else that of `key`
-    (murmur2, as every Kafka client).
+    (murmur2, as every Kafka client). `instead` names a topic that is none of ours (`queue_topic`)
+    which it is written to, shaped and placed as a record of `topic`.
     """
 
     topic: Topic
@@ -87,6 +88,7 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     partition_key: bytes | None = None
     partition: int | None = None
+    instead: str | None = None
 
 
 def rfc3339(at: datetime) -> str:

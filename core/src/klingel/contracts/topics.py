@@ -39,6 +39,11 @@ class Topic(StrEnum):
     DEAD_LETTERS = "dead-letters"
 
 
+def queue_topic(brand: str, queue: str) -> str:
+    """Return the topic that a queue of a brand has where it declares one; not one of `Topic`."""
+    return f"queue-{brand}-{queue}"
+
+
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
     """One file of `schemas/topics/`.

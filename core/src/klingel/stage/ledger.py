@@ -81,7 +81,7 @@ class Tally:
             outside += before is None
             ends[outcome.fate, outcome.reason, outcome.network] += 1
             for output in outcome.outputs:
-                emitted[output.topic] += 1
+                emitted[output.instead or output.topic] += 1
         for (fate, reason, network), count in ends.items():
             fates[fate] += count
             if reason:

@@ -114,7 +114,9 @@ def _line(
     fates = Counter(str(outcome.fate) for outcome in outcomes)
     reasons = Counter(f"{each.fate}:{each.reason}" for each in outcomes if each.reason)
     networks = Counter(f"{each.fate}:{each.network}" for each in outcomes if each.network)
-    caused = Counter(str(output.topic) for each in outcomes for output in each.outputs)
+    caused = Counter(
+        str(output.instead or output.topic) for each in outcomes for output in each.outputs
+    )
     return LedgerLine(
         stage=stage,
         topic=timers_of(stage),

@@ -35,6 +35,8 @@ class InMemoryBroker:
         self.partitions = partitions
         self.cluster = f"memory-{next(_CLUSTERS)}"
         self._logs: dict[tuple[Topic, int], list[Message | None]] = defaultdict(list)
+        self.beside: dict[tuple[str, int], list[Output]] = {}
+        """Records of topics that are none of ours, by topic and partition."""
         self._committed: dict[tuple[str, Topic, int], Committed] = {}
         self._epochs: dict[str, int] = defaultdict(int)
         self._members: dict[str, list[InMemoryInput]] = defaultdict(list)
@@ -152,6 +154,10 @@ class InMemoryBroker:
         partition = output.partition
         if partition is None:
             partition = partition_for(output.partition_key or output.key, self.partitions)
+        if output.instead is not None:
+            beside = self.beside.setdefault((output.instead, partition), [])
+            beside.append(output)
+            return Written(output.topic, partition, len(beside) - 1)
         log = self._logs[output.topic, partition]
         log.append(
             Message(

@@ -385,12 +385,12 @@ class KafkaTransactions:
 
     async def _placed(
         self, producer: AIOKafkaProducer, outputs: Sequence[Output]
-    ) -> dict[tuple[Topic, int], list[Output]]:
-        """Sort records by partition, in their order.
+    ) -> dict[tuple[Topic, int, str], list[Output]]:
+        """Sort records by partition and name of the topic, in their order.
 
         What one message causes has one key in several topics: its place is computed once.
         """
-        counts, placed = self._counts, dict[tuple[Topic, int], list[Output]]()
+        counts, placed = self._counts, dict[tuple[Topic, int, str], list[Output]]()
         known: dict[tuple[bytes, int], int] = {}
         for output in outputs:
             topic, partition = output.topic, output.partition
@@ -403,15 +403,15 @@ class KafkaTransactions:
                 partition = known.get((key, count))
                 if partition is None:
                     known[key, count] = partition = partition_for(key, count)
-            placed.setdefault((topic, partition), []).append(output)
+            name = self._kafka.topic_prefix + (output.instead or topic)
+            placed.setdefault((topic, partition, name), []).append(output)
         return placed
 
     async def _send(
-        self, producer: AIOKafkaProducer, place: tuple[Topic, int], outputs: Sequence[Output]
+        self, producer: AIOKafkaProducer, place: tuple[Topic, int, str], outputs: Sequence[Output]
     ) -> list[_Sent]:
         """Send one partition's records as whole batches: a future a record would cost more."""
-        topic, partition = place
-        name = self._kafka.topic_prefix + topic
+        topic, partition, name = place
         sent: list[_Sent] = []
         batch = producer.create_batch()
         for output in outputs:

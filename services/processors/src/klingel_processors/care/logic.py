@@ -28,9 +28,11 @@ from klingel_processors.care.outputs import Outputs
 from klingel_processors.care.records import (
     CASES,
     Conversations,
+    Stored,
     due_cases,
     puts_of,
     read_case,
+    read_stored,
     removal,
     restored,
     timer_key,
@@ -119,6 +121,7 @@ class CareLogic:
             event.object_id,
             RoutedEvent(event=msgspec.Raw(message.value), decision=decision),
             place,
+            brand.topic_queues,
         )
         puts = self._write(outputs, place, before, folded.change, brand)
         return Outcome(
@@ -154,6 +157,7 @@ class CareLogic:
                     event.object_id,
                     RoutedEvent(event=msgspec.Raw(found.value), decision=decision),
                     place,
+                    brand.topic_queues,
                 )
         puts = self._write(outputs, place, before, folded.change, brand)
         return Outcome(
@@ -238,8 +242,8 @@ class CareLogic:
         if firing.wakes:
             before = self._conversations.load(state, place)
             return self._write(outputs, place, before, wake(before, firing, brand, now), brand)
-        self._conversations.forget(place)
         after, happened, escalations = pass_time(case, firing, brand, now)
+        self._conversations.passed(state, place, after)
         outputs.events(place, happened, escalations)
         if after is None:
             outputs.forgotten(place, case.case_id)
@@ -270,16 +274,16 @@ class CareLogic:
         if known is None:
             yield Put(CASES, key, None)
             return
-        yield from self._restored(message, stored, codec.decode(Case, known), state)
+        yield from self._restored(message, stored, read_stored(known), state)
 
     def _restored(
-        self, message: Message, stored: bytes | None, case: Case, state: StateView
+        self, message: Message, stored: bytes | None, case: Stored, state: StateView
     ) -> Iterator[Put]:
         place = conversation_key(case.brand, case.conversation_id)
         self._conversations.forget(place)
         brand = self._brands().get(case.brand)
         age = brand.max_open_age if brand is not None else _DEFAULT_AGE
-        old = codec.decode(Case, stored) if stored is not None else None
+        old = read_stored(stored) if stored is not None else None
         gone = message.value is None
         if gone:
             yield from removal(place, case.case_id, old, age)

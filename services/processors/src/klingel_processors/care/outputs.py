@@ -3,8 +3,10 @@
 Everything that is caused stands before the case record, which is the mark of it all.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+
+import msgspec
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import (
@@ -18,7 +20,7 @@ from klingel.contracts.envelope import (
     trace_id,
 )
 from klingel.contracts.partition import conversation_key
-from klingel.contracts.topics import Topic
+from klingel.contracts.topics import Topic, queue_topic
 from klingel.domain.cases import Change, tracked_of
 from klingel.domain.conversation import ConversationState
 from klingel.model import Case, CaseEvent, Escalation, RoutedEvent, TrackedConversation
@@ -92,12 +94,32 @@ class Outputs:
         """What was written."""
         return tuple(self._written)
 
-    def routed(self, event_id: str, object_id: str, routed: RoutedEvent, place: bytes) -> None:
-        """Write a social event with its decision."""
+    def routed(
+        self,
+        event_id: str,
+        object_id: str,
+        routed: RoutedEvent,
+        place: bytes,
+        queues: Collection[str],
+    ) -> None:
+        """Write a social event with its decision, once more where its queue has a topic.
+
+        Args:
+            event_id: of the event.
+            object_id: its object.
+            routed: the event with its decision.
+            place: partition key of the conversation.
+            queues: of the brand, those that have a topic of their own.
+        """
         decision = routed.decision
         queue = ((QUEUE_HEADER, decision.queue.encode()),) if decision.queue else ()
         identity = f"{event_id}.{decision.number}"
         self._write(Topic.ROUTED_EVENTS, event_id, routed, identity, place, object_id, queue)
+        if decision.queue in queues:
+            again = self._written[-1]
+            brand = event_id.partition("/")[0]
+            own = queue_topic(brand, decision.queue or "")
+            self._written.append(msgspec.structs.replace(again, instead=own))
 
     def change(
         self, place: bytes, before: ConversationState, change: Change, records: Sequence[bytes]
