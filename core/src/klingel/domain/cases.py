@@ -485,8 +485,7 @@ def _routed(
     may_open = may_open or arrival.reason in _LATE
     if fact.customer is None or not (may_open or event.revision > 0 or event.change != "created"):
         return arrival
-    had_one = any(case.customer_id == fact.customer for case in state.cases.values())
-    routed = routing(event, had_one)
+    routed = routing(event, state.knows(fact.customer))
     fact = structs.replace(fact, opening=_opening(event, routed, fact.origin))
     return arrival._replace(fact=fact, terms=routed.terms)
 
@@ -525,7 +524,7 @@ def _needs_no_memory(event: SocialEvent, *, opens: bool) -> bool:
 
 def _folded_in(state: ConversationState, fact: Fact) -> Case | None:
     """Return the case in whose summary an object lies already."""
-    for case in state.cases.values():
+    for case in state.summed_up():
         if case.summary is not None and is_folded(case.summary, fact.object):
             return case
     return None
@@ -746,7 +745,7 @@ def _timeline(
     names: Lookup = _UNNAMED.get
     if news.customers is not None:
         index = state.index()
-        elsewhere, names = customers_by_object(state, index), index.names.get
+        elsewhere, names = customers_by_object(state, index), index.customer_named
     return Timeline(
         news.conversation_id,
         brand,
@@ -920,14 +919,10 @@ def _overrules(fact: Fact | None) -> _Overrules:
 
 def tracked_of(state: ConversationState) -> TrackedConversation | None:
     """Return the tracking record of a conversation, None where no case of it is open."""
-    unclosed = [
-        case for case in state.cases.values() if case.state in {"open", "waiting", "snoozed"}
-    ]
-    if not unclosed:
+    count, since = state.tracked()
+    if since is None:
         return None
+    some = next(iter(state.cases.values()))
     return TrackedConversation(
-        brand=unclosed[0].brand,
-        conversation_id=unclosed[0].conversation_id,
-        open_cases=len(unclosed),
-        since=min(case.opened_at for case in unclosed if case.opened_at is not None),
+        brand=some.brand, conversation_id=some.conversation_id, open_cases=count, since=since
     )

@@ -7,9 +7,11 @@ cases an event can change.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from klingel.domain.facts import names_of
-from klingel.domain.identity import case_id
 from klingel.model.case import Case, Fact
 
 SMALL = 8
@@ -19,18 +21,69 @@ NOBODY = "-"
 """Customer id of the conversation's own record."""
 
 
+def name_customer(names: dict[str, str], customer: str) -> None:
+    """Note a customer's own names; of two customers with one name the smaller id has it.
+
+    So it does not matter in which order they are noted.
+    """
+    for name in names_of(customer):
+        names[name] = min(customer, names.get(name, customer))
+
+
+def name_author(authors: dict[str, str], author: str, customer: str) -> None:
+    """Note under which name a customer spoke; it may be another's own where cases were merged."""
+    authors[author] = min(customer, authors.get(author, customer))
+
+
+class Tracked(NamedTuple):
+    """The cases of a conversation that are not closed.
+
+    Attributes:
+        number: how many there are.
+        since: when the oldest of them was opened; None where there is none.
+    """
+
+    number: int
+    since: datetime | None
+
+
+def is_unclosed(case: Case) -> bool:
+    """Whether somebody may still have to answer."""
+    return case.state in _UNCLOSED
+
+
+_UNCLOSED = frozenset({"open", "waiting", "snoozed"})
+
+
 class Index:
     """What a large conversation knows by hash; derived from its records, never written."""
 
-    __slots__ = ("addressed", "guessed", "names", "objects", "parents", "token")
+    __slots__ = (
+        "_openings",
+        "addressed",
+        "authors",
+        "by_customer",
+        "guessed",
+        "names",
+        "objects",
+        "parents",
+        "summed_up",
+        "token",
+        "unclosed",
+    )
 
     def __init__(self, records: Iterable[Case], token: object) -> None:
         """Note the facts of all `records`; withdrawn cases have none and do not belong here."""
         self.objects: dict[str, str] = {}
         self.names: dict[str, str] = {}
+        self.authors: dict[str, str] = {}
         self.parents: set[str] = set()
         self.addressed: set[str] = set()
         self.guessed: set[str] = set()
+        self.by_customer: dict[str, dict[int, str]] = {}
+        self.summed_up: set[str] = set()
+        self.unclosed: dict[str, datetime] = {}
+        self._openings: list[tuple[datetime, str]] = []
         self.token = token
         for record in records:
             self.add(record)
@@ -38,17 +91,37 @@ class Index:
     def add(self, record: Case) -> None:
         """Note the facts of a record."""
         if record.customer_id != NOBODY:
-            for name in names_of(record.customer_id):
-                self.names[name] = record.customer_id
+            name_customer(self.names, record.customer_id)
+            self._add_case(record)
         for fact in record.facts:
             self.objects[fact.object] = record.case_id
             if fact.direction == "outbound":
                 self._add_outbound(fact)
             elif fact.customer is not None:
-                for name in names_of(fact.customer):
-                    self.names[name] = fact.customer
+                name_customer(self.names, fact.customer)
                 if fact.author is not None:
-                    self.names[fact.author] = fact.customer
+                    name_author(self.authors, fact.author, fact.customer)
+
+    def customer_named(self, name: str) -> str | None:
+        """Return the customer who has a name: it is theirs, or they spoke under it."""
+        return self.names.get(name) or self.authors.get(name)
+
+    def _add_case(self, case: Case) -> None:
+        self.by_customer.setdefault(case.customer_id, {})[case.generation] = case.case_id
+        if case.summary is not None:
+            self.summed_up.add(case.case_id)
+        if case.opened_at is None or not is_unclosed(case):
+            self.unclosed.pop(case.case_id, None)
+        elif self.unclosed.get(case.case_id) != case.opened_at:
+            self.unclosed[case.case_id] = case.opened_at
+            heappush(self._openings, (case.opened_at, case.case_id))
+
+    def tracked(self) -> Tracked:
+        """Return how many cases are not closed, and since when the oldest of them is open."""
+        openings = self._openings
+        while openings and self.unclosed.get(openings[0][1]) != openings[0][0]:
+            heappop(openings)
+        return Tracked(len(self.unclosed), openings[0][0] if openings else None)
 
     def _add_outbound(self, fact: Fact) -> None:
         if fact.in_reply_to is not None:
@@ -77,6 +150,7 @@ class ConversationState:
     withdrawn: dict[str, Case] = field(default_factory=dict)
     _index: Index | None = field(default=None, compare=False, repr=False)
     _token: object = field(default_factory=object, compare=False, repr=False)
+    _tracked: Tracked | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, records: Iterable[Case]) -> "ConversationState":
@@ -123,22 +197,40 @@ class ConversationState:
 
     def cases_of(self, customers: Iterable[str]) -> Iterator[Case]:
         """Give the cases of some customers, generation by generation."""
-        some = self.held or next(iter(self.cases.values()))
+        by_customer = self.index().by_customer
         for customer in customers:
-            generation = 1
-            while True:
-                identity = case_id(some.brand, some.conversation_id, customer, generation)
-                case = self.cases.get(identity)
-                if case is None:
-                    break
-                yield case
-                generation += 1
+            for _, identity in sorted(by_customer.get(customer, {}).items()):
+                yield self.cases[identity]
+
+    def knows(self, customer: str) -> bool:
+        """Whether a customer has or had a case here."""
+        if self.is_large:
+            return customer in self.index().by_customer
+        return any(case.customer_id == customer for case in self.cases.values())
+
+    def summed_up(self) -> Iterator[Case]:
+        """Give the cases some of whose facts are folded into a summary."""
+        if self.is_large:
+            yield from (self.cases[identity] for identity in self.index().summed_up)
+        else:
+            yield from (case for case in self.cases.values() if case.summary is not None)
+
+    def tracked(self) -> Tracked:
+        """Return how many cases are not closed, and since when."""
+        if self._tracked is not None:
+            return self._tracked
+        opened = [case.opened_at for case in self.cases.values() if is_unclosed(case)]
+        known = [at for at in opened if at is not None]
+        return Tracked(len(opened), min(known, default=None))
 
     def index(self) -> Index:
         """Return the index, built where the one at hand has gone on with another state."""
-        if self._index is not None and self._index.token is self._token:
-            return self._index
-        return Index(self._with_facts(), self._token)
+        index = self._index
+        if index is None or index.token is not self._token:
+            index = Index(self._with_facts(), self._token)
+            # Derived from the records alone: which of two states has it changes nothing.
+            object.__setattr__(self, "_index", index)
+        return index
 
     def find(self, object_hash: str) -> tuple[Case | None, Fact | None]:
         """Return the record and the fact of an object, if it is remembered."""
@@ -158,7 +250,12 @@ class ConversationState:
     def replaced(self, case: Case) -> "ConversationState":
         """Return the state with another record in the place of a case; its facts are the same."""
         return ConversationState(
-            {**self.cases, case.case_id: case}, self.held, self.withdrawn, self._index, self._token
+            {**self.cases, case.case_id: case},
+            self.held,
+            self.withdrawn,
+            self._index,
+            self._token,
+            self._tracked,
         )
 
     def then(
@@ -177,16 +274,18 @@ class ConversationState:
             index: of this state.
         """
         cases = dict(self.cases)
-        for identity in withdrawn:
-            cases.pop(identity, None)
         # Nobody owns the index while it is between two states.
         index.token = None
+        gone = [identity for identity in withdrawn if cases.pop(identity, None) is not None]
+        if gone:  # what an index noted is never taken out of it
+            cases.update((case.case_id, case) for case in changed)
+            return ConversationState(cases, held, withdrawn)
         for case in changed:
             cases[case.case_id] = case
             index.add(case)
         if held is not None and held is not self.held:
             index.add(held)
-        after = ConversationState(cases, held, withdrawn, index)
+        after = ConversationState(cases, held, withdrawn, index, _tracked=index.tracked())
         index.token = after._token
         return after
 
@@ -236,7 +335,7 @@ def _is_awaited(index: Index, fact: Fact) -> bool:
     if fact.customer is None:
         return False
     names = names_of(fact.customer)
-    if any(name in index.names for name in names):
+    if any(index.customer_named(name) is not None for name in names):
         return False
     return fact.author in index.addressed or any(name in index.addressed for name in names)
 
@@ -258,6 +357,7 @@ def _answered(
             if customer is not None:
                 return (customer,)
     for one in fact.addressees or ():
-        if one in index.names:
-            return (index.names[one],)
+        named = index.customer_named(one)
+        if named is not None:
+            return (named,)
     return () if told else None

@@ -14,7 +14,8 @@ from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.clocks import Promises, further_clocks, turns_of
-from klingel.domain.facts import can_open, is_deleted, names_of, received_at
+from klingel.domain.conversation import name_author, name_customer
+from klingel.domain.facts import can_open, is_deleted, received_at
 from klingel.domain.identity import hash64
 from klingel.domain.waiting import Waiting
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary
@@ -594,15 +595,17 @@ class Timeline:
         if not fact.addressees:
             return None
         if self._names is None:
-            self._names = names = {}
+            own: dict[str, str] = {}
+            authors: dict[str, str] = {}
             for each in self._facts.values():
                 if each.customer is not None:
-                    names.update(dict.fromkeys(names_of(each.customer), each.customer))
+                    name_customer(own, each.customer)
                     if each.author is not None:
-                        names[each.author] = each.customer
+                        name_author(authors, each.author, each.customer)
             for customer in self._current:
-                names.update(dict.fromkeys(names_of(customer), customer))
-        found = (self._names.get(one) or self._other_names(one) for one in fact.addressees)
+                name_customer(own, customer)
+            self._names = authors | own
+        found = (self._other_names(one) or self._names.get(one) for one in fact.addressees)
         return next(filter(None, found), None)
 
 

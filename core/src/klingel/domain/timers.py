@@ -5,15 +5,14 @@ when everything that lay in the input at its time has been read; where that take
 `PATIENCE`, it fires provisionally, and later facts correct it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.escalation import clock_timer, escalate, raise_further, settle, timer_id
-from klingel.domain.facts import received_at
 from klingel.model.case import Case, Clock, Escalated, Fired
 
 PATIENCE = timedelta(seconds=60)
@@ -23,6 +22,64 @@ REMEMBERED = timedelta(days=400)
 MAX_FIRED = 32
 
 TimerKind = Literal["warned", "breached", "unsnoozed", "raised", "forgotten"]
+
+
+class Heard(Protocol):
+    """What timers need of a fact."""
+
+    @property
+    def at(self) -> datetime:
+        """When it was said."""
+        ...
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When klingel received it, where that is another time."""
+        ...
+
+
+class Timed(Protocol):
+    """What timers need of a record: a `Case`, or as much of it as was read."""
+
+    @property
+    def case_id(self) -> str:
+        """Id of the case."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """State of the case; `held` for a conversation's own record."""
+        ...
+
+    @property
+    def facts(self) -> Sequence[Heard]:
+        """Its facts."""
+        ...
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """When it was closed."""
+        ...
+
+    @property
+    def snoozed_until(self) -> datetime | None:
+        """Until when it is put aside."""
+        ...
+
+    @property
+    def clocks(self) -> list[Clock] | None:
+        """Its clocks."""
+        ...
+
+    @property
+    def fired(self) -> list[Fired] | None:
+        """Timers that fired."""
+        ...
+
+    @property
+    def escalations(self) -> list[Escalated] | None:
+        """Levels that were raised."""
+        ...
 
 
 class Timer(NamedTuple):
@@ -59,7 +116,7 @@ class Firing(NamedTuple):
     wakes: bool
 
 
-def timers_of(case: Case, max_open_age: timedelta) -> Iterator[Timer]:
+def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
     """Yield the timers of a case that have not fired, in no order.
 
     Args:
@@ -67,7 +124,7 @@ def timers_of(case: Case, max_open_age: timedelta) -> Iterator[Timer]:
         max_open_age: after which a conversation's own record can matter no more.
     """
     if case.state == "held":
-        newest = max((received_at(fact) for fact in case.facts), default=None)
+        newest = max((fact.received_at or fact.at for fact in case.facts), default=None)
         if newest is not None:
             yield Timer(newest + max_open_age, "forgotten", timer_id(case.case_id, "forgotten"))
         return
@@ -89,7 +146,7 @@ def timers_of(case: Case, max_open_age: timedelta) -> Iterator[Timer]:
                 yield Timer(each.raise_at, "raised", identity, level=each)
 
 
-def _clock_timers(case: Case, done: set[str]) -> Iterator[Timer]:
+def _clock_timers(case: Timed, done: set[str]) -> Iterator[Timer]:
     for clock in case.clocks or ():
         if clock.state != "running":
             continue
@@ -103,14 +160,14 @@ def _clock_timers(case: Case, done: set[str]) -> Iterator[Timer]:
                 yield Timer(clock.warn_at, "warned", warning, clock=clock)
 
 
-def due_at(case: Case, max_open_age: timedelta) -> datetime | None:
+def due_at(case: Timed, max_open_age: timedelta) -> datetime | None:
     """Return when the next timer of a case is due."""
     if case.state in {"open", "waiting"} and not case.fired and not case.escalations:
         return _first_due(case)
     return min((timer.due for timer in timers_of(case, max_open_age)), default=None)
 
 
-def _first_due(case: Case) -> datetime | None:
+def _first_due(case: Timed) -> datetime | None:
     """Return the earliest warning or deadline of a case in which nothing has fired."""
     due: datetime | None = None
     for clock in case.clocks or ():
