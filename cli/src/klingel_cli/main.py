@@ -47,7 +47,11 @@ _COMMANDS = {
     ),
     "backtest": (
         "klingel_cli.commands.backtest:backtest",
-        "Show when early warning would have rung.",
+        "Show what klingel would have done with what is over.",
+    ),
+    "import": (
+        "klingel_cli.commands.imports:import_command",
+        "Send recorded history into the platform.",
     ),
     "remap": (
         "klingel_cli.commands.remap:remap",

@@ -1,13 +1,12 @@
 """Does it need an answer, and why not: the closed set of reasons, one for every event."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from klingel.config.compiled import CompiledBrand
+from klingel.domain.identity import is_believed
 from klingel.model.social_event import SocialEvent
 
-_FIRST_BELIEVED = datetime(2006, 1, 1, tzinfo=UTC)
-_LEAD = timedelta(minutes=10)
 _SILENT = frozenset({"repost", "reaction"})
 _FRESH = frozenset({"live", "gap_fill"})
 
@@ -78,7 +77,7 @@ def believed_time(event: SocialEvent) -> datetime:
     """
     published = event.published_at
     received = event.received_at
-    if published is None or not _FIRST_BELIEVED <= published <= received + _LEAD:
+    if published is None or not is_believed(published, received):
         return received
     return published
 
