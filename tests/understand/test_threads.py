@@ -42,6 +42,7 @@ class House:
         self.brands = dict(BRANDS)
         self.tracking: dict[str, frozenset[str]] = {}
         self.now = LATE
+        self.detector = detect
         self.understand = StageInMemory(self.broker, self._understand, lambda: self.now)
         self.thread = StageInMemory(self.broker, self._thread, lambda: self.now)
 
@@ -51,10 +52,13 @@ class House:
     def _thread(self, partition: int) -> ThreadLogic:
         return ThreadLogic(partition, **self._parts())
 
+    def _detect(self, text: str) -> tuple[str, float]:
+        return self.detector(text)
+
     def _parts(self) -> dict[str, Any]:
         return {
             "networks": installed_network,
-            "detect": detect,
+            "detect": self._detect,
             "readers": lambda _model: None,
             "originals": lambda _reference: b"",
             "world": lambda: World(self.brands, self.tracking),
@@ -279,6 +283,30 @@ def test_who_has_a_case_under_the_parents_id_hears_the_parent(house: House) -> N
     assert house.told()["nordlicht/webhook:forum:2@0"] == conversation("1")
 
 
+def test_who_has_a_case_where_a_conversation_goes_on_hears_edits(house: House) -> None:
+    house.hear(reply("3", "2", QUIET))
+    house.hear(reply("2", "1", QUIET))
+    house.tracking[conversation("1")] = frozenset({"nordlicht"})
+    assert house.hear(reply("3", "2", "edited", change="updated", revision=1)) == [DELIVERED]
+    assert list(house.told().values()) == [conversation("2")]
+    assert house.merges() == [("nordlicht", conversation("2"), conversation("1"))]
+
+
+def test_what_became_a_dead_letter_is_no_way_to_its_parent(house: House) -> None:
+    """Where a batch is cut must not matter: an object that was never decided is not known."""
+
+    def broken(text: str) -> tuple[str, float]:
+        if "boom" in text:
+            raise ZeroDivisionError
+        return "de", 0.9
+
+    house.detector = broken
+    house.hear(reply("1", "0"))
+    house.hear(reply("2", "1", "boom nordlicht"), reply("3", "2"))
+    assert len(house.broker.messages(Topic.DEAD_LETTERS)) == 1
+    assert house.told()["nordlicht/webhook:forum:3@0"] == conversation("2")
+
+
 @pytest.mark.parametrize(
     "events",
     [
@@ -316,6 +344,17 @@ def test_edits_and_deletions_go_the_same_way(house: House) -> None:
 def test_a_deletion_before_the_first_sight_is_lost_with_what_follows(house: House) -> None:
     assert house.hear(gone("2"), reply("2", "1")) == []
     assert house.told() == {}
+
+
+def test_what_was_discarded_before_the_first_sight_stays_so_on_a_replay(house: House) -> None:
+    """A deletion, the creation before it, and then an edit that is younger than both."""
+    edit = reply("2", "1", "nordlicht, edited", change="updated", revision=5)
+    assert house.hear(gone("2", revision=2), reply("2", "1"), edit) == [DELIVERED]
+    house.understand.replay()
+    house.understand.drain()
+    assert len(house.unthreaded()) == 2
+    house.thread.drain()
+    assert list(house.told()) == ["nordlicht/webhook:forum:2@5"]
 
 
 def test_the_deletion_of_what_is_only_named_tells_nothing(house: House) -> None:
