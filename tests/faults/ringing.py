@@ -14,9 +14,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +37,12 @@ BRAND: Final = "nordlicht"
 SESSION_SECONDS: Final = 3
 PATIENCE_SECONDS: Final = 120.0
 LAST_LINES: Final = 5
-WORKERS: Final = ("understand-0", "care-0", "care-1", "indexer-0", "gateway-0", "replay-0")
+SERVICES: Final = (
+    ("indexer", 0), ("notifier", 0), ("watch", 0), ("care", 0), ("care", 1), ("thread", 0),
+    ("understand", 0), ("gateway", 0),
+)  # fmt: skip
+"""In the order in which they are started: who reads is there before who writes."""
+WORKERS: Final = (*(f"{kind}-{instance}" for kind, instance in SERVICES), "replay-0")
 SERVERS: Final = ("kafka", "elasticsearch")
 
 
@@ -56,6 +63,8 @@ class Rung:
     verdict: Verdict
     cases: dict[str, Any]
     audit: dict[str, Any]
+    fired: Counter[tuple[str, str, str, str]]
+    told: dict[str, set[str]]
     kills: int
     taken_over: bool
 
@@ -174,6 +183,11 @@ class Ring:
         self.deliveries, self.webhook_truth = record(
             folder, "webhook", seed + 1, traffic.webhooks, start
         )
+        self.brand = folder / "brand.yaml"
+        # Around the clock: a deadline between the two runs would make a difference.
+        text = brand_file().read_text(encoding="utf-8")
+        text = text.replace("calendar: service-hours", "calendar: always")
+        self.brand.write_text(text.replace("quiet: service-hours", "quiet: always"), "utf-8")
         self.sender: Sender | None = None
         self.kills = 0
         self.taken_over = False
@@ -183,13 +197,14 @@ class Ring:
         fleet = self.fleet
         fleet.klingel("topics", "apply")
         fleet.klingel("index", "apply")
-        fleet.klingel("config", "apply", str(brand_file()))
-        for kind, instance in (
-            ("indexer", 0), ("care", 0), ("care", 1), ("understand", 0), ("gateway", 0),
-        ):  # fmt: skip
-            fleet.start(kind, instance=instance)
-        for name in ("indexer-0", "care-0", "care-1", "understand-0", "gateway-0"):
-            fleet.wait_ready(name, 90.0)
+        fleet.klingel("config", "apply", str(self.brand))
+        fleet.start("receiver")
+        fleet.wait_ready("receiver-0")
+        told = fleet.told_settings(self.brand)
+        for kind, instance in SERVICES:
+            fleet.start(kind, instance=instance, environ=told if kind == "notifier" else None)
+        for kind, instance in SERVICES:
+            fleet.wait_ready(f"{kind}-{instance}", 90.0)
         fleet.start(
             "replay", str(self.recording), "--source", SOURCE, "--rate", str(self.rate), "--exit"
         )
@@ -263,6 +278,8 @@ class Ring:
             report = self._audit()
             waits = [total for total in report.get("totals", ()) if total["waiting"]]
             raise FleetError(f"not everything arrived: {waits or report}\n{self._states()}")
+        if not until(self._all_is_told, PATIENCE_SECONDS):
+            raise FleetError(f"timers wait, or somebody is not told\n{self._states()}")
         index = Index(self.stack, fleet.prefix)
         try:
             index.refresh()
@@ -272,8 +289,51 @@ class Ring:
         finally:
             index.close()
         return Rung(
-            verdict, self._cases(), self._audit(), kills=self.kills, taken_over=self.taken_over
+            verdict,
+            self._cases(),
+            self._audit(),
+            fired=self._fired(),
+            told=self._told(),
+            kills=self.kills,
+            taken_over=self.taken_over,
         )
+
+    def _all_is_told(self) -> bool:
+        """Whether every deadline that is over has fired, and every notification is on its way."""
+        now = datetime.now(UTC).isoformat()
+        late = {"range": {"due_at": {"lt": now}}}
+        client = Elasticsearch(self.stack.elasticsearch_url)
+        try:
+            found = scan(client, query={"query": late}, index=f"{self.fleet.prefix}cases-*")
+            waiting = sum(not _has_fired(hit["_source"], now) for hit in found)
+        finally:
+            client.close()
+        return not waiting and self._lag_of_notifier() == 0
+
+    def _lag_of_notifier(self) -> int:
+        samples = self.fleet.metrics("notifier-0")
+        return round(sum(each.value for each in samples if each.name == "klingel_lag_messages"))
+
+    def _fired(self) -> Counter[tuple[str, str, str, str]]:
+        """Return how often each warning and breach was told: case, kind, clock, deadline."""
+        client = Elasticsearch(self.stack.elasticsearch_url)
+        kinds = {"terms": {"kind": ["warned", "breached"]}}
+        try:
+            found = scan(client, query={"query": kinds}, index=f"{self.fleet.prefix}case-events-*")
+            events = [hit["_source"] for hit in found]
+        finally:
+            client.close()
+        return Counter(
+            (each["case_id"], each["kind"], each.get("clock", ""), each["at"]) for each in events
+        )
+
+    def _told(self) -> dict[str, set[str]]:
+        """Return the contents that came under each key."""
+        told: dict[str, set[str]] = {}
+        for line in self.fleet.lines("receiver-0"):
+            if line.get("key"):
+                told.setdefault(line["key"], set()).add(line["body"])
+        return told
 
     def _states(self) -> str:
         """Say of each process how it stands and what it logged last, for who reads a failed run."""
@@ -317,10 +377,21 @@ class Ring:
 PROCESSING: Final = frozenset(
     {
         "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
-        "removed_at", "closed_at",
+        "removed_at", "closed_at", "fired", "escalations", "ended_at",
     }
 )  # fmt: skip
-"""The last two are when klingel received a deletion: the recorded ones carry no time of theirs."""
+"""`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
+recorded ones carry no time of theirs. What fired in between and was corrected stays told."""
+
+
+def _has_fired(case: dict[str, Any], now: str) -> bool:
+    """Whether each deadline of a case that is over has fired."""
+    fired = {each.get("clock") for each in case.get("fired") or () if each["kind"] == "breached"}
+    return all(
+        clock["name"] in fired
+        for clock in case.get("clocks") or ()
+        if clock["state"] == "running" and clock["deadline"] < now
+    )
 
 
 def comparable(value: Any) -> Any:

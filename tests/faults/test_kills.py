@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,12 @@ def test_killed_and_frozen_nothing_is_lost_or_doubled(
     assert_clean(storm)
     assert calm.cases, "the traffic opened no case"
     assert storm.cases.keys() == calm.cases.keys()
-    differing = [each for each in calm.cases if storm.cases[each] != calm.cases[each]]
-    assert not differing, (differing[:3], calm.cases[differing[0]], storm.cases[differing[0]])
+    differing = {
+        each: differences(calm.cases[each], storm.cases[each])
+        for each in calm.cases
+        if storm.cases[each] != calm.cases[each]
+    }
+    assert not differing, (len(differing), dict([*differing.items()][:3]))
 
 
 def _ring(ring: Ring, chance: random.Random | None = None, kills: int = 0) -> Rung:
@@ -51,8 +56,24 @@ def _ring(ring: Ring, chance: random.Random | None = None, kills: int = 0) -> Ru
         return ring.finish()
 
 
+def differences(calm: dict[str, Any], storm: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what is not the same in two cases, by field."""
+    names = sorted({*calm, *storm})
+    return {
+        name: (calm.get(name), storm.get(name))
+        for name in names
+        if calm.get(name) != storm.get(name)
+    }
+
+
 def assert_clean(rung: Rung) -> None:
-    """Nothing lost, nothing doubled, the audit adds up."""
+    """Nothing lost or doubled, the audit adds up, timers fired once, one content under one key."""
     assert not rung.verdict.lost, rung.verdict.lost[:5]
     assert not rung.verdict.doubled, rung.verdict.doubled[:5]
     assert rung.audit["clean"], rung.audit["problems"][:5]
+    assert rung.fired, "no deadline passed"
+    twice = [each for each, count in rung.fired.items() if count > 1]
+    assert not twice, twice[:5]
+    assert rung.told, "nobody was told"
+    changed = [key for key, contents in rung.told.items() if len(contents) > 1]
+    assert not changed, changed[:5]

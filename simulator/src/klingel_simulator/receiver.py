@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from email import message_from_bytes
 from email.policy import default as modern
+from hashlib import blake2b
 from typing import IO, Any
 
 from aiohttp import web
@@ -33,7 +34,7 @@ class Receiver:
         self.received: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.counted: Counter[str] = Counter()
 
-    def take(self, way: str, where: str, key: str | None, title: str) -> None:
+    def take(self, way: str, where: str, key: str | None, title: str, body: bytes) -> None:
         """Note something that came.
 
         Args:
@@ -41,8 +42,10 @@ class Receiver:
             where: path or address.
             key: what the sender says makes a repeat known.
             title: its first words.
+            body: all of it; told by its digest.
         """
-        told = {"way": way, "where": where, "key": key, "title": title[:_TITLE]}
+        digest = blake2b(body, digest_size=8).hexdigest()
+        told = {"way": way, "where": where, "key": key, "title": title[:_TITLE], "body": digest}
         self.received.append(told)
         self.counted[where] += 1
         self._out.write(json.dumps(told, ensure_ascii=False) + "\n")
@@ -70,7 +73,7 @@ class Receiver:
             return web.Response(status=400, text="the body is no JSON\n")
         headers = request.headers
         key = headers.get("webhook-id") or headers.get("Idempotency-Key")
-        self.take("http", request.match_info["where"], key, _title(content))
+        self.take("http", request.match_info["where"], key, _title(content), body)
         return web.Response(text="ok")
 
     async def handle_DATA(  # noqa: N802 - the library's name
@@ -81,7 +84,7 @@ class Receiver:
         data = content if isinstance(content, bytes) else (content or "").encode()
         mail = message_from_bytes(data, policy=modern)
         for address in envelope.rcpt_tos:
-            self.take("mail", str(address), mail["Message-ID"], str(mail["Subject"] or ""))
+            self.take("mail", str(address), mail["Message-ID"], str(mail["Subject"] or ""), data)
         return "250 OK"
 
 
