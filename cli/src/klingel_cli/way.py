@@ -11,6 +11,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message
 from klingel.contracts.partition import conversation_key, partition_for
 from klingel.contracts.topics import Topic
+from klingel.domain.threading import source_instance
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.model import RawEvent, RoutedEvent, SocialEvent
 from klingel.settings import Settings
@@ -66,6 +67,7 @@ class _Found:
     """What the logs hold of the event."""
 
     raw: list[Message] = field(default_factory=list)
+    unthreaded: list[Message] = field(default_factory=list)
     social: dict[str, list[Message]] = field(default_factory=dict)
     routed: dict[str, list[Message]] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
@@ -94,9 +96,12 @@ def follow(settings: Settings, wanted: EventId) -> list[Step]:
     found = _Found(documents=_documents(settings, wanted))
     kafka = settings.kafka
     with admin(kafka) as client, reading(kafka) as log:
-        held = {stage: positions(client, kafka, stage) for stage in ("understand", "care")}
+        held = {
+            stage: positions(client, kafka, stage) for stage in ("understand", "thread", "care")
+        }
         held["indexer"] = positions(client, kafka, "indexer")
         _read_raw(log, wanted, found)
+        _read_unthreaded(log, wanted, found)
         _read_social(log, wanted, found)
         _read_routed(log, wanted, found)
         _read_letters(log, found)
@@ -159,6 +164,19 @@ def _is_of(message: Message, wanted: EventId) -> bool:
         return False
 
 
+def _read_unthreaded(log: Log, wanted: EventId, found: _Found) -> None:
+    """Read what understand sent on to the thread stage; it lies where its source does."""
+    slots = log.slots(Topic.UNTHREADED_EVENTS)
+    ends = log.ends(slots)
+    key = source_instance(wanted.object_id).encode()
+    slot = slots[partition_for(key, len(slots))]
+    found.unthreaded += [
+        message
+        for message in log.read({slot: (0, ends[slot])})
+        if message.key == key and _is_of(message, wanted)
+    ]
+
+
 def _read_social(log: Log, wanted: EventId, found: _Found) -> None:
     slots = log.slots(Topic.SOCIAL_EVENTS)
     ends = log.ends(slots)
@@ -197,7 +215,7 @@ def _read_routed(log: Log, wanted: EventId, found: _Found) -> None:
 def _read_letters(log: Log, found: _Found) -> None:
     places = {
         f"{message.topic}/{message.partition}/{message.offset}"
-        for of in ([found.raw], found.social.values(), found.routed.values())
+        for of in ([found.raw, found.unthreaded], found.social.values(), found.routed.values())
         for messages in of
         for message in messages
     }
@@ -209,7 +227,15 @@ def _read_letters(log: Log, found: _Found) -> None:
 def _steps(wanted: EventId, found: _Found, held: dict[str, dict[Slot, Position]]) -> Iterable[Step]:
     yield from _raw_steps(wanted, found)
     brands = sorted({*found.social, *found.routed, *found.documents})
-    if not brands and found.raw:
+    if not brands and found.unthreaded:
+        yield _ended(
+            "social event",
+            found.unthreaded[-1],
+            found,
+            held["thread"],
+            "thread passed it and published nothing: no brand hears it, or it repeats what was known",
+        )
+    elif not brands and found.raw:
         yield _ended(
             "social event",
             found.raw[-1],
