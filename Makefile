@@ -88,6 +88,10 @@ test-faults: setup ## Kill and freeze every process while 30,000 events ring
 .PHONY: bench
 bench: setup ## Measure what the README claims
 	$(BIN)/python benchmarks/enrichment.py --data ../shared/data
+	$(BIN)/python benchmarks/clocks.py
+	$(BIN)/python benchmarks/care.py
+	$(BIN)/python benchmarks/early_warning.py
+	$(BIN)/python benchmarks/watch.py speed
 	$(BIN)/python benchmarks/pipeline.py
 
 .PHONY: quality
