@@ -60,7 +60,7 @@ def read_labelled(path: Path, task: Asked, topics: Collection[str] | None = None
             names file and line.
     """
     rows = []
-    for where, row in _texts(path):
+    for where, row in raw_rows(path):
         labelled = _labelled(row, task, where)
         if labelled is None:
             continue
@@ -74,8 +74,12 @@ def read_labelled(path: Path, task: Asked, topics: Collection[str] | None = None
     return rows
 
 
-def _texts(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a file, each with its place; raises ConfigurationError as above."""
+def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a .jsonl or .jsonl.gz file, each with its place.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a line is no row with a text.
+    """
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:

