@@ -1,13 +1,15 @@
 """The traffic model: determinism, mix, what is heard, order, threads, hostile text."""
 
 import json
+from datetime import datetime
 
 import pytest
 
 from klingel_simulator.brand import Brand, to_brand
+from klingel_simulator.generic import GenericRenderer
 from klingel_simulator.hostile import KINDS, clip
 from klingel_simulator.phrases import phrase_count
-from klingel_simulator.traffic import BLUESKY, GENERIC, Mix, Traffic
+from klingel_simulator.traffic import BLUESKY, GENERIC, OVERDUE_SECONDS, Mix, Traffic
 
 COUNT = 20_000
 
@@ -215,3 +217,35 @@ def test_another_brand_can_be_described():
 def test_a_wrong_brand_description_is_refused(description):
     with pytest.raises(ValueError, match="brand description"):
         to_brand(description)
+
+
+@pytest.mark.parametrize("dialect", [BLUESKY, GENERIC])
+def test_overdue_posts_were_said_long_ago_and_nothing_else_was(dialect):
+    mix = Mix(noise=0.0, addressed=0.8, overdue=0.25, duplicates=0.0)
+    said = list(Traffic(13, count=6_000, dialect=dialect, mix=mix))
+    openings = [o for o in said if o.operation == "create" and o.addressed and o.kind == "post"]
+    overdue = {o.key for o in openings if o.lag_seconds >= OVERDUE_SECONDS[0]}
+    assert len(overdue) / len(openings) == pytest.approx(0.25, abs=0.03)
+    assert all(o.lag_seconds <= OVERDUE_SECONDS[1] for o in openings)
+    assert all(o.lag_seconds < 300 for o in said if o.key not in overdue)
+
+
+def test_without_overdue_posts_the_same_seed_gives_what_it_always_gave():
+    never, nothing = Traffic(3, count=500, dialect=GENERIC), Mix(overdue=0.0)
+    assert list(never) == list(Traffic(3, count=500, dialect=GENERIC, mix=nothing))
+
+
+def test_an_overdue_post_is_rendered_with_the_time_at_which_it_was_said():
+    mix = Mix(noise=0.0, addressed=0.9, overdue=1.0)
+    now_us, renderer = 1_800_000_000_000_000, GenericRenderer(5, "community")
+    first = next(o for o in Traffic(5, count=50, dialect=GENERIC, mix=mix) if o.lag_seconds > 300)
+    said = datetime.fromisoformat(json.loads(renderer.to_event(first, now_us))["published_at"])
+    assert now_us / 1e6 - said.timestamp() == pytest.approx(first.lag_seconds, abs=0.01)
+
+
+def test_without_an_end_a_crisis_returns_once_a_period():
+    mix = Mix(noise=0.0, addressed=0.5, crisis_start=0.5, crisis_end=1.0, period=1_000)
+    endless = iter(Traffic(5, count=0, dialect=GENERIC, mix=mix))
+    said = [next(endless) for _ in range(4_000)]
+    told = [sum(o.topic == "outage" for o in said[at : at + 500]) for at in range(0, 4_000, 500)]
+    assert min(told[1::2]) > 2 * max(told[0::2])

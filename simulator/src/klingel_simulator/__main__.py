@@ -26,7 +26,8 @@ from klingel_simulator.traffic import BLUESKY, GENERIC, Dialect, Mix, Traffic
 from klingel_simulator.truth import Sent, TruthFile
 from klingel_simulator.webhook import Posting, WebhookSender, to_key
 
-_FRACTIONS = [field.name for field in fields(Mix) if field.name != "people"]
+_COUNTS = frozenset({"people", "period"})
+_FRACTIONS = [field.name for field in fields(Mix) if field.name not in _COUNTS]
 
 
 def _say(stream: IO[str], **event: Any) -> None:
@@ -72,6 +73,9 @@ def _shared_options() -> argparse.ArgumentParser:
             f"--{name.replace('_', '-')}", type=float, default=default, help=f"default {default}"
         )
     mix.add_argument("--people", type=int, default=Mix().people, help="size of the public")
+    mix.add_argument(
+        "--period", type=int, default=Mix().period, help="objects from crisis to crisis, --events 0"
+    )
     return shared
 
 
@@ -124,7 +128,7 @@ def _to_traffic(options: argparse.Namespace, dialect: Dialect) -> Traffic:
         brand = to_brand(description)
     if options.events < 0 or options.rate < 0:
         raise ValueError("--events and --rate must not be negative")
-    mix = Mix(people=options.people, **{name: getattr(options, name) for name in _FRACTIONS})
+    mix = Mix(**{name: getattr(options, name) for name in (*_COUNTS, *_FRACTIONS)})
     account = brand.handle if dialect is BLUESKY else brand.account
     return Traffic(
         options.seed, count=options.events, dialect=dialect, brand=brand, account=account, mix=mix

@@ -18,8 +18,10 @@ from klingel_simulator.people import Person, to_person
 RECENT: Final = 2_048
 """An edit, deletion, duplicate, quote or repost refers to one of the last so many deliveries."""
 OPEN_THREADS: Final = 512
+OVERDUE_SECONDS: Final = (1_800.0, 4_800.0)
+"""How long before its delivery an overdue post was said: a network was away and is heard again."""
 CRISIS_PERIOD: Final = 20_000
-"""Without an end, a crisis returns once in so many objects."""
+"""Without an end, and where nothing else is asked for, a crisis returns once in so many objects."""
 
 _EDITABLE: Final = frozenset({"post", "reply", "quote"})
 _DELETABLE: Final = _EDITABLE | {"repost", "reaction"}
@@ -33,8 +35,9 @@ class Mix:
 
     ``noise``: what no brand hears. ``addressed``: opens or changes a case of the brand. The rest
     of what is heard talks about the brand. ``out_of_order``: held back and delivered later.
-    ``crisis_share``: of what is said between ``crisis_start`` and ``crisis_end`` (fractions of the
-    run) about and to the brand.
+    ``overdue``: of the customers' first posts to the brand, those that were said 30 to 80 minutes
+    before they are delivered. ``crisis_share``: of what is said between ``crisis_start`` and ``crisis_end`` (fractions of the
+    run, or of ``period`` objects where the run has no end) about and to the brand.
     """
 
     noise: float = 0.3
@@ -44,21 +47,25 @@ class Mix:
     duplicates: float = 0.02
     out_of_order: float = 0.03
     hostile: float = 0.03
+    overdue: float = 0.0
     crisis_start: float = 0.5
     crisis_end: float = 0.65
     crisis_share: float = 0.7
     people: int = 5_000
+    period: int = CRISIS_PERIOD
 
     def __post_init__(self) -> None:
         """Refuse shares that do not fit together (``ValueError``, one sentence)."""
         for name in (
             *("noise", "addressed", "edits", "deletions", "duplicates", "out_of_order"),
-            *("hostile", "crisis_start", "crisis_end", "crisis_share"),
+            *("hostile", "overdue", "crisis_start", "crisis_end", "crisis_share"),
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"mix: {name} must lie between 0 and 1")
         if self.people < 100:
             raise ValueError("mix: people must be at least 100")
+        if self.period < 1:
+            raise ValueError("mix: period must be at least 1")
         fresh = 1 - self.edits - self.deletions - self.duplicates
         if fresh <= 0 or fresh * (1 - self.noise) + 1e-9 < self.addressed:
             raise ValueError("mix: noise, addressed, edits, deletions and duplicates exceed 1")
@@ -292,7 +299,7 @@ class Traffic:
     # --- order of delivery -------------------------------------------------------------------
 
     def _is_held_back(self, said: SimulatedObject) -> bool:
-        if said.repeated or said.operation != "create":
+        if said.repeated or said.operation != "create" or said.lag_seconds >= OVERDUE_SECONDS[0]:
             return False
         return self._rng.random() < self.mix.out_of_order
 
@@ -468,7 +475,7 @@ class Traffic:
 
     @property
     def _in_crisis(self) -> bool:
-        period = self.count or CRISIS_PERIOD
+        period = self.count or self.mix.period
         start, end = self.mix.crisis_start * period, self.mix.crisis_end * period
         here = start <= self._position % period < end
         return here and self._rng.random() < self.mix.crisis_share
@@ -513,6 +520,9 @@ class Traffic:
             addressed=True,
             mentions=((self.account, self.brand.did),),
         )
+        # Nothing is drawn where nothing is overdue: the same seed goes on giving the same traffic.
+        if self.mix.overdue and self._rng.random() < self.mix.overdue:
+            said = replace(said, lag_seconds=self._rng.uniform(*OVERDUE_SECONDS))
         if len(self._threads) >= OPEN_THREADS:
             self._threads.pop(0)
         self._threads.append(_Thread(said.ref, said.ref, person, topic))

@@ -12,6 +12,13 @@ from klingel_cli.demo.observe import Snapshot
 
 _CONTROL = dict.fromkeys((*range(32), 127), " ")
 _MEGA = 1_000_000
+_LEAST_POSTS = 2
+_WIDE_ALONE = frozenset({"network", "#priority", "wants"})
+_SEVERE = 7
+_SOON = timedelta(minutes=15)
+
+WIDE = 132
+"""Columns from which on queues and promises stand side by side, and stages tell their address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,24 @@ class Surroundings:
     logs: str
 
 
-def draw(snapshot: Snapshot, around: Surroundings, width: int = 120) -> RenderableType:
-    """Return the whole board."""
+def draw(
+    snapshot: Snapshot, around: Surroundings, width: int = 120, height: int | None = None
+) -> RenderableType:
+    """Return the whole board.
+
+    Args:
+        snapshot: what it shows.
+        around: what stands still.
+        width: columns of the terminal; from WIDE on queues and promises stand side by side.
+        height: its lines, to which the newest posts give way; None for no end of them.
+    """
     parts: list[RenderableType] = [
         Text(
             f"klingel  {around.title}  since {_span(snapshot.at - around.began_at)}  "
             "Ctrl-C stops everything",
             style="bold",
+            no_wrap=True,
+            overflow="ellipsis",
         ),
         *(Text(f"! {sentence}", style="bold red") for sentence in snapshot.fallen),
     ]
@@ -45,14 +63,23 @@ def draw(snapshot: Snapshot, around: Surroundings, width: int = 120) -> Renderab
         parts.append(Text(f"! {snapshot.trouble}", style="bold red"))
     parts += [
         Text(),
-        _stages(snapshot),
+        _stages(snapshot, width),
         Text(),
         Text(latency(snapshot), style="bold"),
         Text(f"dead letters: {_letters(snapshot)}"),
         Text(),
-        _queues(snapshot),
+        *_beside(_queues(snapshot), _due(snapshot), width),
         Text(),
-        _posts(snapshot, width),
+        _matters(snapshot, width),
+        Text(),
+        _told(snapshot, width),
+        Text(),
+    ]
+    footer = 1 + len(around.addresses) + 1
+    lines = sum(_lines(part) for part in parts) + 1 + footer
+    rows = len(snapshot.posts) if height is None else max(_LEAST_POSTS, height - lines)
+    parts += [
+        _posts(snapshot, width, rows),
         Text(),
         *(Text(f"{name:<15}{address}", style="dim") for name, address in around.addresses),
         Text(f"{'logs':<15}{around.logs}", style="dim"),
@@ -68,7 +95,13 @@ def in_one_line(snapshot: Snapshot) -> str:
         if row.per_second is not None
     )
     fallen = "".join(f" {sentence}." for sentence in snapshot.fallen)
-    return f"{rates}; {latency(snapshot)}; dead letters: {_letters(snapshot)}.{fallen}"
+    care = snapshot.care
+    promises = (
+        f"{care.late:,} late, {len(care.alerts)} alerts, {len(care.incidents)} incidents, "
+        f"{snapshot.told.count:,} told"
+    )
+    letters = f"dead letters: {_letters(snapshot)}"
+    return f"{rates}; {latency(snapshot)}; {promises}; {letters}.{fallen}"
 
 
 def latency(snapshot: Snapshot) -> str:
@@ -99,12 +132,31 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _stages(snapshot: Snapshot) -> Table:
-    table = _table("", "state", "#events/s", "#total", "#waiting", "#oldest", "#memory", "address")
+def _lines(part: RenderableType) -> int:
+    """Return how many lines a part takes, none of which is wrapped."""
+    if not isinstance(part, Table):
+        return 1
+    if part.show_header:
+        return part.row_count + 1
+    return max(_lines(cell) for column in part.columns for cell in column.cells)
+
+
+def _beside(left: Table, right: Table, width: int) -> Sequence[RenderableType]:
+    """Return two tables side by side where there is room, else one below the other."""
+    if width < WIDE:
+        return left, Text(), right
+    both = Table.grid(padding=(0, 4, 0, 0))
+    both.add_row(left, right)
+    return (both,)
+
+
+def _stages(snapshot: Snapshot, width: int) -> Table:
+    columns = ["", "state", "#events/s", "#total", "#waiting", "#oldest", "#memory"]
+    table = _table(*columns, *(["address"] if width >= WIDE else []))
     for row in snapshot.stages:
         fine = row.state in {"ready", "running", "finished"}
         style = "bold red" if row.fallen else ("green" if fine else "yellow")
-        table.add_row(
+        cells: list[RenderableType] = [
             Text(row.name),
             Text(shortened(row.state, 60), style=style),
             "" if row.per_second is None else f"{row.per_second:,.0f}",
@@ -113,7 +165,8 @@ def _stages(snapshot: Snapshot) -> Table:
             "" if row.oldest_seconds is None else f"{row.oldest_seconds:,.1f} s",
             "" if row.resident_bytes is None else f"{row.resident_bytes / _MEGA:,.0f} MB",
             Text(row.address, style="dim"),
-        )
+        ]
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 
@@ -127,20 +180,86 @@ def _queues(snapshot: Snapshot) -> Table:
     return table
 
 
-def _posts(snapshot: Snapshot, width: int) -> Table:
-    table = _table("routed last", "network", "queue", "#priority", "tone", "wants", "text")
-    for row in snapshot.posts:
+def _due(snapshot: Snapshot) -> Table:
+    care = snapshot.care
+    table = _table(f"due next ({care.late:,} late)", "queue", "network", "clock", "#prio", "agent")
+    for row in care.due:
+        left = row.due_at - snapshot.at
+        late = left < timedelta()
+        due = f"late by {_span(-left)}" if late else f"in {_span(left)}"
+        soon = left < _SOON
         table.add_row(
-            f"{row.at:%H:%M:%S}",
-            Text(row.network),
-            Text(row.queue),
-            str(row.priority),
-            Text(row.tone),
-            Text(", ".join(row.intents)),
-            Text(shortened(row.text, max(20, width - 84))),
+            Text(due, style="bold red" if late else ("yellow" if soon else "")),
+            Text(shortened(row.queue, 20)),
+            Text(shortened(row.network, 12)),
+            Text(row.clock.replace("_", " ")),
+            f"{row.priority:,}",
+            Text(shortened(row.assignee, 12) or "-"),
         )
+    if not care.due:
+        table.add_row("no clock runs")
+    return table
+
+
+def _matters(snapshot: Snapshot, width: int) -> Table:
+    """Return the alerts and incidents that stand, each with what it rests on."""
+    columns = ["brewing", "what", "#severity", "#authors"]
+    is_wide = width >= WIDE
+    table = _table(*columns, *(["since"] if is_wide else []), "terms")
+    room = max(20, width - (94 if is_wide else 66))
+
+    def add(
+        kind: Text, what: str, severity: str, authors: int, since: datetime, terms: str
+    ) -> None:
+        at = [f"{since:%H:%M:%S}"] if is_wide else []
+        words = Text(shortened(terms, room))
+        table.add_row(kind, Text(shortened(what, 40)), severity, f"{authors:,}", *at, words)
+
+    for alert in snapshot.care.alerts:
+        style = "bold red" if alert.severity >= _SEVERE else "yellow"
+        what = f"{alert.kind.replace('_', ' ')}: {alert.topic or 'the whole brand'}"
+        terms = ", ".join(alert.terms)
+        kind = Text("alert", style=style)
+        add(kind, what, str(alert.severity), alert.authors, alert.since, terms)
+    for incident in snapshot.care.incidents:
+        kind = Text("incident", style="bold red")
+        what = f"{incident.kind.replace('_', ' ')} ({incident.lang}), {incident.count:,} posts"
+        add(kind, what, "", incident.authors, incident.since, ", ".join(incident.terms))
+    if not table.row_count:
+        table.add_row("nothing")
+    return table
+
+
+def _told(snapshot: Snapshot, width: int) -> Table:
+    told = snapshot.told
+    table = _table(f"told last ({told.count:,} so far)", "what")
+    for row in told.newest:
+        where = shortened(row.where, 28)
+        table.add_row(Text(where), Text(shortened(row.title, max(20, width - 32))))
+    if not told.newest:
+        table.add_row("nobody yet")
+    return table
+
+
+def _posts(snapshot: Snapshot, width: int, rows: int) -> Table:
+    is_wide = width >= WIDE
+    names = ("routed last", "network", "queue", "#priority", "tone", "wants", "text")
+    shown = [name for name in names if is_wide or name not in _WIDE_ALONE]
+    table = _table(*shown)
+    room = max(20, width - (84 if is_wide else 42))
+    for row in snapshot.posts[:rows]:
+        cells: dict[str, RenderableType] = {
+            "routed last": f"{row.at:%H:%M:%S}",
+            "network": Text(row.network),
+            "queue": Text(row.queue),
+            "#priority": str(row.priority),
+            "tone": Text(row.tone),
+            "wants": Text(", ".join(row.intents)),
+            "text": Text(shortened(row.text, room)),
+        }
+        table.add_row(*(cells[name] for name in shown))
     if not snapshot.posts:
-        table.add_row("nothing yet", "", "", "", "", "", "")
+        table.add_row("nothing yet")
     return table
 
 

@@ -1,12 +1,10 @@
 """`klingel demo --check`: ring, wait until all is indexed, judge, and tell it in one line of JSON."""
 
 import gzip
-import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from klingel.contracts.topics import Topic
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import AuditReport
 from klingel_cli.books import read_books
-from klingel_cli.demo.index import Index, Sightings
+from klingel_cli.demo.index import TOLD, Index, Sightings
 from klingel_cli.demo.judging import Sent, Verdict, judge, percentile, read_recording, read_truth
+from klingel_cli.demo.observe import told_to
 from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, until
 from klingel_cli.demo.rehearsal import (
     Recording,
@@ -48,6 +47,7 @@ class Result:
         events_per_second: raw events by the time from the first one received to the last one
             searchable; None where nothing came into sight.
         told_to: notifications that the simulated receiver got.
+        tally: warnings, breaches, escalations, alerts and incidents in the index.
     """
 
     verdict: Verdict
@@ -57,6 +57,7 @@ class Result:
     latencies: tuple[float, ...]
     events_per_second: float | None
     told_to: int = 0
+    tally: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -75,6 +76,7 @@ class Result:
             "p99_ms": _milliseconds(percentile(self.latencies, 0.99)),
             "events_per_second": self.events_per_second and round(self.events_per_second, 1),
             "rung": self.rung,
+            **{name: self.tally.get(name, 0) for name in (*TOLD, "alerts", "incidents")},
             "notified": self.told_to,
             "never_seen": self.verdict.never_seen,
             "audit": "clean" if self.audit.clean else "wrong",
@@ -135,17 +137,9 @@ def check(
         dead_lettered=_dead_letters(kafka),
         latencies=tuple(sightings.latencies),
         events_per_second=_per_second(raw, sightings),
-        told_to=_notified(fleet),
+        told_to=told_to(fleet, 0).count,
+        tally=index.tally(),
     )
-
-
-def _notified(fleet: Fleet) -> int:
-    """Return how much the simulated receiver got; 0 where there is none."""
-    try:
-        _, body = fleet.get("receiver-0", "/control/status")
-    except (FleetError, OSError, HTTPException):
-        return 0
-    return int(sum(json.loads(body)["received"].values()))
 
 
 def judge_index(truth: list[Sent], index: Index, brand: str) -> Verdict:

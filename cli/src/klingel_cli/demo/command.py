@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from klingel_cli.demo.rehearsal import (
     Recording,
     Traffic,
     brand_file,
+    calm_brand,
     demo_folder,
     furnish,
     open_services,
@@ -25,6 +27,8 @@ from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Shell, pass_she
 from klingel_local.errors import LocalStackError
 
 _BLUESKY_SHARE = 2 / 3
+_OVERDUE_OF_FEW = 0.4
+_OVERDUE_OF_MANY = 0.02
 
 
 @click.command("demo")
@@ -50,6 +54,12 @@ _BLUESKY_SHARE = 2 / 3
 )
 @click.option("--events", default=9_000, show_default=True, help="Of the simulated networks.")
 @click.option("--rate", type=float, help="Events a second; 300 with --check, else 100.")
+@click.option(
+    "--calm-day/--no-calm-day",
+    default=True,
+    help="First replay a day without a crisis (5 minutes), so that early warning knows what is "
+    "usual; without it the networks ring at once, and of the brand alone.",
+)
 @click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
 @click.option(
     "--timeout", "seconds", default=300.0, show_default=True, help="Bound of each wait, seconds."
@@ -69,6 +79,7 @@ def demo(
     brand_path: Path | None,
     events: int,
     rate: float | None,
+    calm_day: bool,
     seed: int,
     seconds: float,
     folder: Path | None,
@@ -82,6 +93,8 @@ def demo(
     name = load_brand(brand).brand.brand
     pace = rate if rate is not None else (300.0 if is_check else 100.0)
     source = _source(files, network, events if is_check else 0, pace, seed)
+    if isinstance(source, Traffic) and calm_day and not is_check and pace > 0:
+        source = replace(source, overdue=_OVERDUE_OF_FEW, calm_day=True)
     if is_check and source is None:
         raise Failure("--check judges what was sent; a live network keeps no list", WRONG_USAGE)
     where = (folder or demo_folder()).absolute()
@@ -112,6 +125,8 @@ def _run(
 ) -> Result | None:
     """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
     furnish(fleet, brand, _say)
+    if isinstance(source, Traffic) and source.calm_day:
+        fleet.klingel("config", "apply", str(calm_brand(fleet, brand)))
     write_environment(fleet)
     open_services(fleet, _say, brand)
     index = Index(fleet.servers, fleet.read_settings().elasticsearch.index_prefix)
@@ -120,7 +135,7 @@ def _run(
             assert source is not None
             return check(fleet, index, source, name, seconds, _say)
         with suppress(KeyboardInterrupt):
-            show(fleet, index, source, name, shell.out)
+            show(fleet, index, source, brand, name, shell.out)
         return None
     finally:
         index.close()
@@ -135,7 +150,8 @@ def _source(
     if network:
         return None
     bluesky = round(events * _BLUESKY_SHARE)
-    return Traffic(seed, bluesky, events - bluesky, rate)
+    overdue = _OVERDUE_OF_FEW if events else _OVERDUE_OF_MANY
+    return Traffic(seed, bluesky, events - bluesky, rate, overdue)
 
 
 def _tell(shell: Shell, result: Result) -> None:

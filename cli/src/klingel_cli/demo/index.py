@@ -24,6 +24,7 @@ _SIGHTS: Final = 5_000
 _REMEMBERED: Final = 100_000
 _OVERTAKEN: Final = 200
 """Writes at once: one may come into sight after this many that were begun later."""
+_TERMS: Final = 8
 _WAITING: Final = {"exists": {"field": "waiting_since"}}
 
 
@@ -49,6 +50,70 @@ class PostRow:
     tone: str = ""
     intents: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A case with a clock that runs.
+
+    Attributes:
+        queue, network: where it lies, and where it was said.
+        clock: the clock whose deadline is `due_at`; empty where the case does not tell.
+        due_at: earliest deadline; in the past for a case that is late.
+        assignee: agent, empty for nobody.
+        priority: score.
+    """
+
+    queue: str
+    network: str
+    clock: str
+    due_at: datetime
+    assignee: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """An alert that stands; `topic` empty for the whole brand."""
+
+    kind: str
+    topic: str
+    severity: int
+    since: datetime
+    authors: int = 0
+    terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """An incident that stands: many customers with one question."""
+
+    kind: str
+    lang: str
+    since: datetime
+    count: int
+    authors: int
+    terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """Where the promises and the matters of the moment stand.
+
+    Attributes:
+        late: open cases of which a deadline has passed.
+        due: of these the longest late, and those that are due next.
+        alerts: that stand, the most severe first.
+        incidents: that stand, the largest first.
+    """
+
+    late: int = 0
+    due: tuple[DueRow, ...] = ()
+    alerts: tuple[AlertRow, ...] = ()
+    incidents: tuple[IncidentRow, ...] = ()
+
+
+TOLD: Final = ("warned", "breached", "escalated")
+"""Kinds of case events that the check counts."""
 
 _ABOUT = ("clock", "level", "detail", "corrects")
 """What tells two events of one kind and cause apart."""
@@ -192,6 +257,74 @@ class Index:
         ]
         return sorted(rows, key=lambda row: row.oldest or datetime.max.replace(tzinfo=UTC))
 
+    def care(self, late: int, due: int, matters: int) -> Care:
+        """Return where the promises stand now.
+
+        Args:
+            late: most rows of cases that are late.
+            due: most rows of cases that are due next.
+            matters: most alerts, and most incidents.
+        """
+        number, longest = self._due({"lt": "now"}, late)
+        _, next_ones = self._due({"gte": "now"}, due)
+        return Care(
+            number,
+            (*longest, *next_ones),
+            tuple(_alert(each) for each in self._standing("alerts", "severity", matters)),
+            tuple(_incident(each) for each in self._standing("incidents", "count", matters)),
+        )
+
+    def _due(self, when: Mapping[str, str], count: int) -> tuple[int, list[DueRow]]:
+        found = self._client.search(
+            index=f"{self.prefix}cases-*",
+            allow_no_indices=True,
+            size=count,
+            query={
+                "bool": {
+                    "filter": [
+                        {"terms": {"state": ["open", "waiting", "snoozed"]}},
+                        {"range": {"due_at": dict(when)}},
+                    ]
+                }
+            },
+            sort=[{"due_at": {"order": "asc", "unmapped_type": "date"}}],
+            source_includes=["queue", "network", "assignee", "priority.score", "due_at", "clocks"],
+            track_total_hits=True,
+        )
+        hits = found["hits"]
+        return hits["total"]["value"], [_due_row(hit["_source"]) for hit in hits["hits"]]
+
+    def _standing(self, kind: str, most: str, count: int) -> list[Mapping[str, Any]]:
+        found = self._client.search(
+            index=f"{self.prefix}{kind}-*",
+            allow_no_indices=True,
+            size=count,
+            query={"term": {"state": "open"}},
+            sort=[
+                {most: {"order": "desc", "unmapped_type": "long"}},
+                {"opened_at": {"order": "asc", "unmapped_type": "date"}},
+            ],
+            track_total_hits=False,
+        )
+        return [hit["_source"] for hit in found["hits"]["hits"]]
+
+    def tally(self) -> dict[str, int]:
+        """Return how many warnings, breaches, escalations, alerts and incidents there are."""
+        found = self._client.search(
+            index=f"{self.prefix}case-events-*",
+            allow_no_indices=True,
+            size=0,
+            query={"terms": {"kind": [*TOLD]}},
+            aggs={"kinds": {"terms": {"field": "kind"}}},
+        )
+        buckets = found.get("aggregations", {}).get("kinds", {}).get("buckets", [])
+        counts = {each["key"]: int(each["doc_count"]) for each in buckets}
+        told = {kind: counts.get(kind, 0) for kind in TOLD}
+        for kind in ("alerts", "incidents"):
+            index = f"{self.prefix}{kind}-*"
+            told[kind] = int(self._client.count(index=index, allow_no_indices=True)["count"])
+        return told
+
     def last_posts(self, count: int) -> list[PostRow]:
         """Return the posts that were routed to a queue last, the newest first."""
         found = self._client.search(
@@ -264,6 +397,50 @@ def _case(source: Mapping[str, Any]) -> CaseRecord:
     folded = folded_objects(summary["hashes"]) if summary else ()
     facts = (fact["object"] for fact in source.get("facts", ()))
     return CaseRecord(source["brand"], source["case_id"], (*folded, *facts))
+
+
+def _due_row(source: Mapping[str, Any]) -> DueRow:
+    due_at = _time(source["due_at"])
+    clocks = (
+        clock["name"]
+        for clock in source.get("clocks", ())
+        if clock.get("state") == "running" and _time(clock["deadline"]) == due_at
+    )
+    return DueRow(
+        queue=source.get("queue", ""),
+        network=source.get("network", ""),
+        clock=next(clocks, ""),
+        due_at=due_at,
+        assignee=source.get("assignee") or "",
+        priority=source.get("priority", {}).get("score", 0),
+    )
+
+
+def _alert(source: Mapping[str, Any]) -> AlertRow:
+    evidence = source.get("evidence") or {}
+    return AlertRow(
+        kind=source["kind"],
+        topic=source.get("topic") or "",
+        severity=source["severity"],
+        since=_time(source["opened_at"]),
+        authors=evidence.get("authors", 0),
+        terms=_terms(evidence),
+    )
+
+
+def _incident(source: Mapping[str, Any]) -> IncidentRow:
+    return IncidentRow(
+        kind=source["kind"],
+        lang=source.get("lang", ""),
+        since=_time(source["opened_at"]),
+        count=source["count"],
+        authors=source["authors"],
+        terms=_terms(source),
+    )
+
+
+def _terms(source: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(each["term"] for each in (source.get("terms") or ())[:_TERMS])
 
 
 def _at(milliseconds: float | None) -> datetime | None:

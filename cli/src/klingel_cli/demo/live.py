@@ -13,15 +13,29 @@ from klingel_cli.demo.board import Surroundings, draw, in_one_line
 from klingel_cli.demo.index import Index, Sightings
 from klingel_cli.demo.observe import Observer, Snapshot
 from klingel_cli.demo.processes import SOURCE, Fleet
-from klingel_cli.demo.rehearsal import Recording, Say, Traffic, ring_recorded, ring_simulated
+from klingel_cli.demo.rehearsal import (
+    Recording,
+    Say,
+    Traffic,
+    replay_calm_day,
+    ring_recorded,
+    ring_simulated,
+)
 
 _LOOK_SECONDS: Final = 1.0
 _LINE_SECONDS: Final = 5.0
 _WINDOW: Final = 5_000
+_LAG: Final = "klingel_lag_messages"
+_HEARERS: Final = ("understand-0", "care-0", "watch-0")
 
 
 def show(
-    fleet: Fleet, index: Index, source: Traffic | Recording | None, brand: str, console: Console
+    fleet: Fleet,
+    index: Index,
+    source: Traffic | Recording | None,
+    brand: Path,
+    name: str,
+    console: Console,
 ) -> None:
     """Ring and show it until KeyboardInterrupt.
 
@@ -29,39 +43,90 @@ def show(
         fleet: with its services ready.
         index: of the fleet's prefix.
         source: who rings; None listens to the public network live.
-        brand: for the title.
+        brand: its file, put in force once a calm day is over.
+        name: of the brand, for the title.
         console: of the operator.
     """
     sightings = Sightings(index, window=_WINDOW)
     sightings.start()
+    began_at, places = datetime.now(UTC), addresses(fleet)
+    play = _Play(fleet, source, brand)
+
+    def around() -> Surroundings:
+        title = f"{play.who} for {name}"
+        return Surroundings(title, began_at, places, str(fleet.folder / "logs"))
+
     try:
-        if source is None:
-            fleet.start("bluesky")
-        elif isinstance(source, Traffic):
-            ring_simulated(fleet, source)
-        else:
-            ring_recorded(fleet, source)
-        around = Surroundings(
-            title=f"{_who(source)} for {brand}",
-            began_at=datetime.now(UTC),
-            addresses=addresses(fleet),
-            logs=str(fleet.folder / "logs"),
-        )
-        _follow(Observer(fleet, index, sightings).look, around, console)
+        play.begin()
+        _follow(Observer(fleet, index, sightings).look, around, play.go_on, console)
     finally:
         sightings.stop()
 
 
-def _follow(look: Callable[[], Snapshot], around: Surroundings, console: Console) -> None:
+class _Play:
+    """Who rings, one after the other: a calm day where one is wanted, then the source itself."""
+
+    def __init__(self, fleet: Fleet, source: Traffic | Recording | None, brand: Path) -> None:
+        self._fleet = fleet
+        self._source = source
+        self._brand = brand
+        self._is_calm = isinstance(source, Traffic) and source.calm_day
+        self.who = ""
+
+    def begin(self) -> None:
+        """Let the first one ring; raises FleetError."""
+        if self._is_calm and isinstance(self._source, Traffic):
+            self.who = "first a calm day is replayed: early warning learns what is usual,"
+            replay_calm_day(self._fleet, self._source)
+        else:
+            self._ring()
+
+    def go_on(self) -> None:
+        """Let the next one ring once the one before is through; raises FleetError."""
+        if self._is_calm and self._is_through():
+            self._is_calm = False
+            self._fleet.klingel("config", "apply", str(self._brand))
+            self._ring()
+
+    def _is_through(self) -> bool:
+        if self._fleet["replay-0"].running:
+            return False
+        lags = [
+            sample.value
+            for name in _HEARERS
+            for sample in self._fleet.metrics(name)
+            if sample.name == _LAG
+        ]
+        return bool(lags) and not sum(lags)
+
+    def _ring(self) -> None:
+        self.who = _who(self._source)
+        if self._source is None:
+            self._fleet.start("bluesky")
+        elif isinstance(self._source, Traffic):
+            ring_simulated(self._fleet, self._source)
+        else:
+            ring_recorded(self._fleet, self._source)
+
+
+def _follow(
+    look: Callable[[], Snapshot],
+    around: Callable[[], Surroundings],
+    go_on: Callable[[], None],
+    console: Console,
+) -> None:
     if not console.is_terminal:
         while True:
             console.print(in_one_line(look()), soft_wrap=True)
+            go_on()
             time.sleep(_LINE_SECONDS)
     with Live(
         console=console, auto_refresh=False, screen=True, vertical_overflow="ellipsis"
     ) as live:
         while True:
-            live.update(draw(look(), around, console.width), refresh=True)
+            board = draw(look(), around(), console.width, console.height)
+            live.update(board, refresh=True)
+            go_on()
             time.sleep(_LOOK_SECONDS)
 
 

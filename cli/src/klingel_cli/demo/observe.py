@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 
-from klingel_cli.demo.index import UNWELL, Index, PostRow, QueueRow, Sightings
+from klingel_cli.demo.index import UNWELL, Care, Index, PostRow, QueueRow, Sightings
 from klingel_cli.demo.judging import percentile
-from klingel_cli.demo.processes import KINDS, Child, Fleet, Sample, ending
+from klingel_cli.demo.processes import KINDS, Child, Fleet, FleetError, Sample, ending
 from klingel_cli.demo.rehearsal import SERVICES
 
 _RECEIVED = "klingel_received_total"
@@ -19,8 +19,16 @@ _LAG = "klingel_lag_messages"
 _OLDEST = "klingel_oldest_unprocessed_seconds"
 _STATE = "klingel_state"
 _LETTERS = "klingel_dead_lettered_total"
-_SIMULATORS = frozenset({"jetstream", "webhook"})
-_MEANINGS = {"jetstream": "simulated Bluesky", "webhook": "simulated help desk"}
+_SIMULATORS = frozenset({"jetstream", "webhook", "receiver"})
+_MEANINGS = {
+    "jetstream": "simulated Bluesky",
+    "webhook": "simulated help desk",
+    "receiver": "simulated chats, mail",
+}
+_LATE_ROWS = 3
+_DUE_ROWS = 5
+_MATTER_ROWS = 3
+_TOLD_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,22 @@ class StageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldRow:
+    """A notification that the simulated receiver got: to which address, its first words."""
+
+    where: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the simulated receiver got: how much so far, and the newest ones first."""
+
+    count: int = 0
+    newest: tuple[ToldRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that the board shows at one moment."""
 
@@ -52,6 +76,8 @@ class Snapshot:
     dead_letters: Mapping[str, int]
     fallen: tuple[str, ...]
     trouble: str | None
+    care: Care
+    told: Told
 
 
 @dataclass(slots=True)
@@ -100,8 +126,10 @@ class Observer:
         queues: list[QueueRow] = []
         posts: list[PostRow] = []
         letters: dict[str, int] = {}
+        care = Care()
         trouble = None
         try:
+            care = self._index.care(_LATE_ROWS, _DUE_ROWS, _MATTER_ROWS)
             queues, posts = self._index.queues(), self._index.last_posts(8)
             letters = self._index.dead_letters()
         except UNWELL as error:
@@ -120,6 +148,8 @@ class Observer:
                 for child in self._fleet.fallen()
             ),
             trouble=trouble,
+            care=care,
+            told=told_to(self._fleet, _TOLD_ROWS),
         )
 
     def _stage(self, child: Child, samples: list[Sample], now: float) -> StageRow:
@@ -154,8 +184,27 @@ class Observer:
             except (OSError, HTTPException):
                 return None
             return float(json.loads(body)["next_seq"] - 1) if status == 200 else None
+        if child.kind == "receiver":
+            return float(told_to(self._fleet, 0).count)
         received = [each.value for each in samples if each.name == _RECEIVED]
         return sum(received) if received else (0.0 if samples else None)
+
+
+def told_to(fleet: Fleet, rows: int) -> Told:
+    """Ask the simulated receiver what it got; nothing where it does not answer.
+
+    Args:
+        fleet: that it belongs to.
+        rows: most notifications that are shown.
+    """
+    try:
+        _, counted_so_far = fleet.get("receiver-0", "/control/status")
+        _, listed = fleet.get("receiver-0", "/control/received")
+    except (FleetError, OSError, HTTPException):
+        return Told()
+    count = sum(json.loads(counted_so_far)["received"].values())
+    newest = [*reversed(json.loads(listed))][:rows]
+    return Told(count, tuple(ToldRow(each["where"], each["title"]) for each in newest))
 
 
 def in_order(children: list[Child]) -> list[Child]:
@@ -169,7 +218,10 @@ def in_order(children: list[Child]) -> list[Child]:
         "understand",
         "thread",
         "care",
+        "watch",
         "indexer",
+        "notifier",
+        "receiver",
     )
     return sorted(children, key=lambda child: (way.index(child.kind), child.name))
 

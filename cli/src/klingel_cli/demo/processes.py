@@ -97,6 +97,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "klingel_simulator", ("jetstream",), "/control/status", shared=False, port_option="--port"
     ),
     "webhook": Kind("klingel_simulator", ("webhook",), None, shared=False),
+    "ndjson": Kind("klingel_simulator", ("ndjson",), None, shared=False),
     "receiver": Kind(
         "klingel_simulator", ("receiver",), "/control/status", shared=False, port_option="--port"
     ),

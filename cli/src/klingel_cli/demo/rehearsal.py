@@ -1,20 +1,43 @@
 """From nothing to a running platform: servers, topics, templates, brand, services, sources."""
 
 import fcntl
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from klingel.config.loader import load_brand
 from klingel.errors import ConfigurationError
-from klingel_cli.demo.processes import SOURCE, Fleet, FleetError
+from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, until
 from klingel_cli.demo.signals import undisturbed
 from klingel_local import LocalStack
 from klingel_local.stack import default_folder
 
 SERVICES = ("indexer", "notifier", "watch", "care", "thread", "understand", "gateway")
 """Started in this order and stopped in the other: who reads is there before who writes."""
+
+CALM = timedelta(hours=25)
+"""How much of a calm day early warning hears first: it learns for a day what is usual."""
+CALM_SPEED = 300
+"""How many times as fast as it was. Early warning takes rows up to ten minutes late, and so has two
+seconds of real time for what the partitions of the pipeline are apart."""
+CALM_SOURCE = "yesterday"
+
+_HEARD_ONE_IN = 300
+"""Of what rings beside a calm day, so many things are one about the brand: a network's public speaks
+of other things, and a day's past of all of it could not be replayed in minutes."""
+_HELP_DESK = 0.002
+_OF_OTHER_THINGS = 0.998
+_PERIOD_SECONDS = 1_800
+_CRISIS = ("--crisis-start", "0.07", "--crisis-end", "0.57", "--crisis-share", "0.9")
+_CALM_MIX = (
+    *("--noise", "0", "--addressed", "0", "--crisis-share", "0", "--edits", "0"),
+    *("--deletions", "0", "--duplicates", "0", "--out-of-order", "0"),
+)
+_WRITING_SECONDS = 120.0
 
 Say = Callable[[str], None]
 
@@ -27,12 +50,16 @@ class Traffic:
         seed: same seed, same traffic.
         bluesky, webhook: how many events; 0 without end.
         rate: events a second of both together; 0 as fast as they are taken.
+        overdue: share of the help desk's first posts that were said 30 to 80 minutes earlier.
+        calm_day: a calm day is replayed first, and what rings then is in proportion to it.
     """
 
     seed: int = 7
     bluesky: int = 6_000
     webhook: int = 3_000
     rate: float = 300.0
+    overdue: float = 0.2
+    calm_day: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +173,17 @@ def ring_simulated(fleet: Fleet, traffic: Traffic, *, connections: int = 8) -> N
     """
     both = traffic.bluesky + traffic.webhook
     share = traffic.bluesky / both if both else 2 / 3
-    common = ("--seed", str(traffic.seed))
+    common: tuple[str, ...] = ("--seed", str(traffic.seed))
+    public: tuple[str, ...] = ()
+    if traffic.calm_day:
+        share = 1 - _HELP_DESK
+        common += _CRISIS
+        public = ("--noise", str(_OF_OTHER_THINGS), "--addressed", "0")
     fleet.start(
         "jetstream",
         *common,
+        *public,
+        *_period(traffic.rate * share),
         *("--events", str(traffic.bluesky), "--rate", f"{traffic.rate * share:.3f}"),
         *("--truth", str(truth_file(fleet, "jetstream")), "--wait-for-subscriber"),
     )
@@ -161,13 +195,62 @@ def ring_simulated(fleet: Fleet, traffic: Traffic, *, connections: int = 8) -> N
     fleet.start(
         "webhook",
         *common,
+        *_period(traffic.rate * (1 - share)),
         *("--events", str(traffic.webhook), "--rate", f"{traffic.rate * (1 - share):.3f}"),
         *("--truth", str(truth_file(fleet, "webhook"))),
         *("--url", f"http://127.0.0.1:{gateway}/webhook/{SOURCE}", "--source", SOURCE),
         *("--secret-env", "KLINGEL_DEMO_SECRET", "--connections", str(connections)),
         # What rings at a help desk is meant for it.
-        *("--noise", "0", "--addressed", "0.8"),
+        *("--noise", "0", "--addressed", "0.8", "--overdue", str(traffic.overdue)),
     )
+
+
+def _period(rate: float) -> Sequence[str]:
+    """Return after how many objects a source without an end has its next crisis."""
+    return ("--period", str(round(rate * _PERIOD_SECONDS))) if rate * _PERIOD_SECONDS >= 1 else ()
+
+
+def calm_brand(fleet: Fleet, brand: Path) -> Path:
+    """Write the brand file that is in force while a calm day is replayed; return where it lies.
+
+    It is the brand without outreach: of what was said about it yesterday no case comes today, whose
+    clocks would all be late. Nobody says anything to the brand in that day.
+    """
+    parts = load_brand(brand).brand.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    parts.pop("outreach", None)
+    path = fleet.folder / "brand-of-a-calm-day.yaml"
+    path.write_text(json.dumps(parts, indent=1, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def write_calm_day(fleet: Fleet, traffic: Traffic) -> Path:
+    """Let the simulator write a day without a crisis that ends when it has been replayed.
+
+    Raises:
+        FleetError: it was not written.
+    """
+    path = fleet.folder / "calm-day.ndjson"
+    a_second = traffic.rate / _HEARD_ONE_IN
+    began_at = datetime.now(UTC) - CALM + CALM / CALM_SPEED
+    child = fleet.start(
+        "ndjson",
+        *("--seed", str(traffic.seed + 1), "--source", CALM_SOURCE, "--out", str(path)),
+        *("--events", str(max(1, round(CALM.total_seconds() * a_second)))),
+        *("--rate", f"{a_second:.6f}", "--start", began_at.isoformat()),
+        *_CALM_MIX,
+    )
+    if not until(lambda: not child.running, _WRITING_SECONDS) or child.process.returncode:
+        raise FleetError(f"the calm day was not written; the log is {child.log}")
+    del fleet.children[child.name]
+    return path
+
+
+def replay_calm_day(fleet: Fleet, traffic: Traffic) -> None:
+    """Start the replay of a calm day; raises FleetError."""
+    path = write_calm_day(fleet, traffic)
+    rate = traffic.rate / _HEARD_ONE_IN * CALM_SPEED
+    options = (str(path), "--source", CALM_SOURCE, "--rate", f"{rate:g}")
+    fleet.start("replay", *options, "--exit")
 
 
 def ring_recorded(fleet: Fleet, recording: Recording) -> None:
