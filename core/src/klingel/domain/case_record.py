@@ -7,7 +7,7 @@ from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.clocks import Clocks, Promises, clocks_of
-from klingel.domain.commands import MAX_APPLIED, registers_of
+from klingel.domain.commands import in_force, registers_of
 from klingel.domain.conversation import NOBODY
 from klingel.domain.escalation import escalate, settle
 from klingel.domain.identity import case_id
@@ -47,12 +47,12 @@ def derived(
         merged: command that merged its whole conversation, if one did.
     """
     opening, summary = generation.opening, generation.summary
-    before = summary.turns if summary is not None else None
     known_clocks = old.clocks if old is not None else None
-    clocks = clocks_of(generation, opening.terms, promises, before, known_clocks)
+    clocks = clocks_of(generation, opening.terms, promises, generation.turns_before, known_clocks)
     base = old or earlier
-    applied, known = _kept(commands, base)
-    registers = registers_of(applied, generation.reopened_at or generation.opened_at)
+    since = generation.reopened_at or generation.opened_at
+    applied, known = _kept(commands, base, since)
+    registers = registers_of(applied, since)
     snooze = generation.snooze
     case = Case(
         case_id=identity,
@@ -185,7 +185,7 @@ def held_record(
     """
     if not facts and not commands:
         return None
-    applied = sorted(commands, key=_when)[-MAX_APPLIED:] or None
+    applied = in_force(commands, None)[0] or None
     if old is not None and old.facts == facts and old.applied == applied:
         return old
     return Case(
@@ -204,23 +204,15 @@ def held_record(
     )
 
 
-def _when(command: AppliedCommand) -> tuple[datetime, str]:
-    return command.at, command.id
-
-
 def _kept(
-    commands: Sequence[AppliedCommand], old: Case | None
+    commands: Sequence[AppliedCommand], old: Case | None, since: datetime
 ) -> tuple[list[AppliedCommand], list[str]]:
     """Return the commands in force, by time, and the ids of those that are too many."""
     if not commands:
         return [], list(old.commands or ()) if old is not None else []
-    ordered = sorted({each.id: each for each in commands}.values(), key=_when)
     known = list(old.commands or ()) if old is not None else []
-    excess = len(ordered) - MAX_APPLIED
-    if excess > 0:
-        known += [each.id for each in ordered[:excess]]
-        ordered = ordered[excess:]
-    return ordered, known[-_KNOWN_COMMANDS:]
+    applied, excess = in_force(commands, since)
+    return applied, [*known, *excess][-_KNOWN_COMMANDS:]
 
 
 def _updated_at(generation: Generation) -> datetime:

@@ -579,7 +579,7 @@ def _refold(
     if news.customers is not None:
         some = {case.case_id: case for case in state.cases_of(news.customers)}
     material = _material(some.values(), state, news)
-    timeline = _timeline(state, material, news, brand)
+    timeline = _timeline(state, material, news, brand, _firsts(some.values()))
     timeline.run(material.facts)
     cases = {case.case_id: revised(some[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
@@ -738,8 +738,21 @@ def _woken(cases: Iterable[Case]) -> frozenset[str]:
     return frozenset(over)
 
 
+def _firsts(cases: Iterable[Case]) -> dict[str, int]:
+    """Return the number of each customer's first case, where those before it are forgotten."""
+    firsts: dict[str, int] = {}
+    for case in cases:
+        known = firsts.get(case.customer_id, case.generation)
+        firsts[case.customer_id] = min(known, case.generation)
+    return firsts
+
+
 def _timeline(
-    state: ConversationState, material: _Material, news: _News, brand: CompiledBrand
+    state: ConversationState,
+    material: _Material,
+    news: _News,
+    brand: CompiledBrand,
+    firsts: dict[str, int],
 ) -> Timeline:
     elsewhere: Lookup = material.elsewhere.get
     names: Lookup = _UNNAMED.get
@@ -750,6 +763,7 @@ def _timeline(
         news.conversation_id,
         brand,
         resumed=material.resumed,
+        firsts=firsts,
         elsewhere=elsewhere,
         names=names,
         arrived=news.fact.object if news.fact is not None else "",

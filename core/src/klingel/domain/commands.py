@@ -5,7 +5,7 @@ so a word that arrives later finds it in its place, and an override is never com
 case is meant is told by an anchor, the word that opened it then, whatever its generation is now.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from klingel.model.case import AppliedCommand, Case, Overrides
 from klingel.model.case_command import CaseCommand
 
 MAX_APPLIED = 64
+APPLIED_BYTES = 16_000
+"""Commands with long ids are fewer: about so many bytes of a record are theirs."""
 MAX_SIMILAR = 8
 _CLOSED = frozenset({"closed", "merged"})
 _NEEDS_OPEN = frozenset({"acknowledge", "snooze", "close"})
@@ -172,6 +174,80 @@ def applied_of(command: CaseCommand, target: Target) -> AppliedCommand:
     )
 
 
+def by_time(command: AppliedCommand) -> tuple[datetime, str]:
+    """Return the place of a command among others."""
+    return command.at, command.id
+
+
+def in_force(
+    commands: Iterable[AppliedCommand], since: datetime | None
+) -> tuple[list[AppliedCommand], list[str]]:
+    """Return the commands that a record holds, by time, and the ids of those that are too many.
+
+    What a later command overruled goes first, whoever floods a case: the newest assignment, the
+    overrides that count, merges and splits stay. Then goes the oldest of what has a place among the
+    facts, since the case is by now what came of it.
+
+    Args:
+        commands: of a record, in any order; one may occur twice.
+        since: newest opening of the case.
+    """
+    ordered = sorted({each.id: each for each in commands}.values(), key=by_time)
+    room = APPLIED_BYTES - sum(_size(each) for each in ordered)
+    if len(ordered) <= MAX_APPLIED and room >= 0:
+        return ordered, []
+    needed = _needed(ordered, since)
+    left, excess = len(ordered), set()
+    for each in sorted(ordered, key=lambda each: (needed.get(each.id, 0), *by_time(each))):
+        if left <= MAX_APPLIED and room >= 0:
+            break
+        excess.add(each.id)
+        left, room = left - 1, room + _size(each)
+    kept = [each for each in ordered if each.id not in excess]
+    return kept, [each.id for each in ordered if each.id in excess]
+
+
+def _size(command: AppliedCommand) -> int:
+    """Return about how many bytes a command takes in a record."""
+    texts = (command.customer, command.target, command.into_conversation, command.into_customer)
+    return 180 + sum(len(text.encode()) for text in texts if text is not None)
+
+
+def _needed(ordered: Sequence[AppliedCommand], since: datetime | None) -> dict[str, int]:
+    """Return how much each command matters that is not overruled; the others are absent."""
+    needed: dict[str, int] = {}
+    said: set[str] = set()
+    similar: set[str] = set()
+    for each in reversed(ordered):
+        tells: set[str] = {each.kind}
+        if each.kind in _ALWAYS:
+            needed[each.id] = 3
+            continue
+        if each.kind in _PLACED:
+            needed[each.id] = 1
+            continue
+        if each.kind == "override":
+            asked = (("queue", each.queue), ("priority", each.priority))
+            tells = {name for name, value in asked if value is not None}
+        elif each.kind == "similar_to":
+            tells = set()
+            if len(similar) < MAX_SIMILAR and each.target not in similar:
+                similar.add(each.target or "")
+                needed[each.id] = 2
+        if not tells <= said:
+            said |= tells
+            needed[each.id] = 2
+    acknowledged = [each for each in ordered if each.kind == "acknowledge"]
+    first = next((each for each in acknowledged if since is None or each.at >= since), None)
+    if first is not None:
+        needed[first.id] = 2
+    return needed
+
+
+_ALWAYS = frozenset({"merge", "split"})
+_PLACED = frozenset({"close", "reopen", "snooze", "incident_closed"})
+
+
 class Registers(NamedTuple):
     """What commands say of a case; of two that contradict each other the later one counts.
 
@@ -209,7 +285,7 @@ def registers_of(applied: Sequence[AppliedCommand], since: datetime | None) -> R
     incident: str | None = None
     similar: list[str] = []
     overrides: Overrides | None = None
-    for command in sorted(applied, key=lambda each: (each.at, each.id)):
+    for command in sorted(applied, key=by_time):
         if command.kind == "assign":
             assignee = command.assignee
         elif command.kind == "acknowledge":

@@ -6,7 +6,7 @@ customers say comes before answers.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -18,13 +18,17 @@ from klingel.domain.conversation import name_author, name_customer
 from klingel.domain.facts import can_open, is_deleted, received_at
 from klingel.domain.identity import hash64
 from klingel.domain.waiting import Waiting
-from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary
+from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Turns
 
 MAX_FACTS = 96
 """Facts that a record holds: a case its newest, the conversation's own record the weightiest.
 
-With the folded hashes it stays below 64 KB.
+With the folded hashes it stays below 64 KB; facts with long ids are fewer.
 """
+FACT_BYTES = 52_000
+_FACT_BYTES = 420
+"""Of a fact without what sources name."""
+_ALWAYS_HELD = 8
 MAX_FOLDED = 1_024
 """Objects that a summary remembers; then the generation ends."""
 _FOLDED = "folded"
@@ -66,6 +70,7 @@ class Generation:
         "responded_by",
         "snooze",
         "summary",
+        "turns_before",
         "waiting",
     )
 
@@ -85,6 +90,7 @@ class Generation:
         self.reopened: str | None = None
         self.after: set[str] = set()
         self.summary: Summary | None = None
+        self.turns_before: Turns | None = None
         self.responded_by: str | None = None
         self.answered_by: str | None = None
         self.reopened_at: datetime | None = None
@@ -97,6 +103,7 @@ class Generation:
         """Return the generation as it was after the facts that are folded into its summary."""
         self = cls(case.customer_id, case.generation, summary.opened_at, summary.opening)
         self.summary = summary
+        self.turns_before = summary.turns
         self.openers.add(_FOLDED)
         if summary.waiting_since is not None:
             self.pending[_FOLDED] = summary.waiting_since
@@ -126,6 +133,12 @@ class Generation:
         """Whether no more can be remembered of it exactly."""
         folded = self.summary.count if self.summary is not None else 0
         return folded + len(self.facts) >= MAX_FACTS + MAX_FOLDED
+
+    @property
+    def room(self) -> int:
+        """How many facts its record holds."""
+        named = len(self.customer.encode()) + len((self.opening.channel or "").encode())
+        return min(MAX_FACTS, max(1, FACT_BYTES // (_FACT_BYTES + named)))
 
     def close(self, at: datetime, because: Closing) -> None:
         """Close the case; nobody waits any more."""
@@ -273,13 +286,13 @@ class Generation:
         self.summary = structs.replace(summary, **changes)
 
     def fold_oldest(self, promises: Promises, *, closes: bool) -> None:
-        """Fold the oldest facts into the summary until no more than `MAX_FACTS` are left.
+        """Fold the oldest facts into the summary until no more are left than there is room for.
 
         Args:
             promises: of the conversation.
             closes: whether an answer closes the case.
         """
-        excess = len(self.facts) - MAX_FACTS
+        excess = len(self.facts) - self.room
         if excess <= 0:
             return
         oldest, self.facts = self.facts[:excess], self.facts[excess:]
@@ -334,6 +347,7 @@ class Timeline:
         conversation_id: whose root comes first.
         brand: whose policy decides.
         resumed: cases with a summary: the pass goes on from them.
+        firsts: by customer, the number of the first case that is still remembered; 1 for others.
         elsewhere: tells the customer of facts that lie in cases which are not folded here.
         names: tells the customer by the hash of an id, of customers who are not folded here.
         arrived: object hash of the fact that has just arrived.
@@ -348,6 +362,7 @@ class Timeline:
         brand: CompiledBrand,
         *,
         resumed: Iterable[Case] = (),
+        firsts: Mapping[str, int] | None = None,
         elsewhere: Lookup = _nothing,
         names: Lookup = _nothing,
         arrived: str = "",
@@ -358,6 +373,7 @@ class Timeline:
         self._promises = promises if promises is not None else Promises({})
         self._commands = commands
         self._woken = woken
+        self._firsts = firsts or {}
         self._splits = {each.object for each in commands if each.kind == "split"}
         self.generations: list[Generation] = []
         self.held: list[Fact] = []
@@ -390,9 +406,9 @@ class Timeline:
         for generation in self.generations:
             if entries:
                 generation.wake_up(self._woken, entries[-1][1])
-            if len(generation.facts) > MAX_FACTS:
+            if len(generation.facts) > generation.room:
                 generation.fold_oldest(self._promises, closes=self._closes(generation))
-        if len(self.held) > MAX_FACTS:
+        if len(self.held) > _ALWAYS_HELD:
             self.held = _weightiest(self.held)
         if len(self.held) > 1:
             self.held.sort(key=lambda fact: (fact.at, fact.object))
@@ -469,7 +485,7 @@ class Timeline:
             return
         split = generation is not None and fact.object in self._splits
         if generation is None or split or (opens and self._is_over(generation, fact.at)):
-            number = 1 if generation is None else generation.number + 1
+            number = self._firsts.get(customer, 1) if generation is None else generation.number + 1
             opening = fact.opening
             if opening is None and generation is not None:
                 opening = generation.opening  # split off at a word that opens nothing by itself
@@ -610,7 +626,9 @@ class Timeline:
 
 
 def _weightiest(held: list[Fact]) -> list[Fact]:
-    """Return the `MAX_FACTS` held facts whose loss would change most, the newest of each weight.
+    """Return the held facts whose loss would change most, the newest of each weight.
+
+    As many as there is room for.
 
     Others' words change nothing but whom the brand answered, customers' words that need no answer
     may yet join a case. A post of the brand, the word it replies to, a deletion and an edit decide
@@ -629,7 +647,21 @@ def _weightiest(held: list[Fact]) -> list[Fact]:
             return 2, fact.at, fact.object
         return 0 if fact.customer is None else 1, fact.at, fact.object
 
-    return sorted(held, key=weight)[-MAX_FACTS:]
+    room = FACT_BYTES - sum(_size(fact) for fact in held)
+    if len(held) <= MAX_FACTS and room >= 0:
+        return held
+    ordered = sorted(held, key=weight)[-MAX_FACTS:]
+    room = FACT_BYTES - sum(_size(fact) for fact in ordered)
+    while room < 0:
+        room += _size(ordered.pop(0))
+    return ordered
+
+
+def _size(fact: Fact) -> int:
+    """Return about how many bytes a fact takes in a record."""
+    channel = fact.opening.channel if fact.opening is not None else None
+    named = (text for text in (fact.customer, channel) if text is not None)
+    return _FACT_BYTES + sum(len(text.encode()) for text in named)
 
 
 def is_folded(summary: Summary, object_hash: str) -> bool:

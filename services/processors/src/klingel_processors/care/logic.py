@@ -30,6 +30,7 @@ from klingel_processors.care.records import (
     Conversations,
     Stored,
     due_cases,
+    put_off,
     puts_of,
     read_case,
     read_stored,
@@ -187,7 +188,8 @@ class CareLogic:
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
         """Fire the timers that are due: warnings, breaches, snoozes that are over, forgetting."""
         outcomes: list[Outcome] = []
-        seen: set[bytes] = set()
+        seen: dict[bytes, bool] = {}
+        self._conversations.begin_tick()
         for key, case_id in due_cases(state, now, TIMERS_AT_ONCE):
             outcome = self._fire(state, key, case_id, now, read_to, seen)
             if outcome is not None:
@@ -201,29 +203,31 @@ class CareLogic:
         case_id: str,
         now: datetime,
         read_to: datetime | None,
-        seen: set[bytes],
+        seen: dict[bytes, bool],
     ) -> Outcome | None:
         """Fire the timers of one case; None where they have to wait.
 
-        Cases of one conversation that have to be folded anew wait for one another: each is decided
-        on the state that the one before left.
+        What changes more of a conversation than one record waits for the others of this tick, and
+        they for it: each is decided on the state that the one before left.
         """
         case = read_case(state, case_id)
         if case is None:
             return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None),))
         brand = self._brands().get(case.brand)
-        age = brand.max_open_age if brand is not None else _DEFAULT_AGE
-        current = timer_key(case, age)
+        if brand is None:  # it may come back; until then others are not to wait behind it
+            return Outcome(Fate.DELIVERED, reason="stale", puts=put_off(key, now + _CONFIG_LAG))
+        current = timer_key(case, brand.max_open_age)
         if current != key:
             moved = (Put(CASES, current, b""),) if current is not None else ()
             return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None), *moved))
-        if brand is None:
-            return None
         firing = fire(case, now, read_to, brand)
         place = conversation_key(case.brand, case.conversation_id)
-        if firing is None or place in seen:
+        if firing is None:
             return None
-        seen.add(place)
+        alone = firing.wakes or firing.case is None
+        if place in seen and (alone or seen[place]):
+            return None
+        seen[place] = alone
         reason = firing.fired[-1].kind
         outputs = Outputs.of_timer(firing.fired[0].id, SOURCE, case.case_id, now, self._partition)
         puts = self._passed(outputs, state, case, firing, brand, now)
