@@ -140,7 +140,8 @@ def test_who_wants_nothing_is_in_no_incident(fields: dict[str, object], asks: bo
 def test_a_row_as_others_see_it() -> None:
     """The same post for early warning, by its object, and for incidents, by its event."""
     row = replace(told(said("1")), topics=["outage"], reach=12, tone="negative")
-    post, counted = post_of(row), counted_of(row)
+    at = row.at.timestamp()
+    post, counted = post_of(row, at), counted_of(row, object_of(row.event_id), at)
     assert post.at == counted.at == row.at.timestamp()
     assert post.id == row.event_id
     assert counted.event_id == object_of(row.event_id)

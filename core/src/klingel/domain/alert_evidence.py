@@ -116,8 +116,7 @@ class Authors:
     def __init__(self, kept: Iterable[int] = ()) -> None:
         self.kept: list[int] = []
         self._limit = _WHOLE
-        for author in kept:
-            self.add(author)
+        self.add_many(kept)
 
     def add(self, author: int) -> None:
         """Count an author, once."""
@@ -132,10 +131,20 @@ class Authors:
             kept.pop()
             self._limit = kept[-1]
 
+    def add_many(self, authors: Iterable[int]) -> None:
+        """Count authors, each once."""
+        limit = self._limit
+        new = {author for author in authors if author < limit}
+        new.update(self.kept)
+        if len(new) > len(self.kept):
+            self.kept = sorted(new)
+            if len(new) > AUTHORS:
+                del self.kept[AUTHORS:]
+                self._limit = self.kept[-1]
+
     def add_all(self, other: "Authors") -> None:
         """Count the authors of another, each once."""
-        for author in other.kept:
-            self.add(author)
+        self.add_many(other.kept)
 
     def count(self) -> int:
         """Return the number of authors, exact below AUTHORS."""
@@ -238,27 +247,29 @@ class Gathered:
 
     def add_rows(self, rows: Sequence[tuple[int, Row]]) -> None:
         """Gather rows, each with the hash of its event's id."""
-        self.posts += len(rows)
-        self.reach += sum(row.reach for _, row in rows)
-        for author in {row.author for _, row in rows}:
-            if author is None:
-                self.nameless += sum(row.author is None for _, row in rows)
-            else:
-                self.authors.add(author)
+        self.add_voices([row.author for _, row in rows])
+        reach, leading = 0.0, set(self.leading)
+        networks, copies, topics = self.by_network, self.copies, self.by_topic
         for event, row in rows:
+            reach += row.reach
+            leading.add((row.reach, row.event_id))
             self.sample.add(event, row.text)
-        leading = {(row.reach, row.event_id) for _, row in rows}
-        self.leading = nlargest(EXAMPLES, leading.union(self.leading))
-        for counts, names, most in (
-            (self.by_network, [row.network for _, row in rows], _NETWORKS),
-            (
-                self.copies,
-                [row.fingerprint for _, row in rows if row.fingerprint is not None],
-                _COPIES,
-            ),
-            (self.by_topic, [topic for _, row in rows for topic in row.topics], _TOPICS),
-        ):
-            _count_all(counts, Counter(names), most)
+            networks[row.network] = networks.get(row.network, 0) + 1
+            if row.fingerprint is not None:
+                copies[row.fingerprint] = copies.get(row.fingerprint, 0) + 1
+            for topic in row.topics:
+                topics[topic] = topics.get(topic, 0) + 1
+        self.reach += reach
+        self.leading = sorted(leading, reverse=True)[:EXAMPLES]
+        _make_room(networks, _NETWORKS)
+        _make_room(copies, _COPIES)
+        _make_room(topics, _TOPICS)
+
+    def add_voices(self, authors: Sequence[int | None]) -> None:
+        """Count rows of which nothing but the author is kept."""
+        self.posts += len(authors)
+        self.nameless += authors.count(None)
+        self.authors.add_many([author for author in authors if author is not None])
 
     def add_all(self, other: "Gathered") -> None:
         """Gather what another has gathered of other rows."""
@@ -423,9 +434,14 @@ def _spelling(counted: Counter[str]) -> str:
 
 
 def _count_all(counts: dict[str, int], more: Mapping[str, int], most: int) -> None:
-    """Add counts; when there are too many names, the ones that were counted least make room."""
+    """Add counts."""
     for name, posts in more.items():
         counts[name] = counts.get(name, 0) + posts
+    _make_room(counts, most)
+
+
+def _make_room(counts: dict[str, int], most: int) -> None:
+    """Forget the names that were counted least, when there are too many."""
     if len(counts) > most:
         kept = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[: most // 2]
         counts.clear()

@@ -69,6 +69,9 @@ _USUAL_TEXTS = 96
 _NEVER = -(1 << 60)
 _FOR_EVER = 1 << 60
 _WAITING = 64
+_CELLS = 512
+# With those that wait fewer than AUTHORS: their number is exact, whether gathered or not.
+_VOICES = 448
 _OLDEST_SECONDS = 8 * 86_400.0
 _EXACT = 64
 _SHOWN = 48
@@ -219,14 +222,20 @@ class _Standing:
 
 
 class _Running:
-    """An interval of a series that still takes rows; most are thrown away unread."""
+    """An interval of a series that still takes rows; most are thrown away unread.
 
-    __slots__ = ("_gathered", "_waiting", "posts")
+    Attributes:
+        posts: rows so far.
+        voices: authors of the rows of which nothing else is kept, not gathered yet.
+    """
+
+    __slots__ = ("_gathered", "_waiting", "posts", "voices")
 
     def __init__(self, gathered: Gathered | None = None) -> None:
         self.posts = 0 if gathered is None else gathered.posts
         self._gathered = gathered
         self._waiting: list[tuple[int, Row]] = []
+        self.voices: list[int | None] = []
 
     def add(self, entry: tuple[int, Row]) -> None:
         self.posts += 1
@@ -234,25 +243,17 @@ class _Running:
         if len(self._waiting) >= _WAITING:
             self.gathered()
 
-    def add_voice(self, author: int | None) -> None:
-        """Count a row of which nothing but its author is kept."""
-        self.posts += 1
-        gathered = self.gathered()
-        gathered.posts += 1
-        if author is None:
-            gathered.nameless += 1
-        else:
-            gathered.authors.add(author)
-
     def counted(self) -> int:
         """Return how many posts count: an author's second in an interval is the same voice."""
         if self.posts == 1:
             return 1
         if self._gathered is None:
-            authors = {row.author for _, row in self._waiting}
+            spoke = [row.author for _, row in self._waiting]
+            spoke += self.voices
+            authors = set(spoke)
             voices = len(authors)
             if None in authors:
-                voices += sum(row.author is None for _, row in self._waiting) - 1
+                voices += spoke.count(None) - 1
         else:
             voices = self.gathered().voices
         return min(self.posts, voices)
@@ -261,14 +262,21 @@ class _Running:
         """Return what the rows say; not to be changed."""
         if self._gathered is None:
             self._gathered = Gathered()
-        self._gathered.add_rows(self._waiting)
-        self._waiting.clear()
+        if self._waiting:
+            self._gathered.add_rows(self._waiting)
+            self._waiting.clear()
+        if self.voices:
+            self._gathered.add_voices(self.voices)
+            self.voices.clear()
         return self._gathered
 
 
 @dataclass(slots=True)
 class _Series:
-    """One topic and kind; `gathered` holds the intervals from `began` on that are over."""
+    """One topic and kind; `gathered` holds the intervals from `began` on that are over.
+
+    `held` is how many posts it and the open intervals hold.
+    """
 
     state: State
     upto: int
@@ -282,6 +290,7 @@ class _Series:
     bar: float = math.inf
     bar_of: int = _NEVER
     asked_at: float = 0.0
+    held: int = 0
 
     def keep(self, interval: int, running: _Running | None) -> None:
         """Remember what was said in an interval that is over."""
@@ -291,9 +300,11 @@ class _Series:
             self.gathered = Gathered()
         if running is not None:
             self.gathered.add_all(running.gathered())
+            self.held += running.posts
 
 
 Key = tuple[str, Kind]
+_Cell = tuple[Key, _Series, _Running]
 
 
 class BrandWatch:
@@ -327,15 +338,18 @@ class BrandWatch:
         self._gaps: list[tuple[int, int]] = []
         self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
         self._usual_day = _NEVER
+        self._cells: dict[tuple[Any, ...], list[_Cell]] = {}
 
     # ------------------------------------------------------------------ what comes in
 
-    def add(self, row: Row, now: float) -> Sequence[Alert]:
+    def add(self, row: Row, now: float, event: int | None = None) -> Sequence[Alert]:
         """Count a row; return the alerts that it opens or brings up to date.
 
         Args:
             row: one post.
             now: the reader's clock, seconds since 1970.
+            event: 64-bit hash of the row's `event_id` (`hash64_bytes`, the first byte the highest),
+                where it is known.
         """
         counters = self.counters
         counters.rows += 1
@@ -349,7 +363,8 @@ class BrandWatch:
             return ()
         if not 0.0 <= row.reach < math.inf:
             row = row._replace(reach=0.0)
-        event = int.from_bytes(hash64_bytes(row.event_id), "big")
+        if event is None:
+            event = int.from_bytes(hash64_bytes(row.event_id), "big")
         ids = self._ids.get(interval)
         if ids is None:
             ids = self._ids[interval] = set()
@@ -402,16 +417,48 @@ class BrandWatch:
     # ------------------------------------------------------------------ counting
 
     def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
-        kinds = _KINDS_OF.get(row.tone, _VOLUME)
-        topics: Sequence[str] = _WHOLE_ALONE
-        if row.topics:
-            topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        cell = (interval, row.tone, *row.topics)
+        cells = self._cells.get(cell)
+        if cells is None:
+            cells = self._cells_of(cell, row, interval)
         entry = event, row
         head = interval == self._head
         # Of a busy brand a fair sample is kept as evidence until there is something to show.
         heard = len(self._ids[interval])
         shown = heard <= _SHOWN or event < _WHOLE * _SHOWN // heard
-        counted = []
+        author, least = row.author, self.policy.least_authors
+        counted: list[_Cell] = []
+        for each in cells:
+            _, series, running = each
+            series.held += 1
+            if shown or series.standing is not None:
+                running.add(entry)
+            else:
+                running.posts += 1
+                running.voices.append(author)
+                if len(running.voices) >= _VOICES:
+                    running.gathered()
+            if series.standing is not None or (
+                head
+                and running.posts >= _LEAST_POSTS
+                and (
+                    running.posts >= series.bar
+                    if series.bar_of == interval
+                    else series.held >= least
+                )
+            ):
+                counted.append(each)
+        if not counted or not self._ask(counted, row.at, interval, now, found):
+            self._remember_usual(event, row.text, interval)
+
+    def _cells_of(self, cell: tuple[Any, ...], row: Row, interval: int) -> list[_Cell]:
+        """Return what counts rows of this tone and these topics in an interval."""
+        kinds = _KINDS_OF.get(row.tone, _VOLUME)
+        topics: Sequence[str] = _WHOLE_ALONE
+        unlisted = self.counters.unlisted_topics
+        if row.topics:
+            topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        cells: list[_Cell] = []
         for topic in topics:
             for kind in kinds:
                 key = topic, kind
@@ -422,22 +469,17 @@ class BrandWatch:
                 if running is None:
                     running = series.open[interval] = _Running()
                     self._due.setdefault(interval, {})[key] = None
-                if shown or series.standing is not None:
-                    running.add(entry)
-                else:
-                    running.add_voice(row.author)
-                if series.standing is not None or (
-                    head
-                    and running.posts >= _LEAST_POSTS
-                    and (series.bar_of != interval or running.posts >= series.bar)
-                ):
-                    counted.append((key, series, running))
-        if not counted or not self._ask(counted, row.at, interval, now, found):
-            self._remember_usual(event, row.text, interval)
+                cells.append((key, series, running))
+        # A topic that is not listed is counted every time.
+        if self.counters.unlisted_topics == unlisted:
+            if len(self._cells) >= _CELLS:
+                self._cells.clear()
+            self._cells[cell] = cells
+        return cells
 
     def _ask(
         self,
-        counted: Sequence[tuple[Key, _Series, _Running]],
+        counted: Sequence[_Cell],
         at: float,
         interval: int,
         now: float,
@@ -501,7 +543,10 @@ class BrandWatch:
     def _settle(self, series: _Series, interval: int) -> tuple[float, _Running | None]:
         """Take an interval that is over into a series; return its surprise and its rows."""
         running = series.open.pop(interval, None)
-        counted = 0 if running is None else running.counted()
+        counted = 0
+        if running is not None:
+            counted = running.counted()
+            series.held -= running.posts
         series.state, surprise = self._observed(series.state, interval, counted)
         series.upto = interval
         series.history.append(0 if running is None else running.posts)
@@ -533,9 +578,7 @@ class BrandWatch:
     def _bar(self, key: Key, series: _Series, interval: int) -> float:
         """Return the count from which on the running interval is worth an alert."""
         if series.bar_of != interval:
-            so_far = sum(running.posts for running in series.open.values())
-            so_far += 0 if series.gathered is None else series.gathered.posts
-            if so_far < self.policy.least_authors:
+            if series.held < self.policy.least_authors:
                 return math.inf
             series.bar_of = interval
             series.bar = math.inf
@@ -567,6 +610,7 @@ class BrandWatch:
         """Close all intervals up to one; quiet series follow when they are next spoken of."""
         if over <= self._closed:
             return
+        self._cells.clear()
         for interval in [each for each in self._ids if each <= over]:
             del self._ids[interval]
         interval = self._closed
@@ -601,7 +645,9 @@ class BrandWatch:
         elif unusual and surprise >= self._wanted(key, series, interval):
             self._open(key, series, interval, series.began, surprise, now, end, found)
         if series.standing is None and not unusual:
-            series.gathered = None
+            if series.gathered is not None:
+                series.held -= series.gathered.posts
+                series.gathered = None
             series.began = _NEVER
             self._unusual_keys.pop(key, None)
 
@@ -896,7 +942,7 @@ def _series_to_plain(series: _Series) -> dict[str, Any]:
 
 def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
     gathered, standing = plain["gathered"], plain["standing"]
-    return _Series(
+    series = _Series(
         state=from_plain(plain["state"]),
         upto=plain["upto"],
         open={
@@ -913,6 +959,9 @@ def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
         bar_of=plain["bar_of"],
         asked_at=plain["asked_at"],
     )
+    series.held = sum(running.posts for running in series.open.values())
+    series.held += 0 if series.gathered is None else series.gathered.posts
+    return series
 
 
 def watched(rows: Sequence[Row], watch: BrandWatch) -> Iterator[Alert]:

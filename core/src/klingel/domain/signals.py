@@ -129,11 +129,11 @@ def is_question(row: Signal) -> bool:
     return not row.intents or not ASKS_NOTHING.issuperset(row.intents)
 
 
-def post_of(row: Signal) -> Post:
-    """Return a row as the search for incidents sees it."""
+def post_of(row: Signal, at: float) -> Post:
+    """Return a row, said at seconds since 1970, as the search for incidents sees it."""
     return Post(
         id=row.event_id,
-        at=row.at.timestamp(),
+        at=at,
         conversation=row.conversation_id,
         text=row.text or "",
         author=row.author,
@@ -144,18 +144,18 @@ def post_of(row: Signal) -> Post:
     )
 
 
-def counted_of(row: Signal) -> Row:
-    """Return a row as early warning sees it."""
+def counted_of(row: Signal, object_id: str, at: float) -> Row:
+    """Return a row, of an object and said at seconds since 1970, as early warning sees it."""
     return Row(
-        event_id=object_of(row.event_id),
-        at=row.at.timestamp(),
-        tone=row.tone,
-        topics=row.topics or (),
-        author=int(row.author, 16) if row.author is not None else None,
-        reach=float(row.reach or 0),
-        network=row.network,
-        text=row.text or "",
-        fingerprint=row.fingerprint,
+        object_id,
+        at,
+        row.tone,
+        row.topics or (),
+        int(row.author, 16) if row.author is not None else None,
+        float(row.reach or 0),
+        row.network,
+        row.text or "",
+        row.fingerprint,
     )
 
 

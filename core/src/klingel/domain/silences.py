@@ -104,13 +104,20 @@ class Told(NamedTuple):
     ended_at: float | None
 
 
-def note(silences: Silences, row: Signal) -> None:
-    """Remember what a row says of silences; repeats change nothing."""
-    at = row.at.timestamp()
+def note(silences: Silences, row: Signal, at: float | None = None) -> None:
+    """Remember what a row says of silences; repeats change nothing.
+
+    Args:
+        silences: changed.
+        row: what was heard.
+        at: when it was said, seconds since 1970, where that is reckoned already.
+    """
+    if at is None:
+        at = row.at.timestamp()
     places = silences.places
-    for place in (row.network, f"{row.network}:{row.channel}" if row.channel else None):
-        if place is not None and (place in places or len(places) < MOST_PLACES):
-            places[place] = max(at, places.get(place, 0.0))
+    _hear_from(places, row.network, at)
+    if row.channel:
+        _hear_from(places, f"{row.network}:{row.channel}", at)
     if row.direction == "outbound":
         silences.answered_at = max(silences.answered_at, at)
         answered = silences.answered
@@ -123,20 +130,29 @@ def note(silences: Silences, row: Signal) -> None:
     _wait(silences.waiting, row, at)
 
 
+def _hear_from(places: dict[str, float], place: str, at: float) -> None:
+    newest = places.get(place)
+    if newest is None:
+        if len(places) < MOST_PLACES:
+            places[place] = max(at, 0.0)
+    elif at > newest:
+        places[place] = at
+
+
 def _wait(conversations: dict[str, Waiting], row: Signal, at: float) -> None:
     """Let a conversation begin to wait, or end it."""
-    conversation, object_id = row.conversation_id, object_of(row.event_id)
+    conversation = row.conversation_id
     waiting = conversations.get(conversation)
     if row.direction == "outbound":
         if waiting is not None and waiting.at <= at:
             del conversations[conversation]
     elif row.change == "deleted":
-        if waiting is not None and waiting.object_id == object_id:
+        if waiting is not None and waiting.object_id == object_of(row.event_id):
             del conversations[conversation]
     elif row.addressed and row.customer_id and says_something_new(row) and is_question(row):
         has_room = len(conversations) < MOST_WAITING
         if (waiting is None and has_room) or (waiting is not None and at < waiting.at):
-            conversations[conversation] = Waiting(at, object_id)
+            conversations[conversation] = Waiting(at, object_of(row.event_id))
 
 
 def look(silences: Silences, rules: SilenceRules, brand: str, now: float) -> list[Told]:

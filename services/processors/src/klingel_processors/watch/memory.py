@@ -177,7 +177,8 @@ class BrandMemory:
             note(self._silences, row)
             return "new"
         at = row.at.timestamp()
-        key = hash64_bytes(object_of(row.event_id))
+        object_id = object_of(row.event_id)
+        key = hash64_bytes(object_id)
         if key in self._seen:
             return "repeated"
         if at <= self.watermark - SEEN_SECONDS:
@@ -185,19 +186,22 @@ class BrandMemory:
             return "late"
         self._seen[key] = at
         self._new_seen.append(key)
-        note(self._silences, row)
+        note(self._silences, row, at)
         self.watermark = max(self.watermark, at)
         if row.direction == "inbound":
-            says.extend(self._watch.add(counted_of(row), now))
+            counted = counted_of(row, object_id, at)
+            said = self._watch.add(counted, now, int.from_bytes(key, "big"))
+            if said:
+                says.extend(said)
             if is_question(row):
-                self._ask(row)
+                self._ask(row, at)
         step = self.watermark // STEP
         if step > self._step:
             self._step = step
             self._pass_steps(says)
         return "new"
 
-    def _ask(self, row: Signal) -> None:
+    def _ask(self, row: Signal, at: float) -> None:
         lang = (row.lang or _OTHER).partition("-")[0]
         window = self._windows.get(lang)
         if window is None:
@@ -207,7 +211,7 @@ class BrandMemory:
             if window is None:
                 window = IncidentWindow(self.brand, lang, self.rules.incidents)
                 self._windows[lang] = window
-        post = window.hear(post_of(row))
+        post = window.hear(post_of(row, at))
         self._new_posts.setdefault(lang, []).append(post)
 
     def _pass_steps(self, says: list[Says]) -> None:
