@@ -13,6 +13,8 @@ from klingel_cli.demo.index import Index
 from klingel_cli.demo.live import show, stop, write_environment
 from klingel_cli.demo.processes import Fleet, FleetError
 from klingel_cli.demo.rehearsal import (
+    AT_A_CALM_DAY,
+    SERVICES,
     Recording,
     Traffic,
     brand_file,
@@ -57,7 +59,7 @@ _OVERDUE_OF_MANY = 0.02
 @click.option(
     "--calm-day/--no-calm-day",
     default=True,
-    help="First replay a day without a crisis (5 minutes), so that early warning knows what is "
+    help="First replay a day without a crisis (3 minutes), so that early warning knows what is "
     "usual; without it the networks ring at once, and of the brand alone.",
 )
 @click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
@@ -125,10 +127,12 @@ def _run(
 ) -> Result | None:
     """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
     furnish(fleet, brand, _say)
+    services = SERVICES
     if isinstance(source, Traffic) and source.calm_day:
         fleet.klingel("config", "apply", str(calm_brand(fleet, brand)))
+        services = AT_A_CALM_DAY
     write_environment(fleet)
-    open_services(fleet, _say, brand)
+    open_services(fleet, _say, brand, services)
     index = Index(fleet.servers, fleet.read_settings().elasticsearch.index_prefix)
     try:
         if seconds is not None:

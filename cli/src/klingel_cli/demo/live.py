@@ -26,7 +26,7 @@ _LOOK_SECONDS: Final = 1.0
 _LINE_SECONDS: Final = 5.0
 _WINDOW: Final = 5_000
 _LAG: Final = "klingel_lag_messages"
-_HEARERS: Final = ("understand-0", "care-0", "watch-0")
+_HEARERS: Final = ("understand-0", "care-0")
 
 
 def show(
@@ -83,21 +83,23 @@ class _Play:
 
     def go_on(self) -> None:
         """Let the next one ring once the one before is through; raises FleetError."""
-        if self._is_calm and self._is_through():
+        if not self._is_calm or self._fleet["replay-0"].running:
+            return
+        if "watch-0" not in self._fleet.children:
+            if self._has_read(*_HEARERS):
+                self._fleet.start("watch")
+        elif self._fleet.readiness("watch-0").ready and self._has_read("watch-0"):
             self._is_calm = False
             self._fleet.klingel("config", "apply", str(self._brand))
             self._ring()
 
-    def _is_through(self) -> bool:
-        if self._fleet["replay-0"].running:
-            return False
-        lags = [
-            sample.value
-            for name in _HEARERS
-            for sample in self._fleet.metrics(name)
-            if sample.name == _LAG
-        ]
-        return bool(lags) and not sum(lags)
+    def _has_read(self, *names: str) -> bool:
+        """Whether nothing waits for these processes; not while one of them does not tell."""
+        for name in names:
+            lags = [each.value for each in self._fleet.metrics(name) if each.name == _LAG]
+            if not lags or sum(lags):
+                return False
+        return True
 
     def _ring(self) -> None:
         self.who = _who(self._source)
