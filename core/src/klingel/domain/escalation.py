@@ -7,6 +7,7 @@ acknowledged by a person; until then it is raised to the next level after a time
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import structs
@@ -14,6 +15,7 @@ from msgspec import structs
 from klingel.config.calendars import seconds_of
 from klingel.config.compiled import CompiledBrand
 from klingel.config.escalations import EscalationLevel
+from klingel.domain.facts import utc
 from klingel.domain.identity import deterministic_id
 from klingel.domain.priority import summed
 from klingel.model.case import Case, Clock, Escalated, Fired
@@ -41,7 +43,13 @@ def timer_id(case_id: str, *what: str) -> str:
 
 def clock_timer(case_id: str, clock: Clock, kind: str) -> str:
     """Return the id of a clock's warning or breach."""
-    return timer_id(case_id, clock.name, clock.started_at.isoformat(), kind)
+    return _clock_timer(case_id, clock.name, clock.started_at, kind)
+
+
+@lru_cache(maxsize=4096)
+def _clock_timer(case_id: str, name: str, started_at: datetime, kind: str) -> str:
+    # Asked for a dozen times while one timer fires.
+    return timer_id(case_id, name, utc(started_at).isoformat(), kind)
 
 
 def escalate(

@@ -4,7 +4,7 @@ The case record is at once output, changelog and the mark by which a repeated fa
 known; its entry among the timers derives from it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -276,27 +276,27 @@ class CareLogic:
         stored = state.get(CASES, key)
         known = message.value or stored
         if known is None:
-            yield Put(CASES, key, None)
-            return
-        yield from self._restored(message, stored, read_stored(known), state)
+            return (Put(CASES, key, None),)
+        return self._restored(message, stored, read_stored(known), state)
 
     def _restored(
         self, message: Message, stored: bytes | None, case: Stored, state: StateView
-    ) -> Iterator[Put]:
+    ) -> tuple[Put, ...]:
         place = conversation_key(case.brand, case.conversation_id)
         self._conversations.forget(place)
         brand = self._brands().get(case.brand)
         age = brand.max_open_age if brand is not None else _DEFAULT_AGE
         old = read_stored(stored) if stored is not None else None
-        gone = message.value is None
-        if gone:
-            yield from removal(place, case.case_id, old, age)
-        else:
-            identity = case.case_id.encode()
-            yield Put(CASES, b"c" + identity, message.value)
-            yield Put(CASES, b"v" + place + b"\0" + identity, b"")
-            yield from timer_puts(old, case, age)
-        yield restored(state, place, case.case_id, None if gone else case)
+        if message.value is None:
+            gone = removal(place, case.case_id, old, age)
+            return (*gone, restored(state, place, case.case_id, None))
+        identity = case.case_id.encode()
+        return (
+            Put(CASES, b"c" + identity, message.value),
+            Put(CASES, b"v" + place + b"\0" + identity, b""),
+            *timer_puts(old, case, age),
+            restored(state, place, case.case_id, case),
+        )
 
     def _brand(self, name: str, message: Message, now: datetime) -> CompiledBrand:
         brand = self._brands().get(name)

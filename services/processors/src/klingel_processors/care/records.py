@@ -282,7 +282,8 @@ def put_off(key: bytes, due: datetime) -> tuple[Put, Put]:
 
 def _due_key(due: datetime) -> bytes:
     # Rounded up: what is found due is due to the microsecond.
-    ms = -((_EPOCH - due) // _MILLISECOND)
+    since = due - _EPOCH
+    ms = since.days * 86_400_000 + since.seconds * 1_000 + (since.microseconds + 999) // 1_000
     return b"t" + max(ms, 0).to_bytes(_DUE_BYTES, "big")
 
 
