@@ -96,6 +96,8 @@ def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
+        if "\\u" in line:  # half a pair of surrogates is no text that can be written anywhere
+            row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{where}: the line is no JSON") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):

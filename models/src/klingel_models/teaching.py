@@ -109,12 +109,14 @@ def lessons_of(
         progress: told how many texts are read, of how many.
 
     Raises:
-        ConfigurationError: scikit-learn is missing.
+        ConfigurationError: scikit-learn is missing, or all that is known has one tone.
     """
     have = {row.text for row in known}
     asked = [row for row in unlabelled if row.text not in have]
     if not asked:
         return Lessons(0, ())
+    if len({row.truth for row in known}) < 2:
+        raise ConfigurationError("every row has the same label; a teacher needs at least two")
     vectors = _read([row.text for row in (*known, *asked)], embed, progress)
     first, second = vectors[: len(known)], vectors[len(known) :]
     middle = first.mean(0)

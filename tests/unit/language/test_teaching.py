@@ -143,6 +143,12 @@ def test_too_little_and_a_base_without_tones_are_one_sentence(base: Weights) -> 
         train_with_lessons(other.weights, [], Lessons(90, tuple(UNSEEN)))
 
 
+def test_a_teacher_of_one_tone_teaches_nothing() -> None:
+    same = [row for row in KNOWN if "positive" in row.truth]
+    with pytest.raises(ConfigurationError, match="every row has the same label"):
+        lessons_of(same, UNSEEN, embed)
+
+
 def test_a_sample_of_unlabelled_posts_is_the_same_in_any_order(tmp_path: Path) -> None:
     rows = [{"text": row.text, "lang": "de"} for row in UNSEEN]
     rows += [{"text": "  "}, {"text": UNSEEN[0].text}, {"text": "ohne sprache", "lang": 5}]

@@ -17,7 +17,7 @@ from klingel.language.heads import Heads, Weights, decode, encode
 from klingel.language.sense import TOPIC, Likely, Reader, Text, Topics
 from klingel.language.training import Plan, Row, train
 from klingel_models import topics
-from klingel_models.tasks import Labelled
+from klingel_models.tasks import Labelled, read_labelled
 from klingel_models.topics import (
     NEVER,
     NO_TOPIC,
@@ -259,6 +259,23 @@ def test_the_reader_tells_topics_whatever_else_is_in_the_batch(
     for found in together:
         assert list(found) == sorted(found, key=lambda one: (-one.probability, one.topic))
     assert any(len(found) == 2 for found in together)
+
+
+def test_hostile_rows_are_learned_like_others(base: Weights, tmp_path: Path) -> None:
+    hostile = ["\ud800 rechnung", "😡" * 3_000, "a\u0300" * 5_000, "", "\u202e" * 50, "x" * 30_000]
+    lines = [
+        json.dumps({"text": text, "labels": {"topics": ["bills"] if n % 2 else []}})
+        for n in range(6)
+        for text in (*hostile, f"mahnung {n}")
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(lines), "utf-8")
+    rows = read_labelled(file, "topics", {"bills", "delays"})
+    assert len(rows) == len(lines)
+    assert rows[0].text == "? rechnung"
+    trained = train_topics(base, rows, TAXONOMY)
+    heads = Heads(decode(encode(trained.weights), "model"))
+    assert len(topics_told(heads, rows, TAXONOMY)) == len(rows)
 
 
 def test_a_model_without_topics_tells_none(base: Weights) -> None:
