@@ -45,6 +45,8 @@ def test_ndjson_truth_names_every_event_of_the_file_by_its_source(tmp_path):
     ("arguments", "reason"),
     [
         (["ndjson", "--out", "x", "--noise", "2"], "noise must lie between 0 and 1"),
+        (["ndjson", "--out", "x", "--overdue", "-1"], "overdue must lie between 0 and 1"),
+        (["ndjson", "--out", "x", "--period", "0"], "period must be at least 1"),
         (["ndjson", "--out", "x", "--events", "-1"], "must not be negative"),
         (["ndjson", "--out", "x", "--events", "0"], "needs --events"),
         (["ndjson", "--out", "x", "--brand", "absent.json"], "absent.json"),

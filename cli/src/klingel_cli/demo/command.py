@@ -127,7 +127,7 @@ def _run(
 ) -> Result | None:
     """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
     furnish(fleet, brand, _say)
-    services = SERVICES
+    services: tuple[str, ...] = SERVICES
     if isinstance(source, Traffic) and source.calm_day:
         fleet.klingel("config", "apply", str(calm_brand(fleet, brand)))
         services = AT_A_CALM_DAY

@@ -97,7 +97,7 @@ class _Play:
         """Whether nothing waits for these processes; not while one of them does not tell."""
         for name in names:
             lags = [each.value for each in self._fleet.metrics(name) if each.name == _LAG]
-            if not lags or sum(lags):
+            if not lags or any(lags):
                 return False
         return True
 
