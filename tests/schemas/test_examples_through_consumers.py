@@ -273,6 +273,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.CASES, "care"): restoring(care, CASES),
     (Topic.BRAND_CONFIG, "care"): follow,
     (Topic.BRAND_SIGNALS, "watch"): stepping(watch),
+    (Topic.BRAND_CONFIG, "watch"): follow,
     (Topic.WATCH_STATE, "watch"): restoring(watch, STATE),
     (Topic.ROUTED_EVENTS, "indexer"): index,
     (Topic.CASES, "indexer"): index,

@@ -236,7 +236,25 @@ def test_commands_of_stages_and_of_people_lie_in_one_topic() -> None:
     ]
     report = audit(forgotten, ends)
     assert [(each.kind, each.topic) for each in report.problems] == [("surplus", "case-commands")]
-    assert "thread and care emitted 3" in report.problems[0].sentence
+    assert "thread, care and watch emitted 3" in report.problems[0].sentence
+
+
+def test_what_watch_tells_is_what_the_indexer_reads() -> None:
+    """Rows have no writer in the books; alerts and incidents do, those of time alone as well."""
+    ends = {("brand-signals", 0): 9, ("alerts", 0): 4, ("incidents", 0): 1, ("case-commands", 0): 2}
+    told = {"alerts": 3, "incidents": 1, "case-commands": 2, "watch-state": 1}
+    lines = [
+        line("watch", "brand-signals", 0, 7, emitted=told),
+        line("watch", "watch.timers", 1_000, 1_001, caused={"alerts": 1, "watch-state": 1}),
+        line("indexer", "alerts", 0, 4),
+        line("indexer", "incidents", 0, 1),
+        line("care", "case-commands", 0, 2),
+    ]
+    report = audit(lines, ends)
+    assert report.clean
+    assert report.waiting["watch", "brand-signals"] == 2
+    untold = audit([lines[0], *lines[2:]], ends)
+    assert [(each.kind, each.topic) for each in untold.problems] == [("surplus", "alerts")]
 
 
 def test_what_no_stage_wrote_is_too_much_where_only_stages_write() -> None:

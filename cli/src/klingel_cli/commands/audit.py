@@ -20,6 +20,7 @@ _COLUMNS = (
     "#dead-lettered",
     "#waiting",
     "#redone",
+    "#outside",
 )
 
 
@@ -72,6 +73,7 @@ def _show(shell: Shell, report: AuditReport, problems: list[Problem], *, whole: 
                 each.fates["dead_lettered"],
                 each.waiting,
                 each.redone,
+                each.outside,
             )
             for each in report.totals
         ],
@@ -119,6 +121,7 @@ def _told(report: AuditReport, problems: list[Problem], *, whole: bool) -> dict[
                 "topic": each.topic,
                 "received": each.received,
                 "redone": each.redone,
+                "outside": each.outside,
                 "waiting": each.waiting,
                 "fates": dict(each.fates),
                 "emitted": dict(each.emitted),

@@ -12,6 +12,7 @@ from klingel.contracts.topics import Topic
 from klingel.model import ConnectorStatus, LedgerLine
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import CHAIN
+from klingel.stage.timers import timers_of
 from klingel_cli.books import RUNNING, Books, read_books
 from klingel_cli.commands.dead_letters import read_all
 from klingel_cli.kafka import reading
@@ -67,6 +68,7 @@ def queues(books: Books) -> list[dict[str, Any]]:
             "waiting": each.waiting,
         }
         for each in books.audit().totals
+        if each.topic != timers_of(each.stage)
     ]
 
 

@@ -34,15 +34,16 @@ CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "thread": {Topic.UNTHREADED_EVENTS: ("understand",)},
     "care": {
         Topic.SOCIAL_EVENTS: ("understand", "thread"),
-        Topic.CASE_COMMANDS: ("thread", "care"),
+        Topic.CASE_COMMANDS: ("thread", "care", "watch"),
     },
+    "watch": {Topic.BRAND_SIGNALS: ()},
     "indexer": {
         Topic.ROUTED_EVENTS: ("care",),
         Topic.CASES: ("care",),
         Topic.CASE_EVENTS: ("care",),
         Topic.ESCALATIONS: ("care",),
-        Topic.ALERTS: (),
-        Topic.INCIDENTS: (),
+        Topic.ALERTS: ("watch",),
+        Topic.INCIDENTS: ("watch",),
         Topic.DEAD_LETTERS: (),
         Topic.CONNECTOR_STATUS: (),
     },
@@ -50,7 +51,8 @@ CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Stage to its inputs, each with the stages that write it; none where they are outside the books.
 
 Connectors and gateway have no input offsets: their lines tell what they refused, and what they
-wrote is the log of `raw-events` itself.
+wrote is the log of `raw-events` itself. Rows of `brand-signals` are packed at the end of a batch, so
+that no message caused a record of them: what watch received there has no writer in the books.
 """
 
 
@@ -347,7 +349,7 @@ def _between(
     emitted = sum(
         each.emitted.get(found.topic, 0) for (stage, _), each in totals.items() if stage in upstream
     )
-    writers = " and ".join(upstream)
+    writers = " and ".join(filter(None, (", ".join(upstream[:-1]), upstream[-1])))
     first_time = found.received - found.redone
     if found.topic in OPEN:
         first_time -= found.outside
