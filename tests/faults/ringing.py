@@ -377,7 +377,7 @@ class Ring:
 PROCESSING: Final = frozenset(
     {
         "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
-        "removed_at", "closed_at", "fired", "escalations", "ended_at",
+        "removed_at", "closed_at", "fired", "escalations", "ended_at", "offset",
     }
 )  # fmt: skip
 """`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
