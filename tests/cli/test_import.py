@@ -55,7 +55,7 @@ def test_the_order_is_that_in_which_it_happened() -> None:
     ("arguments", "sentence"),
     [
         (["missing.jsonl"], "missing.jsonl: No such file or directory; name a readable file"),
-        (["FILE", "--network", "nowhere"], "no mapping is installed for the network"),
+        (["FILE", "--network", "nowhere"], "no network is called"),
         (["FILE", "--open-since", "2999-01-01T00:00:00Z"], "--open-since lies in the future"),
         (["FILE", "--open-since", "monday"], "a time looks like"),
     ],

@@ -7,8 +7,9 @@ tells the time but the events. So the same input and brand give the same report,
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -26,15 +27,19 @@ from klingel_networks.contract import Delivery, Network, Refused
 from klingel_networks.mapped import raw_event
 from klingel_networks.registry import installed
 from klingel_processors.care.logic import CareLogic
+from klingel_processors.care.records import CASES, first_due
 from klingel_processors.follow import Surroundings
 from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 from klingel_processors.understand.models import Models
+from klingel_processors.understand.thread import ThreadLogic
 from klingel_processors.watch.logic import WatchLogic
 
 MOST_EVENTS = 2_000_000
 _BEGINNING = datetime(2006, 1, 1, tzinfo=UTC)
 _TICKS = 100_000
+_LOOK = timedelta(minutes=5)
+_LONGEST_SILENCE = timedelta(days=14)
 
 
 class Clock:
@@ -93,15 +98,19 @@ class Backtest:
         detect, known = load_detector(), Models(models)
         known.check([self.brand])
 
+        world: dict[str, Any] = {
+            "networks": installed().network,
+            "detect": detect,
+            "readers": known.reader,
+            "originals": _gone,
+            "world": lambda: World(self._around.brands.by_name, self._around.tracking),
+        }
+
         def understand(partition: int) -> UnderstandLogic:
-            return UnderstandLogic(
-                partition,
-                networks=installed().network,
-                detect=detect,
-                readers=known.reader,
-                originals=_gone,
-                world=lambda: World(self._around.brands.by_name, self._around.tracking),
-            )
+            return UnderstandLogic(partition, **world)
+
+        def thread(partition: int) -> ThreadLogic:
+            return ThreadLogic(partition, **world)
 
         def care(partition: int) -> CareLogic:
             return CareLogic(partition, brands=lambda: self._around.brands.by_name)
@@ -110,9 +119,11 @@ class Backtest:
             return WatchLogic(partition, brands=lambda: self._around.brands.by_name)
 
         now = self._clock.now
+        self._care = StageInMemory(self.broker, care, now)
         return (
             StageInMemory(self.broker, understand, now),
-            StageInMemory(self.broker, care, now),
+            StageInMemory(self.broker, thread, now),
+            self._care,
             StageInMemory(self.broker, watch, now),
         )
 
@@ -127,8 +138,20 @@ class Backtest:
             self.heard.first = self.heard.first or raw.received_at
             self.heard.last = raw.received_at
             self._pass_time(raw.received_at)
-            self._clock.move_to(raw.received_at)
             self.broker.append(_output(raw), _milliseconds(raw.received_at))
+            self._advance()
+        while self._waiting is not None:
+            self._decide_waiting()
+
+    @property
+    def _waiting(self) -> datetime | None:
+        """When the first message that waits for another has to be decided."""
+        return min((at for each in self._stages if (at := each.waits_until)), default=None)
+
+    def _decide_waiting(self) -> None:
+        at = self._waiting
+        if at is not None:
+            self._clock.move_to(at)
             self._advance()
 
     def _advance(self) -> None:
@@ -143,13 +166,36 @@ class Backtest:
             self._follow()
 
     def _pass_time(self, until: datetime) -> None:
-        """Fire what was due before `until`, each stage in its own order."""
+        """Decide what waited until then, and fire what was due, each at its own time."""
+        while (at := self._next_moment(until)) is not None:
+            waiting = self._waiting
+            self._clock.move_to(at)
+            if waiting is None or waiting > at:
+                self._tick(at)
+            self._advance()
         self._clock.move_to(until)
+        self._tick(until)
+        self._advance()
+
+    def _next_moment(self, until: datetime) -> datetime | None:
+        """Return when something happens by itself before `until`; None where nothing does."""
+        now = self._clock.now()
+        moments = [at for at in (self._waiting, self._next_timer()) if at is not None]
+        # Silence is looked at every so often, as long as the input goes on.
+        if self.heard.read > 1 and until - now <= _LONGEST_SILENCE:
+            moments.append(now + _LOOK)
+        moments = [at for at in moments if now < at < until]
+        return min(moments, default=None)
+
+    def _next_timer(self) -> datetime | None:
+        """Return when the next timer of a case is due."""
+        return first_due(self._care.tables()[CASES])
+
+    def _tick(self, now: datetime) -> None:
         for stage in self._stages:
             for _ in range(_TICKS):
-                if not stage.tick(until):
+                if not stage.tick(now):
                     break
-        self._advance()
 
     def _follow(self) -> None:
         """Take up which conversations are tracked, as understand does."""

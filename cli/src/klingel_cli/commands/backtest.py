@@ -138,6 +138,7 @@ def _whole_way(
     models: Path | None,
     events_file: Path | None,
 ) -> dict[str, Any]:
+    installed().manifest(network_name)  # its error names the nearest network
     network = installed().network(network_name)
     test = Backtest(brand, models)
     bodies = (body for path in inputs for body in deliveries(path, lines=path.suffix != ".json"))

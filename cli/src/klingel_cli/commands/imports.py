@@ -60,6 +60,7 @@ def import_command(
     like something a connector fetched later (mode `gap_fill`); older than the brand's
     max_open_age_days it opens nothing either way. Importing the same twice changes nothing.
     """
+    installed().manifest(network)  # its error names the nearest network
     known = installed().network(network)
     now = shell.now()
     if open_since is not None and open_since > now:
@@ -99,7 +100,7 @@ def _outputs(
     events: list[RawEvent], open_since: datetime | None, now: datetime, counts: Counter[str]
 ) -> Iterator[Output]:
     for raw in events:
-        if len(bytes(raw.native)) > LARGEST_BYTES:
+        if raw.native is not None and len(bytes(raw.native)) > LARGEST_BYTES:
             counts["too_large"] += 1
             continue
         # What tells no time of its own was given that of the one before it, or none at all.

@@ -20,7 +20,7 @@ from klingel.domain.timers import Timed, due_at
 from klingel.model import Case
 from klingel.model.case import Clock, Escalated, Fired
 from klingel.stage.fates import Put
-from klingel.stage.ports import StateView
+from klingel.stage.ports import StateTable, StateView
 
 CASES = "cases"
 KEPT_RECORDS = 1_024
@@ -291,3 +291,12 @@ def due_cases(state: StateView, now: datetime, limit: int) -> Sequence[tuple[byt
     """Return the entries and case ids of the timers that are due, in their order."""
     found = state.scan(CASES, b"t", _due_key(now + _MILLISECOND), limit)
     return [(key, key[1 + _DUE_BYTES :].decode()) for key, _ in found]
+
+
+def first_due(table: StateTable) -> datetime | None:
+    """Return when the next timer of all cases is due, None where there is none."""
+    found = table.scan(b"t", b"u", 1)
+    if not found:
+        return None
+    ms = int.from_bytes(found[0][0][1 : 1 + _DUE_BYTES], "big")
+    return _EPOCH + timedelta(milliseconds=ms)
