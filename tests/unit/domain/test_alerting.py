@@ -223,6 +223,25 @@ def test_the_same_matter_does_not_alert_twice_a_day_unless_it_is_worse(usual) ->
     assert len({alert.alert_id for alert in worse}) > 1
 
 
+@pytest.mark.parametrize(("cool_down", "alerts"), [(2 * HOUR, 2), (6 * HOUR, 1)])
+def test_a_cool_down_begins_with_the_end(usual, cool_down: float, alerts: int) -> None:
+    """Seven hours after its opening, five after its end, the same matter comes back."""
+    waves = [
+        posts(
+            ONSET + begin,
+            ONSET + begin + 2 * HOUR,
+            400,
+            tone="negative",
+            text="Ausfall",
+            topics=("outage",),
+        )
+        for begin in (0.0, 7 * HOUR)
+    ]
+    rows = [row for row in in_order(usual, *waves) if row.at < ONSET + 7.5 * HOUR]
+    found = alerts_of(rows, AlertPolicy(cool_down_seconds=cool_down))
+    assert len({alert.alert_id for alert in found}) == alerts
+
+
 def test_a_gap_and_what_piled_up_alert_nobody(usual) -> None:
     away, back = ONSET, ONSET + 3 * HOUR
     piled = posts(back, back + HOUR, 400, text="aufgestaut")

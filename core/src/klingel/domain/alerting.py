@@ -89,8 +89,7 @@ class AlertPolicy:
         interval_seconds: length of the intervals in which posts are counted.
         bars: by kind: what the detector's threshold is multiplied with.
         least_authors: fewer different authors alert nobody.
-        cool_down_seconds: how long after its opening a matter that has ended opens no new alert,
-            unless it is `worse` times as surprising.
+        cool_down_seconds: how long after its end a matter opens no new alert, unless it is `worse` times as surprising.
         worse: see above.
         calm_seconds: how long a matter is calm before its alert ends.
         lateness_seconds: how long after its end an interval still takes rows.
@@ -777,15 +776,24 @@ class BrandWatch:
         if standing.calm >= self._calm:
             self._tell(key, series, standing, "ended", end, found)
             self._bar_again(series, standing)
+            self._bar_echoes(key, standing)
             series.standing = None
         elif severity > standing.severity:
             standing.severity = severity
             self._tell(key, series, standing, "updated", end, found)
 
     def _bar_again(self, series: _Series, standing: _Standing) -> None:
-        series.barred_until = standing.opened + self._cool
+        series.barred_until = standing.last_unusual + self._cool
         series.last_peak = standing.peak
         series.bar_of = _NEVER
+
+    def _bar_echoes(self, key: Key, standing: _Standing) -> None:
+        """Bar those as long that the alert was told for: see `_is_told_already`."""
+        least = standing.opened + self._cool
+        for (topic, _), other in self._series.items():
+            related = topic == key[0] or WHOLE_BRAND in {topic, key[0]}
+            if related and other.standing is None and other.barred_until >= least:
+                other.barred_until = max(other.barred_until, standing.last_unusual + self._cool)
 
     def _tell(
         self,
