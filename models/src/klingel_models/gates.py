@@ -44,8 +44,9 @@ WRITTEN = {
     "care_en": "care posts en",
     "mentions_de": "mentions de",
     "mentions_en": "mentions en",
+    "talk_de": "talk de",
 }
-"""Posts written for klingel: to a brand, and about one."""
+"""Posts written for klingel: to a brand, about one, and what passes by where one is named."""
 FEW = 20
 """Posts of a class below which a figure of it says nothing."""
 
@@ -200,11 +201,12 @@ def _intents(data: Path, posts: Path, heads: Heads) -> Iterator[Gate]:
         pairs = [(row["labels"], row["second"]) for row in labelled]
         yield from _agreements("GermEval 2017", pairs)
     for source, kind in WRITTEN.items():
-        second = {row["id"]: row["labels"] for row in _raw(posts / f"{source}_second.jsonl")}
+        second = {row["id"]: row for row in _raw(posts / f"{source}_second.jsonl")}
+        # Where the passes differed and the second was right, its row has the label of the first.
         pairs = [
-            (row["labels"], second[row["id"]])
+            (other.get("first", row["labels"]), other["labels"])
             for row in _raw(posts / f"{source}.jsonl")
-            if row["id"] in second
+            if (other := second.get(row["id"]))
         ]
         yield from _agreements(kind, pairs)
 
