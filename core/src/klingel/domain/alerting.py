@@ -72,6 +72,8 @@ _WAITING = 64
 _CELLS = 512
 # With those that wait fewer than AUTHORS: their number is exact, whether gathered or not.
 _VOICES = 448
+# Shared by the many that need no list of their own; nothing is ever put into it.
+_NO_VOICES: list[int | None] = []
 _OLDEST_SECONDS = 8 * 86_400.0
 _EXACT = 64
 _SHOWN = 48
@@ -234,7 +236,7 @@ class _Running:
         self.posts = 0 if gathered is None else gathered.posts
         self._gathered = gathered
         self._waiting: list[tuple[int, Row]] = []
-        self.voices: list[int | None] = []
+        self.voices: list[int | None] = _NO_VOICES
 
     def add(self, entry: tuple[int, Row]) -> None:
         self.posts += 1
@@ -266,7 +268,7 @@ class _Running:
             self._waiting.clear()
         if self.voices:
             self._gathered.add_voices(self.voices)
-            self.voices.clear()
+            self.voices = _NO_VOICES
         return self._gathered
 
 
@@ -417,9 +419,7 @@ class BrandWatch:
 
     def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
         cell = (interval, row.tone, *row.topics)
-        cells = self._cells.get(cell)
-        if cells is None:
-            cells = self._cells_of(cell, row, interval)
+        cells = self._cells.get(cell) or self._cells_of(cell, row, interval)
         entry = event, row
         head = interval == self._head
         # Of a busy brand a fair sample is kept as evidence until there is something to show.
@@ -434,7 +434,10 @@ class BrandWatch:
                 running.add(entry)
             else:
                 running.posts += 1
-                running.voices.append(author)
+                if running.voices is _NO_VOICES:
+                    running.voices = [author]
+                else:
+                    running.voices.append(author)
                 if len(running.voices) >= _VOICES:
                     running.gathered()
             if series.standing is not None or (
@@ -469,8 +472,9 @@ class BrandWatch:
                     running = series.open[interval] = _Running()
                     self._due.setdefault(interval, {})[key] = None
                 cells.append((key, series, running))
-        # A topic that is not listed is counted every time.
-        if self.counters.unlisted_topics == unlisted:
+        # A quiet brand asks for it once or twice. A topic that is not listed is counted every time.
+        is_busy = len(self._ids[interval]) > _SHOWN
+        if is_busy and self.counters.unlisted_topics == unlisted:
             if len(self._cells) >= _CELLS:
                 self._cells.clear()
             self._cells[cell] = cells
