@@ -2,7 +2,8 @@
 
 A timer fires once: its id derives from the case, and stands in the case once it fired. It fires
 when everything that lay in the input at its time has been read; where that takes longer than
-`PATIENCE`, it fires provisionally, and later facts correct it.
+`PATIENCE`, it fires provisionally, and later facts correct it. Forgetting, which nothing corrects,
+waits however long that takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -193,7 +194,8 @@ def fire(
     for timer in timers_of(case, brand.max_open_age):
         if read_to is not None and timer.due <= read_to:
             ready.append(timer)
-        elif now - timer.due >= PATIENCE:
+        # What was forgotten cannot be corrected: it waits for all that lies before it.
+        elif timer.kind != "forgotten" and now - timer.due >= PATIENCE:
             ready.append(timer)
             provisional = True
     if not ready:

@@ -1,0 +1,96 @@
+"""What timers, escalations and their history got wrong once."""
+
+from datetime import timedelta
+
+import pytest
+
+from klingel.config.compiled import CompiledBrand
+from klingel.contracts import codec
+from klingel.contracts.topics import Topic
+from klingel.model import Case, CaseEvent, Escalation
+from klingel.testing.conversations import NOON, answered, compiled_brand, deleted, said
+
+from .conftest import Desk
+
+DAY = 24 * 60
+OTHER = "bluesky:network:other"
+
+
+def brand(**parts: object) -> CompiledBrand:
+    """Return a brand with promises around the clock, and with other parts where they are given."""
+    content: dict[str, object] = {
+        "queues": [{"id": "first"}, {"id": "late"}],
+        "calendars": [
+            {"id": "always-on", "zone": "Etc/UTC", "hours": {"mon-sun": ["00:00-24:00"]}}
+        ],
+        "sla": [
+            {
+                "id": "public",
+                "first_response": "60m",
+                "next_response": "30m",
+                "resolution": "10d",
+            }
+        ],
+        "targets": [{"id": "chat", "kind": "slack", "url_setting": "chat"}],
+        "escalation": [
+            {"id": "lead", "on": ["warned"], "priority": 20, "notify": ["chat"]},
+            {
+                "id": "head",
+                "on": ["breached"],
+                "queue": "late",
+                "notify": ["chat"],
+                "raise_after": "15m",
+                "raise_to": "board",
+            },
+            {"id": "board", "notify": ["chat"]},
+        ],
+        "cases": {"close_when": "never"},
+    }
+    return compiled_brand(**{**content, **parts})
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A desk of a brand with promises, at noon."""
+    desk = Desk(brand())
+    desk.now = NOON
+    return desk
+
+
+def escalations(desk: Desk) -> list[tuple[str, str, int]]:
+    """Return level, state and revision of everything that somebody was told."""
+    records = [
+        codec.decode(Escalation, message.value) for message in desk.written(Topic.ESCALATIONS)
+    ]
+    return [(each.level, each.state, each.revision) for each in records]
+
+
+def case_events(desk: Desk) -> list[CaseEvent]:
+    """Return all case events, in order."""
+    return [codec.decode(CaseEvent, message.value) for message in desk.written(Topic.CASE_EVENTS)]
+
+
+def cases(desk: Desk) -> dict[str, Case]:
+    """Return all records, by what follows the brand."""
+    return {
+        key.decode().partition(":")[2]: codec.decode(Case, value)
+        for key, value in desk.broker.compacted(Topic.CASES).items()
+    }
+
+
+def test_an_answer_is_not_forgotten_while_its_question_lies_unread() -> None:
+    desk = Desk(compiled_brand(cases={"close_when": "answered"}))
+    desk.now = NOON + timedelta(days=10)
+    desk.hear(answered("a", 5, in_reply_to="q"))
+    assert desk.stage.tick(None) == []
+    assert desk.stage.tick(NOON + timedelta(days=6)) == []
+    desk.hear(said("q", minute=0))
+    assert desk.case().state == "closed"
+
+
+def test_a_deletion_is_not_forgotten_while_what_it_deletes_lies_unread(desk: Desk) -> None:
+    desk.now = NOON + timedelta(days=10)
+    desk.hear(deleted("q", 0.001))
+    assert desk.stage.tick(None) == []
+    desk.hear(said("q", minute=0))
+    assert not any(case.state == "open" for case in cases(desk).values())
