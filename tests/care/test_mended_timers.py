@@ -8,7 +8,7 @@ from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
 from klingel.model import Case, CaseEvent, Escalation
-from klingel.testing.conversations import NOON, answered, compiled_brand, deleted, said
+from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, deleted, said
 
 from .conftest import Desk
 
@@ -94,3 +94,29 @@ def test_a_deletion_is_not_forgotten_while_what_it_deletes_lies_unread(desk: Des
     assert desk.stage.tick(None) == []
     desk.hear(said("q", minute=0))
     assert not any(case.state == "open" for case in cases(desk).values())
+
+
+def test_a_conversation_that_merged_stays_merged_when_what_it_held_matters_no_more(
+    desk: Desk,
+) -> None:
+    desk.hear(said("root", minute=0))
+    desk.hear(said("aside", "kim", 1, direction="third_party", in_reply_to="root"))
+    desk.order("merge", customer="", into_conversation_id=OTHER)
+    desk.stage.drain()
+    desk.pass_to(8 * DAY)
+    desk.stage.restart()
+    desk.pass_to(9 * DAY)
+    desk.hear(said("again", minute=9 * DAY, in_reply_to="root"))
+    desk.stage.drain()
+    assert cases(desk)[f"{ROOT}:anna#1"].state == "merged"
+
+
+def test_a_merge_of_a_whole_conversation_is_forgotten_with_its_cases(desk: Desk) -> None:
+    desk.hear(said("root", minute=0))
+    desk.order("merge", customer="", into_conversation_id=OTHER)
+    desk.stage.drain()
+    desk.pass_to(399 * DAY)
+    assert f"{ROOT}:-#0" in cases(desk)
+    desk.pass_to(401 * DAY)
+    desk.pass_to(402 * DAY)
+    assert [key for key in cases(desk) if key.startswith(ROOT)] == []

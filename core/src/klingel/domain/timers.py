@@ -39,6 +39,25 @@ class Heard(Protocol):
         ...
 
 
+class Ordered(Protocol):
+    """What timers need of a command that was taken."""
+
+    @property
+    def kind(self) -> str:
+        """What was wanted."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """When it was given."""
+        ...
+
+    @property
+    def anchor(self) -> str | None:
+        """Which case is meant; None for the whole conversation."""
+        ...
+
+
 class Timed(Protocol):
     """What timers need of a record: a `Case`, or as much of it as was read."""
 
@@ -55,6 +74,11 @@ class Timed(Protocol):
     @property
     def facts(self) -> Sequence[Heard]:
         """Its facts."""
+        ...
+
+    @property
+    def applied(self) -> Sequence[Ordered] | None:
+        """Its commands."""
         ...
 
     @property
@@ -125,9 +149,9 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
         max_open_age: after which a conversation's own record can matter no more.
     """
     if case.state == "held":
-        newest = max((fact.received_at or fact.at for fact in case.facts), default=None)
-        if newest is not None:
-            yield Timer(newest + max_open_age, "forgotten", timer_id(case.case_id, "forgotten"))
+        due = _held_until(case, max_open_age)
+        if due is not None:
+            yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
         return
     if case.state in {"closed", "merged"}:
         if case.closed_at is not None:
@@ -145,6 +169,18 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
             identity = timer_id(case.case_id, each.level, "raised")
             if identity not in done:
                 yield Timer(each.raise_at, "raised", identity, level=each)
+
+
+def _held_until(case: Timed, max_open_age: timedelta) -> datetime | None:
+    """Return until when a conversation's own record matters; one that merged it, as its cases."""
+    newest = max((fact.received_at or fact.at for fact in case.facts), default=None)
+    merged = max(
+        (each.at for each in case.applied or () if each.kind == "merge" and each.anchor is None),
+        default=None,
+    )
+    if merged is not None:
+        return max(merged, newest or merged) + REMEMBERED
+    return None if newest is None else newest + max_open_age
 
 
 def _clock_timers(case: Timed, done: set[str]) -> Iterator[Timer]:

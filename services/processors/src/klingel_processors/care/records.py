@@ -104,6 +104,14 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime | None = None
 
 
+class Ordered(msgspec.Struct, frozen=True, gc=False):
+    """What a rebuilding needs of a command."""
+
+    kind: str
+    at: datetime
+    anchor: str | None = None
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """As much of a record as a rebuilding needs; the rest is skipped, at a quarter of the cost."""
 
@@ -113,6 +121,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     revision: int
     state: str
     facts: list[Said]
+    applied: list[Ordered] | None = None
     closed_at: datetime | None = None
     snoozed_until: datetime | None = None
     clocks: list[Clock] | None = None
