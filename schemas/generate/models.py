@@ -70,6 +70,8 @@ def _module(schema: dict[str, object], name: str) -> str:
     code, optional_raws = OPTIONAL_RAW.subn(r"Annotated[OptionalRaw, \1] = None", code)
     if optional_raws:
         code = code.replace("import Record", "import OptionalRaw, Record")
+    # A time without a zone says nothing: it is refused like any other wrong shape.
+    code = re.sub(r"Annotated\[\s*datetime,\s*Meta\(", r"Annotated[datetime, Meta(tz=True, ", code)
     code = code.replace("(Record):", f"(Record, {STRUCT}):")
     code = re.sub(r"from msgspec import (.*)", _imports, code)
     if not re.search(r"\bRaw[],]", code):

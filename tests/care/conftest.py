@@ -86,10 +86,10 @@ class Desk:
             conversation_id=str(parts.pop("conversation", ROOT)),
             kind=kind,  # type: ignore[arg-type]  # a wrong one is refused by the shape
             at=parts.pop("at", self.now),  # type: ignore[arg-type]  # a time
-            by="maike",
+            by=str(parts.pop("by", "maike")),
             **parts,  # type: ignore[arg-type]  # the shape's own
         )
-        self.broker.append(commanded(command), int(NOON.timestamp() * 1000))
+        self.broker.append(commanded(command), int(command.at.timestamp() * 1000))
         outcome, *_ = self.stage.advance()
         return outcome
 

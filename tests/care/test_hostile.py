@@ -101,7 +101,7 @@ def test_what_people_decided_survives_a_flood_of_commands_after_it(desk: Desk) -
     assert (case.assignee, case.queue, case.incident) == ("mk", "second", "incident-1")
     assert case.priority is not None
     assert case.priority.score == 7
-    assert case.acknowledged_at == NOON + timedelta(minutes=4)
+    assert case.acknowledged_at == NOON + timedelta(minutes=7, seconds=19)
 
 
 def test_a_case_stays_closed_though_commands_flood_in_after_the_closing(desk: Desk) -> None:

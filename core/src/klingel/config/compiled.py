@@ -207,6 +207,13 @@ class CompiledBrand:
             _order={rule.id: number for number, rule in enumerate(brand.routing)},
         )
 
+    def told_of(self, cause: Literal["early_warning", "incident"]) -> tuple[str, ...]:
+        """Return who is told of alerts, or of incidents: those named there, and by levels on them."""
+        alerts = self.alerts
+        named = alerts.notify if cause == "early_warning" else alerts.incident_notify
+        by_levels = [target for each in self.levels if cause in each.on for target in each.notify]
+        return tuple(dict.fromkeys([*named, *by_levels]))
+
     def owns(self, network: str, account_id: str | None) -> bool:
         """Whether this account of a network is the brand's own."""
         own = self.accounts.get(network)

@@ -30,9 +30,7 @@ from klingel.config.part import Part, Slug
 
 Setting = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 TargetKind = Literal["slack", "webhook", "email", "alertmanager"]
-EscalationCause = Literal[
-    "warned", "breached", "rule", "early_warning", "incident", "late_unanswered"
-]
+EscalationCause = Literal["warned", "breached", "rule", "early_warning", "incident"]
 ClockName = Literal["first_response", "next_response", "resolution"]
 EmailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
 
@@ -65,7 +63,10 @@ class EscalationLevel(Part):
 
     id: Slug = Field(description="Name of the level.")
     on: tuple[EscalationCause, ...] = Field(
-        (), max_length=6, description="What brings a case here; none: only a level before it does."
+        (),
+        max_length=5,
+        description="What brings a case here; none: only a level before it does. early_warning: its "
+        "targets are told of alerts.",
     )
     clocks: tuple[ClockName, ...] = Field(
         (), max_length=3, description="Of which clocks; none named: of any."

@@ -20,13 +20,24 @@ from klingel.config.compiled import CompiledBrand
 from klingel.domain.case_history import Cause, history, refused
 from klingel.domain.case_record import derived, held_record, revised, withdrawn
 from klingel.domain.clocks import Promises
-from klingel.domain.commands import Refusal, Target, applied_of, is_applied, refusal_of, target_of
+from klingel.domain.commands import (
+    KNOWN_COMMANDS,
+    Refusal,
+    Target,
+    applied_of,
+    comes_early,
+    early_of,
+    is_applied,
+    refusal_of,
+    target_of,
+)
 from klingel.domain.conversation import ConversationState, customers_by_object, reach_of
 from klingel.domain.escalation import escalate, timer_id, told
 from klingel.domain.facts import Position, can_open, deletion_of, fact_of, join, supersedes
 from klingel.domain.identity import case_id, hash64
 from klingel.domain.merging import (
     Sent,
+    gave_up_to_us,
     goes_the_other_way,
     merge_of,
     read_sent,
@@ -269,32 +280,88 @@ def fold_command(
         return _fold_sent(state, command, read_sent(command.facts), brand, now)
     if is_applied(state, command.command_id):
         return CommandOutcome(Change(state), "repeated")
-    if command.kind == "merge" and command.case_id is None:
+    if command.kind == "merge" and _means_all(command):
         return _merge_all(state, command, brand, now)
+    return _about_a_case(state, command, brand, now)
+
+
+def _about_a_case(
+    state: ConversationState, command: CaseCommand, brand: CompiledBrand, now: datetime
+) -> CommandOutcome:
     target = target_of(state, command)
-    refusal = refusal_of(target, command, brand)
+    if target is None and comes_early(command):
+        return _keep_early(state, command, brand, now)
+    refusal = refusal_of(target, command, brand, state)
     if refusal is not None or target is None:
         why = refusal.value if refusal is not None else "unknown_case"
-        event = refused(command, target.case if target is not None else None, why, brand, now)
-        return CommandOutcome(Change(state, case_events=(event,)), why)
+        return _refused(state, command, target, why, brand, now)
     if goes_the_other_way(command):
         other = turned_round(command, target.case)
         return CommandOutcome(Change(state, commands=(other,)), "applied")
+    return _taken(state, command, target, brand, now)
+
+
+def _taken(
+    state: ConversationState,
+    command: CaseCommand,
+    target: Target,
+    brand: CompiledBrand,
+    now: datetime,
+) -> CommandOutcome:
     applied = applied_of(command, target)
     fact, known = _overruled(target.case, applied)
+    # Where the brand answered somebody by guess, a closing may move whom.
+    alone = state.is_large and not state.index().guessed
     news = _News(
         command.brand,
         command.conversation_id,
         fact,
         known,
         command=applied,
-        customers=(target.case.customer_id,) if state.is_large else None,
+        customers=(target.case.customer_id,) if alone else None,
     )
     folded = _refold(state, news, brand)
     if command.kind == "incident_joined":
         folded = _escalated(folded, target, applied, brand)
     change = _change(folded, Cause(command.command_id, command=applied), brand, now)
     return CommandOutcome(change, "applied", _overruling(target, fact, folded, brand, now))
+
+
+def _means_all(command: CaseCommand) -> bool:
+    """Whether a merge is about a whole conversation, and not about one customer's case in it."""
+    return (command.case_id, command.customer_id, command.object_id) == (None, None, None)
+
+
+def _keep_early(
+    state: ConversationState, command: CaseCommand, brand: CompiledBrand, now: datetime
+) -> CommandOutcome:
+    """Remember what a stage wants of a post that has not arrived here yet."""
+    news = _News(command.brand, command.conversation_id, command=early_of(command))
+    folded = _refold(state, news, brand)
+    cause = Cause(command.command_id, command=news.command)
+    return CommandOutcome(_change(folded, cause, brand, now), "kept")
+
+
+def _refused(
+    state: ConversationState,
+    command: CaseCommand,
+    target: Target | None,
+    why: str,
+    brand: CompiledBrand,
+    now: datetime,
+) -> CommandOutcome:
+    """Say why a command is not taken, and remember that: a replay must not take it after all."""
+    case = target.case if target is not None else state.held
+    event = refused(command, target.case if target is not None else None, why, brand, now)
+    if case is None:
+        return CommandOutcome(Change(state, case_events=(event,)), why)
+    told = structs.replace(
+        case,
+        commands=[*(case.commands or ()), command.command_id][-KNOWN_COMMANDS:],
+        revision=case.revision + 1,
+    )
+    after = state.replaced(told) if target is not None else state.holding(told)
+    return CommandOutcome(Change(after, changed=(told,), case_events=(event,)), why)
 
 
 def _merge_all(
@@ -329,7 +396,8 @@ def _fold_sent(
     now: datetime,
 ) -> CommandOutcome:
     """Fold what another conversation sends; what is known already changes nothing."""
-    news = _News(command.brand, command.conversation_id, sent=sent)
+    circle = _circle(state, command, sent)
+    news = _News(command.brand, command.conversation_id, command=circle, sent=sent)
     folded = _refold(state, news, brand)
     if not folded.changed and not folded.removed:
         return CommandOutcome(Change(state), "repeated")
@@ -341,7 +409,7 @@ def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact |
     if applied.kind != "override" or (applied.tone is None and applied.intents is None):
         return None, None
     known = next((fact for fact in case.facts if fact.object == applied.object), None)
-    if known is None:
+    if known is None or _is_overruled_later(case, applied):
         return None, None
     fact = structs.replace(
         known,
@@ -351,6 +419,26 @@ def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact |
         decision=(known.decision or 0) + 1,
     )
     return fact, known
+
+
+def _circle(state: ConversationState, command: CaseCommand, sent: Sent) -> AppliedCommand | None:
+    """Return what has to be remembered where two conversations were merged into each other."""
+    held = state.held
+    if sent.whole is None or held is None:
+        return None
+    ours = [each for each in held.applied or () if each.into_conversation == sent.whole]
+    known = any(each.target == sent.whole for each in held.applied or ())
+    return gave_up_to_us(sent.whole, command.at) if ours and not known else None
+
+
+def _is_overruled_later(case: Case, applied: AppliedCommand) -> bool:
+    """Whether a command that was given later than this one has overruled the post already."""
+    return any(
+        each.kind == "override"
+        and each.object == applied.object
+        and (each.at, each.id) > (applied.at, applied.id)
+        for each in case.applied or ()
+    )
 
 
 def _overruling(
@@ -798,7 +886,7 @@ def _derived(
         brand,
         old=state.cases.get(identity),
         earlier=state.withdrawn.get(identity),
-        merged=merge_of(material.commands),
+        merged=merge_of(material.commands, news.conversation_id),
     )
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+from msgspec import structs
 
 from klingel.domain.calendar import Calendar
 from klingel.domain.identity import hash64
@@ -108,7 +109,9 @@ def terms_of(
         close_when=close_when,
         reopen_within_seconds=reopen_within_seconds,
     )
-    return hash64(_encoded(terms).decode()), terms
+    # The same promise under another configuration is the same: a case keeps it once.
+    content = structs.replace(terms, version="")
+    return hash64(_encoded(content).decode()), terms
 
 
 def _encoded(terms: Terms) -> bytes:

@@ -8,7 +8,7 @@ case is meant is told by an anchor, the word that opened it then, whatever its g
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_type_hints
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.conversation import ConversationState
@@ -22,6 +22,10 @@ APPLIED_BYTES = 16_000
 """Commands with long ids are fewer: about so many bytes of a record are theirs."""
 MAX_SIMILAR = 8
 _CLOSED = frozenset({"closed", "merged"})
+KNOWN_COMMANDS = 64
+"""Ids of commands that a record remembers beside those in force."""
+_STAGES = frozenset({"watch", "care", "understand", "thread"})
+_TAKEN = frozenset(get_args(get_type_hints(AppliedCommand)["kind"]))
 _NEEDS_OPEN = frozenset({"acknowledge", "snooze", "close"})
 
 
@@ -42,6 +46,12 @@ class Refusal(StrEnum):
     """The command does not say what it wants: until when, which queue, which post."""
     SAME_CASE = "same_case"
     """It would be merged into itself."""
+    SAME_CONVERSATION = "same_conversation"
+    """Two customers of one conversation stay two."""
+    NEWER_OPEN = "newer_open"
+    """The customer has a later case here that is open."""
+    UNKNOWN_KIND = "unknown_kind"
+    """There is no such command."""
     IN_THE_PAST = "in_the_past"
     """It would snooze until a time that is over."""
 
@@ -84,24 +94,63 @@ def is_applied(state: ConversationState, command_id: str) -> bool:
     )
 
 
-def refusal_of(target: Target | None, command: CaseCommand, brand: CompiledBrand) -> Refusal | None:
+def refusal_of(
+    target: Target | None, command: CaseCommand, brand: CompiledBrand, state: ConversationState
+) -> Refusal | None:
     """Return why a command cannot be taken, None where it can.
 
     Args:
         target: the case that is meant.
         command: the command.
         brand: whose case it is.
+        state: of its conversation.
     """
     if target is None:
         return Refusal.UNKNOWN_CASE
     case, kind = target.case, command.kind
+    if kind not in _TAKEN:
+        return Refusal.UNKNOWN_KIND
     closed = case.state in _CLOSED
     if kind == "reopen":
-        return None if closed else Refusal.CASE_OPEN
+        return _reopen_refusal(case, state)
     if kind in _NEEDS_OPEN and closed:
         return Refusal.CASE_CLOSED
     refuse = _REFUSALS.get(kind)
     return refuse(case, command, brand) if refuse is not None else None
+
+
+def _reopen_refusal(case: Case, state: ConversationState) -> Refusal | None:
+    if case.state not in _CLOSED:
+        return Refusal.CASE_OPEN
+    later = (
+        each.customer_id == case.customer_id
+        and each.generation > case.generation
+        and each.state not in _CLOSED
+        for each in state.cases.values()
+    )
+    return Refusal.NEWER_OPEN if any(later) else None
+
+
+def comes_early(command: CaseCommand) -> bool:
+    """Whether a command is about a post that care may not have read yet: a stage gave it."""
+    return command.object_id is not None and command.case_id is None and command.by in _STAGES
+
+
+def early_of(command: CaseCommand) -> AppliedCommand:
+    """Return what is remembered of a command until its post arrives."""
+    anchor = hash64(command.object_id or "")
+    return AppliedCommand(
+        id=command.command_id,
+        kind=command.kind,
+        at=command.at,
+        by=command.by,
+        anchor=anchor,
+        customer=command.customer_id,
+        object=anchor,
+        target=command.target,
+        into_conversation=command.into_conversation_id,
+        into_customer=command.into_customer_id,
+    )
 
 
 def _snooze_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
@@ -113,10 +162,10 @@ def _snooze_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) ->
 def _merge_refusal(case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
     if command.into_conversation_id is None:
         return Refusal.NOTHING_ASKED
-    same = command.into_conversation_id == case.conversation_id
-    if same and command.into_customer_id in {None, case.customer_id}:
-        return Refusal.SAME_CASE
-    return None
+    if command.into_conversation_id != case.conversation_id:
+        return None
+    same = command.into_customer_id in {None, case.customer_id}
+    return Refusal.SAME_CASE if same else Refusal.SAME_CONVERSATION
 
 
 def _target_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
@@ -156,7 +205,7 @@ def applied_of(command: CaseCommand, target: Target) -> AppliedCommand:
     """Return what a case remembers of a command that is taken."""
     return AppliedCommand(
         id=command.command_id,
-        kind=command.kind,  # type: ignore[arg-type]  # merge_accepted is never applied
+        kind=command.kind,
         at=command.at,
         by=command.by,
         anchor=target.anchor,
@@ -238,9 +287,8 @@ def _needed(ordered: Sequence[AppliedCommand], since: datetime | None) -> dict[s
             said |= tells
             needed[each.id] = 2
     acknowledged = [each for each in ordered if each.kind == "acknowledge"]
-    first = next((each for each in acknowledged if since is None or each.at >= since), None)
-    if first is not None:
-        needed[first.id] = 2
+    newest = [each for each in acknowledged if since is None or each.at >= since][-1:]
+    needed.update((each.id, 2) for each in newest)
     return needed
 
 
@@ -253,7 +301,7 @@ class Registers(NamedTuple):
 
     Attributes:
         assignee: who works on it.
-        acknowledged_at: first acknowledgement since `since`.
+        acknowledged_at: newest acknowledgement since `since`: it holds for all that was raised before.
         acknowledged_by: by whom.
         incident: that it belongs to.
         similar_to: cases in which the same was said, the newest last.
@@ -289,7 +337,7 @@ def registers_of(applied: Sequence[AppliedCommand], since: datetime | None) -> R
         if command.kind == "assign":
             assignee = command.assignee
         elif command.kind == "acknowledge":
-            if acknowledged is None and (since is None or command.at >= since):
+            if since is None or command.at >= since:
                 acknowledged = command
         elif command.kind == "incident_joined":
             incident = command.target

@@ -258,6 +258,12 @@ class ConversationState:
             self._tracked,
         )
 
+    def holding(self, held: Case) -> "ConversationState":
+        """Return the state with another record of the conversation's own."""
+        return ConversationState(
+            self.cases, held, self.withdrawn, self._index, self._token, self._tracked
+        )
+
     def then(
         self,
         changed: Iterable[Case],

@@ -33,11 +33,13 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
         facts: in the words of the receiver: of its customer, where a case is merged.
         terms: what their cases were promised.
         commands: that are about them.
+        whole: the conversation that sends, where all of it merged into the receiver.
     """
 
     facts: list[Fact]
     terms: dict[str, Terms] = {}
     commands: list[AppliedCommand] = []
+    whole: str | None = None
 
 
 def read_sent(plain: dict[str, Any]) -> Sent:
@@ -50,10 +52,30 @@ def read_sent(plain: dict[str, Any]) -> Sent:
         ) from None
 
 
-def merge_of(commands: Iterable[AppliedCommand]) -> AppliedCommand | None:
-    """Return the command that merged a whole conversation; of several the earliest."""
+def merge_of(commands: Iterable[AppliedCommand], conversation_id: str) -> AppliedCommand | None:
+    """Return the command that merged a whole conversation; of several the earliest.
+
+    Where two conversations were merged into each other, the one with the smaller id goes on.
+
+    Args:
+        commands: of the conversation.
+        conversation_id: the conversation.
+    """
     whole = [each for each in commands if each.kind == "merge" and each.anchor is None]
-    return min(whole, key=lambda each: (each.at, each.id), default=None)
+    gave_up = {each.target for each in whole if each.into_conversation is None}
+    standing = [
+        each
+        for each in whole
+        if each.into_conversation is not None
+        and not (each.into_conversation in gave_up and conversation_id < each.into_conversation)
+    ]
+    return min(standing, key=lambda each: (each.at, each.id), default=None)
+
+
+def gave_up_to_us(sender: str, at: datetime) -> AppliedCommand:
+    """Return what is remembered of a conversation that merged whole into this one."""
+    identity = deterministic_id(sender, "gave_up")
+    return AppliedCommand(id=identity, kind="merge", at=at, by=BY, target=sender)
 
 
 def goes_the_other_way(command: CaseCommand) -> bool:
@@ -96,11 +118,11 @@ def sent_on(
         cause: event or command that changed them.
         now: when.
     """
-    whole = merge_of(after.held.applied or ()) if after.held is not None else None
+    whole = _whole(after)
     if whole is None and not any(record.applied for record in changed):
         return
     known = {record.case_id: record for record in before.records()}
-    was_whole = merge_of(before.held.applied or ()) if before.held is not None else None
+    was_whole = _whole(before)
     for record in changed:
         merge = whole or next((each for each in record.applied or () if each.kind == "merge"), None)
         if merge is None or merge.into_conversation is None:
@@ -109,7 +131,14 @@ def sent_on(
         was_sent = old is not None and (was_whole is not None or old.state == "merged")
         sent = _news(record, old if was_sent else None, merge)
         if sent is not None:
+            if merge is whole:
+                sent = structs.replace(sent, whole=record.conversation_id)
             yield _command(record, merge, sent, cause, now)
+
+
+def _whole(state: ConversationState) -> AppliedCommand | None:
+    held = state.held
+    return None if held is None else merge_of(held.applied or (), held.conversation_id)
 
 
 def _news(record: Case, old: Case | None, merge: AppliedCommand) -> Sent | None:

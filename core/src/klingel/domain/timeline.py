@@ -542,7 +542,7 @@ class Timeline:
         if not told:
             unclosed = [each for each in self._current.values() if each.closed_at is None]
             customer = unclosed[0].customer if len(unclosed) == 1 else None
-        generation = self._current.get(customer) if customer is not None else None
+        generation = self._answered_generation(fact, customer)
         if generation is None:
             self.held.append(fact)
         elif generation.is_before_folded(at, fact.object):
@@ -550,6 +550,15 @@ class Timeline:
         else:
             generation.answer(fact, at, closes=self._closes(generation))
             self._placed[fact.object] = generation
+
+    def _answered_generation(self, fact: Fact, customer: str | None) -> Generation | None:
+        """Return the case that is answered: that of the word replied to, else the newest."""
+        if customer is None:
+            return None
+        replied = self._placed.get(fact.in_reply_to) if fact.in_reply_to is not None else None
+        if replied is not None and replied.customer == customer and replied.closed_at is None:
+            return replied
+        return self._current.get(customer)
 
     def _absorb(self, generation: Generation, fact: Fact) -> None:
         if fact.object == self._arrived:

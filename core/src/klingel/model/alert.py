@@ -93,8 +93,8 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     state: Annotated[Literal['open', 'ended'], Meta(description='State.')]
     severity: Annotated[int, Meta(description='1 to 10.', ge=1, le=10)]
     revision: Annotated[int, Meta(description='Counts changes of this alert.', ge=0)]
-    opened_at: Annotated[datetime, Meta(description='Beginning, in event time.')]
-    updated_at: Annotated[datetime, Meta(description='Newest row that it rests on.')]
+    opened_at: Annotated[datetime, Meta(tz=True, description='Beginning, in event time.')]
+    updated_at: Annotated[datetime, Meta(tz=True, description='Newest row that it rests on.')]
     topic: (
         Annotated[
             str,
@@ -124,7 +124,7 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[str, Meta(description='Network of that channel.', max_length=40)]
         | None
     ) = None
-    ended_at: Annotated[datetime, Meta(description='End.')] | None = None
+    ended_at: Annotated[datetime, Meta(tz=True, description='End.')] | None = None
     longevity_seconds: (
         Annotated[float, Meta(description='How long it has lasted.', ge=0.0)]
         | None

@@ -23,7 +23,7 @@ class BrandConfig(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description="16 hex digits of the content's hash.", pattern='^[0-9a-f]{16}$'
         ),
     ]
-    applied_at: Annotated[datetime, Meta(description='When.')]
+    applied_at: Annotated[datetime, Meta(tz=True, description='When.')]
     config: Annotated[
         dict[str, Any],
         Meta(

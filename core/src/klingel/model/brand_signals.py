@@ -37,8 +37,8 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             pattern='^[^\\u0000-\\u001f]+$',
         ),
     ]
-    at: Annotated[datetime, Meta(description='When it was said, as far as believed.')]
-    received_at: Annotated[datetime, Meta(description='When klingel received it.')]
+    at: Annotated[datetime, Meta(tz=True, description='When it was said, as far as believed.')]
+    received_at: Annotated[datetime, Meta(tz=True, description='When klingel received it.')]
     mode: Annotated[
         Literal['live', 'gap_fill', 'backfill', 'remap'],
         Meta(description='How it came.'),

@@ -198,8 +198,8 @@ class Fired(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Literal['warned', 'breached', 'unsnoozed', 'raised'],
         Meta(description='What it was.'),
     ]
-    due: Annotated[datetime, Meta(description='When it was due.')]
-    fired_at: Annotated[datetime, Meta(description='When it fired.')]
+    due: Annotated[datetime, Meta(tz=True, description='When it was due.')]
+    fired_at: Annotated[datetime, Meta(tz=True, description='When it fired.')]
     clock: (
         Annotated[
             Literal['first_response', 'next_response', 'resolution'],
@@ -238,7 +238,7 @@ class Escalated(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         Literal['raised', 'acknowledged', 'withdrawn', 'ended'],
         Meta(description='State.'),
     ]
-    at: Annotated[datetime, Meta(description='When raised.')]
+    at: Annotated[datetime, Meta(tz=True, description='When raised.')]
     reason: Annotated[
         Literal['warned', 'breached', 'rule', 'early_warning', 'incident', 'late_unanswered', 'not_acknowledged'],
         Meta(description='Why.'),
@@ -254,9 +254,7 @@ class Escalated(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         | None
     ) = None
     raise_at: (
-        Annotated[
-            datetime,
-            Meta(
+        Annotated[datetime, Meta(tz=True, 
                 description='When the next level is told unless somebody acknowledges.'
             ),
         ]
@@ -297,7 +295,7 @@ class Overrides(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         Annotated[str, Meta(description='Who decided last.', max_length=120)]
         | None
     ) = None
-    at: Annotated[datetime, Meta(description='When.')] | None = None
+    at: Annotated[datetime, Meta(tz=True, description='When.')] | None = None
 
 
 class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -318,7 +316,7 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
         Literal['acknowledge', 'assign', 'snooze', 'close', 'reopen', 'override', 'merge', 'split', 'similar_to', 'incident_joined', 'incident_closed'],
         Meta(description='What is wanted.'),
     ]
-    at: Annotated[datetime, Meta(description='When it was given.')]
+    at: Annotated[datetime, Meta(tz=True, description='When it was given.')]
     by: Annotated[str, Meta(description='Who gave it.', max_length=120)]
     anchor: (
         Annotated[
@@ -341,7 +339,7 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
         Annotated[str, Meta(description='Agent; absent: nobody.', max_length=120)]
         | None
     ) = None
-    until: Annotated[datetime, Meta(description='Snoozed until.')] | None = None
+    until: Annotated[datetime, Meta(tz=True, description='Snoozed until.')] | None = None
     queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
     priority: Annotated[int, Meta(description='Score.', ge=0)] | None = None
     object: (
@@ -392,9 +390,9 @@ class Pause(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     When a clock stood.
     """
 
-    from_at: Annotated[datetime, Meta(description='From.')]
+    from_at: Annotated[datetime, Meta(tz=True, description='From.')]
     to_at: (
-        Annotated[datetime, Meta(description='Until; absent while it stands.')]
+        Annotated[datetime, Meta(tz=True, description='Until; absent while it stands.')]
         | None
     ) = None
 
@@ -420,9 +418,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str,
         Meta(description='Content hash of that revision.', pattern='^[0-9a-f]{16}$'),
     ]
-    at: Annotated[
-        datetime,
-        Meta(
+    at: Annotated[datetime, Meta(tz=True, 
             description='When it was said: the earliest believed published_at, or received_at where unknown; of the deletion while only that is known.'
         ),
     ]
@@ -437,9 +433,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ),
     ]
     received_at: (
-        Annotated[
-            datetime,
-            Meta(description='When klingel first received it, where that is not `at`.'),
+        Annotated[datetime, Meta(tz=True, description='When klingel first received it, where that is not `at`.'),
         ]
         | None
     ) = None
@@ -505,7 +499,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     removed_at: (
-        Annotated[datetime, Meta(description='When it was deleted.')] | None
+        Annotated[datetime, Meta(tz=True, description='When it was deleted.')] | None
     ) = None
     silent: (
         Annotated[
@@ -598,7 +592,7 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ),
     ]
     count: Annotated[int, Meta(description='How many objects.', ge=0)]
-    last_at: Annotated[datetime, Meta(description='Newest.')]
+    last_at: Annotated[datetime, Meta(tz=True, description='Newest.')]
     last_object: Annotated[
         str,
         Meta(
@@ -606,7 +600,7 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             pattern='^[0-9a-f]{16}$',
         ),
     ]
-    opened_at: Annotated[datetime, Meta(description='Opening of the case.')]
+    opened_at: Annotated[datetime, Meta(tz=True, description='Opening of the case.')]
     opening: Opening
     outbound: (
         Annotated[
@@ -615,21 +609,19 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
-    first_at: Annotated[datetime, Meta(description='Oldest.')] | None = None
+    first_at: Annotated[datetime, Meta(tz=True, description='Oldest.')] | None = None
     first_response_at: (
-        Annotated[datetime, Meta(description='First answer among them.')] | None
+        Annotated[datetime, Meta(tz=True, description='First answer among them.')] | None
     ) = None
     waiting_since: (
-        Annotated[
-            datetime,
-            Meta(
+        Annotated[datetime, Meta(tz=True, 
                 description='Oldest word among them that no answer among them follows.'
             ),
         ]
         | None
     ) = None
     closed_at: (
-        Annotated[datetime, Meta(description='Closing after them, if closed.')]
+        Annotated[datetime, Meta(tz=True, description='Closing after them, if closed.')]
         | None
     ) = None
     closed_because: (
@@ -654,14 +646,12 @@ class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     policy: Annotated[str, Meta(description='Policy.', max_length=120)]
     terms: Annotated[str, Meta(description='Key in `terms`.', pattern='^[0-9a-f]{16}$')]
     target_seconds: Annotated[int, Meta(description='Target, business time.', ge=0)]
-    started_at: Annotated[datetime, Meta(description='The word that started it.')]
-    counts_from: Annotated[
-        datetime,
-        Meta(
+    started_at: Annotated[datetime, Meta(tz=True, description='The word that started it.')]
+    counts_from: Annotated[datetime, Meta(tz=True, 
             description='First counted instant: the opening where it started out of hours.'
         ),
     ]
-    deadline: Annotated[datetime, Meta(description='When it is breached.')]
+    deadline: Annotated[datetime, Meta(tz=True, description='When it is breached.')]
     state: Annotated[
         Literal['running', 'paused', 'met', 'met_late', 'cancelled'],
         Meta(
@@ -671,10 +661,10 @@ class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     out_of_hours: (
         Annotated[bool, Meta(description='It started out of hours.')] | None
     ) = None
-    warn_at: Annotated[datetime, Meta(description='When is warned.')] | None = None
-    met_at: Annotated[datetime, Meta(description='When it was met.')] | None = None
+    warn_at: Annotated[datetime, Meta(tz=True, description='When is warned.')] | None = None
+    met_at: Annotated[datetime, Meta(tz=True, description='When it was met.')] | None = None
     ended_at: (
-        Annotated[datetime, Meta(description='When it ended without being met.')]
+        Annotated[datetime, Meta(tz=True, description='When it ended without being met.')]
         | None
     ) = None
     business_seconds: (
@@ -747,9 +737,9 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     summary: Summary | None = None
     opened_at: (
-        Annotated[datetime, Meta(description='Publication of the opener.')] | None
+        Annotated[datetime, Meta(tz=True, description='Publication of the opener.')] | None
     ) = None
-    closed_at: Annotated[datetime, Meta(description='When closed.')] | None = None
+    closed_at: Annotated[datetime, Meta(tz=True, description='When closed.')] | None = None
     closed_because: (
         Annotated[
             Literal['answered', 'customer_deleted', 'generation_full', 'withdrawn', 'command', 'merged'],
@@ -759,15 +749,14 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
-    updated_at: Annotated[datetime, Meta(description='Newest fact.')] | None = None
+    updated_at: Annotated[datetime, Meta(tz=True, description='Newest fact.')] | None = None
     first_response_at: (
-        Annotated[
-            datetime, Meta(description='First answer of the brand to this customer.')
+        Annotated[datetime, Meta(tz=True, description='First answer of the brand to this customer.')
         ]
         | None
     ) = None
     waiting_since: (
-        Annotated[datetime, Meta(description="Customer's oldest unanswered word.")]
+        Annotated[datetime, Meta(tz=True, description="Customer's oldest unanswered word.")]
         | None
     ) = None
     queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
@@ -823,12 +812,10 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     turns: Turns | None = None
     snoozed_until: (
-        Annotated[datetime, Meta(description='While snoozed: until when.')] | None
+        Annotated[datetime, Meta(tz=True, description='While snoozed: until when.')] | None
     ) = None
     acknowledged_at: (
-        Annotated[
-            datetime,
-            Meta(description='First acknowledgement after the newest opening.'),
+        Annotated[datetime, Meta(tz=True, description='First acknowledgement after the newest opening.'),
         ]
         | None
     ) = None
@@ -844,7 +831,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     reopened_at: (
-        Annotated[datetime, Meta(description='Newest reopening.')] | None
+        Annotated[datetime, Meta(tz=True, description='Newest reopening.')] | None
     ) = None
     fired: (
         Annotated[
@@ -886,7 +873,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     overrides: Overrides | None = None
     due_at: (
-        Annotated[datetime, Meta(description='Earliest deadline of a clock that runs.')]
+        Annotated[datetime, Meta(tz=True, description='Earliest deadline of a clock that runs.')]
         | None
     ) = None
     late: (

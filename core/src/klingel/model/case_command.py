@@ -38,10 +38,10 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         ),
     ]
     kind: Annotated[
-        Literal['acknowledge', 'assign', 'snooze', 'close', 'reopen', 'override', 'merge', 'merge_accepted', 'split', 'similar_to', 'incident_joined', 'incident_closed'],
+        Literal['acknowledge', 'assign', 'snooze', 'close', 'reopen', 'override', 'merge', 'split', 'similar_to', 'incident_joined', 'incident_closed'],
         Meta(description='What is wanted.'),
     ]
-    at: Annotated[datetime, Meta(description='When it was given.')]
+    at: Annotated[datetime, Meta(tz=True, description='When it was given.')]
     by: Annotated[str, Meta(description='Who gave it.', max_length=120, min_length=1)]
     case_id: (
         Annotated[
@@ -90,7 +90,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         ]
         | None
     ) = None
-    until: Annotated[datetime, Meta(description='snooze: until when.')] | None = None
+    until: Annotated[datetime, Meta(tz=True, description='snooze: until when.')] | None = None
     queue: (
         Annotated[str, Meta(description='override: queue.', max_length=120)] | None
     ) = None

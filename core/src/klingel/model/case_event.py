@@ -43,8 +43,8 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         Literal['opened', 'joined', 'responded', 'waiting', 'reopened', 'routed', 'closed', 'corrected', 'late_unanswered', 'acknowledged', 'assigned', 'snoozed', 'unsnoozed', 'warned', 'breached', 'met', 'escalated', 'overridden', 'merged', 'split', 'linked', 'incident_joined', 'refused'],
         Meta(description='What happened.'),
     ]
-    at: Annotated[datetime, Meta(description='Event time.')]
-    recorded_at: Annotated[datetime, Meta(description='When care wrote it.')]
+    at: Annotated[datetime, Meta(tz=True, description='Event time.')]
+    recorded_at: Annotated[datetime, Meta(tz=True, description='When care wrote it.')]
     cause: Annotated[
         str,
         Meta(
@@ -82,7 +82,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         | None
     ) = None
     deadline: (
-        Annotated[datetime, Meta(description='Deadline of that clock.')] | None
+        Annotated[datetime, Meta(tz=True, description='Deadline of that clock.')] | None
     ) = None
     business_seconds: (
         Annotated[
@@ -119,7 +119,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         ]
         | None
     ) = None
-    was: Annotated[datetime, Meta(description='What was said before.')] | None = None
-    is_: Annotated[datetime, Meta(description='What is so.')] | None = field(
+    was: Annotated[datetime, Meta(tz=True, description='What was said before.')] | None = None
+    is_: Annotated[datetime, Meta(tz=True, description='What is so.')] | None = field(
         name='is', default=None
     )

@@ -21,7 +21,7 @@ class ConnectorCursor(Record, frozen=True, gc=False, omit_defaults=True, kw_only
     cursor: Annotated[str, Meta(description='Position, opaque.', max_length=4096)]
     holder: Annotated[str, Meta(description='Holder of the lease.', max_length=200)]
     epoch: Annotated[int, Meta(description='Epoch of the lease.', ge=0)]
-    saved_at: Annotated[datetime, Meta(description='When saved.')]
+    saved_at: Annotated[datetime, Meta(tz=True, description='When saved.')]
     finished: (
         Annotated[bool, Meta(description='The source has an end and it was reached.')]
         | None

@@ -19,4 +19,4 @@ class ConnectorLease(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     ]
     holder: Annotated[str, Meta(description='Holder.', max_length=200, min_length=1)]
     epoch: Annotated[int, Meta(description='Generation of the group.', ge=0)]
-    acquired_at: Annotated[datetime, Meta(description='When.')]
+    acquired_at: Annotated[datetime, Meta(tz=True, description='When.')]

@@ -27,7 +27,7 @@ class ConnectorStatus(Record, frozen=True, gc=False, omit_defaults=True, kw_only
         Literal['starting', 'running', 'waiting', 'finished', 'stopped', 'failed'],
         Meta(description='State.'),
     ]
-    at: Annotated[datetime, Meta(description='When written.')]
+    at: Annotated[datetime, Meta(tz=True, description='When written.')]
     credential: (
         Annotated[
             Literal['none', 'ok', 'expiring', 'refresh_failed', 'revoked'],
@@ -46,7 +46,7 @@ class ConnectorStatus(Record, frozen=True, gc=False, omit_defaults=True, kw_only
         | None
     ) = None
     last_event_at: (
-        Annotated[datetime, Meta(description='Newest event received.')] | None
+        Annotated[datetime, Meta(tz=True, description='Newest event received.')] | None
     ) = None
     published: (
         Annotated[int, Meta(description='Acknowledged since start.', ge=0)] | None

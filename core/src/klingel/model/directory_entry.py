@@ -109,4 +109,4 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     in_reply_to: (
         Annotated[str, Meta(description='Parent.', max_length=1024)] | None
     ) = None
-    published_at: Annotated[datetime, Meta(description='Publication.')] | None = None
+    published_at: Annotated[datetime, Meta(tz=True, description='Publication.')] | None = None

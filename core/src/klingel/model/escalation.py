@@ -52,8 +52,8 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     revision: Annotated[
         int, Meta(description='Counts changes of this escalation.', ge=0)
     ]
-    at: Annotated[datetime, Meta(description='When it was raised, in event time.')]
-    recorded_at: Annotated[datetime, Meta(description='When care wrote it.')]
+    at: Annotated[datetime, Meta(tz=True, description='When it was raised, in event time.')]
+    recorded_at: Annotated[datetime, Meta(tz=True, description='When care wrote it.')]
     cause: (
         Annotated[
             str,
@@ -78,11 +78,11 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
         | None
     ) = None
     waiting_since: (
-        Annotated[datetime, Meta(description="Customer's oldest unanswered word.")]
+        Annotated[datetime, Meta(tz=True, description="Customer's oldest unanswered word.")]
         | None
     ) = None
     deadline: (
-        Annotated[datetime, Meta(description='Deadline of the clock.')] | None
+        Annotated[datetime, Meta(tz=True, description='Deadline of the clock.')] | None
     ) = None
     queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
     priority: (

@@ -42,8 +42,8 @@ class Incident(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ]
     state: Annotated[Literal['open', 'ended'], Meta(description='State.')]
     revision: Annotated[int, Meta(description='Counts changes of this incident.', ge=0)]
-    opened_at: Annotated[datetime, Meta(description='First post, in event time.')]
-    updated_at: Annotated[datetime, Meta(description='Newest post.')]
+    opened_at: Annotated[datetime, Meta(tz=True, description='First post, in event time.')]
+    updated_at: Annotated[datetime, Meta(tz=True, description='Newest post.')]
     count: Annotated[int, Meta(description='Posts.', ge=0)]
     authors: Annotated[int, Meta(description='Different authors.', ge=0)]
     kind: (
@@ -54,7 +54,7 @@ class Incident(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     lang: Annotated[str, Meta(description='Language.', max_length=12)] | None = None
-    ended_at: Annotated[datetime, Meta(description='End.')] | None = None
+    ended_at: Annotated[datetime, Meta(tz=True, description='End.')] | None = None
     growth_per_hour: (
         Annotated[float, Meta(description='Posts in the newest hour.', ge=0.0)]
         | None

@@ -42,7 +42,7 @@ class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     emitted: Annotated[
         dict[str, int], Meta(description='Topic to records caused by these messages.')
     ]
-    written_at: Annotated[datetime, Meta(description='When.')]
+    written_at: Annotated[datetime, Meta(tz=True, description='When.')]
     outside: (
         Annotated[
             int,

@@ -24,7 +24,7 @@ class Member(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ),
     ]
     revision: Annotated[int, Meta(description='Revision of the record.', ge=0)]
-    since: Annotated[datetime, Meta(description='Since when it waited.')]
+    since: Annotated[datetime, Meta(tz=True, description='Since when it waited.')]
     offset: Annotated[int, Meta(description='Offset of its wanted entry.', ge=0)]
     record: Annotated[Raw, Meta(description='The escalation, alert or incident.')]
 
@@ -58,9 +58,7 @@ class Notification(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
             pattern='^[^\\u0000-\\u001f]+$',
         ),
     ]
-    at: Annotated[
-        datetime,
-        Meta(description='When the notifier wrote it; wanted: when it first was.'),
+    at: Annotated[datetime, Meta(tz=True, description='When the notifier wrote it; wanted: when it first was.'),
     ]
     revision: (
         Annotated[int, Meta(description='Revision of the record.', ge=0)] | None

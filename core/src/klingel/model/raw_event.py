@@ -78,7 +78,7 @@ class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Literal['live', 'gap_fill', 'backfill', 'remap'],
         Meta(description='How it reached us.'),
     ]
-    received_at: Annotated[datetime, Meta(description='When klingel first saw it.')]
+    received_at: Annotated[datetime, Meta(tz=True, description='When klingel first saw it.')]
     channel: (
         Annotated[
             str,

@@ -35,7 +35,7 @@ class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             pattern='^[a-z_]+$',
         ),
     ]
-    routed_at: Annotated[datetime, Meta(description='When care decided.')]
+    routed_at: Annotated[datetime, Meta(tz=True, description='When care decided.')]
     config_version: Annotated[
         str, Meta(description="Version of the brand's configuration.", max_length=64)
     ]

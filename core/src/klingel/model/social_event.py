@@ -147,7 +147,7 @@ class Reply(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     permalink: Annotated[str, Meta(description='Address to open.')] | None = None
     window_until: (
-        Annotated[datetime, Meta(description='End of the reply window.')] | None
+        Annotated[datetime, Meta(tz=True, description='End of the reply window.')] | None
     ) = None
     policy: (
         Annotated[str, Meta(description='Reply policy of the network.', max_length=120)]
@@ -365,7 +365,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Literal['public', 'unlisted', 'followers', 'private'],
         Meta(description='Who can see it.'),
     ]
-    received_at: Annotated[datetime, Meta(description='When klingel first saw it.')]
+    received_at: Annotated[datetime, Meta(tz=True, description='When klingel first saw it.')]
     conversation_id: Annotated[
         str,
         Meta(
@@ -428,18 +428,14 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         | None
     ) = None
     published_at: (
-        Annotated[
-            datetime,
-            Meta(
+        Annotated[datetime, Meta(tz=True, 
                 description="When the author published this object; for an edit still the object's publication where the network tells it."
             ),
         ]
         | None
     ) = None
     changed_at: (
-        Annotated[
-            datetime,
-            Meta(
+        Annotated[datetime, Meta(tz=True, 
                 description='When this revision happened, where the network tells it.'
             ),
         ]

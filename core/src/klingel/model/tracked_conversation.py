@@ -27,4 +27,4 @@ class TrackedConversation(Record, frozen=True, gc=False, omit_defaults=True, kw_
         ),
     ]
     open_cases: Annotated[int, Meta(description='How many.', ge=1)]
-    since: Annotated[datetime, Meta(description='Opening of the oldest.')]
+    since: Annotated[datetime, Meta(tz=True, description='Opening of the oldest.')]

@@ -5,7 +5,7 @@ known; its entry among the timers derives from it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -19,7 +19,13 @@ from klingel.domain.conversation import ConversationState
 from klingel.domain.identity import hash64
 from klingel.domain.routing import Routing, route
 from klingel.domain.timers import Firing, fire
-from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
+from klingel.errors import (
+    ErrorType,
+    InvalidMessage,
+    InvariantViolation,
+    RetryableError,
+    SourceUnavailable,
+)
 from klingel.model import Case, CaseCommand, RoutedEvent, SocialEvent
 from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, Outcome, Put
@@ -45,7 +51,17 @@ SOURCE = f"klingel/{NAME}"
 TIMERS_AT_ONCE = 500
 """Timers that are looked at in one tick."""
 _CONFIG_LAG = timedelta(seconds=60)
+_SECOND_LOOK = timedelta(hours=1)
+_LEAD = timedelta(minutes=10)
 _DEFAULT_AGE = timedelta(days=7)
+
+
+def _believed(command: CaseCommand, message: Message) -> CaseCommand:
+    """Return a command that was not given after the broker took it, but for ten minutes."""
+    if not message.timestamp_ms:
+        return command
+    latest = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC) + _LEAD
+    return command if command.at <= latest else msgspec.structs.replace(command, at=latest)
 
 
 class CareLogic:
@@ -71,7 +87,8 @@ class CareLogic:
     def source_of(self, message: Message) -> str:
         """Return the event's network, as its `ce_subject` begins; `command` for a command."""
         if message.topic is Topic.CASE_COMMANDS:
-            return "command"
+            source = (message.header("ce_source") or b"").decode("utf-8", "replace")
+            return source.rpartition("/")[2] or "command"
         subject = message.header("ce_subject") or b""
         return subject.partition(b":")[0].decode("utf-8", "replace")
 
@@ -140,7 +157,7 @@ class CareLogic:
         now: datetime,
         history: Mapping[Coordinates, Message],
     ) -> Outcome:
-        command = codec.decode(CaseCommand, message.value)
+        command = _believed(codec.decode(CaseCommand, message.value), message)
         brand = self._brand(command.brand, message, now)
         place = conversation_key(command.brand, command.conversation_id)
         before = self._conversations.load(state, place)
@@ -191,7 +208,13 @@ class CareLogic:
         seen: dict[bytes, bool] = {}
         self._conversations.begin_tick()
         for key, case_id in due_cases(state, now, TIMERS_AT_ONCE):
-            outcome = self._fire(state, key, case_id, now, read_to, seen)
+            try:
+                outcome = self._fire(state, key, case_id, now, read_to, seen)
+            except (RetryableError, InvariantViolation):
+                raise
+            except Exception:  # noqa: BLE001 - one case must not stop the timers of all others
+                puts = put_off(key, now + _SECOND_LOOK)
+                outcome = Outcome(Fate.DELIVERED, reason="unreadable", puts=puts)
             if outcome is not None:
                 outcomes.append(outcome)
         return outcomes

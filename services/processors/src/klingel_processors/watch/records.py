@@ -83,7 +83,7 @@ def incident_record(incident: Snapshot, brand: CompiledBrand) -> Incident:
         intents=list(incident.intents) or None,
         topics=list(incident.topics) or None,
         networks=dict(incident.networks) or None,
-        targets=list(brand.alerts.incident_notify[:MOST_TARGETS]) or None,
+        targets=list(brand.told_of("incident")[:MOST_TARGETS]) or None,
         config_version=brand.version,
     )
 
@@ -149,7 +149,7 @@ def silence_record(told: silences.Told, brand: CompiledBrand) -> Alert:
 def _targets(brand: CompiledBrand, severity: int) -> list[str] | None:
     if severity < brand.alerts.min_severity:
         return None
-    return list(brand.alerts.notify[:MOST_TARGETS]) or None
+    return list(brand.told_of("early_warning")[:MOST_TARGETS]) or None
 
 
 def _joined(joined: Joined, brand: CompiledBrand) -> CaseCommand | None:
