@@ -120,3 +120,42 @@ def test_a_merge_of_a_whole_conversation_is_forgotten_with_its_cases(desk: Desk)
     desk.pass_to(401 * DAY)
     desk.pass_to(402 * DAY)
     assert [key for key in cases(desk) if key.startswith(ROOT)] == []
+
+
+def test_an_escalation_that_was_withdrawn_does_not_keep_a_true_one_from_being_raised(
+    desk: Desk,
+) -> None:
+    desk.hear(said("1", minute=0))
+    desk.pass_to(62)
+    desk.pass_to(76)
+    desk.hear(answered("a", 10, in_reply_to="1"))
+    assert ("head", "withdrawn", 2) in escalations(desk)
+    assert desk.case().queue == "first"
+    desk.hear(said("2", minute=100))
+    desk.pass_to(131)
+    assert escalations(desk)[-1] == ("head", "raised", 3)
+    assert desk.case().queue == "late"
+    assert [each.level for each in case_events(desk) if each.kind == "escalated"].count("head") == 2
+    raised = next(each for each in desk.case().escalations or () if each.level == "head")
+    assert raised.at == NOON + timedelta(minutes=130)
+    desk.pass_to(146)
+    assert [each[:2] for each in escalations(desk)].count(("board", "raised")) == 2
+    ids = [(each[0], each[2]) for each in escalations(desk)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_what_was_raised_further_is_withdrawn_with_what_it_was_raised_from(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    desk.pass_to(62)
+    desk.pass_to(76)
+    assert escalations(desk)[-1] == ("board", "raised", 1)
+    desk.hear(answered("a", 10, in_reply_to="1"))
+    assert escalations(desk)[-1] == ("board", "withdrawn", 2)
+
+
+def test_what_was_raised_further_ends_with_what_it_was_raised_from(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    desk.pass_to(62)
+    desk.pass_to(76)
+    desk.hear(answered("a", 80, in_reply_to="1"))
+    assert escalations(desk)[-1] == ("board", "ended", 2)

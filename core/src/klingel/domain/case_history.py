@@ -237,9 +237,9 @@ def _timer_steps(old: Case | None, case: Case) -> Iterator[_Step]:
 
 
 def _escalated(old: Case | None, case: Case) -> Iterator[_Step]:
-    known = {each.level for each in (old.escalations or () if old else ())}
+    known = {(each.level, each.cause) for each in (old.escalations or () if old else ())}
     for each in case.escalations or ():
-        if each.level not in known:
+        if (each.level, each.cause) not in known:
             yield _Step("escalated", each.at, detail=each.reason, level=each.level)
 
 

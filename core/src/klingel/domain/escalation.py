@@ -31,6 +31,7 @@ Reason = Literal[
     "not_acknowledged",
 ]
 ClockName = Literal["first_response", "next_response", "resolution"]
+State = Literal["raised", "acknowledged", "withdrawn", "ended"]
 MAX_ESCALATIONS = 32
 _OWN_PARTS = ("waiting", "late", "escalation")
 _PART = {"warned": "waiting", "breached": "late"}
@@ -52,10 +53,17 @@ def _clock_timer(case_id: str, name: str, started_at: datetime, kind: str) -> st
     return timer_id(case_id, name, utc(started_at).isoformat(), kind)
 
 
+def raise_timer(case_id: str, level: Escalated) -> str:
+    """Return the id of the timer that raises a level further."""
+    return timer_id(case_id, level.level, level.cause or "", "raised")
+
+
 def escalate(
     case: Case, reason: Reason, cause: str, at: datetime, brand: CompiledBrand, clock: str | None
 ) -> Case:
     """Return the case with the escalations that a reason raises; itself where it raises none.
+
+    One that was withdrawn never was: the same level may be raised for another cause.
 
     Args:
         case: the case.
@@ -65,7 +73,7 @@ def escalate(
         brand: whose levels they are.
         clock: which clock, where it is about one.
     """
-    known = {each.level for each in case.escalations or ()}
+    known = _used(case.escalations or ())
     raised = [
         _raised(level, case, reason, cause, at, brand, clock)
         for level in brand.levels
@@ -73,9 +81,22 @@ def escalate(
     ]
     if not raised:
         return case
-    return settle(
-        structs.replace(case, escalations=[*(case.escalations or ()), *raised][:MAX_ESCALATIONS])
-    )
+    return settle(structs.replace(case, escalations=_joined(case.escalations or (), raised)))
+
+
+def _used(escalations: Iterable[Escalated]) -> set[str]:
+    """Return the levels that cannot be raised again."""
+    return {each.level for each in escalations if each.state != "withdrawn"}
+
+
+def _joined(known: Iterable[Escalated], raised: Iterable[Escalated]) -> list[Escalated]:
+    """Return escalations with those that are raised now, which follow withdrawn ones of theirs."""
+    kept = {each.level: each for each in known}
+    for each in raised:
+        earlier = kept.pop(each.level, None)
+        revision = (earlier.revision or 0) + 1 if earlier is not None else 1
+        kept[each.level] = structs.replace(each, revision=revision)
+    return [*kept.values()][:MAX_ESCALATIONS]
 
 
 def raise_further(case: Case, level: Escalated, at: datetime, brand: CompiledBrand) -> Case:
@@ -85,10 +106,11 @@ def raise_further(case: Case, level: Escalated, at: datetime, brand: CompiledBra
         for each in case.escalations or ()
     ]
     wanted = next((each for each in brand.levels if each.id == level.next_level), None)
-    if wanted is not None and wanted.id not in {each.level for each in others}:
-        cause = timer_id(case.case_id, level.level, "raised")
-        others.append(_raised(wanted, case, "not_acknowledged", cause, at, brand, level.clock))
-    return settle(structs.replace(case, escalations=others[:MAX_ESCALATIONS]))
+    if wanted is not None and wanted.id not in _used(others):
+        cause = raise_timer(case.case_id, level)
+        further = _raised(wanted, case, "not_acknowledged", cause, at, brand, level.clock)
+        others = _joined(others, [further])
+    return settle(structs.replace(case, escalations=others))
 
 
 def _concerns(level: EscalationLevel, case: Case, reason: Reason, clock: str | None) -> bool:
@@ -145,7 +167,9 @@ def settle(case: Case) -> Case:
         same = late == case.late and case.routed_queue is None
         return case if same else _plain(case, late)
     fired = [_judged(each, case) for each in case.fired or ()]
-    escalations = [_settled(each, case, fired) for each in case.escalations or ()]
+    escalations: list[Escalated] = []
+    for each in case.escalations or ():
+        escalations.append(_settled(each, case, fired, escalations))
     routed = case.routed_queue or case.queue
     queue = next(
         (each.queue for each in reversed(escalations) if each.queue and each.state != "withdrawn"),
@@ -219,19 +243,39 @@ def _ended(clock: Clock) -> datetime:
     return clock.met_at or clock.ended_at or clock.deadline
 
 
-def _settled(escalated: Escalated, case: Case, fired: Iterable[Fired]) -> Escalated:
-    state: Literal["raised", "acknowledged", "withdrawn", "ended"] = "raised"
-    cause = next((each for each in fired if each.id == escalated.cause), None)
-    clock = clock_of_timer(case, cause) if cause is not None else None
-    if cause is not None and cause.withdrawn:
-        state = "withdrawn"
-    elif case.state in {"closed", "merged"} or _is_over(clock):
+def _settled(
+    escalated: Escalated, case: Case, fired: Iterable[Fired], earlier: Iterable[Escalated]
+) -> Escalated:
+    """Return an escalation as it stands now; `earlier` are those before it, settled."""
+    state: State = "raised"
+    fate = _fate(escalated, case, fired, earlier)
+    if fate is not None:
+        state = fate
+    elif case.state in {"closed", "merged"}:
         state = "ended"
     elif case.acknowledged_at is not None and case.acknowledged_at >= escalated.at:
         state = "acknowledged"
     if state == escalated.state:
         return escalated
     return structs.replace(escalated, state=state, revision=(escalated.revision or 0) + 1)
+
+
+def _fate(
+    escalated: Escalated, case: Case, fired: Iterable[Fired], earlier: Iterable[Escalated]
+) -> State | None:
+    """Return what became of an escalation's cause: withdrawn or ended; None while it stands."""
+    if escalated.reason == "not_acknowledged":
+        for each in earlier:
+            if raise_timer(case.case_id, each) == escalated.cause:
+                return each.state if each.state in {"withdrawn", "ended"} else None
+        # What it was raised from was withdrawn, and is raised for another cause.
+        return escalated.state if escalated.state in {"withdrawn", "ended"} else None
+    cause = next((each for each in fired if each.id == escalated.cause), None)
+    if cause is None:
+        return None
+    if cause.withdrawn:
+        return "withdrawn"
+    return "ended" if _is_over(clock_of_timer(case, cause)) else None
 
 
 def _is_over(clock: Clock | None) -> bool:

@@ -13,7 +13,14 @@ from typing import Literal, NamedTuple, Protocol
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.escalation import clock_timer, escalate, raise_further, settle, timer_id
+from klingel.domain.escalation import (
+    clock_timer,
+    escalate,
+    raise_further,
+    raise_timer,
+    settle,
+    timer_id,
+)
 from klingel.model.case import Case, Clock, Escalated, Fired
 
 PATIENCE = timedelta(seconds=60)
@@ -166,7 +173,7 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
             yield Timer(case.snoozed_until, "unsnoozed", identity)
     for each in case.escalations or ():
         if each.state == "raised" and each.raise_at is not None and each.next_level is not None:
-            identity = timer_id(case.case_id, each.level, "raised")
+            identity = raise_timer(case.case_id, each)
             if identity not in done:
                 yield Timer(each.raise_at, "raised", identity, level=each)
 
