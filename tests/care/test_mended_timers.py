@@ -159,3 +159,61 @@ def test_what_was_raised_further_ends_with_what_it_was_raised_from(desk: Desk) -
     desk.pass_to(76)
     desk.hear(answered("a", 80, in_reply_to="1"))
     assert escalations(desk)[-1] == ("board", "ended", 2)
+
+
+def after_a_late_turn(desk: Desk) -> None:
+    """Let a further answer come late, and eight be given in time."""
+    desk.hear(said("1", minute=0))
+    desk.hear(answered("a1", 5, in_reply_to="1"))
+    desk.hear(said("q1", minute=10))
+    desk.pass_to(45)
+    desk.hear(answered("b1", 50, in_reply_to="q1"))
+    for number in range(8):
+        minute = 60 + number * 10
+        desk.hear(said(f"r{number}", minute=minute))
+        desk.hear(answered(f"s{number}", minute + 5, in_reply_to=f"r{number}"))
+
+
+def test_a_breach_stays_one_when_its_clock_is_not_shown_any_more(desk: Desk) -> None:
+    after_a_late_turn(desk)
+    assert escalations(desk) == [("head", "raised", 1), ("head", "ended", 2)]
+    assert (desk.case().late, desk.case().queue) == (["next_response"], "late")
+    assert "corrected" not in desk.happened()
+
+
+def test_a_breach_whose_clock_is_not_shown_is_withdrawn_where_an_answer_comes_to_light(
+    desk: Desk,
+) -> None:
+    after_a_late_turn(desk)
+    desk.hear(answered("b0", 15, in_reply_to="q1"))
+    assert escalations(desk)[-1] == ("head", "withdrawn", 3)
+    assert (desk.case().late, desk.case().queue) == (None, "first")
+
+
+def test_a_breach_stays_one_when_its_clock_is_folded_away(desk: Desk) -> None:
+    after_a_late_turn(desk)
+    for number in range(100):
+        desk.hear(said(f"t{number}", minute=200 + number))
+    assert desk.case().summary is not None
+    assert desk.case().late == ["next_response"]
+    assert "corrected" not in desk.happened()
+
+
+def test_a_breach_stays_one_when_its_case_goes_on_elsewhere(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    desk.pass_to(61)
+    desk.order("merge", into_conversation_id=OTHER)
+    assert escalations(desk) == [("head", "raised", 1), ("head", "ended", 2)]
+    assert desk.case().late == ["first_response"]
+    desk.stage.drain()
+    desk.hear(said("2", minute=70))
+    assert desk.case().late == ["first_response"]
+    assert "corrected" not in desk.happened()
+
+
+def test_a_breach_of_a_case_that_should_never_have_been_opened_is_withdrawn(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    desk.pass_to(61)
+    desk.hear(said("1", None, -1, change="deleted", revision=3))
+    assert desk.case().closed_because == "withdrawn"
+    assert escalations(desk)[-1] == ("head", "withdrawn", 2)

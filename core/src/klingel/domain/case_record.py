@@ -99,7 +99,7 @@ def derived(
         config_version=old.config_version if old is not None else brand.version,
     )
     merge = merged or next((each for each in applied if each.kind == "merge"), None)
-    case = settle(case if merge is None else merged_case(case, merge))
+    case = settle(case if merge is None else merged_case(case, merge), clocks.every)
     if old is None:
         opener = generation.opener or identity
         return escalate(case, "rule", opener, generation.opened_at, brand, None)
@@ -198,6 +198,7 @@ def held_record(
         state="held",
         facts=facts,
         applied=applied,
+        commands=old.commands if old is not None else None,
         terms=_named(promises, (fact.opening for fact in facts)),
         updated_at=max((fact.at for fact in facts), default=None),
         config_version=config_version,

@@ -16,14 +16,15 @@ from klingel.domain.calendar import Calendar
 from klingel.domain.identity import hash64
 from klingel.domain.sla import Clock, ClockName, Pause, Promise, clock_of
 from klingel.domain.waiting import Wait, Waiting
+from klingel.model.case import Case, Terms, Turns
 from klingel.model.case import Clock as CaseClock
 from klingel.model.case import Pause as Span
-from klingel.model.case import Terms, Turns
 
 CloseWhen = Literal["never", "answered"]
 TURNS_SHOWN = 8
 """Clocks of further responses that a case shows; the sums hold all."""
 _FIRSTS_SHOWN = 2
+_SHOWN: dict[ClockName, int] = {"first_response": _FIRSTS_SHOWN, "next_response": TURNS_SHOWN}
 
 
 class Clocks(NamedTuple):
@@ -33,11 +34,13 @@ class Clocks(NamedTuple):
         shown: first responses, the newest turns, the resolution.
         turns: sums over the further responses that were given; None where there was none.
         due_at: earliest deadline of a clock that runs.
+        every: all that are not folded away, shown or not.
     """
 
     shown: list[CaseClock]
     turns: Turns | None
     due_at: datetime | None
+    every: tuple[CaseClock, ...]
 
 
 class Folded(Protocol):
@@ -188,11 +191,37 @@ def clocks_of(
         if clock is not None:
             (firsts if wait.name == "first_response" else further).append(clock)
     shown = [*firsts[-_FIRSTS_SHOWN:], *further[-TURNS_SHOWN:]]
+    every = [*firsts, *further]
     resolution = _resolution(case, terms, promises)
     if resolution is not None:
         shown.append(resolution)
+        every.append(resolution)
     due = (clock.deadline for clock in shown if clock.state == "running")
-    return Clocks(shown, turns_of(further, before), min(due, default=None))
+    return Clocks(shown, turns_of(further, before), min(due, default=None), tuple(every))
+
+
+def may_be_hidden(case: Case, name: ClockName, due: datetime) -> bool:
+    """Whether a clock that a case does not show may be one that ended after a time.
+
+    Args:
+        case: with the clocks that it shows.
+        name: of the clock.
+        due: the time. What is not shown ended before any of its name that is shown began.
+    """
+    if case.closed_because == "withdrawn":
+        return False
+    if case.state == "merged":
+        return True
+    limit = _SHOWN.get(name)
+    shown = [clock.started_at for clock in case.clocks or () if clock.name == name]
+    if limit is not None and len(shown) >= limit and due <= min(shown):
+        return True
+    return is_folded(case, due)
+
+
+def is_folded(case: Case, at: datetime) -> bool:
+    """Whether what a case knew of a time is folded into its summary."""
+    return case.summary is not None and at <= case.summary.last_at
 
 
 def _wait_key(clock: CaseClock) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ withdrawn where later facts say that its cause never was, ended once nobody wait
 acknowledged by a person; until then it is raised to the next level after a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Literal
@@ -15,6 +15,7 @@ from msgspec import structs
 from klingel.config.calendars import seconds_of
 from klingel.config.compiled import CompiledBrand
 from klingel.config.escalations import EscalationLevel
+from klingel.domain.clocks import is_folded, may_be_hidden
 from klingel.domain.facts import utc
 from klingel.domain.identity import deterministic_id
 from klingel.domain.priority import summed
@@ -155,18 +156,22 @@ def _raised(
     )
 
 
-def settle(case: Case) -> Case:
+def settle(case: Case, every: Collection[Clock] | None = None) -> Case:
     """Return the case with what follows from its clocks and people for timers and escalations.
 
     Queue and priority are those of routing, moved by escalations that stand and overruled by
     people. Settling twice changes nothing.
+
+    Args:
+        case: the case.
+        every: all clocks that are not folded away; None where only those are known that it shows.
     """
     if not (case.fired or case.escalations or case.overrides):
         missed = {clock.name for clock in case.clocks or () if _was_missed(clock)}
         late = sorted(missed) or None
         same = late == case.late and case.routed_queue is None
         return case if same else _plain(case, late)
-    fired = [_judged(each, case) for each in case.fired or ()]
+    fired = [_judged(each, case, every) for each in case.fired or ()]
     escalations: list[Escalated] = []
     for each in case.escalations or ():
         escalations.append(_settled(each, case, fired, escalations))
@@ -218,11 +223,15 @@ def _was_missed(clock: Clock) -> bool:
     return clock.state == "met_late"
 
 
-def _judged(fired: Fired, case: Case) -> Fired:
+def _judged(fired: Fired, case: Case, every: Collection[Clock] | None) -> Fired:
     """Return a timer that fired, withdrawn where the clock says now that it should not have."""
     if fired.clock is None:
         return fired
-    clock = clock_of_timer(case, fired)
+    clock = _found(case, fired, case.clocks if every is None else every)
+    if clock is None and (
+        may_be_hidden(case, fired.clock, fired.due) if every is None else is_folded(case, fired.due)
+    ):
+        return fired
     justified = clock is not None and (
         clock.state in {"running", "paused"} or _ended(clock) > fired.due
     )
@@ -233,7 +242,11 @@ def _judged(fired: Fired, case: Case) -> Fired:
 
 def clock_of_timer(case: Case, fired: Fired) -> Clock | None:
     """Return the clock whose timer fired, None where it is not shown any more."""
-    for clock in case.clocks or ():
+    return _found(case, fired, case.clocks)
+
+
+def _found(case: Case, fired: Fired, clocks: Iterable[Clock] | None) -> Clock | None:
+    for clock in clocks or ():
         if clock.name == fired.clock and clock_timer(case.case_id, clock, fired.kind) == fired.id:
             return clock
     return None
@@ -275,11 +288,12 @@ def _fate(
         return None
     if cause.withdrawn:
         return "withdrawn"
-    return "ended" if _is_over(clock_of_timer(case, cause)) else None
+    # A clock that is not shown any more is over.
+    return "ended" if cause.clock is not None and _is_over(clock_of_timer(case, cause)) else None
 
 
 def _is_over(clock: Clock | None) -> bool:
-    return clock is not None and clock.state not in {"running", "paused"}
+    return clock is None or clock.state not in {"running", "paused"}
 
 
 def told(before: Case | None, after: Case, now: datetime, version: str) -> Iterator[Escalation]:
