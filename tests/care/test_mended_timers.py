@@ -217,3 +217,27 @@ def test_a_breach_of_a_case_that_should_never_have_been_opened_is_withdrawn(desk
     desk.hear(said("1", None, -1, change="deleted", revision=3))
     assert desk.case().closed_because == "withdrawn"
     assert escalations(desk)[-1] == ("head", "withdrawn", 2)
+
+
+def test_a_timer_that_fired_fires_no_more_however_many_followed_it() -> None:
+    promises = {"id": "public", "first_response": "10m", "next_response": "10m", "resolution": "2h"}
+    desk = Desk(brand(sla=[promises]))
+    desk.now = NOON
+    minute = 0.0
+    for number in range(24):
+        desk.hear(said(f"r{number}", minute=minute))
+        desk.pass_to(minute + 8.5)
+        desk.pass_to(minute + 11)
+        desk.hear(answered(f"s{number}", minute + 12, in_reply_to=f"r{number}"))
+        minute += 15
+    desk.pass_to(minute)
+    told = [
+        (each.kind, each.clock, each.case_event_id)
+        for each in case_events(desk)
+        if each.kind in {"warned", "breached"}
+    ]
+    assert len(desk.case().fired or ()) == 32
+    assert len(told) == 2 * 24 + 2
+    assert len(set(told)) == len(told)
+    ended = [each for each in escalations(desk) if each[:2] == ("head", "ended")]
+    assert len(ended) == 1

@@ -34,6 +34,7 @@ Reason = Literal[
 ClockName = Literal["first_response", "next_response", "resolution"]
 State = Literal["raised", "acknowledged", "withdrawn", "ended"]
 MAX_ESCALATIONS = 32
+_PAST = frozenset({"withdrawn", "ended"})
 _OWN_PARTS = ("waiting", "late", "escalation")
 _PART = {"warned": "waiting", "breached": "late"}
 
@@ -280,12 +281,14 @@ def _fate(
     if escalated.reason == "not_acknowledged":
         for each in earlier:
             if raise_timer(case.case_id, each) == escalated.cause:
-                return each.state if each.state in {"withdrawn", "ended"} else None
+                return each.state if each.state in _PAST else None
         # What it was raised from was withdrawn, and is raised for another cause.
-        return escalated.state if escalated.state in {"withdrawn", "ended"} else None
+        return escalated.state if escalated.state in _PAST else None
     cause = next((each for each in fired if each.id == escalated.cause), None)
     if cause is None:
-        return None
+        # A timer's mark is let go of once nothing can become of it.
+        was_timer = escalated.reason in {"warned", "breached"}
+        return escalated.state if was_timer and escalated.state in _PAST else None
     if cause.withdrawn:
         return "withdrawn"
     # A clock that is not shown any more is over.

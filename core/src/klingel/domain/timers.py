@@ -261,6 +261,39 @@ def _key(timer: Timer) -> tuple[str, datetime] | None:
     return None if timer.clock is None else (timer.clock.name, timer.clock.started_at)
 
 
+def _kept(case: Case) -> list[Fired]:
+    """Return the marks of timers that fired, with room for one more.
+
+    What could fire again keeps its mark: a clock that goes on, or may go on when the case is
+    reopened, a snooze. Then comes what an escalation stands upon, then what is newest.
+    """
+    marks = case.fired or []
+    excess = len(marks) + 1 - MAX_FIRED
+    if excess <= 0:
+        return marks
+    again = {
+        clock_timer(case.case_id, clock, kind)
+        for clock in case.clocks or ()
+        if clock.state in {"running", "paused"} or clock.name == "resolution"
+        for kind in ("warned", "breached")
+    }
+    snoozes = {
+        timer_id(case.case_id, each.until.isoformat(), "unsnoozed")
+        for each in case.applied or ()
+        if each.until is not None
+    }
+    standing = {
+        each.cause for each in case.escalations or () if each.state in {"raised", "acknowledged"}
+    }
+
+    def weight(place: int) -> tuple[bool, bool, bool, int]:
+        identity = marks[place].id
+        return identity in again, identity in snoozes, identity in standing, place
+
+    gone = set(sorted(range(len(marks)), key=weight)[:excess])
+    return [mark for place, mark in enumerate(marks) if place not in gone]
+
+
 def _fired(
     case: Case, timer: Timer, now: datetime, brand: CompiledBrand, *, provisional: bool
 ) -> Case:
@@ -276,7 +309,7 @@ def _fired(
         fired_at=now,
         provisional=provisional or None,
     )
-    case = settle(structs.replace(case, fired=[*(case.fired or ()), mark][-MAX_FIRED:]))
+    case = settle(structs.replace(case, fired=[*_kept(case), mark]))
     if timer.kind in {"warned", "breached"}:
         reason: Literal["warned", "breached"] = "warned" if timer.kind == "warned" else "breached"
         return escalate(case, reason, timer.id, timer.due, brand, clock)
