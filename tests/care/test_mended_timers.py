@@ -241,3 +241,17 @@ def test_a_timer_that_fired_fires_no_more_however_many_followed_it() -> None:
     assert len(set(told)) == len(told)
     ended = [each for each in escalations(desk) if each[:2] == ("head", "ended")]
     assert len(ended) == 1
+
+
+def test_each_clock_that_one_cause_ends_is_told_under_an_id_of_its_own(desk: Desk) -> None:
+    for number in range(3):
+        minute = number * 10
+        desk.hear(said(f"r{number}", minute=minute))
+        desk.hear(answered(f"s{number}", minute + 5, in_reply_to=f"r{number}"))
+    desk.order("merge", into_conversation_id=OTHER)
+    desk.stage.drain()
+    told = case_events(desk)
+    there = [each for each in told if each.kind == "met" and each.conversation_id == OTHER]
+    assert [each.clock for each in there] == ["first_response", "next_response", "next_response"]
+    ids = [each.case_event_id for each in told]
+    assert len(set(ids)) == len(ids)

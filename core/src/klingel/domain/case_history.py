@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.conversation import NOBODY
 from klingel.domain.escalation import clock_of_timer
-from klingel.domain.facts import received_at
+from klingel.domain.facts import received_at, utc
 from klingel.domain.identity import case_id, deterministic_id
 from klingel.domain.timers import Firing
 from klingel.model.case import AppliedCommand, Case, Clock, Fact, Fired
@@ -293,9 +293,14 @@ def _timer_event_id(case: Case, fired: Fired) -> str:
     return deterministic_id(case.case_id, fired.id, fired.kind)
 
 
+def _clock_or(clock: Clock | None, other: str) -> str:
+    # One cause may end several clocks of a name.
+    return other if clock is None else f"{clock.name} {utc(clock.started_at).isoformat()}"
+
+
 def _tell(case: Case, step: _Step, cause: Cause, config_version: str, now: datetime) -> CaseEvent:
     clock = step.clock
-    what = step.corrects or step.level or (clock.name if clock is not None else step.detail or "")
+    what = step.corrects or step.level or _clock_or(clock, step.detail or "")
     identity = deterministic_id(case.case_id, cause.id, step.kind, what, str(case.revision))
     if step.timer is not None:
         identity = _timer_event_id(case, step.timer)
