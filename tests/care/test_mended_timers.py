@@ -255,3 +255,49 @@ def test_each_clock_that_one_cause_ends_is_told_under_an_id_of_its_own(desk: Des
     assert [each.clock for each in there] == ["first_response", "next_response", "next_response"]
     ids = [each.case_event_id for each in told]
     assert len(set(ids)) == len(ids)
+
+
+def test_an_escalation_of_a_case_that_came_back_is_told_under_a_revision_of_its_own() -> None:
+    rules = [{"id": "vip", "when": "dead", "queue": "first"}]
+    lead = {"id": "lead", "on": ["rule"], "rules": ["vip"], "notify": ["chat"]}
+    desk = Desk(brand(routing=rules, escalation=[lead], cases={"close_when": "answered"}))
+    desk.now = NOON + timedelta(minutes=30)
+    desk.hear(said("1", minute=0))
+    desk.hear(answered("a", 5, in_reply_to="1"))
+    desk.hear(said("1", None, -1, change="deleted", revision=3))
+    assert desk.case().closed_because == "withdrawn"
+    desk.hear(said("1", minute=0, change="updated", revision=5))
+    assert desk.case().closed_because == "answered"
+    revisions = [each[2] for each in escalations(desk)]
+    assert revisions == sorted(set(revisions))
+    current = next(iter(desk.case().escalations or ()))
+    assert escalations(desk)[-1] == ("lead", current.state, current.revision)
+
+
+def test_what_a_rule_raised_has_its_time_again_when_the_case_is_reopened() -> None:
+    rules = [{"id": "vip", "when": "dead", "queue": "first"}]
+    levels = [
+        {
+            "id": "lead",
+            "on": ["rule"],
+            "rules": ["vip"],
+            "notify": ["chat"],
+            "raise_after": "15m",
+            "raise_to": "board",
+        },
+        {"id": "board", "notify": ["chat"]},
+    ]
+    desk = Desk(brand(routing=rules, escalation=levels))
+    desk.now = NOON
+    desk.hear(said("1", minute=0))
+    for minute in (600, 1200):
+        desk.now = NOON + timedelta(minutes=minute - 590)
+        desk.order("acknowledge")
+        desk.order("close")
+        desk.now = NOON + timedelta(minutes=minute)
+        desk.hear(said(f"again-{minute}", minute=minute))
+        assert escalations(desk)[-1][:2] == ("lead", "raised")
+        desk.pass_to(minute + 14)
+        assert "board" not in [each[0] for each in escalations(desk)]
+    desk.pass_to(1216)
+    assert escalations(desk)[-1] == ("board", "raised", 1)

@@ -9,7 +9,7 @@ from klingel.config.compiled import CompiledBrand
 from klingel.domain.clocks import Clocks, Promises, clocks_of
 from klingel.domain.commands import in_force, registers_of
 from klingel.domain.conversation import NOBODY
-from klingel.domain.escalation import escalate, settle
+from klingel.domain.escalation import escalate, settle, told_anew
 from klingel.domain.identity import case_id
 from klingel.domain.priority import AGAIN, INCIDENT, summed, velocity
 from klingel.domain.routing import explain, explain_special
@@ -101,6 +101,8 @@ def derived(
     merge = merged or next((each for each in applied if each.kind == "merge"), None)
     case = settle(case if merge is None else merged_case(case, merge), clocks.every)
     if old is None:
+        if earlier is not None:
+            case = told_anew(case, earlier)
         opener = generation.opener or identity
         return escalate(case, "rule", opener, generation.opened_at, brand, None)
     return revised(old, case, brand)

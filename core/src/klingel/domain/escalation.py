@@ -299,6 +299,27 @@ def _is_over(clock: Clock | None) -> bool:
     return clock is None or clock.state not in {"running", "paused"}
 
 
+def told_anew(case: Case, earlier: Case) -> Case:
+    """Return a case that came back, none of whose escalations has a revision that was told.
+
+    What they tell (who waits since when, deadline, queue) is that of the case as it is now.
+
+    Args:
+        case: the case, settled.
+        earlier: what was left of it while it was withdrawn.
+    """
+    known = {(each.level, each.revision) for each in earlier.escalations or ()}
+    if not known:
+        return case
+    escalations = [
+        structs.replace(each, revision=(each.revision or 0) + 1)
+        if (each.level, each.revision) in known
+        else each
+        for each in case.escalations or ()
+    ]
+    return structs.replace(case, escalations=escalations)
+
+
 def told(before: Case | None, after: Case, now: datetime, version: str) -> Iterator[Escalation]:
     """Yield the records of what changed: one for each target and level.
 
