@@ -271,7 +271,18 @@ def _settled(
         state = "acknowledged"
     if state == escalated.state:
         return escalated
-    return structs.replace(escalated, state=state, revision=(escalated.revision or 0) + 1)
+    again = _since(escalated, case.reopened_at) if state == "raised" else escalated
+    return structs.replace(again, state=state, revision=(escalated.revision or 0) + 1)
+
+
+def _since(escalated: Escalated, reopened_at: datetime | None) -> Escalated:
+    """Return an escalation that stands again, with its whole time from the reopening on."""
+    if reopened_at is None or reopened_at <= escalated.at:
+        return escalated
+    raise_at = escalated.raise_at
+    if raise_at is not None:
+        raise_at = reopened_at + (raise_at - escalated.at)
+    return structs.replace(escalated, at=reopened_at, raise_at=raise_at)
 
 
 def _fate(
