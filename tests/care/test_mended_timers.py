@@ -7,6 +7,7 @@ import pytest
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
+from klingel.domain.timers import PATIENCE, fire
 from klingel.model import Case, CaseEvent, Escalation
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, deleted, said
 
@@ -301,3 +302,17 @@ def test_what_a_rule_raised_has_its_time_again_when_the_case_is_reopened() -> No
         assert "board" not in [each[0] for each in escalations(desk)]
     desk.pass_to(1216)
     assert escalations(desk)[-1] == ("board", "raised", 1)
+
+
+def test_patience_begins_with_the_reading_after_an_outage(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    case, started = desk.case(), NOON + timedelta(hours=2)
+    rules = desk.brands["nordlicht"]
+    assert fire(case, started, None, rules, started) is None
+    assert fire(case, started + PATIENCE - timedelta(seconds=1), None, rules, started) is None
+    firing = fire(case, started + PATIENCE, None, rules, started)
+    assert firing is not None
+    assert (firing.provisional, [each.kind for each in firing.fired]) == (True, ["breached"])
+    read = fire(case, started, started, rules, started)
+    assert read is not None
+    assert not read.provisional

@@ -7,7 +7,7 @@ waits however long that takes.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
 from msgspec import structs
@@ -28,6 +28,7 @@ PATIENCE = timedelta(seconds=60)
 REMEMBERED = timedelta(days=400)
 """How long a closed case is remembered."""
 MAX_FIRED = 32
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 TimerKind = Literal["warned", "breached", "unsnoozed", "raised", "forgotten"]
 
@@ -222,7 +223,11 @@ def _first_due(case: Timed) -> datetime | None:
 
 
 def fire(
-    case: Case, now: datetime, read_to: datetime | None, brand: CompiledBrand
+    case: Case,
+    now: datetime,
+    read_to: datetime | None,
+    brand: CompiledBrand,
+    reading_since: datetime | None = None,
 ) -> Firing | None:
     """Fire what is due; None where nothing may fire yet.
 
@@ -231,14 +236,16 @@ def fire(
         now: the time.
         read_to: of what time everything that lay in the input then has been read.
         brand: whose levels are raised.
+        reading_since: since when the input is read; before, nothing can have been waited for.
     """
     ready: list[Timer] = []
     provisional = False
+    since = reading_since or _EVER
     for timer in timers_of(case, brand.max_open_age):
         if read_to is not None and timer.due <= read_to:
             ready.append(timer)
         # What was forgotten cannot be corrected: it waits for all that lies before it.
-        elif timer.kind != "forgotten" and now - timer.due >= PATIENCE:
+        elif timer.kind != "forgotten" and now - max(timer.due, since) >= PATIENCE:
             ready.append(timer)
             provisional = True
     if not ready:
