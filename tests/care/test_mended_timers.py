@@ -316,3 +316,18 @@ def test_patience_begins_with_the_reading_after_an_outage(desk: Desk) -> None:
     read = fire(case, started, started, rules, started)
     assert read is not None
     assert not read.provisional
+
+
+def test_an_escalation_tells_the_deadline_of_the_clock_that_raised_it(desk: Desk) -> None:
+    desk.hear(said("1", minute=0))
+    desk.hear(answered("a", 5, in_reply_to="1"))
+    desk.hear(said("2", minute=10))
+    desk.hear(answered("b", 15, in_reply_to="2"))
+    desk.hear(said("3", minute=20))
+    desk.pass_to(51)
+    record = codec.decode(Escalation, desk.written(Topic.ESCALATIONS)[-1].value)
+    assert (record.level, record.state) == ("head", "raised")
+    assert record.deadline == NOON + timedelta(minutes=50)
+    desk.pass_to(66)
+    record = codec.decode(Escalation, desk.written(Topic.ESCALATIONS)[-1].value)
+    assert (record.level, record.deadline) == ("board", NOON + timedelta(minutes=50))

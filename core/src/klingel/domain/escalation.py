@@ -345,7 +345,7 @@ def told(before: Case | None, after: Case, now: datetime, version: str) -> Itera
         was = known.get(each.level)
         if was is not None and (was.state, was.revision) == (each.state, each.revision):
             continue
-        clock = next((one for one in after.clocks or () if one.name == each.clock), None)
+        clock = _clock_of(after, each)
         for target in each.targets or ():
             yield Escalation(
                 escalation_id=deterministic_id(after.case_id, target, each.level),
@@ -373,6 +373,16 @@ def told(before: Case | None, after: Case, now: datetime, version: str) -> Itera
                 acknowledged_by=after.acknowledged_by if each.state == "acknowledged" else None,
                 config_version=version,
             )
+
+
+def _clock_of(case: Case, escalated: Escalated) -> Clock | None:
+    """Return the clock that an escalation is about; one raised further, the newest of its name."""
+    cause = next((each for each in case.fired or () if each.id == escalated.cause), None)
+    if cause is not None and cause.clock is not None:
+        return clock_of_timer(case, cause)
+    return next(
+        (each for each in reversed(case.clocks or ()) if each.name == escalated.clock), None
+    )
 
 
 def _is_provisional(case: Case, escalated: Escalated) -> bool:
