@@ -83,6 +83,7 @@ class CareLogic:
         self._partition = partition
         self._brands = brands
         self._conversations = Conversations()
+        self._reading_since: datetime | None = None
 
     def source_of(self, message: Message) -> str:
         """Return the event's network, as its `ce_subject` begins; `command` for a command."""
@@ -204,6 +205,8 @@ class CareLogic:
 
     def tick(self, state: StateView, now: datetime, read_to: datetime | None) -> Sequence[Outcome]:
         """Fire the timers that are due: warnings, breaches, snoozes that are over, forgetting."""
+        if self._reading_since is None:
+            self._reading_since = now
         outcomes: list[Outcome] = []
         seen: dict[bytes, bool] = {}
         self._conversations.begin_tick()
@@ -243,7 +246,7 @@ class CareLogic:
         if current != key:
             moved = (Put(CASES, current, b""),) if current is not None else ()
             return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None), *moved))
-        firing = fire(case, now, read_to, brand)
+        firing = fire(case, now, read_to, brand, self._reading_since)
         place = conversation_key(case.brand, case.conversation_id)
         if firing is None:
             return None
