@@ -112,4 +112,4 @@ def test_what_cannot_be_read_has_one_sentence(run, tmp_path, name) -> None:
 def test_without_a_file_one_is_asked_for(run) -> None:
     result = run("backtest", "--json")
     assert result.exit_code == 2
-    assert "--counts is missing" in result.stderr
+    assert "--counts alone" in result.stderr

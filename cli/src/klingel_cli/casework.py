@@ -47,6 +47,9 @@ REFUSALS: Final[Mapping[str, str]] = {
     Refusal.UNKNOWN_POST: "the post does not lie in this case; its id is <network>:<scope>:<id>",
     Refusal.NOTHING_ASKED: "the command does not say what it wants",
     Refusal.SAME_CASE: "a case is not merged into itself",
+    Refusal.SAME_CONVERSATION: "two customers of one conversation stay two",
+    Refusal.NEWER_OPEN: "the customer has a later case here that is open; see klingel case list",
+    Refusal.UNKNOWN_KIND: "there is no such command",
     Refusal.IN_THE_PAST: "the time until which it would sleep is over",
 }
 """One sentence for each reason for which care takes no command."""
