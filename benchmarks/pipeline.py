@@ -147,7 +147,7 @@ class Bench:
         first = self.client.search(
             index=self.posts.pattern,
             size=0,
-            query={"term": {"channel": name}},
+            query={"term": {"connector": name}},
             aggs={"first": {"min": {"field": "received_at"}}},
         )
         return float(first["aggregations"]["first"]["value"]) / 1000
@@ -172,7 +172,7 @@ class Bench:
     def pace(self, lines: int, rate: float) -> None:
         """At a fixed rate: received → searchable."""
         rung = self.ring("paced", lines, rate)
-        waited = rung.watch.latencies(self.posts.of_channel("paced"))
+        waited = rung.watch.latencies(self.posts.of_connector("paced"))
         self.found["paced_seconds"] = lines / rate
         self.found["rate"] = rate
         self.found["paced_load"] = rung.load

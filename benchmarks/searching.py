@@ -97,8 +97,8 @@ class Posts:
         newest = {each["key"]: int(each["newest"]["value"]) for each in indices}
         return Seen(time.time(), {**known, **newest})
 
-    def of_channel(self, channel: str) -> Iterator[Document]:
-        """Yield every post of a channel that was not deleted, with its number in its shard."""
+    def of_connector(self, connector: str) -> Iterator[Document]:
+        """Yield every post of a connector that was not deleted, with its number in its shard."""
         self._client.indices.refresh(index=self.pattern)
         opened = self._client.open_point_in_time(index=self.pattern, keep_alive="1m")
         place, after = opened["id"], None
@@ -106,7 +106,7 @@ class Posts:
             while True:
                 page = self._client.search(
                     pit={"id": place, "keep_alive": "1m"},
-                    query={"term": {"channel": channel}},
+                    query={"term": {"connector": connector}},
                     sort=[{"_shard_doc": "asc"}],
                     search_after=after,
                     size=_PAGE,
