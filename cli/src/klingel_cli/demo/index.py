@@ -185,7 +185,7 @@ class Index:
         fields = ["brand", "case_id", "state", "facts.object", "summary.hashes"]
         found = (hit["_source"] for hit in self._all("cases-*", fields))
         # What was merged into another case counts there.
-        return [_case(source) for source in found if source["state"] != "merged"]
+        return [_case(source) for source in found if source.get("state") != "merged"]
 
     def case_events(self) -> list[CaseEventRecord]:
         """Return every event of every case."""
