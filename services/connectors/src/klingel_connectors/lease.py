@@ -8,6 +8,7 @@ old epoch, which readers ignore.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,8 @@ from klingel.settings import KafkaSettings
 from klingel_connectors import broker
 
 _RETRY_SECONDS = 1.0
+_ANSWER_SECONDS = 45.0
+"""How long a group may take to say whether the lease is ours; then we join anew."""
 
 
 def lease_output(instance: str, holder: str, epoch: int, now: datetime) -> Output:
@@ -107,9 +110,18 @@ class Lease:
         )
         try:
             topic = broker.physical(self._kafka, Topic.CONNECTOR_LEASES)
-            consumer.subscribe([topic], listener=_Listener(self, consumer))
+            # A leader of the group that does not know the topic yet would give it to nobody.
+            if consumer.partitions_for_topic(topic) is None:
+                raise kafka_errors.UnknownTopicOrPartitionError(
+                    "the lease's topic is not known yet"
+                )
+            listener = _Listener(self, consumer)
+            consumer.subscribe([topic], listener=listener)
+            began = time.monotonic()
             while not self._stopping.is_set():
                 consumer.poll(timeout_ms=300)
+                if not listener.answered and time.monotonic() - began > _ANSWER_SECONDS:
+                    raise kafka_errors.KafkaTimeoutError("the group does not answer")
         finally:
             consumer.close(autocommit=False, timeout_ms=3_000)
 
@@ -145,6 +157,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
     def __init__(self, lease: Lease, consumer: Any) -> None:
         self._lease = lease
         self._consumer = consumer
+        self.answered = False
 
     def on_partitions_revoked(self, revoked: set[Any]) -> None:
         if revoked:
@@ -155,6 +168,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
             self._lease.given_up()
 
     def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        self.answered = True
         if assigned:
             self._consumer.pause(*assigned)
             self._lease.taken(self._consumer.group_metadata().generation_id)
