@@ -315,16 +315,20 @@ class Ring:
         return round(sum(each.value for each in samples if each.name == "klingel_lag_messages"))
 
     def _fired(self) -> Counter[tuple[str, str, str, str]]:
-        """Return how often each warning and breach was told: case, kind, clock, deadline."""
+        """Return how often each warning and breach stands: case, kind, clock, due.
+
+        One whose clock began otherwise, since an earlier word came to light, was withdrawn.
+        """
         client = Elasticsearch(self.stack.elasticsearch_url)
-        kinds = {"terms": {"kind": ["warned", "breached"]}}
         try:
-            found = scan(client, query={"query": kinds}, index=f"{self.fleet.prefix}case-events-*")
-            events = [hit["_source"] for hit in found]
+            cases = [hit["_source"] for hit in scan(client, index=f"{self.fleet.prefix}cases-*")]
         finally:
             client.close()
         return Counter(
-            (each["case_id"], each["kind"], each.get("clock", ""), each["at"]) for each in events
+            (case["case_id"], each["kind"], each["clock"], each["due"])
+            for case in cases
+            for each in case.get("fired") or ()
+            if each.get("clock") and not each.get("withdrawn")
         )
 
     def _told(self) -> dict[str, set[str]]:
