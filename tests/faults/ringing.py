@@ -301,7 +301,7 @@ class Ring:
     def _all_is_told(self) -> bool:
         """Whether every deadline that is over has fired, and every notification is on its way."""
         now = datetime.now(UTC).isoformat()
-        late = {"range": {"due_at": {"lt": now}}}
+        late = {"exists": {"field": "due_at"}}
         client = Elasticsearch(self.stack.elasticsearch_url)
         try:
             found = scan(client, query={"query": late}, index=f"{self.fleet.prefix}cases-*")
@@ -382,20 +382,26 @@ PROCESSING: Final = frozenset(
     {
         "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
         "removed_at", "closed_at", "fired", "escalations", "ended_at", "offset",
+        "priority",
     }
 )  # fmt: skip
 """`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
-recorded ones carry no time of theirs. What fired in between and was corrected stays told."""
+recorded ones carry no time of theirs. What fired in between and was corrected stays told, and what
+was late when it was noticed was not warned of: escalations, and the priority that they add."""
 
 
 def _has_fired(case: dict[str, Any], now: str) -> bool:
-    """Whether each deadline of a case that is over has fired."""
-    fired = {each.get("clock") for each in case.get("fired") or () if each["kind"] == "breached"}
-    return all(
-        clock["name"] in fired
-        for clock in case.get("clocks") or ()
-        if clock["state"] == "running" and clock["deadline"] < now
-    )
+    """Whether each warning and deadline of a case that is over has fired."""
+    fired = {(each.get("clock"), each["kind"]) for each in case.get("fired") or ()}
+    for clock in case.get("clocks") or ():
+        name = clock["name"]
+        if clock["state"] != "running" or (name, "breached") in fired:
+            continue
+        if clock["deadline"] < now:
+            return False
+        if clock.get("warn_at", now) < now and (name, "warned") not in fired:
+            return False
+    return True
 
 
 def comparable(value: Any) -> Any:
