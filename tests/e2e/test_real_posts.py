@@ -35,6 +35,7 @@ def fleet(stack: dict[str, str], index_prefix: str, tmp_path: Path) -> Iterator[
         services.klingel("index", "apply")
         yield services
 
+
 STAGES = ("understand", "care", "indexer")
 
 
