@@ -278,13 +278,13 @@ class CareLogic:
         if after is None:
             outputs.forgotten(place, case.case_id)
             gone = removal(place, case.case_id, case, brand.max_open_age)
-            return (*gone, restored(state, place, case.case_id, None))
+            return (*gone, *restored(state, place, case.case_id, None))
         record = codec.encode(after)
         outputs.case(place, after, record)
         return (
             Put(CASES, b"c" + case.case_id.encode(), record),
             *timer_puts(case, after, brand.max_open_age),
-            restored(state, place, case.case_id, after),
+            *restored(state, place, case.case_id, after),
         )
 
     def batch_outputs(
@@ -315,13 +315,11 @@ class CareLogic:
         old = read_stored(stored) if stored is not None else None
         if message.value is None:
             gone = removal(place, case.case_id, old, age)
-            return (*gone, restored(state, place, case.case_id, None))
-        identity = case.case_id.encode()
+            return (*gone, *restored(state, place, case.case_id, None))
         return (
-            Put(CASES, b"c" + identity, message.value),
-            Put(CASES, b"v" + place + b"\0" + identity, b""),
+            Put(CASES, b"c" + case.case_id.encode(), message.value),
             *timer_puts(old, case, age),
-            restored(state, place, case.case_id, case),
+            *restored(state, place, case.case_id, case),
         )
 
     def _brand(self, name: str, message: Message, now: datetime) -> CompiledBrand:

@@ -3,8 +3,8 @@ r"""How the records of cases lie in the local table `cases`, which mirrors the t
 | key | value |
 |---|---|
 | `c<case id>` | the record, as it was written |
-| `v<conversation>\0<case id>` | nothing: which records a conversation has |
 | `n<conversation>` | what changed the conversation last, and its records while they are few |
+| `v<conversation>\0<case id>` | nothing: which records a conversation has, where they are many |
 | `t<due, milliseconds><case id>` | nothing: which timers are due, in their order |
 """
 
@@ -146,25 +146,30 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     """
 
     token: str
-    records: list[str] | None
+    records: Sequence[str] | None
 
 
 _NOTES = msgspec.json.Decoder(Note)
+_ENCODER = msgspec.json.Encoder()
 _NOTED = 8
 
 
-def noted(place: bytes, token: str, records: Collection[str] | None) -> Put:
+def noted(place: bytes, token: str, records: Sequence[str] | None) -> Put:
     """Return the note of a conversation; none where it has no record.
 
     Args:
         place: partition key of the conversation.
         token: of its last change.
-        records: ids of its records; None where they are many.
+        records: ids of its records in their order; None where they are many.
     """
     if records is not None and not records:
         return Put(CASES, b"n" + place, None)
-    few = sorted(records) if records is not None and len(records) <= _NOTED else None
-    return Put(CASES, b"n" + place, msgspec.json.encode(Note(token, few)))
+    return Put(CASES, b"n" + place, _ENCODER.encode(Note(token, records)))
+
+
+def _listed(place: bytes, case_id: str) -> Put:
+    """Return the entry of a record of a conversation that has many."""
+    return Put(CASES, b"v" + place + b"\0" + case_id.encode(), b"")
 
 
 def _token(change: Change) -> str | None:
@@ -181,8 +186,10 @@ def _told(case_id: str, case: Case | Stored | None) -> str:
     return f"{case_id}.{'gone' if case is None else case.revision}"
 
 
-def restored(state: StateView, place: bytes, case_id: str, case: Case | Stored | None) -> Put:
-    """Return the note of a conversation after one of its records was written or read.
+def restored(
+    state: StateView, place: bytes, case_id: str, case: Case | Stored | None
+) -> Sequence[Put]:
+    """Return what notes that one record of a conversation was written or read.
 
     Args:
         state: as it is.
@@ -192,11 +199,22 @@ def restored(state: StateView, place: bytes, case_id: str, case: Case | Stored |
     """
     token = _told(case_id, case)
     found = state.get(CASES, b"n" + place)
-    known = _NOTES.decode(found).records if found is not None else []
+    known = _NOTES.decode(found).records if found is not None else ()
     if known is None:
-        return Put(CASES, b"n" + place, msgspec.json.encode(Note(token, None)))
-    after = {each for each in known if each != case_id}
-    return noted(place, token, after if case is None else after | {case_id})
+        note = noted(place, token, None)
+        return (note,) if case is None else (note, _listed(place, case_id))
+    if case is None:
+        return (noted(place, token, [each for each in known if each != case_id]),)
+    if case_id in known:
+        return (noted(place, token, known),)
+    return _all_noted(place, token, sorted([*known, case_id]))
+
+
+def _all_noted(place: bytes, token: str, records: Sequence[str]) -> Sequence[Put]:
+    """Return what notes all records of a conversation that may have become too many."""
+    if len(records) <= _NOTED:
+        return (noted(place, token, records),)
+    return (noted(place, token, None), *(_listed(place, each) for each in records))
 
 
 def _records(state: StateView, place: bytes, note: Note) -> Iterator[Case]:
@@ -235,19 +253,19 @@ def puts_of(
         max_open_age: of the brand.
     """
     for case, encoded in zip(change.changed, records, strict=True):
-        old = _record(before, case.case_id)
-        identity = case.case_id.encode()
-        yield Put(CASES, b"c" + identity, encoded)
-        if old is None:
-            yield Put(CASES, b"v" + place + b"\0" + identity, b"")
-        yield from timer_puts(old, case, max_open_age)
+        yield Put(CASES, b"c" + case.case_id.encode(), encoded)
+        yield from timer_puts(_record(before, case.case_id), case, max_open_age)
     for case_id in change.removed:
         yield from removal(place, case_id, _record(before, case_id), max_open_age)
     token = _token(change)
-    if token is not None:
-        few = change.state.size <= _NOTED
-        records_now = [record.case_id for record in change.state.records()] if few else None
-        yield noted(place, token, records_now)
+    if token is None:
+        return
+    if before.size > _NOTED < change.state.size:
+        yield noted(place, token, None)
+        yield from (_listed(place, case.case_id) for case in change.changed)
+    else:
+        records_now = sorted(record.case_id for record in change.state.records())
+        yield from _all_noted(place, token, records_now)
 
 
 def _record(state: ConversationState, case_id: str) -> Case | None:
