@@ -381,13 +381,11 @@ class Ring:
 PROCESSING: Final = frozenset(
     {
         "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
-        "removed_at", "closed_at", "fired", "escalations", "ended_at", "offset",
-        "priority",
+        "fired", "escalations", "offset", "priority",
     }
 )  # fmt: skip
-"""`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
-recorded ones carry no time of theirs. What fired in between and was corrected stays told, and what
-was late when it was noticed was not warned of: escalations, and the priority that they add."""
+"""What fired in between and was corrected stays told, and what was late when it was noticed was
+not warned of: escalations, and the priority that they add."""
 
 
 def _has_fired(case: dict[str, Any], now: str) -> bool:
