@@ -127,7 +127,7 @@ class Intake:
 
     async def _raw(self, heard: Heard) -> Record:
         raw = heard.raw
-        if len(heard.native) > INLINE_BYTES:
+        if len(heard.native) > INLINE_BYTES or self._network.native == "bytes":
             raw = by_reference(raw, await asyncio.to_thread(self._blobs.put, heard.native))
         return Record(raw_output(raw), Fate.DELIVERED, "", raw.object_id)
 

@@ -124,7 +124,7 @@ def raw_event(
         change=identity.change,
         mode=mode,
         received_at=received_at,
-        channel=origin.channel,
+        channel=piece.context.get("channel") or origin.channel,
         native=msgspec.Raw(piece.native),
         context=dict(piece.context) or None,
     )
