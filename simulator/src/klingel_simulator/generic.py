@@ -36,7 +36,7 @@ class GenericRenderer:
             return known
         happened = to_rfc3339(now_us - int(said.lag_seconds * 1_000_000))
         event = self._members(said, self._published.setdefault(said.key, happened))
-        if said.operation != "create":
+        if said.operation == "update":  # of a deletion, many sources do not tell when
             event["changed_at"] = happened
         encoded = _ENCODER.encode(event).encode("utf-8")
         self._rendered[place] = encoded
