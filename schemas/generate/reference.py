@@ -22,6 +22,10 @@ _DEFAULT = "default"  # of a topic's partitions
 
 _MEANINGS: dict[ErrorType, tuple[str, str]] = {
     ErrorType.MALFORMED_JSON: ("Not JSON, or not UTF-8.", "The sender's to mend."),
+    ErrorType.MALFORMED: (
+        "Not in the format that it must have, such as a mail or XML.",
+        "The sender's to mend.",
+    ),
     ErrorType.DUPLICATE_KEYS: ("One object names a key twice.", "The sender's to mend."),
     ErrorType.TOO_DEEP: ("Nested deeper than 64 levels.", "The sender's to mend."),
     ErrorType.TOO_LARGE: (

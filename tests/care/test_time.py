@@ -1,13 +1,17 @@
 """What time makes of cases: clocks, warnings, breaches, escalations, snoozes, forgetting."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
 from klingel.model import CaseEvent, Escalation
+from klingel.stage.batch import Overlay
 from klingel.testing.conversations import NOON, answered, compiled_brand, deleted, said
+from klingel_processors.care.records import CASES, LAYOUT, first_due
+from klingel_processors.rocks import RocksTable
 
 from .conftest import Desk
 
@@ -246,3 +250,41 @@ def test_what_can_matter_no_more_is_forgotten(desk: Desk) -> None:
     assert outcome.reason == "forgotten"
     assert desk.broker.compacted(Topic.CASES) == {}
     assert desk.state() == {}
+
+
+def test_who_is_warned_does_not_wait_behind_what_is_to_be_forgotten(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is forgotten waits for all that lies before it, and may be any number of records."""
+    monkeypatch.setattr("klingel_processors.care.logic.TIMERS_AT_ONCE", 3)
+    for place in range(8):
+        conversation = f"bluesky:network:there{place}"
+        desk.hear(answered(f"own{place}", 0, in_reply_to="x", conversation=conversation))
+    week = 7 * 24 * 60
+    desk.now = NOON + timedelta(minutes=week)
+    desk.hear(said("late", minute=week))
+    assert desk.pass_to(week + 44, read=False) == []
+    outcomes = desk.pass_to(week + 47, read=False)
+    assert [outcome.reason for outcome in outcomes] == ["warned"]
+    outcomes = desk.pass_to(week + 62)
+    assert [outcome.reason for outcome in outcomes] == ["breached", "forgotten", "forgotten"]
+
+
+def test_a_table_of_earlier_code_is_built_anew(desk: Desk, tmp_path: Path) -> None:
+    """Code that knew no forgetting wrote no entry for it; its table tells no layout."""
+    desk.hear(answered("own", 0, in_reply_to="x"))
+    whole = desk.state()
+    earlier = RocksTable(tmp_path / "cases")
+    earlier.belong("cluster")
+    earlier.apply([(key, value) for key, value in whole.items() if key[:1] not in b"tf"], 9)
+    earlier.close()
+    table = RocksTable(tmp_path / "cases", layout=LAYOUT)
+    table.belong("cluster")
+    assert table.position() == 0
+    logic, seen = desk.logic(0), Overlay({CASES: table})
+    for message in desk.written(Topic.CASES):
+        seen.put(tuple(logic.restore(CASES, message, seen)))
+    table.apply(seen.changes(CASES), 9)
+    assert {key: table.get(key) for key in whole} == whole
+    assert first_due(table) == NOON + timedelta(days=7, seconds=1)
+    table.close()

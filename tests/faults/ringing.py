@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -373,7 +373,9 @@ class Ring:
         client = Elasticsearch(self.stack.elasticsearch_url)
         try:
             found = scan(client, index=f"{self.fleet.prefix}cases-*")
-            return {hit["_id"]: comparable(hit["_source"]) for hit in found}
+            noticed = datetime.fromisoformat(self.traffic.start) + timedelta(hours=12)
+            before = noticed.isoformat()
+            return {hit["_id"]: comparable(hit["_source"], before) for hit in found}
         finally:
             client.close()
 
@@ -388,6 +390,8 @@ PROCESSING: Final = frozenset(
 """`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
 recorded ones carry no time of theirs. What fired in between and was corrected stays told, and what
 was late when it was noticed was not warned of: escalations, and the priority that they add."""
+STANDING: Final = frozenset({"pauses", "deadline", "warn_at"})
+"""What a deletion moves in a clock that stands because of it."""
 
 
 def _has_fired(case: dict[str, Any], now: str) -> bool:
@@ -404,11 +408,28 @@ def _has_fired(case: dict[str, Any], now: str) -> bool:
     return True
 
 
-def comparable(value: Any) -> Any:
-    """Return a case without revisions and processing times."""
+def comparable(value: Any, said_before: str) -> Any:
+    """Return a case without revisions and processing times.
+
+    Args:
+        value: the case, or a part of it.
+        said_before: when all words had been said; what is later is when klingel noticed something.
+    """
     if isinstance(value, dict):
-        kept = {name: inner for name, inner in value.items() if name not in PROCESSING}
-        return {name: comparable(inner) for name, inner in kept.items()}
+        left_out = set(PROCESSING)
+        if _stood_since(value, said_before):
+            left_out |= STANDING
+        for clock in value.get("clocks") or ():
+            if _stood_since(clock, said_before):
+                left_out |= {f"{clock['name']}_deadline", "due_at"}
+        kept = {name: inner for name, inner in value.items() if name not in left_out}
+        return {name: comparable(inner, said_before) for name, inner in kept.items()}
     if isinstance(value, list):
-        return [comparable(inner) for inner in value]
+        return [comparable(inner, said_before) for inner in value]
     return value
+
+
+def _stood_since(clock: dict[str, Any], said_before: str) -> bool:
+    """Whether a pause of a clock begins or ends when klingel noticed something."""
+    ends = [at for pause in clock.get("pauses") or () for at in pause.values()]
+    return any(at is not None and at > said_before for at in ends)

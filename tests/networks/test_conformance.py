@@ -1,15 +1,25 @@
 """Every network passes the conformance suite; a network that lies does not."""
 
+import hashlib
 import json
 from dataclasses import replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from klingel.errors import ErrorType, InvalidMessage
+from klingel.domain.draft import SocialDraft
+from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
 from klingel_networks.conformance import NetworkConformance, Sample
-from klingel_networks.contract import Delivery, Identity, Network
+from klingel_networks.contract import (
+    Delivery,
+    Endpoint,
+    Family,
+    Identity,
+    NativeObject,
+    Network,
+    Refused,
+)
 from klingel_networks.registry import NetworkRegistry, installed
 
 CRM = {"source": "crm"}
@@ -261,6 +271,131 @@ def test_the_suite_catches_a_refusal_that_repeats_the_text():
 
     with pytest.raises(AssertionError):
         _lying(explode=explode).test_no_refusal_repeats_what_was_sent()
+
+
+MAIL = (
+    b"Message-ID: <1@shop.example>\r\nFrom: Erika <erika@mail.example>\r\n"
+    b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nMein Paket fehlt.\r\n"
+)
+
+
+def _header(native: bytes, name: bytes) -> str:
+    for line in native.split(b"\r\n\r\n")[0].split(b"\r\n"):
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip().decode("ascii", "replace")[:200]
+    raise InvalidMessage(ErrorType.MALFORMED, "the mail has no such header", path=name.decode())
+
+
+def _mail_identity(native: bytes, _: Any) -> Identity:
+    named = hashlib.sha256(_header(native, b"message-id").encode()).hexdigest()
+    return Identity(f"mail:inbox:{named}", 0, "email", "created")
+
+
+MAILS = Network(
+    name="webhook",
+    explode=lambda delivery: [NativeObject(delivery.body, delivery.context)],
+    identify=_mail_identity,
+    to_social_event=lambda raw: SocialDraft(
+        mapping="mail/1",
+        kind="email",
+        change="created",
+        text=bytes(raw.native).partition(b"\r\n\r\n")[2].decode("utf-8", "replace"),
+        url=None,
+    ),
+    native="bytes",
+)
+CHECKS = (
+    "test_the_native_bytes_are_those_received",
+    "test_what_is_mapped_fits_the_topics",
+    "test_every_place_can_hold_anything",
+    "test_no_refusal_repeats_what_was_sent",
+    "test_mutated_values_are_refused_or_mapped",
+    "test_damaged_bytes_are_refused_or_mapped",
+)
+
+
+class _Mails(_Lying):
+    """The suite over bodies that are no JSON."""
+
+    samples = (Sample(MAIL, {"mailbox": "m"}),)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_bodies_that_are_no_json_are_damaged_too(check):
+    """A mapping of mails that holds passes; its originals travel by reference."""
+    suite = _Mails()
+    suite.broken = MAILS
+    getattr(suite, check)()
+
+
+def test_a_mapping_of_mails_that_stumbles_or_echoes_is_caught():
+    """What falls over a damaged header, or repeats it, fails the suite."""
+
+    def stumbling(native: bytes, context: Any) -> Identity:
+        if not native.startswith(b"Message-ID: <"):
+            raise LookupError
+        return _mail_identity(native, context)
+
+    def echoing(native: bytes, context: Any) -> Identity:
+        if b"erika" not in native:
+            raise InvalidMessage(ErrorType.MALFORMED, f"odd: {native[:200]!r}")
+        return _mail_identity(native, context)
+
+    suite = _Mails()
+    suite.broken = replace(MAILS, identify=stumbling)
+    with pytest.raises(LookupError):
+        suite.test_every_place_can_hold_anything()
+    suite.broken = replace(MAILS, identify=echoing)
+    with pytest.raises(AssertionError):
+        suite.test_no_refusal_repeats_what_was_sent()
+
+
+def test_a_family_of_one_is_its_network():
+    """Each piece comes with the member's name, refused ones too."""
+    family = Family.of(installed().network("webhook"), Endpoint("meta", "meta"))
+    pieces = family.explode(GENERIC_SAMPLES[2].delivery)
+    assert [(name, type(piece)) for name, piece in pieces] == [
+        ("webhook", NativeObject),
+        ("webhook", Refused),
+        ("webhook", Refused),
+    ]
+
+
+def test_every_family_has_its_members_and_every_member_its_family():
+    """An installed family loads; the manifests of its members name it, and no other one."""
+    registry = installed()
+    member_of = {
+        member: name for name in registry.family_names for member in registry.family(name).networks
+    }
+    assert member_of == {
+        name: registry.manifest(name).family
+        for name in registry.names
+        if registry.manifest(name).family is not None
+    }
+
+
+def test_a_family_that_is_none_is_refused_with_a_sentence():
+    """Unknown names, foreign objects, members that are not installed."""
+
+    class Point(NamedTuple):
+        found: object
+
+        def load(self) -> object:
+            return self.found
+
+    ring = Family.of(replace(MAILS, name="ring"), Endpoint("telegram"))
+    registry = NetworkRegistry({}, {"ring": Point(ring), "odd": Point(object())})
+    for name, told in (
+        ("ring", "ring is no network of its own"),
+        ("odd", "odd is not the family of that name"),
+        ("none", "known are odd, ring"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            registry.family(name)
+    with pytest.raises(ConfigurationError, match="heard through the gateway only"):
+        installed().client("webhook")
+    assert installed().client("bluesky").__name__ == "klingel_networks.bluesky.client"
 
 
 def test_an_unknown_network_is_refused_with_a_reason():

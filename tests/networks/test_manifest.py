@@ -131,3 +131,34 @@ def test_an_unknown_network_suggests_the_nearest():
     """The command line's user is helped."""
     with pytest.raises(ConfigurationError, match="did you mean bluesky"):
         installed().manifest("blusky")
+
+
+def test_what_a_customer_asks_is_optional_and_checked():
+    """Permissions, cost, delay, replay, deletes: read where given, refused where they disagree."""
+    good = text_of("bluesky", "connector.yaml")
+    more = """
+family: bluesky
+also: [webhook]
+back_off: {connection: [0.25, 16], rate_limited: [60]}
+permissions: [{name: read, purpose: "Reads.", review: "Two weeks."}]
+access: ["Ask for a key."]
+cost: {unit: posts read, price: "0.5 cent (price list, 2026-01)."}
+latency: "Seconds."
+replay: "36 hours."
+deletes: "At once."
+media: "By address, for ever."
+not_possible: ["Private posts."]
+"""
+    read = read_manifest(good + more, "connector.yaml")
+    assert read.back_off["connection"] == (0.25, 16)
+    assert read.permissions[0].review == "Two weeks."
+    assert read.not_possible == ("Private posts.",)
+    for line, rule in (
+        ("poll_seconds: 60", "poll_seconds is for what polls"),
+        ("also: [stream]", "also repeats the mode"),
+        ('cost: {unit: u, price: "p", budget: budget}', "cost.budget names no integer setting"),
+        ("back_off: {connection: []}", "at least one entry"),
+        ("back_off: {dns: [1]}", "'connection', 'http' or 'rate_limited'"),
+        ("back_off: {http: [0]}", "greater than 0"),
+    ):
+        assert rule in complaint(good + line + "\n")

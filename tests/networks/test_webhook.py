@@ -121,6 +121,17 @@ def test_revisions_default_by_change():
     assert refused(event(revision=DELETED_WITHOUT_REVISION)).path == "revision"
 
 
+def test_an_edit_or_a_deletion_tells_when_it_happened():
+    """Of a creation it says nothing; without it, nothing is guessed; an absurd time is refused."""
+    later = "2026-07-04T15:00:00+02:00"
+    gone = mapped({"id": "1", "network": "forum", "change": "deleted", "changed_at": later})[1]
+    edited = mapped(event(change="updated", revision=2, changed_at=later))[1]
+    assert gone.changed_at == edited.changed_at == datetime(2026, 7, 4, 13, tzinfo=UTC)
+    assert mapped(event(changed_at=later))[1].changed_at is None
+    assert mapped(event(change="updated", revision=2))[1].changed_at is None
+    assert refused(event(changed_at="2026-07-04T15:00:00")).path == "changed_at"
+
+
 def test_the_source_comes_from_the_context_alone():
     """The event's network is a label: two sources never share an object id."""
     assert mapped(event(network="crm2"), {"source": "a"})[0].object_id == "webhook:a:1"

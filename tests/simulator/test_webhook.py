@@ -144,11 +144,13 @@ def test_generic_events_have_the_public_form():
     required = {"id", "network", "author", "text", "published_at"}
     optional = {"kind", "change", "revision", "conversation_id", "in_reply_to", "lang"}
     optional |= {"visibility", "direction", "url", "media", "metrics", "target"}
+    optional |= {"changed_at"}
     published: dict[str, str] = {}
     for said, event in events:
         assert required <= set(event) <= required | optional
         assert event["text"] == said.text
         assert event["author"]["id"]
+        assert ("changed_at" in event) == (said.operation == "update")
         assert published.setdefault(event["id"], event["published_at"]) == event["published_at"]
     replies = [e for _, e in events if e["kind"] == "reply"]
     assert all(e["conversation_id"] != e["id"] and e["in_reply_to"] for e in replies)

@@ -55,6 +55,27 @@ def test_what_was_copied_from_another_cluster_is_forgotten(tmp_path: Path) -> No
     again.close()
 
 
+def test_what_was_laid_out_in_another_way_is_forgotten(tmp_path: Path) -> None:
+    """Earlier code may have left out what is read here: the log tells it anew."""
+    table = RocksTable(tmp_path / "state")
+    table.belong("one")
+    table.apply([(b"k", b"v")], 7)
+    table.close()
+    newer = RocksTable(tmp_path / "state", layout=2)
+    newer.belong("one")
+    assert (newer.get(b"k"), newer.position()) == (None, 0)
+    newer.apply([(b"k", b"w")], 9)
+    newer.close()
+    again = RocksTable(tmp_path / "state", layout=2)
+    again.belong("one")
+    assert (again.get(b"k"), again.position()) == (b"w", 9)
+    again.close()
+    older = RocksTable(tmp_path / "state")
+    older.belong("one")
+    assert older.position() == 0
+    older.close()
+
+
 def test_a_table_that_forgets_remembers_whose_log_it_mirrors(tmp_path: Path) -> None:
     """Entries of a table with a time to live fall to compaction; the cluster's id must not."""
     table = RocksTable(tmp_path / "t", ttl_seconds=3600)

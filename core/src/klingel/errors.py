@@ -20,6 +20,7 @@ class ErrorType(StrEnum):
     """Why a message can never succeed; the closed set of `x-dlq-kind` and of the metric label."""
 
     MALFORMED_JSON = "malformed_json"
+    MALFORMED = "malformed"
     DUPLICATE_KEYS = "duplicate_keys"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"

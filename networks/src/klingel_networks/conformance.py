@@ -30,7 +30,7 @@ from klingel.model import RawEvent, SocialEvent
 from klingel.model.social_event import Origin
 from klingel_networks.contract import Delivery, Identity, NativeObject, Network, Refused
 from klingel_networks.manifest import CLAUSES, Manifest
-from klingel_networks.mapped import raw_event
+from klingel_networks.mapped import as_published, raw_event
 from klingel_networks.registry import installed
 
 CANARY = "canary-Zq7RtX"
@@ -57,6 +57,26 @@ _HOSTILE: tuple[Any, ...] = (
     [],
     {},
 )
+_WORD = re.compile(rb"[^\s<>=:;,\"'()]+")
+_HOSTILE_BYTES = (
+    b"",
+    b"\x00",
+    b"\xff\xfe",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"=?utf-8?q?=00=FF?=",
+    b"=?unknown-8bit?b?!?=",
+    b"&#0;",
+    b"&undefined;",
+    b"]]>",
+    b"<![CDATA[",
+    b"--",
+    "é".encode("latin-1") * 2000,
+    b"9" * 400,
+)
+MOST_PLACES = 40
+"""Words of one body that is no JSON at which it is damaged; its length costs no more than that."""
+
 _JUNK: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
@@ -127,7 +147,7 @@ class NetworkConformance:
             if isinstance(piece, NativeObject):
                 identity = self.pure.identify(piece.native, piece.context)
                 raw = raw_event(self.network, piece, identity)
-                yield identity, raw, self.pure.to_social_event(raw)
+                yield identity, as_published(self.pure, raw), self.pure.to_social_event(raw)
 
     def test_the_manifest_is_valid_and_carries_the_networks_name(self) -> None:
         """The manifest reads, and folder, entry point, manifest and network share one name."""
@@ -271,6 +291,9 @@ class NetworkConformance:
     def test_mutated_values_are_refused_or_mapped(self, data: st.DataObject) -> None:
         """K15: real deliveries with values of another type, missing or hostile."""
         sample = data.draw(st.sampled_from(self.samples))
+        if not _is_json(sample.body):
+            self._must_hold(_damaged_words(sample.body, data), dict(sample.context))
+            return
         tree = json.loads(sample.body)
         for _ in range(data.draw(st.integers(1, 3))):
             places = list(_places(tree))
@@ -316,7 +339,8 @@ class NetworkConformance:
                 continue
             assert _OBJECT_ID.fullmatch(identity.object_id)
             assert self.manifest.delivers(identity.kind, identity.change)
-            assert decode(RawEvent, encode(raw)).object_id == identity.object_id
+            published = as_published(self.pure, raw)
+            assert decode(RawEvent, encode(published)).object_id == identity.object_id
             assert decode(SocialEvent, encode(_social(raw, draft))).kind == draft.kind
 
 
@@ -329,7 +353,13 @@ def _is_discreet(error: InvalidMessage) -> None:
 
 
 def _planted(body: bytes, values: Sequence[Any]) -> Iterator[bytes]:
-    """Yield the body once for each of its places and each value there, and without the place."""
+    """Yield the body once for each of its places and each value there, and without the place.
+
+    A body that is no JSON (a mail, XML) is taken for words; its places are spread over the whole.
+    """
+    if not _is_json(body):
+        yield from _planted_words(body, values)
+        return
     for at, _ in enumerate(_places(json.loads(body))):
         for value in (_ABSENT, *values):
             tree = json.loads(body)
@@ -339,6 +369,47 @@ def _planted(body: bytes, values: Sequence[Any]) -> Iterator[bytes]:
             else:
                 holder[key] = value
             yield json.dumps(tree).encode()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _words(body: bytes) -> list[tuple[int, int]]:
+    """Return where the words of a body stand, at most MOST_PLACES of them, evenly spread."""
+    found = [match.span() for match in _WORD.finditer(body)]
+    step = max(1, -(-len(found) // MOST_PLACES))
+    return found[::step]
+
+
+def _planted_words(body: bytes, values: Sequence[Any]) -> Iterator[bytes]:
+    """Yield the body once for each of its words and each value there, and without the word."""
+    for start, end in _words(body):
+        for value in (b"", *(_as_bytes(each) for each in values if each is not _ABSENT)):
+            yield body[:start] + value + body[end:]
+
+
+def _as_bytes(value: Any) -> bytes:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _damaged_words(body: bytes, data: st.DataObject) -> bytes:
+    """Return the body with some words replaced by other ones, by hostile bytes or by nothing."""
+    for _ in range(data.draw(st.integers(1, 3))):
+        words = _words(body)
+        if not words:
+            break
+        start, end = data.draw(st.sampled_from(words))
+        other_start, other_end = data.draw(st.sampled_from(words))
+        junk = st.sampled_from(_HOSTILE_BYTES) | st.binary(max_size=12)
+        value = data.draw(st.just(body[other_start:other_end]) | junk)
+        body = body[:start] + value + body[end:]
+    return body
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:

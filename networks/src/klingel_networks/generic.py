@@ -77,6 +77,7 @@ class GenericEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     author: GenericAuthor | None = None
     text: str | None = None
     published_at: str | None = None
+    changed_at: str | None = None
     kind: Kind | None = None
     change: GenericChange | None = None
     revision: Annotated[int, Meta(ge=0, le=DELETED_WITHOUT_REVISION)] | None = None
@@ -124,8 +125,10 @@ def read_generic(native: bytes | msgspec.Raw) -> GenericEvent:
 _read_once = lru_cache(maxsize=1)(read_generic)
 
 
-def _read(native: bytes | msgspec.Raw) -> tuple[GenericEvent, datetime | None]:
-    """Return the event and when it was published."""
+def _read(
+    native: bytes | msgspec.Raw,
+) -> tuple[GenericEvent, datetime | None, datetime | None]:
+    """Return the event, when it was published, and when it was changed."""
     try:
         event = _DECODER.decode(native)
     except READ_ERRORS as error:
@@ -135,9 +138,11 @@ def _read(native: bytes | msgspec.Raw) -> tuple[GenericEvent, datetime | None]:
     _check_names(event)
     if event.text is not None:
         check_text(event.text, "text")
-    if event.published_at is None:
-        return event, None
-    return event, rfc3339(event.published_at, "published_at")
+    return (
+        event,
+        None if event.published_at is None else rfc3339(event.published_at, "published_at"),
+        None if event.changed_at is None else rfc3339(event.changed_at, "changed_at"),
+    )
 
 
 def _check_names(event: GenericEvent) -> None:
@@ -315,7 +320,7 @@ def account_id(network: str, namespace: str, source: str, native_id: str) -> str
 
 def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
     """Return what a generic event says, its ids as those of the same source."""
-    event, published_at = _read(native_of(raw))
+    event, published_at, changed_at = _read(native_of(raw))
     source = source_of(raw.context or {})
     threading: Threading = "root"
     if event.conversation_id is not None:
@@ -337,6 +342,7 @@ def draft_generic(raw: RawEvent, namespace: str, mapping: str) -> SocialDraft:
         threading=threading,
         conversation_id=reference(event.conversation_id),
         published_at=published_at,
+        changed_at=None if _change(event) == "created" else changed_at,
         in_reply_to=reference(event.in_reply_to),
         target=None if event.target is None else account(event.target),
         author=_author(event.author, account),

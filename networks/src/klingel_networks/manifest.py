@@ -79,6 +79,28 @@ class Setting(Part):
         return self
 
 
+class Permission(Part):
+    """Something that the network grants before klingel may listen."""
+
+    name: str = Field(min_length=1, max_length=120, description="As the network calls it.")
+    purpose: Sentence = Field(description="What needs it.")
+    review: Sentence | None = Field(None, description="Who has to approve it, and how; null: none.")
+
+
+class Cost(Part):
+    """What the network charges."""
+
+    unit: str = Field(
+        min_length=1, max_length=60, description="What is counted, such as posts read."
+    )
+    price: Sentence = Field(description="Published price with its date and source.")
+    budget: Name | None = Field(None, description="Setting that bounds it; null: none.")
+
+
+Table = Literal["connection", "http", "rate_limited"]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
 class Manifest(Part):
     """One network's `connector.yaml`."""
 
@@ -99,6 +121,43 @@ class Manifest(Part):
     cursor: Cursor | None = Field(description="Resume position; null where there is none.")
     limits: dict[Name, Limit] = Field(description="Bounds.")
     config: dict[Name, Setting] = Field(description="Settings.")
+    family: Name | None = Field(None, description="Family whose endpoint brings its webhooks.")
+    also: tuple[Literal["poll", "stream", "webhook"], ...] = Field(
+        default=(), description="Other ways by which the same objects come."
+    )
+    poll_seconds: Seconds | None = Field(
+        None, description="Least time between two rounds over one channel; only where it polls."
+    )
+    back_off: dict[Table, tuple[Seconds, ...]] = Field(
+        default_factory=dict,
+        description="The network's own tables: seconds before each further attempt; the last repeats.",
+    )
+    permissions: tuple[Permission, ...] = Field(default=(), description="What must be granted.")
+    access: tuple[Sentence, ...] = Field(
+        default=(), description="Steps from nothing to the first event, in order."
+    )
+    cost: Cost | None = Field(None, description="What it charges; null: nothing.")
+    latency: Sentence | None = Field(None, description="From publication to delivery.")
+    replay: Sentence | None = Field(None, description="What can be had again after an outage.")
+    deletes: Sentence | None = Field(None, description="How deletions reach us, and how late.")
+    media: Sentence | None = Field(None, description="How media are fetched, and for how long.")
+    not_possible: tuple[Sentence, ...] = Field(
+        default=(), description="What a customer may expect and cannot have, and why."
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Manifest":
+        if self.poll_seconds is not None and "poll" not in (self.mode, *self.also):
+            raise ValueError("poll_seconds is for what polls")
+        if self.mode in self.also:
+            raise ValueError("also repeats the mode")
+        if self.cost is not None and self.cost.budget is not None:
+            setting = self.config.get(self.cost.budget)
+            if setting is None or setting.type != "integer":
+                raise ValueError("cost.budget names no integer setting")
+        if any(not table for table in self.back_off.values()):
+            raise ValueError("a back-off table has at least one entry")
+        return self
 
     def delivers(self, kind: str, change: str) -> bool:
         """Return whether the capability matrix holds this kind with this change."""

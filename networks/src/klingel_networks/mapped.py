@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from klingel.domain.identity import event_id
 from klingel.errors import InvalidMessage
 from klingel.model import RawEvent
+from klingel.model.raw_event import BlobRef
 from klingel_networks.contract import Delivery, Identity, NativeObject, Network, Refused
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # a mapping may not look at the receipt
@@ -33,10 +35,20 @@ def raw_event(
         change=identity.change,
         mode="live",
         received_at=received_at,
-        channel=found.context.get("source"),
+        channel=found.context.get("channel") or found.context.get("source"),
         native=msgspec.Raw(found.native),
         context=dict(found.context),
     )
+
+
+def as_published(network: Network, raw: RawEvent) -> RawEvent:
+    """Return the raw event as it travels: an original that is no JSON lies in the blob store."""
+    if network.native == "json" or raw.native is None:
+        return raw
+    content = bytes(raw.native)
+    digest = sha256(content).hexdigest()
+    reference = BlobRef(sha256=digest, size=len(content), ref=f"{digest[:2]}/{digest}")
+    return msgspec.structs.replace(raw, native=None, native_ref=reference)
 
 
 def map_delivery(network: Network, body: bytes, context: Mapping[str, str]) -> list[dict[str, Any]]:

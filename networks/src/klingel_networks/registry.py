@@ -3,26 +3,36 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from types import ModuleType
 
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
-from klingel_networks.contract import Network
+from klingel_networks.contract import Family, Network
 from klingel_networks.manifest import Manifest, Quality, read_manifest, read_quality
 
 GROUP = "klingel.networks"
 """Entry points `name = module:NETWORK`; the module's folder holds connector.yaml, quality.yaml."""
 
 
+FAMILIES = "klingel.families"
+"""Entry points `name = module:FAMILY`: what shares one webhook endpoint of the gateway."""
+
+
 class NetworkRegistry:
-    """Networks by name.
+    """Networks and families by name.
 
     Args:
         points: one entry point a network; nothing is imported before it is asked for.
+        families: one entry point a family.
     """
 
-    def __init__(self, points: Mapping[str, EntryPoint]) -> None:
+    def __init__(
+        self, points: Mapping[str, EntryPoint], families: Mapping[str, EntryPoint] | None = None
+    ) -> None:
         self._points = dict(points)
+        self._family_points = dict(families or {})
         self._networks: dict[str, Network] = {}
         self._manifests: dict[str, Manifest] = {}
 
@@ -50,6 +60,49 @@ class NetworkRegistry:
             raise ConfigurationError(f"entry point {GROUP}: {name} is not the network of that name")
         return found
 
+    @cached_property
+    def family_names(self) -> tuple[str, ...]:
+        """Names of the families in order of the alphabet."""
+        return tuple(sorted(self._family_points))
+
+    def family(self, name: str) -> Family:
+        """Return a family; raises ConfigurationError for an unknown name or an unknown member."""
+        point = self._family_points.get(name)
+        if point is None:
+            known = ", ".join(self.family_names) or "none"
+            raise ConfigurationError(
+                f"nothing that rings at the gateway is called {name!r}; known are {known}"
+            )
+        found = point.load()
+        if not isinstance(found, Family) or found.name != name:
+            raise ConfigurationError(
+                f"entry point {FAMILIES}: {name} is not the family of that name"
+            )
+        missing = sorted(set(found.networks) - set(self._points))
+        if missing or not found.networks:
+            raise ConfigurationError(
+                f"family {name}: {missing[0] if missing else 'nobody'} is no network of its own"
+            )
+        return found
+
+    def client(self, name: str) -> ModuleType:
+        """Return a network's module `client`, imported now; raises ConfigurationError without one.
+
+        Only the connectors' runtime and the commands that look at connectors may ask for it.
+        """
+        point = self._points.get(name)
+        if point is None:
+            raise self._unknown(name)
+        module = f"{point.module}.client"
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            raise ConfigurationError(
+                f"{name} has no client: it is heard through the gateway only"
+            ) from None
+
     def manifest(self, name: str) -> Manifest:
         """Return a network's manifest; raises ConfigurationError for an unknown name."""
         found = self._manifests.get(name)
@@ -65,17 +118,23 @@ class NetworkRegistry:
     def _resource(self, name: str, file: str) -> tuple[str, str]:
         point = self._points.get(name)
         if point is None:
-            close = get_close_matches(name, self._points, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(self.names)}"
-            raise ConfigurationError(f"no network is called {name!r}; {hint}")
+            raise self._unknown(name)
         where = files(point.module) / file
         return where.read_text(encoding="utf-8"), f"{point.module}/{file}"
+
+    def _unknown(self, name: str) -> ConfigurationError:
+        close = get_close_matches(name, self._points, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(self.names)}"
+        return ConfigurationError(f"no network is called {name!r}; {hint}")
 
 
 @cache
 def installed() -> NetworkRegistry:
     """Return the registry of this environment; the entry points are read once."""
-    return NetworkRegistry({point.name: point for point in entry_points(group=GROUP)})
+    return NetworkRegistry(
+        {point.name: point for point in entry_points(group=GROUP)},
+        {point.name: point for point in entry_points(group=FAMILIES)},
+    )
 
 
 def installed_network(name: str) -> Network:

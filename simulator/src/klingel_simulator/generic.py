@@ -34,11 +34,10 @@ class GenericRenderer:
         known = self._rendered.get(place)
         if said.repeated and known is not None:
             return known
-        published = self._published.get(said.key)
-        if published is None:
-            published = to_rfc3339(now_us - int(said.lag_seconds * 1_000_000))
-            self._published[said.key] = published
-        event = self._members(said, published)
+        happened = to_rfc3339(now_us - int(said.lag_seconds * 1_000_000))
+        event = self._members(said, self._published.setdefault(said.key, happened))
+        if said.operation == "update":  # of a deletion, many sources do not tell when
+            event["changed_at"] = happened
         encoded = _ENCODER.encode(event).encode("utf-8")
         self._rendered[place] = encoded
         for memory in (self._published, self._rendered):

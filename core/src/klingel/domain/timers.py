@@ -161,7 +161,7 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
         if due is not None:
             yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
         return
-    if case.state in {"closed", "merged"}:
+    if is_history(case):
         if case.closed_at is not None:
             due = case.closed_at + REMEMBERED
             yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
@@ -177,6 +177,14 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
             identity = raise_timer(case.case_id, each)
             if identity not in done:
                 yield Timer(each.raise_at, "raised", identity, level=each)
+
+
+def is_history(case: Timed) -> bool:
+    """Whether nothing happens to a record any more by time alone, but that it is forgotten."""
+    return case.state in _HISTORY
+
+
+_HISTORY = frozenset({"held", "closed", "merged"})
 
 
 def _held_until(case: Timed, max_open_age: timedelta) -> datetime | None:

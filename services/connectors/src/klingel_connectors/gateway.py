@@ -1,9 +1,14 @@
 """One HTTP process for everything that rings by itself: signed webhooks and contact forms.
 
-    POST /webhook/<source>   Standard Webhooks signature over the raw body
-    POST /form/<source>      contact form, urlencoded or JSON, from an allowed web origin
+    POST /webhook/<source>            Standard Webhooks signature over the raw body
+    POST /form/<source>               contact form, urlencoded or JSON, from an allowed web origin
+    GET, POST /hook/<family>[/<last>] a network's own signature and handshake; <last> is an account
+                                      with secrets of its own, or a WebSub subscription
+    GET, POST /hook/<family>/-/<callback>[/<rest>]   what else a network calls
 
-An answer of 2xx means: every object of the delivery is acknowledged by Kafka (I1). It is always
+The endpoints of networks answer 200 to whatever is validly signed once it is durable, as raw event
+or as dead letter; 4xx for content is for the first two only, whose senders are people's programs.
+There, an answer of 2xx means: every object of the delivery is acknowledged by Kafka (I1). It is always
 202 with the ids, `{"ids": [...]}`: the ids follow from the source and the events' own ids, so a
 repeat is answered with the same ids without any memory, and whether an id was new, repeated or came
 with another body is found out later, by dedupe. All objects of a batch are checked before the first
@@ -14,7 +19,7 @@ already, and sending it again is safe.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -23,14 +28,16 @@ from aiohttp import web
 from klingel.clock import Clock
 from klingel.errors import ErrorType, InvalidMessage, RetryableError
 from klingel.metrics import Metric, Metrics
+from klingel.stage.fates import Fate
 from klingel.stage.guard import BrakePulled
+from klingel_connectors.hooks import Hook, Piece
 from klingel_connectors.intake import Intake, Record
 from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import Heard, Read, TurnedAway
 from klingel_connectors.settings import GatewaySettings
 from klingel_connectors.signatures import verified
 from klingel_connectors.submissions import Allowance, idempotency_key, read_fields
-from klingel_networks.contract import Delivery
+from klingel_networks.contract import Call, Delivery
 from klingel_networks.webhook.form import form_event
 
 _UNREADABLE = {
@@ -40,6 +47,8 @@ _UNREADABLE = {
     ErrorType.INVALID_TEXT,
 }
 _FORM_TYPES = {"application/json", "application/x-www-form-urlencoded"}
+_OK = 200
+_REFUSALS = 400
 _READ_SECONDS = 30.0
 _MOST_OPEN = 512
 _FORM_BURST_SECONDS = 10.0
@@ -67,10 +76,11 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The intake of each source: signed webhooks and forms."""
+    """The intake of each source: signed webhooks, forms, and the networks' own endpoints."""
 
     webhooks: Mapping[str, Intake]
     forms: Mapping[str, Intake]
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
 
 
 class Gateway:
@@ -111,6 +121,15 @@ class Gateway:
             web.post("/webhook/{source}", self._answered(self._post_webhook)),
             web.post("/form/{source}", self._answered(self._post_form)),
             web.options("/form/{source}", self._answered(self._preflight)),
+            web.post("/hook/{family}", self._answered(self._post_hook)),
+            web.post("/hook/{family}/{last}", self._answered(self._post_hook)),
+            web.get("/hook/{family}", self._answered(self._shake)),
+            web.get("/hook/{family}/{last}", self._answered(self._shake)),
+            *(
+                route(f"/hook/{{family}}/-/{{callback}}{rest}", self._answered(self._call))
+                for route in (web.get, web.post)
+                for rest in ("", "/{rest}")
+            ),
         ]
 
     # --- the two doors -------------------------------------------------------------------------
@@ -173,12 +192,119 @@ class Gateway:
             raise _RefusedError(403, "this web origin may not post here")
         return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
 
-    # --- what both do --------------------------------------------------------------------------
+    # --- the networks' own endpoints -------------------------------------------------------------
+
+    async def _post_hook(self, request: web.Request) -> web.Response:
+        hook, last = self._hook(request)
+        body = await self._body(request, hook.family.endpoint.limit_bytes)
+        if not hook.proved(request.headers, body, last):
+            raise _RefusedError(401, "the signature is missing or wrong")
+        await self._keep(hook, Delivery(body, hook.context(request.headers, last)))
+        # Without a body: a bot platform would take a JSON answer for a command.
+        return web.Response(status=200)
+
+    async def _shake(self, request: web.Request) -> web.Response:
+        hook, last = self._hook(request)
+        status, body, content_type = hook.shaken(request.query, last)
+        if status != _OK:
+            raise _RefusedError(status, "this handshake is none of ours")
+        return web.Response(status=status, body=body, content_type=content_type)
+
+    async def _call(self, request: web.Request) -> web.Response:
+        hook, _ = self._hook(request)
+        name = request.match_info["callback"]
+        callback = hook.family.callbacks.get(name)
+        if callback is None:
+            raise _RefusedError(404, "no such callback")
+        body = await self._body(request, hook.family.endpoint.limit_bytes)
+        base = self._settings.hook_base or f"{request.scheme}://{request.host}"
+        answer = callback(
+            Call(
+                method=request.method,
+                rest=request.match_info.get("rest", ""),
+                query={key: request.query[key] for key in request.query},
+                body=body,
+                keys=hook.keys,
+                base=f"{base}/hook/{hook.family.name}/-/{name}",
+                now=self._clock.now(),
+            )
+        )
+        if answer.delivery is not None and answer.status < _REFUSALS:
+            await self._keep(hook, answer.delivery)
+        return web.Response(
+            status=answer.status, body=answer.body, content_type=answer.content_type
+        )
+
+    def _hook(self, request: web.Request) -> tuple[Hook, str]:
+        """Find the endpoint of an address, and the address's last part."""
+        family, last = request.match_info["family"], request.match_info.get("last", "")
+        hook = self._doors.hooks.get(f"{family}/{last}" if last else family)
+        if hook is None and last:
+            hook = self._doors.hooks.get(family)
+            if hook is not None and not hook.by_subscription:
+                hook = None
+        if hook is None:
+            raise _RefusedError(404, "no such endpoint")
+        return hook, last
+
+    async def _keep(self, hook: Hook, delivery: Delivery) -> None:
+        """Return once every object of the delivery is durable; raises 503 else."""
+        if self._publisher.waiting_for(self._settings.wait_seconds):
+            raise _not_stored()
+        try:
+            pieces = hook.read(delivery, self._clock.now())
+        except BrakePulled as error:
+            self.broken = str(error)
+            raise _not_stored() from None
+        try:
+            async with asyncio.timeout(self._settings.wait_seconds):
+                await self._durable(pieces)
+        except (TimeoutError, RetryableError):
+            raise _not_stored() from None
+
+    async def _durable(self, pieces: list[Piece]) -> None:
+        """Publish all, then wait for all; what Kafka can never store becomes a dead letter."""
+        waiting: list[tuple[Intake, Record, asyncio.Future[InvalidMessage | None]]] = []
+        for intake, result in pieces:
+            waiting += [
+                (intake, record, await self._handed_over(intake, record))
+                for record in await intake.records([result])
+            ]
+        for intake, record, acknowledgement in waiting:
+            error = await acknowledgement
+            if error is not None:
+                turned = TurnedAway(record.output.value or b"", error)
+                for letter in await intake.records([turned]):
+                    await (await self._handed_over(intake, letter))
+
+    async def _handed_over(
+        self, intake: Intake, record: Record, *, refused: bool = False
+    ) -> "asyncio.Future[InvalidMessage | None]":
+        """Publish a record; what can never be stored is counted as `refused`, or becomes a letter."""
+        acknowledgement: asyncio.Future[InvalidMessage | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+        def done(error: InvalidMessage | None) -> None:
+            if error is None or refused or record.fate is not Fate.DELIVERED:
+                intake.settled(record, error)
+            if not acknowledgement.done():
+                acknowledgement.set_result(error)
+
+        await self._publisher.publish(record.output, done)
+        return acknowledgement
+
+    # --- what all do --------------------------------------------------------------------------
 
     async def _body(self, request: web.Request, limit: int) -> bytes:
         """Read the body, cut off while reading when it is too large."""
         if (request.content_length or 0) > limit:
             raise _too_large(limit)
+        if request.content.is_eof():  # a small body came along with its headers
+            whole = request.content.read_nowait()
+            if len(whole) > limit:
+                raise _too_large(limit)
+            return whole
         chunks, size = [], 0
         try:
             async with asyncio.timeout(_READ_SECONDS):
@@ -211,22 +337,9 @@ class Gateway:
 
     async def _stored(self, intake: Intake, records: list[Record]) -> None:
         """Return once every record is acknowledged; what comes later is still counted."""
-        loop = asyncio.get_running_loop()
-        acknowledgements: list[asyncio.Future[InvalidMessage | None]] = []
-        for record in records:
-            acknowledgement: asyncio.Future[InvalidMessage | None] = loop.create_future()
-            acknowledgements.append(acknowledgement)
-
-            def done(
-                error: InvalidMessage | None,
-                record: Record = record,
-                acknowledgement: "asyncio.Future[InvalidMessage | None]" = acknowledgement,
-            ) -> None:
-                intake.settled(record, error)
-                if not acknowledgement.done():
-                    acknowledgement.set_result(error)
-
-            await self._publisher.publish(record.output, done)
+        acknowledgements = [
+            await self._handed_over(intake, record, refused=True) for record in records
+        ]
         for acknowledgement in acknowledgements:
             error = await acknowledgement
             if error is not None:

@@ -25,10 +25,11 @@ from klingel_connectors.raw import (
     dead_letter_output,
     raw_output,
     read_delivery,
+    read_piece,
 )
 from klingel_connectors.suppression import Suppressions
 from klingel_networks.arrival import Mode
-from klingel_networks.contract import Delivery, Network
+from klingel_networks.contract import Delivery, NativeObject, Network, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,23 @@ class Intake:
         """Explode and identify; raises BrakePulled when our own code raised too often (I8)."""
         results = read_delivery(self._network, delivery, self._origin, mode, received_at)
         for result in results:
-            ours = isinstance(result, TurnedAway) and not isinstance(result.error, InvalidMessage)
-            self._brake.note(self._origin.instance, raised=ours)
+            self._note(result)
         return results
+
+    def read_piece(self, piece: NativeObject | Refused, mode: Mode, received_at: datetime) -> Read:
+        """Identify one piece that a family cut out; raises BrakePulled as `read`."""
+        result = read_piece(self._network, piece, self._origin, mode, received_at)
+        self._note(result)
+        return result
+
+    def turned_away(self, turned: TurnedAway) -> TurnedAway:
+        """Take what could not be cut into pieces at all; raises BrakePulled as `read`."""
+        self._note(turned)
+        return turned
+
+    def _note(self, result: Read) -> None:
+        ours = isinstance(result, TurnedAway) and not isinstance(result.error, InvalidMessage)
+        self._brake.note(self._origin.instance, raised=ours)
 
     async def records(self, results: Sequence[Read]) -> list[Record]:
         """Return what to publish; large originals are in the blob store on return.
@@ -127,7 +142,7 @@ class Intake:
 
     async def _raw(self, heard: Heard) -> Record:
         raw = heard.raw
-        if len(heard.native) > INLINE_BYTES:
+        if len(heard.native) > INLINE_BYTES or self._network.native == "bytes":
             raw = by_reference(raw, await asyncio.to_thread(self._blobs.put, heard.native))
         return Record(raw_output(raw), Fate.DELIVERED, "", raw.object_id)
 

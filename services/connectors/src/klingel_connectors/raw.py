@@ -68,16 +68,17 @@ def read_delivery(
         raise
     except Exception as error:  # noqa: BLE001  what pure code raises on is a dead letter
         return [TurnedAway(delivery.body, error)]
-    return [_read(network, piece, origin, mode, received_at) for piece in pieces]
+    return [read_piece(network, piece, origin, mode, received_at) for piece in pieces]
 
 
-def _read(
+def read_piece(
     network: Network,
     piece: NativeObject | Refused,
     origin: Origin,
     mode: Mode,
     received_at: datetime,
 ) -> Read:
+    """Turn one piece of a delivery into its raw event, or say why it is none."""
     if isinstance(piece, Refused):
         return TurnedAway(piece.native, piece.error)
     try:
@@ -124,7 +125,7 @@ def raw_event(
         change=identity.change,
         mode=mode,
         received_at=received_at,
-        channel=origin.channel,
+        channel=piece.context.get("channel") or origin.channel,
         native=msgspec.Raw(piece.native),
         context=dict(piece.context) or None,
     )

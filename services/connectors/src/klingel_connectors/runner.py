@@ -246,6 +246,8 @@ class Runner:
                 if isinstance(arrival, Gap):
                     await self._gap(arrival)
                     continue
+                if not isinstance(arrival, Arrival):
+                    continue
                 if arrival.gap_seconds:
                     self._metrics.count(Metric.GAP_SECONDS, arrival.gap_seconds)
                     self._log.error("gap_closed", seconds=round(arrival.gap_seconds, 1))

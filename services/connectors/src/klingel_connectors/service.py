@@ -20,17 +20,19 @@ from klingel_connectors.books import Books
 from klingel_connectors.cursor import read_cursor
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.gateway import Doors, Gateway
+from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.lease import Lease
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
-from klingel_connectors.settings import GatewaySettings
+from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.status import EVERY_SECONDS, STATES, Health, State, status_output
 from klingel_connectors.status_server import HttpServer, Probe, status_routes
 from klingel_connectors.suppression import NoneSuppressed
 from klingel_networks.arrival import Client
 from klingel_networks.contract import Network
+from klingel_networks.registry import installed
 
 PACKAGE = "klingel-connectors"
 _TICK_SECONDS = 1.0
@@ -132,12 +134,35 @@ async def run_gateway(
         at = _door(origin, kind, source)
         return _intake(settings, network, at, books, metrics, clock, None)
 
+    families = installed()
+
+    def hook(name: str, given: HookSettings) -> Hook:
+        family = families.family(given.family)
+        at = {
+            member: Origin(
+                member, _named(instance, "hook", name), member, holder, given.channel or None
+            )
+            for member in family.networks
+        }
+        return Hook(
+            family,
+            given.keys,
+            given.verify_token,
+            {
+                member: _intake(
+                    settings, families.network(member), place, books, metrics, clock, None
+                )
+                for member, place in at.items()
+            },
+        )
+
     doors = Doors(
         webhooks={source: door("webhook", source) for source in own.webhooks},
         forms={source: door("form", source) for source in own.forms},
+        hooks={name: hook(name, given) for name, given in own.hooks.items()},
     )
     gateway = Gateway(own, doors, publisher, metrics, clock)
-    health = Health(credential="ok" if own.webhooks else "none")
+    health = Health(credential="ok" if own.webhooks or own.hooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
     app.add_routes(gateway.routes())
     seen = _Seen(metrics, health, publisher)
@@ -259,9 +284,12 @@ class _House:
 
 
 def _door(origin: Origin, kind: str, source: str) -> Origin:
-    return Origin(
-        kind, f"{origin.instance}-{kind}-{source}"[:120], origin.network, origin.holder, source
-    )
+    instance = _named(origin.instance, kind, source)
+    return Origin(kind, instance, origin.network, origin.holder, source)
+
+
+def _named(instance: str, kind: str, source: str) -> str:
+    return f"{instance}-{kind}-{source.replace('/', '-')}"[:120]
 
 
 def _publisher(

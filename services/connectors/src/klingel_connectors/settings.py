@@ -5,6 +5,13 @@ KLINGEL_WEBHOOK_SECRET_<SOURCE> whsec_… secrets, separated by blanks while one
                                 or …_FILE with a path. <SOURCE>: upper case, `-` and `.` as `_`
 KLINGEL_WEBHOOK_LIMIT_BYTES     largest body, 1 MiB by default
 KLINGEL_WEBHOOK_WAIT_SECONDS    how long a delivery may wait for Kafka before 503
+KLINGEL_HOOKS                   comma list of what rings in its network's own way: `meta`, `x`, or
+                                `telegram/<channel>` where each account has secrets of its own
+KLINGEL_HOOK_SECRET_<HOOK>      its secrets, separated by blanks while one is rotated: Meta's app
+                                secret, X' consumer secret, Telegram's secret token, a key for
+                                WebSub; or …_FILE. <HOOK>: as <SOURCE> above, `/` as `_`
+KLINGEL_HOOK_VERIFY_<HOOK>      the verify token that Meta's dashboard was given; or …_FILE
+KLINGEL_HOOK_BASE               public address of the gateway, for answers that name one
 KLINGEL_FORM_SOURCES            comma list of contact forms
 KLINGEL_FORM_ORIGINS            comma list of web origins that may post them
 KLINGEL_FORM_KEY                key of the address hash, at least 16 bytes; or …_FILE
@@ -16,12 +23,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from klingel.errors import ConfigurationError
 
-OWN_NAMES = ("KLINGEL_WEBHOOK_*", "KLINGEL_FORM_*")
+OWN_NAMES = ("KLINGEL_WEBHOOK_*", "KLINGEL_FORM_*", "KLINGEL_HOOK_*", "KLINGEL_HOOKS")
 """What `klingel.settings.load_settings` must leave to us."""
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  the standard's prefix, not a secret
@@ -29,7 +36,13 @@ _SECRET_BYTES = range(16, 65)
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 _FORM_KEY_BYTES = range(16, 65)
+_HOOK = re.compile(r"[a-z][a-z0-9_]{0,39}(/[A-Za-z0-9][A-Za-z0-9._-]{0,119})?")
+_HOOK_KEY_BYTES = range(8, 257)
+_BASE = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?")
+_OURS = ("KLINGEL_WEBHOOK_", "KLINGEL_FORM_", "KLINGEL_HOOK_")
 _PLAIN = {
+    "KLINGEL_HOOKS",
+    "KLINGEL_HOOK_BASE",
     "KLINGEL_WEBHOOK_SOURCES",
     "KLINGEL_WEBHOOK_LIMIT_BYTES",
     "KLINGEL_WEBHOOK_WAIT_SECONDS",
@@ -40,6 +53,23 @@ _PLAIN = {
     "KLINGEL_FORM_RATE",
     "KLINGEL_FORM_LIMIT_BYTES",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """One endpoint that a network rings at in its own way.
+
+    Attributes:
+        family: what rings.
+        channel: account with secrets of its own; empty for all.
+        keys: secrets, newest first; all are accepted.
+        verify_token: of Meta's handshake; empty refuses it.
+    """
+
+    family: str
+    channel: str
+    keys: tuple[bytes, ...]
+    verify_token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +85,8 @@ class GatewaySettings:
         form_limit_bytes: largest submission.
         form_rate: submissions a second and form.
         wait_seconds: how long a delivery may wait for Kafka.
+        hooks: the networks' own endpoints, by `<family>` or `<family>/<channel>`.
+        hook_base: public address of the gateway.
     """
 
     webhooks: Mapping[str, tuple[bytes, ...]]
@@ -65,6 +97,8 @@ class GatewaySettings:
     form_limit_bytes: int = 128 << 10
     form_rate: float = 5.0
     wait_seconds: float = 10.0
+    hooks: Mapping[str, HookSettings] = field(default_factory=dict)
+    hook_base: str = ""
 
 
 def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
@@ -76,12 +110,13 @@ def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
     """
     sources = _names(environ, "KLINGEL_WEBHOOK_SOURCES")
     forms = _names(environ, "KLINGEL_FORM_SOURCES")
-    if not sources and not forms:
+    hooks = _hook_names(environ)
+    if not sources and not forms and not hooks:
         raise ConfigurationError(
-            "KLINGEL_WEBHOOK_SOURCES: the gateway has nobody to listen to; "
-            "name a source there, or a form in KLINGEL_FORM_SOURCES"
+            "KLINGEL_WEBHOOK_SOURCES: the gateway has nobody to listen to; name a source there, "
+            "a network's endpoint in KLINGEL_HOOKS, or a form in KLINGEL_FORM_SOURCES"
         )
-    _check_known(environ, sources)
+    _check_known(environ, sources, hooks)
     origins = tuple(_list(environ, "KLINGEL_FORM_ORIGINS"))
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
@@ -103,6 +138,8 @@ def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
         ),
         form_rate=_number(environ, "KLINGEL_FORM_RATE", 5.0, 0.01, 10_000),
         wait_seconds=_number(environ, "KLINGEL_WEBHOOK_WAIT_SECONDS", 10.0, 0.1, 300),
+        hooks={hook: _hook(environ, hook) for hook in hooks},
+        hook_base=_hook_base(environ),
     )
 
 
@@ -122,6 +159,48 @@ def signing_key(secret: str, name: str) -> bytes:
             f"{name}: a secret is {SECRET_PREFIX} and the base64 of 16 to 64 bytes"
         )
     return key
+
+
+def hook_setting(purpose: str, hook: str) -> str:
+    """Return the setting of a hook's `SECRET` or `VERIFY` token."""
+    return f"KLINGEL_HOOK_{purpose}_" + re.sub(r"[^A-Z0-9]", "_", hook.upper())
+
+
+def _hook(environ: Mapping[str, str], hook: str) -> HookSettings:
+    name = hook_setting("SECRET", hook)
+    keys = tuple(secret.encode() for secret in _secret(environ, name).split())
+    if not keys:
+        raise ConfigurationError(
+            f"{name}: hook {hook} has no secret; set it, or {name}_FILE "
+            "(an endpoint without a secret does not start)"
+        )
+    if any(len(key) not in _HOOK_KEY_BYTES for key in keys):
+        raise ConfigurationError(f"{name}: a secret has 8 to 256 bytes")
+    family, _, channel = hook.partition("/")
+    verify = _secret(environ, hook_setting("VERIFY", hook)).strip().encode()
+    return HookSettings(family, channel, keys, verify)
+
+
+def _hook_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    found = _list(environ, "KLINGEL_HOOKS")
+    for hook in found:
+        if not _HOOK.fullmatch(hook):
+            raise ConfigurationError(
+                "KLINGEL_HOOKS: a hook is a family such as meta, or family/channel"
+            )
+    settings = [hook_setting("SECRET", hook) for hook in found]
+    if len(set(settings)) != len(settings):
+        raise ConfigurationError("KLINGEL_HOOKS: two hooks share the name of their secret")
+    return tuple(found)
+
+
+def _hook_base(environ: Mapping[str, str]) -> str:
+    base = environ.get("KLINGEL_HOOK_BASE", "").rstrip("/")
+    if base and not _BASE.fullmatch(base):
+        raise ConfigurationError(
+            "KLINGEL_HOOK_BASE: an address such as https://hooks.example, without a query"
+        )
+    return base
 
 
 def _secrets(environ: Mapping[str, str], source: str) -> tuple[bytes, ...]:
@@ -171,13 +250,17 @@ def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_known(environ: Mapping[str, str], sources: tuple[str, ...]) -> None:
+def _check_known(
+    environ: Mapping[str, str], sources: tuple[str, ...], hooks: tuple[str, ...]
+) -> None:
     secrets = {secret_name(source) for source in sources}
+    secrets |= {hook_setting(purpose, hook) for hook in hooks for purpose in ("SECRET", "VERIFY")}
     known = _PLAIN | secrets | {f"{name}_FILE" for name in secrets}
     for name in sorted(environ):
-        if name.startswith(("KLINGEL_WEBHOOK_", "KLINGEL_FORM_")) and name not in known:
+        if name.startswith(_OURS) and name not in known:
             raise ConfigurationError(
-                f"{name}: unknown setting; a secret's source must stand in KLINGEL_WEBHOOK_SOURCES"
+                f"{name}: unknown setting; a secret's source must stand in KLINGEL_WEBHOOK_SOURCES,"
+                " a hook's in KLINGEL_HOOKS"
             )
 
 

@@ -22,11 +22,13 @@ class RocksTable:
     Args:
         folder: where it lies; made when missing.
         ttl_seconds: entries older than this disappear, None keeps them.
+        layout: number of the way in which entries are laid out; from 1.
     """
 
-    def __init__(self, folder: Path, *, ttl_seconds: int | None = None) -> None:
+    def __init__(self, folder: Path, *, ttl_seconds: int | None = None, layout: int = 1) -> None:
         self._folder = folder
         self._ttl = ttl_seconds
+        self._layout = layout
         self._cluster: bytes | None = None
         self._open()
         if self.position() and time.time() - self._written_at() > STALE_SECONDS:
@@ -92,8 +94,12 @@ class RocksTable:
         self._db.write(batch)
 
     def belong(self, cluster: str) -> None:
-        """Note whose log this mirrors; what was copied from another cluster is forgotten."""
-        self._cluster = cluster.encode()
+        """Note whose log this mirrors, and how.
+
+        What was copied from another cluster is forgotten, and what was laid out in another way.
+        """
+        # Tables of the first layout tell no number.
+        self._cluster = (cluster if self._layout == 1 else f"{cluster} {self._layout}").encode()
         if self._db.get(CLUSTER_KEY) == self._cluster:
             return
         if self.position():

@@ -30,6 +30,7 @@ class Wiring:
         clock: time.
         log: for rebuilding and reading back.
         tables: local table to the seconds after which its entries disappear, None never.
+        layout: of the tables; one that was written in another is built anew from its topic.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Wiring:
     clock: Clock
     log: Log
     tables: Mapping[str, int | None]
+    layout: int = 1
 
     def build(
         self,
@@ -102,6 +104,6 @@ class Wiring:
         deployment = self.settings.kafka.topic_prefix or "klingel"
         folder = self.settings.processor.state_dir / deployment / self.name / str(partition)
         return {
-            name: RocksTable(folder / name, ttl_seconds=seconds)
+            name: RocksTable(folder / name, ttl_seconds=seconds, layout=self.layout)
             for name, seconds in self.tables.items()
         }

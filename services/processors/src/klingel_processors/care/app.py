@@ -6,7 +6,7 @@ from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel_processors.app import BatchService, Frame
 from klingel_processors.care.logic import NAME, CareLogic
-from klingel_processors.care.records import CASES
+from klingel_processors.care.records import CASES, LAYOUT
 from klingel_processors.follow import Follower, Surroundings
 from klingel_processors.kafka_ports import KafkaLog
 from klingel_processors.wiring import Wiring
@@ -21,6 +21,12 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
         return CareLogic(partition, brands=lambda: around.brands.by_name)
 
     wiring = Wiring(
-        NAME, settings, metrics, SystemClock(), KafkaLog(settings.kafka), tables={CASES: None}
+        NAME,
+        settings,
+        metrics,
+        SystemClock(),
+        KafkaLog(settings.kafka),
+        tables={CASES: None},
+        layout=LAYOUT,
     )
     return wiring.build(logic, CareLogic, follower)

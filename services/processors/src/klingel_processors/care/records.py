@@ -6,6 +6,9 @@ r"""How the records of cases lie in the local table `cases`, which mirrors the t
 | `n<conversation>` | what changed the conversation last, and its records while they are few |
 | `v<conversation>\0<case id>` | nothing: which records a conversation has, where they are many |
 | `t<due, milliseconds><case id>` | nothing: which timers are due, in their order |
+| `f<due, milliseconds><case id>` | nothing: which records are to be forgotten, in their order |
+
+Nobody waits for forgetting, which may have to wait long itself: it lies apart and comes last.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,19 +19,24 @@ import msgspec
 from klingel.contracts import codec
 from klingel.domain.cases import Change
 from klingel.domain.conversation import ConversationState
-from klingel.domain.timers import Timed, due_at
+from klingel.domain.timers import Timed, due_at, is_history
 from klingel.model import Case
 from klingel.model.case import Clock, Escalated, Fired
 from klingel.stage.fates import Put
 from klingel.stage.ports import StateTable, StateView
 
 CASES = "cases"
+LAYOUT = 2
+"""Of the table: one more whenever earlier code left out or laid out otherwise what is read here."""
 KEPT_RECORDS = 1_024
 """Records of conversations that are kept at hand, and always the last conversation."""
 _ALL = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _DUE_BYTES = 8
+_TIMER, _FORGETTING = b"t", b"f"
+_KINDS = (_TIMER, _FORGETTING)
+"""Entries of timers, in the order in which they are looked at."""
 
 
 class Conversations:
@@ -299,31 +307,44 @@ def timer_puts(old: Timed | None, case: Timed | None, max_open_age: timedelta) -
 def timer_key(case: Timed, max_open_age: timedelta) -> bytes | None:
     """Return the entry of a record among the timers, None where it has none."""
     due = due_at(case, max_open_age)
-    return None if due is None else _due_key(due) + case.case_id.encode()
+    if due is None:
+        return None
+    kind = _FORGETTING if is_history(case) else _TIMER
+    return kind + _due_key(due) + case.case_id.encode()
 
 
 def put_off(key: bytes, due: datetime) -> tuple[Put, Put]:
     """Return what moves a timer's entry to a later time."""
-    return Put(CASES, key, None), Put(CASES, _due_key(due) + key[1 + _DUE_BYTES :], b"")
+    return Put(CASES, key, None), Put(CASES, key[:1] + _due_key(due) + key[1 + _DUE_BYTES :], b"")
 
 
 def _due_key(due: datetime) -> bytes:
     # Rounded up: what is found due is due to the microsecond.
     since = due - _EPOCH
     ms = since.days * 86_400_000 + since.seconds * 1_000 + (since.microseconds + 999) // 1_000
-    return b"t" + max(ms, 0).to_bytes(_DUE_BYTES, "big")
+    return max(ms, 0).to_bytes(_DUE_BYTES, "big")
 
 
 def due_cases(state: StateView, now: datetime, limit: int) -> Sequence[tuple[bytes, str]]:
-    """Return the entries and case ids of the timers that are due, in their order."""
-    found = state.scan(CASES, b"t", _due_key(now + _MILLISECOND), limit)
+    """Return the entries and case ids of the timers that are due.
+
+    In their order, but what is to be forgotten after all for which somebody waits.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for kind in _KINDS:
+        stop = kind + _due_key(now + _MILLISECOND)
+        found += state.scan(CASES, kind, stop, limit - len(found))
     return [(key, key[1 + _DUE_BYTES :].decode()) for key, _ in found]
 
 
 def first_due(table: StateTable) -> datetime | None:
     """Return when the next timer of all cases is due, None where there is none."""
-    found = table.scan(b"t", b"u", 1)
+    found = [key for kind in _KINDS for key, _ in table.scan(kind, _after(kind), 1)]
     if not found:
         return None
-    ms = int.from_bytes(found[0][0][1 : 1 + _DUE_BYTES], "big")
+    ms = min(int.from_bytes(key[1 : 1 + _DUE_BYTES], "big") for key in found)
     return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _after(kind: bytes) -> bytes:
+    return bytes([kind[0] + 1])
