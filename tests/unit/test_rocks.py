@@ -1,5 +1,7 @@
 """Local tables: position and values as one, and checkpoints that are too old to be believed."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +22,31 @@ def test_values_and_position_survive_a_restart(tmp_path: Path) -> None:
     again = RocksTable(tmp_path / "t")
     assert (again.get(b"a"), again.get(b"b"), again.position()) == (None, b"2", 7)
     again.close()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_a_killed_worker_left_is_whole(tmp_path: Path, *, flushed: bool) -> None:
+    """What had not come to disk is gone with its position: it is read again from the log."""
+    worker = f"""
+import os
+from pathlib import Path
+from klingel_processors.rocks import RocksTable
+table = RocksTable(Path({str(tmp_path / "t")!r}))
+table.belong("here")
+for offset in range(20):
+    table.apply([(b"%d" % offset, b"x" * 100)], offset + 1)
+    if {flushed} and offset == 9:
+        table._db.flush()
+os._exit(9)
+"""
+    killed = subprocess.run([sys.executable, "-c", worker], check=False)
+    assert killed.returncode == 9
+    table = RocksTable(tmp_path / "t")
+    table.belong("here")
+    there = [int(key) for key, _ in table.scan(b"0", b":", 100)]
+    assert table.position() == (10 if flushed else 0)
+    assert sorted(there) == list(range(table.position()))
+    table.close()
 
 
 def test_a_checkpoint_that_may_have_missed_tombstones_is_forgotten(

@@ -1,19 +1,47 @@
-"""Local state tables on RocksDB (port `StateTable`): mirrors of one partition of a topic."""
+"""Local state tables on RocksDB (port `StateTable`): mirrors of one partition of a topic.
+
+They are written without a log of their own: the topic is one. What a killed worker had not brought
+to disk, some megabytes or minutes of it, is read again from there, since the position lies beside
+the entries and gets to disk with them.
+"""
 
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 POSITION_KEY = b"\x00position"
 CLUSTER_KEY = b"\x00cluster"
 _OURS = frozenset((POSITION_KEY, CLUSTER_KEY))
-MEMTABLE_BYTES = 8 << 20
+MEMTABLE_BYTES = 32 << 20
+MEMTABLES_BYTES = 128 << 20
+"""Of all tables of a process together."""
 CACHE_BYTES = 16 << 20
+FILES_UNSORTED = 8
+"""Files as they were written, from which on they are merged; looking into some more costs less."""
+FLUSH_SECONDS = 600
+"""What is older is on disk."""
 STALE_SECONDS = 12 * 3600
 """Older than this a checkpoint may have missed tombstones that compaction took away."""
+
+
+@cache
+def _memtables() -> WriteBufferManager:
+    """Return what bounds the memory of entries that are not on disk, over all tables."""
+    return WriteBufferManager(MEMTABLES_BYTES, allow_stall=False)
 
 
 class RocksTable:
@@ -30,6 +58,7 @@ class RocksTable:
         self._ttl = ttl_seconds
         self._layout = layout
         self._cluster: bytes | None = None
+        self._flushed_at = 0.0
         self._open()
         if self.position() and time.time() - self._written_at() > STALE_SECONDS:
             self.wipe()
@@ -39,6 +68,8 @@ class RocksTable:
         options = Options(raw_mode=True)
         options.set_write_buffer_size(MEMTABLE_BYTES)
         options.set_max_write_buffer_number(2)
+        options.set_write_buffer_manager(_memtables())
+        options.set_level_zero_file_num_compaction_trigger(FILES_UNSORTED)
         options.set_keep_log_file_num(1)
         block = BlockBasedOptions()
         block.set_block_cache(Cache(CACHE_BYTES))
@@ -46,6 +77,10 @@ class RocksTable:
         options.set_block_based_table_factory(block)
         access = AccessType.with_ttl(self._ttl) if self._ttl else AccessType.read_write()
         self._db = Rdict(str(self._folder), options, access_type=access)
+        unlogged = WriteOptions()
+        unlogged.disable_wal = True  # type: ignore[assignment,method-assign]  # a property
+        self._db.set_write_options(unlogged)
+        self._flushed_at = time.time()
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value."""
@@ -87,11 +122,15 @@ class RocksTable:
             else:
                 batch.put(key, value)
         # The time lies beside the position: a folder's own is renewed by every opening.
-        written_at = int(time.time() * 1000).to_bytes(8, "big")
+        now = time.time()
+        written_at = int(now * 1000).to_bytes(8, "big")
         batch.put(POSITION_KEY, position.to_bytes(8, "big") + written_at)
         if self._cluster is not None:  # written anew, or a table that forgets forgets it too
             batch.put(CLUSTER_KEY, self._cluster)
         self._db.write(batch)
+        if not 0 <= now - self._flushed_at < FLUSH_SECONDS:
+            self._flushed_at = now
+            self._db.flush(wait=False)
 
     def belong(self, cluster: str) -> None:
         """Note whose log this mirrors, and how.

@@ -11,7 +11,7 @@ r"""How the records of cases lie in the local table `cases`, which mirrors the t
 Nobody waits for forgetting, which may have to wait long itself: it lies apart and comes last.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
