@@ -88,9 +88,9 @@ class World:
 
     def pass_to(self, now: datetime) -> None:
         """Fire everything that is due by `now`."""
-        for conversation in list(self.states):
+        for name in list(self.states):
             for _ in range(100):
-                if not self._fire_one(conversation, now):
+                if not self._fire_one(name, now):
                     break
 
     def _fire_one(self, conversation: str, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.clocks import Promises, further_clocks, turns_of
+from klingel.domain.clocks import Promises, further_clocks, resolution_counted, turns_of
 from klingel.domain.conversation import name_author, name_customer
 from klingel.domain.facts import can_open, is_deleted, received_at
 from klingel.domain.identity import hash64
@@ -350,6 +350,7 @@ class Generation:
                 further_clocks(past.waiting, promises),
                 summary.turns if summary is not None else None,
             ),
+            counted=resolution_counted(self.waiting, self.opening.terms, promises, last.at),
         )
 
 
