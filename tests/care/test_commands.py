@@ -238,3 +238,38 @@ def test_two_conversations_merged_into_each_other_are_one(desk: Desk, first: int
         (case.conversation_id, case.customer_id) for case in records if case.state == "open"
     )
     assert standing == [(part, "anna"), (part, "bert")]
+
+
+def test_a_command_for_a_case_that_is_not_known_yet_stays_refused(desk: Desk) -> None:
+    """A replay reads it beside a case that came later; what was answered holds."""
+    later = "bluesky:network:later"
+    assert desk.order("close", conversation=later).reason == "unknown_case"
+    desk.hear(said("9", minute=30, conversation=later))
+    desk.stage.replay()
+    assert {outcome.fate for outcome in desk.stage.drain()} == {Fate.REPEATED}
+    case = desk.broker.compacted(Topic.CASES)[f"nordlicht:{later}:anna#1".encode()]
+    assert codec.decode(Case, case).state == "open"
+    assert desk.happened().count("closed") == 0
+
+
+def test_what_is_remembered_of_a_command_for_nobody_is_forgotten(desk: Desk) -> None:
+    """It is remembered for as long as the command can be read again, whatever a case may age."""
+    later = "bluesky:network:later"
+    desk.order("close", conversation=later)
+    key = f"nordlicht:{later}:-#0".encode()
+    assert key in desk.broker.compacted(Topic.CASES)
+    desk.pass_to(7 * 24 * 60 + 60)
+    assert key in desk.broker.compacted(Topic.CASES)
+    desk.pass_to(9 * 24 * 60)
+    assert key not in desk.broker.compacted(Topic.CASES)
+
+
+def test_what_a_stage_wants_of_a_post_that_never_comes_is_forgotten(desk: Desk) -> None:
+    never = "bluesky:network:never"
+    parts = {"conversation": never, "object_id": f"{never}-1", "target": "inc", "by": "watch"}
+    assert desk.order("incident_joined", customer="", **parts).reason == "kept"
+    key = f"nordlicht:{never}:-#0".encode()
+    desk.pass_to(7 * 24 * 60 + 60)
+    assert key in desk.broker.compacted(Topic.CASES)
+    desk.pass_to(9 * 24 * 60)
+    assert key not in desk.broker.compacted(Topic.CASES)

@@ -331,3 +331,23 @@ def test_an_escalation_tells_the_deadline_of_the_clock_that_raised_it(desk: Desk
     desk.pass_to(66)
     record = codec.decode(Escalation, desk.written(Topic.ESCALATIONS)[-1].value)
     assert (record.level, record.deadline) == ("board", NOON + timedelta(minutes=50))
+
+
+def test_a_case_that_comes_back_tells_no_escalation_again() -> None:
+    """It was withdrawn by a deletion that lay before an edit; what it told holds."""
+    desk = Desk(
+        brand(
+            routing=[{"id": "vip", "when": "dead", "queue": "first"}],
+            escalation=[{"id": "lead", "on": ["rule"], "rules": ["vip"], "notify": ["chat"]}],
+            cases={"close_when": "answered"},
+        )
+    )
+    desk.now = NOON + timedelta(minutes=30)
+    desk.hear(said("1", minute=0))
+    desk.hear(said("1", None, -1, change="deleted", revision=3))
+    assert cases(desk)[f"{ROOT}:anna#1"].closed_because == "withdrawn"
+    desk.hear(said("1", minute=0, change="updated", revision=5, text="my line is dead!"))
+    assert cases(desk)[f"{ROOT}:anna#1"].state == "open"
+    kinds = [event.kind for event in case_events(desk)]
+    assert kinds.count("escalated") == 1
+    assert kinds.count("opened") == 2

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from klingel.config.compiled import CompiledBrand
+from klingel.domain import conversation
 from klingel.domain.cases import ConversationState, fold_command, fold_event, pass_time, wake
 from klingel.domain.merging import BY
 from klingel.domain.routing import Routing, route
@@ -19,7 +21,7 @@ from klingel.model.case_command import CaseCommand
 from klingel.model.social_event import SocialEvent
 from klingel.testing.conversations import NOON, ROOT, compiled_brand
 
-from .test_cases_fold import conversations, orders
+from .test_cases_fold import CUSTOMERS, conversations, orders
 
 END = NOON + timedelta(days=30)
 BRAND = compiled_brand(
@@ -44,7 +46,7 @@ BRAND = compiled_brand(
 )
 PARTS = (ROOT, "bluesky:network:part", "bluesky:network:third")
 Arrival = tuple[int, SocialEvent] | CaseCommand
-Kind = Literal["close", "reopen", "snooze", "assign", "acknowledge"]
+Kind = Literal["close", "reopen", "snooze", "assign", "acknowledge", "override", "split"]
 
 
 class World:
@@ -86,9 +88,9 @@ class World:
 
     def pass_to(self, now: datetime) -> None:
         """Fire everything that is due by `now`."""
-        for conversation in list(self.states):
+        for name in list(self.states):
             for _ in range(100):
-                if not self._fire_one(conversation, now):
+                if not self._fire_one(name, now):
                     break
 
     def _fire_one(self, conversation: str, now: datetime) -> bool:
@@ -270,6 +272,74 @@ def test_timers_say_the_same_in_the_end_whenever_they_fire(
     for case in _sorted(early):
         ids = [fired.id for fired in case.fired or ()]
         assert len(ids) == len(set(ids))
+
+
+@st.composite
+def orders_of_people(draw: st.DrawFn) -> list[CaseCommand]:
+    """What people want of customers' cases, known or not, at any time."""
+    commands: list[CaseCommand] = []
+    for number in range(draw(st.integers(1, 4))):
+        kind: Kind = draw(st.sampled_from(get_args(Kind)))
+        at = NOON + timedelta(minutes=draw(st.integers(0, 60 * 80)))
+        split = f"bluesky:network:w{draw(st.integers(0, 5))}"
+        commands.append(
+            CaseCommand(
+                command_id=f"p{number}",
+                brand="nordlicht",
+                conversation_id=ROOT,
+                customer_id=draw(st.sampled_from(CUSTOMERS)),
+                object_id=split if kind == "split" else None,
+                kind=kind,
+                at=at,
+                by="maike",
+                assignee="mk" if kind == "assign" else None,
+                until=at + timedelta(hours=3) if kind == "snooze" else None,
+                queue="second" if kind == "override" else None,
+            )
+        )
+    return commands
+
+
+def folded(inputs: Sequence[Arrival]) -> World:
+    """Return the world after some inputs."""
+    world = World()
+    for each in inputs:
+        if isinstance(each, CaseCommand):
+            world.order(each)
+        else:
+            world.hear(each[1], each[0])
+    return world
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), commands=orders_of_people(), data=st.data())
+def test_folding_only_what_commands_and_words_reach_gives_the_same_as_folding_all(
+    events: list[SocialEvent], commands: list[CaseCommand], data: st.DataObject
+) -> None:
+    """A conversation of thousands decides as one of three does."""
+    inputs = data.draw(arrivals([*enumerate(events), *commands]))
+    with patch.object(conversation, "SMALL", 10**9):
+        everything = folded(inputs)
+    with patch.object(conversation, "SMALL", 0):
+        reached = folded(inputs)
+    assert cases_of(reached) == cases_of(everything)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=conversations(), commands=orders_of_people(), data=st.data())
+def test_reading_words_and_commands_anew_in_any_mixture_changes_nothing(
+    events: list[SocialEvent], commands: list[CaseCommand], data: st.DataObject
+) -> None:
+    """The two topics are read side by side: a command that was refused may come after its case."""
+    inputs = data.draw(arrivals([*enumerate(events), *commands]))
+    world = folded(inputs)
+    before = dict(world.states)
+    for each in data.draw(st.permutations(inputs)):
+        if isinstance(each, CaseCommand):
+            assert world.order(each) == "repeated"
+        else:
+            world.hear(each[1], each[0])
+    assert world.states == before
 
 
 def _sorted(world: World) -> list[Case]:

@@ -48,7 +48,17 @@ class Metric(StrEnum):
     BULK_RETRIES = "klingel_bulk_retries_total"
     RECONNECTS = "klingel_reconnects_total"
     GAP_SECONDS = "klingel_gap_seconds_total"
+    GAPS_OPEN = "klingel_gaps_open"
+    GAPS_CLOSED = "klingel_gaps_closed_total"
     CURSOR_AGE_SECONDS = "klingel_cursor_age_seconds"
+    CREDENTIAL = "klingel_credential"
+    CREDENTIAL_DAYS = "klingel_credential_days"
+    CHANNELS = "klingel_channels"
+    LIMIT_WAIT_SECONDS = "klingel_limit_wait_seconds_total"
+    COST_UNITS = "klingel_cost_units_total"
+    BUDGET_LEFT = "klingel_budget_left_ratio"
+    MEDIA = "klingel_media_total"
+    MEDIA_SECONDS = "klingel_media_fetch_seconds"
     NOTIFICATIONS_WAITING = "klingel_notifications_waiting"
     TARGETS = "klingel_targets"
     RESENT = "klingel_resent_total"
@@ -91,7 +101,21 @@ DEFINITIONS: dict[Metric, Definition] = {
     Metric.BULK_RETRIES: Definition(Counter, "Bulk items sent again.", ("component", "reason")),
     Metric.RECONNECTS: Definition(Counter, "Connections opened anew.", ("component", "reason")),
     Metric.GAP_SECONDS: Definition(Counter, "Time of a source that was lost to a gap."),
+    Metric.GAPS_OPEN: Definition(Gauge, "Gaps that are open now."),
+    Metric.GAPS_CLOSED: Definition(
+        Counter, "Gaps whose outcome is certain.", ("component", "outcome")
+    ),
     Metric.CURSOR_AGE_SECONDS: Definition(Gauge, "Time since the cursor was saved."),
+    Metric.CREDENTIAL: Definition(
+        Gauge, "1 for the state the credential is in.", ("component", "state")
+    ),
+    Metric.CREDENTIAL_DAYS: Definition(Gauge, "Days until the credential ends."),
+    Metric.CHANNELS: Definition(Gauge, "Channels polled, by state.", ("component", "state")),
+    Metric.LIMIT_WAIT_SECONDS: Definition(Counter, "Time that calls waited for a limit."),
+    Metric.COST_UNITS: Definition(Counter, "What the network charges for."),
+    Metric.BUDGET_LEFT: Definition(Gauge, "Share of the month's budget that is left."),
+    Metric.MEDIA: Definition(Counter, "Media by what became of them.", ("component", "outcome")),
+    Metric.MEDIA_SECONDS: Definition(Histogram, "From a medium's job to its stored bytes."),
     Metric.NOTIFICATIONS_WAITING: Definition(Gauge, "To be told.", ("component", "state")),
     Metric.TARGETS: Definition(Gauge, "Targets by their circuit.", ("component", "state")),
     Metric.RESENT: Definition(

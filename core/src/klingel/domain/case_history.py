@@ -52,6 +52,9 @@ _COMMANDED: dict[str, Kind] = {
 }
 
 
+_NOTHING: Mapping[str, Case] = {}
+
+
 class Cause(NamedTuple):
     """What made the difference.
 
@@ -102,6 +105,7 @@ def history(
     cause: Cause,
     config_version: str,
     now: datetime,
+    withdrawn: Mapping[str, Case] = _NOTHING,
 ) -> tuple[CaseEvent, ...]:
     """Return what a cause did to the cases of a conversation.
 
@@ -109,6 +113,8 @@ def history(
         before: cases before, by id.
         after: cases after it.
         cause: the cause.
+        withdrawn: by id, what was left of withdrawn cases before: one that comes back tells nothing
+            again that it told.
         config_version: of the brand.
         now: when it is recorded.
     """
@@ -117,7 +123,8 @@ def history(
         old = before.get(identity)
         if old is case:
             continue
-        told += [_tell(case, step, cause, config_version, now) for step in _steps(old, case, cause)]
+        steps = _steps(old, case, cause, withdrawn.get(identity) if old is None else old)
+        told += [_tell(case, step, cause, config_version, now) for step in steps]
     for identity, case in before.items():
         if identity not in after:
             step = _Step("corrected", case.opened_at or now, detail="generation_gone")
@@ -147,7 +154,8 @@ def refused(
     )
 
 
-def _steps(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
+def _steps(old: Case | None, case: Case, cause: Cause, remembered: Case | None) -> Iterator[_Step]:
+    """Give what happened; `remembered` is the old record, or what was left of a withdrawn one."""
     at = cause.at(case)
     if old is None:
         yield _Step("opened", case.opened_at or at)
@@ -160,8 +168,8 @@ def _steps(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
         kind = _COMMANDED.get(cause.command.kind)
         if kind is not None:
             yield _Step(kind, cause.command.at, by=cause.command.by)
-    yield from _timer_steps(old, case)
-    yield from _escalated(old, case)
+    yield from _timer_steps(remembered, case)
+    yield from _escalated(remembered, case)
     if old is not None:
         yield from _corrections(old, case, at)
         if (old.queue, old.rule) != (case.queue, case.rule):

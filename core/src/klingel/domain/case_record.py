@@ -7,7 +7,7 @@ from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.clocks import Clocks, Promises, clocks_of
-from klingel.domain.commands import in_force, registers_of
+from klingel.domain.commands import KNOWN_COMMANDS, in_force, registers_of
 from klingel.domain.conversation import NOBODY
 from klingel.domain.escalation import escalate, settle, told_anew
 from klingel.domain.identity import case_id
@@ -15,8 +15,7 @@ from klingel.domain.priority import AGAIN, INCIDENT, summed, velocity
 from klingel.domain.routing import explain, explain_special
 from klingel.domain.timeline import Generation
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Priority, Terms
-
-_KNOWN_COMMANDS = 64
+from klingel.model.case_command import CaseCommand
 
 
 def derived(
@@ -185,7 +184,8 @@ def held_record(
         conversation_id: the conversation.
         config_version: of the brand.
     """
-    if not facts and not commands:
+    known = old.commands if old is not None else None
+    if not facts and not commands and not known:
         return None
     applied = in_force(commands, None)[0] or None
     if old is not None and old.facts == facts and old.applied == applied:
@@ -200,10 +200,49 @@ def held_record(
         state="held",
         facts=facts,
         applied=applied,
-        commands=old.commands if old is not None else None,
+        commands=known,
         terms=_named(promises, (fact.opening for fact in facts)),
-        updated_at=max((fact.at for fact in facts), default=None),
+        updated_at=_newest(facts, old.updated_at if old is not None and known else None),
         config_version=config_version,
+    )
+
+
+def _newest(facts: Iterable[Fact], at: datetime | None) -> datetime | None:
+    times = [fact.at for fact in facts]
+    return max(times if at is None else [*times, at], default=None)
+
+
+def knowing(case: Case, command: CaseCommand) -> Case:
+    """Return a record that remembers a command which it did not take."""
+    return structs.replace(
+        case,
+        commands=[*(case.commands or ()), command.command_id][-KNOWN_COMMANDS:],
+        revision=case.revision + 1,
+    )
+
+
+def knowing_of_nobody(held: Case | None, command: CaseCommand, config_version: str) -> Case:
+    """Return the conversation's own record, remembering a command about a case that is not known.
+
+    Args:
+        held: the record before.
+        command: that was refused.
+        config_version: of the brand.
+    """
+    record = held or Case(
+        case_id=case_id(command.brand, command.conversation_id, NOBODY, 0),
+        brand=command.brand,
+        conversation_id=command.conversation_id,
+        customer_id=NOBODY,
+        generation=0,
+        revision=0,
+        state="held",
+        facts=[],
+        config_version=config_version,
+    )
+    return structs.replace(
+        knowing(record, command),
+        updated_at=max(record.updated_at or command.at, command.at),
     )
 
 
@@ -215,7 +254,7 @@ def _kept(
         return [], list(old.commands or ()) if old is not None else []
     known = list(old.commands or ()) if old is not None else []
     applied, excess = in_force(commands, since)
-    return applied, [*known, *excess][-_KNOWN_COMMANDS:]
+    return applied, [*known, *excess][-KNOWN_COMMANDS:]
 
 
 def _updated_at(generation: Generation) -> datetime:

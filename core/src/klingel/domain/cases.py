@@ -18,10 +18,16 @@ from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.case_history import Cause, history, refused
-from klingel.domain.case_record import derived, held_record, revised, withdrawn
+from klingel.domain.case_record import (
+    derived,
+    held_record,
+    knowing,
+    knowing_of_nobody,
+    revised,
+    withdrawn,
+)
 from klingel.domain.clocks import Promises
 from klingel.domain.commands import (
-    KNOWN_COMMANDS,
     Refusal,
     Target,
     applied_of,
@@ -351,16 +357,13 @@ def _refused(
     now: datetime,
 ) -> CommandOutcome:
     """Say why a command is not taken, and remember that: a replay must not take it after all."""
-    case = target.case if target is not None else state.held
     event = refused(command, target.case if target is not None else None, why, brand, now)
-    if case is None:
-        return CommandOutcome(Change(state, case_events=(event,)), why)
-    told = structs.replace(
-        case,
-        commands=[*(case.commands or ()), command.command_id][-KNOWN_COMMANDS:],
-        revision=case.revision + 1,
-    )
-    after = state.replaced(told) if target is not None else state.holding(told)
+    if target is not None:
+        told = knowing(target.case, command)
+        after = state.replaced(told)
+    else:
+        told = knowing_of_nobody(state.held, command, brand.version)
+        after = state.holding(told)
     return CommandOutcome(Change(after, changed=(told,), case_events=(event,)), why)
 
 
@@ -520,7 +523,8 @@ def pass_time(
 
 
 def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) -> Change:
-    happened = history(folded.before, folded.cases, cause, brand.version, now)
+    withdrawn = folded.known.withdrawn
+    happened = history(folded.before, folded.cases, cause, brand.version, now, withdrawn)
     escalations = [
         escalation
         for case in folded.changed

@@ -4,7 +4,7 @@ What was promised lies in the case itself (`Case.terms`), since policies and cal
 while a clock runs. The same facts give the same clocks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
@@ -14,15 +14,26 @@ from msgspec import structs
 
 from klingel.domain.calendar import Calendar
 from klingel.domain.identity import hash64
-from klingel.domain.sla import Clock, ClockName, Pause, Promise, clock_of
+from klingel.domain.sla import (
+    Clock,
+    ClockName,
+    Counted,
+    Pause,
+    Promise,
+    clock_of,
+    counted_to,
+)
 from klingel.domain.waiting import Wait, Waiting
 from klingel.model.case import Case, Terms, Turns
 from klingel.model.case import Clock as CaseClock
+from klingel.model.case import Counted as CaseCounted
 from klingel.model.case import Pause as Span
 
 CloseWhen = Literal["never", "answered"]
 TURNS_SHOWN = 8
 """Clocks of further responses that a case shows; the sums hold all."""
+PAUSES_SHOWN = 64
+"""Newest pauses of a clock that a case holds; what was counted before them is a sum."""
 _FIRSTS_SHOWN = 2
 _SHOWN: dict[ClockName, int] = {"first_response": _FIRSTS_SHOWN, "next_response": TURNS_SHOWN}
 
@@ -235,19 +246,17 @@ def _answer_clock(wait: Wait, promises: Promises) -> CaseClock | None:
     clock = clock_of(
         promise, wait.name, wait.started_at, met_at=wait.met_at, cancelled_at=wait.ended_at
     )
-    return None if clock is None else _shown(clock, wait.terms)
+    return None if clock is None else _shown(clock, wait.terms, promise)
 
 
 def _resolution(case: Folded, terms: str | None, promises: Promises) -> CaseClock | None:
     promise = promises.get(terms)
     if promise is None or terms is None or promise.resolution_seconds is None:
         return None
-    waiting = case.waiting
-    pauses: list[Pause] = [span for span in waiting.closed if span[1] is not None]
-    if promise.stands_in("resolution", "waiting"):
-        pauses += waiting.idle
-    if promise.stands_in("resolution", "snoozed"):
-        pauses += waiting.snoozed
+    pauses = [*_stood(case.waiting, promise)]
+    pauses += [span for span in case.waiting.closed if span[1] is not None]
+    before = case.waiting.before
+    counted = _read(before.counted) if before is not None else None
     closed_at = case.closed_at
     was_kept = case.closed_because in {"answered", "command"}
     clock = clock_of(
@@ -257,8 +266,60 @@ def _resolution(case: Folded, terms: str | None, promises: Promises) -> CaseCloc
         pauses=pauses,
         met_at=closed_at if was_kept else None,
         cancelled_at=None if was_kept else closed_at,
+        counted=counted,
     )
-    return None if clock is None else _shown(clock, terms)
+    return None if clock is None else _shown(clock, terms, promise)
+
+
+def _stood(waiting: Waiting, promise: Promise) -> Iterator[Pause]:
+    """Give the spans in which the resolution clock of an open case stood."""
+    if promise.stands_in("resolution", "waiting"):
+        yield from waiting.idle
+    if promise.stands_in("resolution", "snoozed"):
+        yield from waiting.snoozed
+
+
+def resolution_counted(
+    waiting: Waiting, terms: str | None, promises: Promises, until: datetime
+) -> CaseCounted | None:
+    """Return what the resolution clock of a case counted until its facts are folded away.
+
+    Args:
+        waiting: of the case, also after that.
+        terms: key of what its opening was promised.
+        promises: of its conversation.
+        until: when the newest of them was said.
+    """
+    promise = promises.get(terms)
+    if promise is None:
+        return None
+    before = waiting.before
+    counted = counted_to(
+        promise,
+        "resolution",
+        waiting.opened_at,
+        [*_until([*_stood(waiting, promise), *waiting.closed], until)],
+        until,
+        _read(before.counted) if before is not None else None,
+    )
+    return _written(counted)
+
+
+def _until(pauses: Iterable[Pause], until: datetime) -> Iterator[Pause]:
+    """Give the pauses as they were known at an instant."""
+    for begin, end in pauses:
+        if begin < until:
+            yield begin, end if end is not None and end <= until else None
+
+
+def _read(counted: CaseCounted | None) -> Counted | None:
+    if counted is None:
+        return None
+    return Counted(counted.until, counted.seconds, counted.deadline, counted.warn_at)
+
+
+def _written(counted: Counted | None) -> CaseCounted | None:
+    return None if counted is None else CaseCounted(**counted._asdict())
 
 
 def turns_of(clocks: Iterable[CaseClock], before: Turns | None) -> Turns | None:
@@ -292,9 +353,14 @@ def further_clocks(waiting: Waiting, promises: Promises) -> list[CaseClock]:
 _STATES = {"met": "met", "met_late": "met_late", "cancelled": "cancelled", "paused": "paused"}
 
 
-def _shown(clock: Clock, terms: str) -> CaseClock:
+def _shown(clock: Clock, terms: str, promise: Promise) -> CaseClock:
     ended = clock.met_at is not None
-    pauses = [Span(from_at=start, to_at=end) for start, end in clock.pauses[-64:]]
+    counted = clock.counted
+    older = clock.pauses[:-PAUSES_SHOWN]
+    if older:
+        resumed = older[-1][1] or clock.started_at  # all but the newest have an end
+        counted = counted_to(promise, clock.name, clock.started_at, older, resumed, counted)
+    pauses = [Span(from_at=start, to_at=end) for start, end in clock.pauses[-PAUSES_SHOWN:]]
     return CaseClock(
         name=clock.name,
         policy=clock.policy,
@@ -311,6 +377,7 @@ def _shown(clock: Clock, terms: str) -> CaseClock:
         business_seconds=float(clock.business_seconds or 0) if ended else None,
         wall_seconds=float(clock.wall_seconds or 0) if ended else None,
         pauses=pauses or None,
+        counted=_written(counted),
     )
 
 
@@ -328,4 +395,5 @@ def explained_by(clock: CaseClock, promises: Promises) -> Clock | None:
         pauses=pauses,
         met_at=clock.met_at,
         cancelled_at=clock.ended_at,
+        counted=_read(clock.counted),
     )

@@ -94,6 +94,22 @@ class Promise:
         return name == "resolution" and state in self.pause_when
 
 
+class Counted(NamedTuple):
+    """What a clock counted up to an instant, where the pauses before it are not kept.
+
+    Attributes:
+        until: the instant.
+        seconds: open seconds until then, without pauses.
+        deadline: the deadline, where it was reached by then.
+        warn_at: when was warned, where that was reached by then.
+    """
+
+    until: datetime
+    seconds: int
+    deadline: datetime | None = None
+    warn_at: datetime | None = None
+
+
 class Clock(NamedTuple):
     """One promise to a customer: when it started, when it ends, how it went.
 
@@ -109,6 +125,7 @@ class Clock(NamedTuple):
         deadline: when it is breached. While a pause has no end: the earliest that it can be, as if
             the pause were over at once; it moves with each open second that the clock stands.
         pauses: when it stood, merged, ascending; the end of the last may be None.
+            Those before `counted` are not among them.
         met_at: when it was met.
         cancelled_at: when it was called off.
         counted_until: until when `business_seconds` counts; None for a clock that was not looked
@@ -116,6 +133,7 @@ class Clock(NamedTuple):
         state: where it stands; warned and breached only where `now` was given.
         business_seconds: open seconds until it was met, called off, or `now`, without pauses.
         wall_seconds: all seconds until then.
+        counted: what was counted before the first of the pauses; None: nothing apart.
     """
 
     name: ClockName
@@ -134,6 +152,7 @@ class Clock(NamedTuple):
     state: ClockState
     business_seconds: int | None
     wall_seconds: int | None
+    counted: Counted | None = None
 
     @property
     def paused(self) -> bool:
@@ -143,6 +162,10 @@ class Clock(NamedTuple):
 
 class Explanation(NamedTuple):
     """The counted intervals of a clock, ascending, touching ones as one.
+
+    Where much was counted before the pauses that are kept, they are those after `Clock.counted`,
+    and its seconds are part of either sum; where the deadline was reached by then, there are none up
+    to it.
 
     Attributes:
         to_deadline: up to the deadline; their seconds add up to the target.
@@ -162,6 +185,7 @@ def clock_of(
     met_at: datetime | None = None,
     cancelled_at: datetime | None = None,
     now: datetime | None = None,
+    counted: Counted | None = None,
 ) -> Clock | None:
     """Derive a clock from its facts.
 
@@ -173,6 +197,7 @@ def clock_of(
         met_at: when it was met; before the start counts as at the start.
         cancelled_at: when it was called off; what is met before or then is met.
         now: to tell warned and breached from running; None: the state that the facts give.
+        counted: up to an instant before which none of the pauses and no end lies.
 
     Returns:
         The clock; None where the policy promises nothing of that name.
@@ -181,19 +206,24 @@ def clock_of(
     if target is None:
         return None
     calendar = promise.calendar
-    stood = _merged(pauses, started_at) if pauses else ()
-    deadline = _reached(calendar, started_at, stood, target)
+    begin, before = (started_at, 0) if counted is None else counted[:2]
+    stood = _merged(pauses, begin) if pauses else ()
+    deadline = counted.deadline if counted is not None else None
+    if deadline is None:
+        deadline = _reached(calendar, begin, stood, target - before)
     warned_after = promise.warned_after(target)
     warn_at = None
     if warned_after is not None:
-        warn_at = _reached(calendar, started_at, stood, warned_after)
+        warn_at = counted.warn_at if counted is not None else None
+        if warn_at is None:
+            warn_at = _reached(calendar, begin, stood, warned_after - before)
     if met_at is not None and cancelled_at is not None:
         met_at, cancelled_at = (met_at, None) if met_at <= cancelled_at else (None, cancelled_at)
     until = met_at or cancelled_at or now
     business = wall = None
     if until is not None:
-        windows = _windows(started_at, stood, until) if stood else ((started_at, until),)
-        business = sum([calendar.between(begin, end) for begin, end in windows])
+        windows = _windows(begin, stood, until) if stood else ((begin, until),)
+        business = before + sum([calendar.between(start, end) for start, end in windows])
         wall = max(0, _whole(until) - _whole(started_at))
     counts_from = calendar.next_open(started_at)
     return Clock(
@@ -213,6 +243,47 @@ def clock_of(
         _state(deadline, warn_at, stood, met_at, cancelled_at, now),
         business,
         wall,
+        counted,
+    )
+
+
+def counted_to(
+    promise: Promise,
+    name: ClockName,
+    started_at: datetime,
+    pauses: Collection[Pause],
+    until: datetime,
+    before: Counted | None = None,
+) -> Counted | None:
+    """Return what a clock counted up to an instant, so that the pauses before it can be let go of.
+
+    Args:
+        promise: what was promised.
+        name: which clock.
+        started_at: when what starts it was said.
+        pauses: when it stood; those that ended, ended by that instant.
+        until: the instant; where the clock stood then, the begin of that pause counts.
+        before: what was counted already, where pauses before that are not among them.
+
+    Returns:
+        The count; None where the policy promises nothing of that name.
+    """
+    stop = min([begin for begin, end in pauses if end is None], default=until)
+    stop = min(stop, until)
+    if before is not None:
+        stop = max(stop, before.until)
+    ended = [pause for pause in pauses if pause[1] is not None]
+    clock = clock_of(promise, name, started_at, pauses=ended, cancelled_at=stop, counted=before)
+    if clock is None:
+        return None
+    seconds = clock.business_seconds or 0
+    warned_after = promise.warned_after(clock.target_seconds)
+    is_warned = warned_after is not None and seconds >= warned_after
+    return Counted(
+        stop,
+        seconds,
+        clock.deadline if seconds >= clock.target_seconds else None,
+        clock.warn_at if is_warned else None,
     )
 
 
@@ -224,11 +295,12 @@ def explain(clock: Clock, calendar: Calendar) -> Explanation:
         calendar: the calendar of its promise.
     """
     to_end: Iterable[Interval] = ()
+    begin = clock.started_at if clock.counted is None else clock.counted.until
     if clock.counted_until is not None:
-        windows = _windows(clock.started_at, clock.pauses, clock.counted_until)
+        windows = _windows(begin, clock.pauses, clock.counted_until)
         to_end = chain.from_iterable(calendar.intervals(*window) for window in windows)
     ended = tuple(pause for pause in clock.pauses if pause[1] is not None)
-    windows = _windows(clock.started_at, ended, clock.deadline)
+    windows = _windows(begin, ended, max(begin, clock.deadline))
     to_deadline = chain.from_iterable(calendar.intervals(*window) for window in windows)
     return Explanation(tuple(to_deadline), tuple(to_end))
 

@@ -6,14 +6,14 @@ customers say comes before answers.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.clocks import Promises, further_clocks, turns_of
+from klingel.domain.clocks import Promises, further_clocks, resolution_counted, turns_of
 from klingel.domain.conversation import name_author, name_customer
 from klingel.domain.facts import can_open, is_deleted, received_at
 from klingel.domain.identity import hash64
@@ -198,12 +198,25 @@ class Generation:
             self.snooze = command
             self.waiting.snooze(at)
 
-    def wake_up(self, woken: Container[str], newest: datetime) -> None:
-        """End a snooze whose time is over: a timer said so, or something happened after it."""
+    def wake_up(self, woken: Container[str]) -> None:
+        """End a snooze whose time is over: a timer said so, or something happened here after it.
+
+        What happens to others tells nothing: they need not be folded with this case.
+        """
         snooze = self.snooze
         until = snooze.until if snooze is not None else None
-        if snooze is not None and until is not None and (snooze.id in woken or newest >= until):
+        if snooze is None or until is None:
+            return
+        if snooze.id in woken or any(at >= until for at in self._times()):
             self._wake(until)
+
+    def _times(self) -> Iterator[datetime]:
+        for fact in self.facts:
+            yield fact.at
+            if fact.removed_at is not None:
+                yield fact.removed_at
+        for _, command in self.orders:
+            yield command.at
 
     def _wake(self, at: datetime) -> None:
         if self.snooze is not None:
@@ -337,6 +350,7 @@ class Generation:
                 further_clocks(past.waiting, promises),
                 summary.turns if summary is not None else None,
             ),
+            counted=resolution_counted(self.waiting, self.opening.terms, promises, last.at),
         )
 
 
@@ -404,8 +418,7 @@ class Timeline:
         for _, at, step, _, item in entries:
             self._take(item, at, step)
         for generation in self.generations:
-            if entries:
-                generation.wake_up(self._woken, entries[-1][1])
+            generation.wake_up(self._woken)
             if len(generation.facts) > generation.room:
                 generation.fold_oldest(self._promises, closes=self._closes(generation))
         if len(self.held) > _ALWAYS_HELD:

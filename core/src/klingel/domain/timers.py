@@ -27,6 +27,8 @@ PATIENCE = timedelta(seconds=60)
 """How long a timer waits for what may lie before it."""
 REMEMBERED = timedelta(days=400)
 """How long a closed case is remembered."""
+READ_AGAIN = timedelta(days=8)
+"""Up to this age a command may be read anew: the topic keeps it for seven days, and segments."""
 MAX_FIRED = 32
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -87,6 +89,16 @@ class Timed(Protocol):
     @property
     def applied(self) -> Sequence[Ordered] | None:
         """Its commands."""
+        ...
+
+    @property
+    def commands(self) -> Sequence[str] | None:
+        """Ids of further commands that are known."""
+        ...
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the newest of it was said."""
         ...
 
     @property
@@ -189,14 +201,17 @@ _HISTORY = frozenset({"held", "closed", "merged"})
 
 def _held_until(case: Timed, max_open_age: timedelta) -> datetime | None:
     """Return until when a conversation's own record matters; one that merged it, as its cases."""
-    newest = max((fact.received_at or fact.at for fact in case.facts), default=None)
-    merged = max(
-        (each.at for each in case.applied or () if each.kind == "merge" and each.anchor is None),
-        default=None,
-    )
-    if merged is not None:
-        return max(merged, newest or merged) + REMEMBERED
-    return None if newest is None else newest + max_open_age
+    times = [fact.received_at or fact.at for fact in case.facts]
+    commands = case.applied or ()
+    times += [each.at for each in commands]
+    if case.updated_at is not None:
+        times.append(case.updated_at)
+    if not times:
+        return None
+    if any(each.kind == "merge" and each.anchor is None for each in commands):
+        return max(times) + REMEMBERED
+    ordered = bool(commands or case.commands)
+    return max(times) + (max(max_open_age, READ_AGAIN) if ordered else max_open_age)
 
 
 def _clock_timers(case: Timed, done: set[str]) -> Iterator[Timer]:

@@ -73,7 +73,8 @@ class Waiting:
             name: WaitName = "first_response" if answered is None else "next_response"
             self.waits.append(Wait(name, "", since, terms))
         elif summary.closed_at is None:
-            self.idle.append((summary.last_at, None))
+            counted = summary.counted
+            self.idle.append((summary.last_at if counted is None else counted.until, None))
         if summary.closed_at is not None:
             self.closed.append((summary.closed_at, None))
         return self

@@ -159,6 +159,16 @@ class Terms(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
+    utterance_seconds: (
+        Annotated[
+            int,
+            Meta(
+                description='Posts of one author within this time are one utterance; absent: each is one.',
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Turns(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -397,6 +407,27 @@ class Pause(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
 
 
+class Counted(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """
+    What a clock counted up to an instant, where the pauses before it are not kept.
+    """
+
+    until: Annotated[datetime, Meta(tz=True, description='Up to when.')]
+    seconds: Annotated[
+        int, Meta(description='Business time until then, without pauses.', ge=0)
+    ]
+    deadline: (
+        Annotated[datetime, Meta(tz=True, description='The deadline, where it was reached by then.')
+        ]
+        | None
+    ) = None
+    warn_at: (
+        Annotated[datetime, Meta(tz=True, description='When was warned, where that was reached by then.'),
+        ]
+        | None
+    ) = None
+
+
 class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
     What a case remembers of one social event.
@@ -455,6 +486,12 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 max_length=1024,
                 min_length=1,
             ),
+        ]
+        | None
+    ) = None
+    moved: (
+        Annotated[
+            bool, Meta(description="A merge of two customers' cases told whose it is.")
         ]
         | None
     ) = None
@@ -632,6 +669,7 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         | None
     ) = None
     turns: Turns | None = None
+    counted: Counted | None = None
 
 
 class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -675,9 +713,16 @@ class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[float, Meta(description='Time until it was met.', ge=0.0)] | None
     ) = None
     pauses: (
-        Annotated[list[Pause], Meta(description='When it stood.', max_length=64)]
+        Annotated[
+            list[Pause],
+            Meta(
+                description='When it stood: the newest 64, after `counted`.',
+                max_length=64,
+            ),
+        ]
         | None
     ) = None
+    counted: Counted | None = None
 
 
 class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):

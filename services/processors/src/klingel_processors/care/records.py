@@ -130,6 +130,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     state: str
     facts: list[Said]
     applied: list[Ordered] | None = None
+    commands: list[str] | None = None
+    updated_at: datetime | None = None
     closed_at: datetime | None = None
     snoozed_until: datetime | None = None
     clocks: list[Clock] | None = None

@@ -1,0 +1,6 @@
+"""X: filtered stream, recent search, activity webhooks, compliance."""
+
+from klingel_networks.contract import Network
+from klingel_networks.x.mapping import explode, identify, to_social_event
+
+NETWORK = Network(name="x", explode=explode, identify=identify, to_social_event=to_social_event)

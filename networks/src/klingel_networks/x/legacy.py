@@ -1,0 +1,264 @@
+"""The older shapes: direct messages of activity events, and posts of API v1.1; pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from klingel.domain.draft import Kind, SocialDraft
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model.social_event import Author, Media
+from klingel_networks.bounds import check_text, rfc3339
+from klingel_networks.contract import Identity
+from klingel_networks.x.ids import (
+    PREFIX,
+    checked_id,
+    is_id,
+    is_native_id,
+    is_withheld,
+    language,
+    milliseconds,
+    old_time,
+    post_object,
+    snowflake_time,
+)
+from klingel_networks.x.posts import (
+    MAPPING,
+    alt_of,
+    author,
+    author_of,
+    best_variant,
+    is_link,
+    tag_of,
+)
+from klingel_networks.x.records import (
+    ActivityPayload,
+    DirectMessage,
+    Head,
+    OldEntities,
+    OldMedia,
+    OldMessage,
+    OldPost,
+    OldUser,
+    User,
+)
+
+_MEDIA = {"photo": "image", "video": "video", "animated_gif": "video"}
+_COUNT_MAX = 2**53 - 1
+
+
+def message_object(message_id: str) -> str:
+    """Return the object id of a direct message; the same from webhook and from the API v2."""
+    return f"{PREFIX}dm/{message_id}"
+
+
+def conversation_of(*accounts: str) -> str:
+    """Return the conversation of two accounts as the API v2 names it: the lower id first."""
+    return f"{PREFIX}dm/" + "-".join(sorted(accounts, key=int))
+
+
+def message_identity(message_id: str | None) -> Identity:
+    """Return the identity of a direct message; raises InvalidMessage."""
+    return Identity(message_object(checked_id(message_id, "id")), 0, "direct_message", "created")
+
+
+def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft:
+    """Return the draft of a direct message of an activity event; raises InvalidMessage."""
+    said = message.message_create
+    sender = checked_id(said.sender_id, "message_create.sender_id")
+    recipient = said.target.recipient_id
+    data = said.message_data
+    text = data.text or ""
+    check_text(text, "message_create.message_data.text")
+    media = data.attachment.media if data.attachment is not None else None
+    _, hashtags, links = old_marks(data.entities)
+    return SocialDraft(
+        mapping=MAPPING,
+        kind="direct_message",
+        change="created",
+        visibility="private",
+        threading="root" if not is_id(recipient) else "network",
+        conversation_id=None
+        if recipient is None or not is_id(recipient)
+        else conversation_of(sender, recipient),
+        published_at=milliseconds(message.created_timestamp, "created_timestamp")
+        or snowflake_time(message.id),
+        target=recipient if is_id(recipient) else None,
+        author=author_of(sender, users),
+        text=text,
+        media=() if media is None else tuple(old_media((media,))),
+        links=links,
+        hashtags=hashtags,
+    )
+
+
+def message_draft(message: DirectMessage, users: Sequence[User] | None) -> SocialDraft:
+    """Return the draft of a direct message of the API v2; raises InvalidMessage.
+
+    Somebody who joins or leaves is no message: kind `unknown`.
+    """
+    spoken = message.event_type in {None, "MessageCreate"}
+    text = message.text if spoken else None
+    if text is not None:
+        check_text(text, "text")
+    conversation, target = _conversation(message.dm_conversation_id, message.sender_id)
+    published: datetime | None = None
+    if message.created_at is not None:
+        published = rfc3339(message.created_at, "created_at")
+    keys = message.attachments.media_keys if message.attachments is not None else None
+    return SocialDraft(
+        mapping=MAPPING,
+        kind="direct_message" if spoken else "unknown",
+        change="created",
+        visibility="private",
+        threading="root" if conversation is None else "network",
+        conversation_id=conversation,
+        published_at=published or snowflake_time(message.id),
+        target=target,
+        author=author_of(message.sender_id, users),
+        text=text,
+        media=tuple(
+            Media(kind="file", id=key, status="remote") for key in keys or () if 0 < len(key) <= 512
+        ),
+    )
+
+
+def sealed_message(payload: ActivityPayload) -> tuple[Identity, SocialDraft]:
+    """Return an encrypted message: who writes to whom and when, its text is not for us to read.
+
+    Raises:
+        InvalidMessage: it has no id.
+    """
+    if payload.id is None or not is_native_id(payload.id):
+        raise InvalidMessage(
+            ErrorType.INVALID_FIELD, "data.payload.id is no id", path="data.payload.id"
+        )
+    conversation, target = _conversation(
+        (payload.conversation_id or "").replace(":", "-"), payload.sender_id
+    )
+    draft = SocialDraft(
+        mapping=MAPPING,
+        kind="direct_message",
+        change="created",
+        visibility="private",
+        threading="root" if conversation is None else "network",
+        conversation_id=conversation,
+        published_at=milliseconds(payload.created_at_msec, "data.payload.created_at_msec"),
+        target=target,
+        author=author_of(payload.sender_id, None),
+    )
+    return Identity(f"{PREFIX}chat/{payload.id}", 0, "direct_message", "created"), draft
+
+
+def _conversation(named: str | None, sender: str | None) -> tuple[str | None, str | None]:
+    """Return conversation and, of two, the one who does not speak."""
+    if not named or len(named) > 200:
+        return None, None
+    parts = named.split("-")
+    if not all(is_id(part) for part in parts):
+        return None, None
+    if len(parts) == 2:
+        other = [part for part in parts if part != sender]
+        return conversation_of(*parts), other[0] if len(other) == 1 else None
+    return f"{PREFIX}dm/{named}", None
+
+
+def old_post_identity(head: Head) -> Identity:
+    """Return the identity of a post of API v1.1; raises InvalidMessage."""
+    kind: Kind = "post"
+    if len(memoryview(head.retweeted_status)) > 0:
+        kind = "repost"
+    elif head.in_reply_to_status_id_str:
+        kind = "reply"
+    elif head.quoted_status_id_str:
+        kind = "quote"
+    return Identity(post_object(checked_id(head.id_str, "id_str")), 0, kind, "created")
+
+
+def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> SocialDraft:
+    """Return the draft of a post of API v1.1; raises InvalidMessage.
+
+    It names only the parent, no conversation.
+    """
+    text = post.full_text or post.text or ""
+    check_text(text, "text")
+    mentions, hashtags, links = old_marks(post.entities)
+    parent = post.in_reply_to_status_id_str
+    reposted = post.retweeted_status.id_str if post.retweeted_status is not None else None
+    shown = post.extended_entities or post.entities
+    hidden = is_withheld(post.withheld_in_countries, context)
+    counts = {"retweets": post.retweet_count, "likes": post.favorite_count}
+    metrics = {
+        name: count
+        for name, count in counts.items()
+        if count is not None and 0 <= count <= _COUNT_MAX
+    }
+    if post.withheld_in_countries:
+        metrics["withheld_countries"] = len(post.withheld_in_countries)
+    return SocialDraft(
+        mapping=MAPPING,
+        kind=kind,
+        change="created",
+        visibility="followers" if post.user.protected else "public",
+        threading="parent_only" if is_id(parent) else "root",
+        published_at=snowflake_time(post.id_str)
+        if post.created_at is None
+        else old_time(post.created_at, "created_at"),
+        in_reply_to=_reference(parent),
+        in_reply_to_author=post.in_reply_to_user_id_str
+        if is_id(post.in_reply_to_user_id_str)
+        else None,
+        quotes=_reference(post.quoted_status_id_str),
+        reposts=_reference(reposted),
+        author=_author(post.user),
+        text=None if hidden else text,
+        langs=language(post.lang),
+        media=() if hidden or shown is None else tuple(old_media(shown.media or ())),
+        links=links,
+        hashtags=hashtags,
+        mentions=mentions,
+        metrics=metrics or None,
+        url=f"https://x.com/i/status/{post.id_str}",
+    )
+
+
+def old_marks(
+    entities: OldEntities | None,
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return mentioned accounts, hashtags and links."""
+    if entities is None:
+        return (), (), ()
+    mentions = [
+        each.id_str if is_id(each.id_str) else each.screen_name
+        for each in entities.user_mentions or ()
+    ]
+    hashtags = [tag_of(each.text) for each in entities.hashtags or ()]
+    links = [each.expanded_url for each in entities.urls or ()]
+    return (
+        tuple(dict.fromkeys(each for each in mentions if each and len(each) <= 256)),
+        tuple(dict.fromkeys(each for each in hashtags if each)),
+        tuple(dict.fromkeys(each for each in links if each and is_link(each))),
+    )
+
+
+def old_media(media: Sequence[OldMedia]) -> Iterator[Media]:
+    """Yield attachments; raises InvalidMessage."""
+    for medium in media:
+        url = medium.media_url_https
+        if medium.video_info is not None:
+            url = best_variant(medium.video_info.variants) or url
+        yield Media(
+            kind=_MEDIA.get(medium.type or "", "file"),  # type: ignore[arg-type]  # the table's values are kinds
+            id=medium.id_str if is_id(medium.id_str) else None,
+            url=url if is_link(url) else None,
+            alt=alt_of(medium.ext_alt_text),
+            status="remote",
+        )
+
+
+def _reference(post_id: str | None) -> str | None:
+    return post_object(post_id) if post_id is not None and is_id(post_id) else None
+
+
+def _author(user: OldUser) -> Author | None:
+    if user.id_str is None or not is_id(user.id_str):
+        return None
+    return author(user.id_str, user.screen_name, user.name, user.followers_count, user.verified)

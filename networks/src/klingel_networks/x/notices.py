@@ -1,0 +1,235 @@
+"""What X tells about posts and accounts: compliance, deletions, likes, other activity; pure.
+
+A post that was deleted does not come back, so its deletion has no time of its own in the identity
+and is the same from the activity webhook, the compliance stream and a compliance job. What can be
+undone (an account that is protected or suspended, a post withheld elsewhere) is of kind `unknown`
+with the network's time as revision; a post to be dropped from view is deleted, and stays so.
+
+Sources: "Compliance Data Objects" of the X API; `x-api/compliance/batch-compliance/integrate`;
+`x-api/activity/event-payloads`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from klingel.domain.draft import Change, SocialDraft
+from klingel.domain.identity import DELETED_WITHOUT_REVISION
+from klingel.errors import ErrorType, InvalidMessage
+from klingel.model.social_event import Author
+from klingel_networks.bounds import READ_ERRORS, refusal, rfc3339
+from klingel_networks.contract import Identity
+from klingel_networks.x.ids import (
+    PREFIX,
+    checked_id,
+    is_id,
+    is_withheld,
+    milliseconds,
+    other_object,
+    post_object,
+    revision_of,
+    snowflake_ms,
+    snowflake_time,
+)
+from klingel_networks.x.posts import MAPPING, author_of
+from klingel_networks.x.records import (
+    COMPLIANCE,
+    Activity,
+    ActivityPayload,
+    Compliance,
+    Includes,
+    JobResult,
+)
+
+Said = tuple[Identity, SocialDraft]
+
+LIKE = "like"
+"""The emoji part of a like's object id."""
+
+_GONE = frozenset({"delete", "drop"})
+_OF_POSTS = frozenset({"delete", "drop", "undrop", "withheld", "tweet_edit"})
+_OF_USERS = frozenset(
+    {
+        "user_delete",
+        "user_undelete",
+        "user_protect",
+        "user_unprotect",
+        "user_suspend",
+        "user_unsuspend",
+        "user_withheld",
+        "user_profile_modification",
+        "scrub_geo",
+    }
+)
+_REMOVED = "delete"
+_SCRUBBED = "scrub_geo"
+
+
+def deletion(post_id: str | None, author_id: str | None, at: datetime | None = None) -> Said:
+    """Return the deletion of a post; raises InvalidMessage when it has no id."""
+    object_id = post_object(checked_id(post_id, "id"))
+    identity = Identity(object_id, DELETED_WITHOUT_REVISION, "post", "deleted")
+    draft = SocialDraft(
+        mapping=MAPPING,
+        kind="post",
+        change="deleted",
+        author=author_of(author_id, None),
+        changed_at=at,
+    )
+    return identity, draft
+
+
+def job_result(result: JobResult, context: Mapping[str, str]) -> Said:
+    """Return what a compliance job says of one id; raises InvalidMessage.
+
+    Args:
+        result: a line of its result.
+        context: `job` is `users` where the job was about accounts.
+    """
+    at = None if result.redacted_at is None else rfc3339(result.redacted_at, "redacted_at")
+    subject = checked_id(result.id, "id")
+    if context.get("job") == "users":
+        return _notice(f"user/{subject}/compliance", at, subject)
+    if result.action == _REMOVED and result.reason != _SCRUBBED:
+        return deletion(subject, None, at)
+    return _notice(f"{subject}/compliance", at, None)
+
+
+def compliance(parts: Mapping[str, msgspec.Raw], context: Mapping[str, str]) -> Said | None:
+    """Return what a compliance event says, None when these are the parts of no such event.
+
+    Raises:
+        InvalidMessage: it is one that cannot be read.
+    """
+    if len(parts) != 1:
+        return None
+    name, raw = next(iter(parts.items()))
+    if name not in _OF_POSTS and name not in _OF_USERS:
+        return None
+    try:
+        event = COMPLIANCE.decode(raw)
+    except READ_ERRORS as error:
+        raise refusal(error, f"data.{name}") from None
+    if event.event_at is None:
+        raise InvalidMessage(
+            ErrorType.MISSING_FIELD,
+            f"data.{name}.event_at is missing",
+            path=f"data.{name}.event_at",
+        )
+    at = rfc3339(event.event_at, f"data.{name}.event_at")
+    if name in _OF_USERS:
+        user = checked_id(event.user.id if event.user else None, f"data.{name}.user.id")
+        return _notice(f"user/{user}/{name}", at, user)
+    return _of_post(name, event, at, context)
+
+
+def _of_post(name: str, event: Compliance, at: datetime, context: Mapping[str, str]) -> Said:
+    tweet = event.tweet
+    post_id = checked_id(tweet.id if tweet else None, f"data.{name}.tweet.id")
+    author_id = tweet.author_id if tweet else None
+    if name in _GONE or (name == "withheld" and is_withheld(event.withheld_in_countries, context)):
+        return deletion(post_id, author_id, at)
+    if name == "tweet_edit" and event.initial_tweet_id is not None:
+        first = checked_id(event.initial_tweet_id, "data.tweet_edit.initial_tweet_id")
+        if first != post_id:
+            return _edited(first, post_id, author_id)
+    return _notice(f"{post_id}/{name}", at, author_id)
+
+
+def _edited(first: str, version: str, author_id: str | None) -> Said:
+    """Return the news of an edit: identity as the edited post's own, which completes it."""
+    identity = Identity(post_object(first), snowflake_ms(version), "post", "updated")
+    draft = SocialDraft(
+        mapping=MAPPING,
+        kind="post",
+        change="updated",
+        author=author_of(author_id, None),
+        published_at=snowflake_time(first),
+        changed_at=snowflake_time(version),
+    )
+    return identity, draft
+
+
+def like(activity: Activity, payload: ActivityPayload, includes: Includes) -> Said | None:
+    """Return a like as a reaction; None when the event does not tell who liked what."""
+    liked = payload.liked_tweet_id
+    actor = _liker(activity, payload, includes)
+    if actor is None or liked is None or not is_id(liked):
+        return None
+    target = post_object(liked)
+    change: Change = "deleted" if (activity.event_type or "").endswith(".delete") else "created"
+    at = milliseconds(payload.timestamp_ms, "data.payload.timestamp_ms")
+    revision = DELETED_WITHOUT_REVISION if change == "deleted" and at is None else 0
+    # Somebody may like again what he no longer liked: every change has its own time.
+    if at is not None:
+        revision = revision_of(at)
+    owner = payload.liked_tweet_author_id
+    identity = Identity(f"{target}/reaction/{actor}/{LIKE}", revision, "reaction", change)
+    draft = SocialDraft(
+        mapping=MAPPING,
+        kind="reaction",
+        change=change,
+        threading="parent_only",
+        published_at=at if change == "created" else None,
+        changed_at=at if change == "deleted" else None,
+        in_reply_to=target,
+        in_reply_to_author=owner if is_id(owner) else None,
+        author=author_of(actor, includes.users),
+    )
+    return identity, draft
+
+
+def other_activity(activity: Activity, native: bytes) -> Said:
+    """Return an activity event that has no word of ours, by its own id."""
+    event_id = activity.event_uuid
+    named = PREFIX + f"event/{event_id}" if _is_event_id(event_id) else other_object(None, native)
+    user_id = activity.filter.user_id if activity.filter is not None else None
+    identity = Identity(named, 0, "unknown", "created")
+    return identity, SocialDraft(
+        mapping=MAPPING,
+        kind="unknown",
+        change="created",
+        target=user_id if is_id(user_id) else None,
+    )
+
+
+def unknown(object_id: str, author_id: str | None = None) -> Said:
+    """Return an object that has no word of ours."""
+    draft = SocialDraft(
+        mapping=MAPPING, kind="unknown", change="created", author=author_of(author_id, None)
+    )
+    return Identity(object_id, 0, "unknown", "created"), draft
+
+
+def _notice(name: str, at: datetime | None, author_id: str | None) -> Said:
+    revision = 0 if at is None else revision_of(at)
+    draft = SocialDraft(
+        mapping=MAPPING,
+        kind="unknown",
+        change="updated",
+        author=Author(id=author_id) if author_id is not None and is_id(author_id) else None,
+        changed_at=at,
+    )
+    return Identity(PREFIX + name, revision, "unknown", "updated"), draft
+
+
+def _is_event_id(value: str | None) -> bool:
+    return value is not None and is_id(value.removeprefix("-"))
+
+
+def _liker(activity: Activity, payload: ActivityPayload, includes: Includes) -> str | None:
+    """Return who liked: the subscribed account, or of the others named the one who did not write."""
+    subscribed = activity.filter.user_id if activity.filter is not None else None
+    if subscribed is None or not is_id(subscribed):
+        return None
+    direction = activity.filter.direction if activity.filter is not None else None
+    owner = payload.liked_tweet_author_id
+    if direction == "outbound" or (direction is None and owner != subscribed):
+        return subscribed
+    named = {
+        known.id
+        for user in includes.users or ()
+        if (known := user.data or user).id is not None and is_id(known.id) and known.id != owner
+    }
+    return named.pop() if len(named) == 1 else None

@@ -1,0 +1,237 @@
+"""Cutting deliveries: lines of a stream, pages of a search, bodies of webhooks; pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from klingel.errors import ErrorType, InvalidMessage
+from klingel_networks.bounds import READ_ERRORS, check_depth, is_unreadable, read_utf8, refusal
+from klingel_networks.contract import NativeObject, Refused
+from klingel_networks.x.records import (
+    ACTIVITY,
+    BODY,
+    INCLUDES,
+    LINE,
+    PAYLOAD,
+    PIECE,
+    PIECES,
+    PROBLEMS,
+    USERS,
+    Body,
+    Head,
+    IncludedPost,
+    Includes,
+    Piece,
+    User,
+)
+
+R = TypeVar("R")
+
+GONE = "gone"
+"""Value of `form` in the context of an error that says that a post we asked for is gone."""
+
+_SPACE = b" \t\r\n"
+_LOST = ("/resource-not-found", "/not-authorized-for-resource")
+
+
+class Cut(NamedTuple):
+    """An object of a delivery with its context, before it is known to be valid."""
+
+    native: bytes
+    context: Mapping[str, str]
+
+
+def cut(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return the objects of one JSON value, uncut where it holds one alone.
+
+    Raises:
+        InvalidMessage: it cannot be read, or is nothing that holds objects.
+    """
+    if body[:1] == b"[":
+        return [Cut(bytes(raw), context) for raw in _part(PIECES, body, "")]
+    page = _part(BODY, body, "")
+    if isinstance(page.data, Head):
+        return _one(body, page.data, context)
+    if page.data is not None:
+        return [*_objects(page.data, page.includes, context), *_lost(page, context)]
+    old = page.statuses if page.statuses is not None else page.events
+    if old is not None:
+        return [Cut(bytes(raw), context) for raw in old]
+    if len(memoryview(page.errors)) > 0:
+        return _lost(page, context) or [Refused(body, _told())]
+    return [Cut(body, context)]
+
+
+def _one(body: bytes, head: Head, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return the object of a stream's line or a webhook's body; the messages of one that has such."""
+    through = _through(head, context)
+    if head.event_type is not None and head.event_type.lower().startswith("dm."):
+        return _messages(body, through) or [Cut(body, through)]
+    return [Cut(body, through)]
+
+
+def lines_of(
+    body: bytes, pieces: "Callable[[bytes], list[NativeObject | Refused]]"
+) -> list[NativeObject | Refused]:
+    """Return the objects of a body: of one JSON value, or of one a line.
+
+    A stream kept in a file is one value a line; blank lines are its heartbeats, and a line that
+    cannot be read is refused by itself. A body none of whose lines can be read is refused whole.
+
+    Raises:
+        InvalidMessage: it cannot be read at all.
+    """
+    body = body.strip(_SPACE)
+    if not body:
+        raise InvalidMessage(ErrorType.MALFORMED_JSON, "the body is empty")
+    try:
+        return _checked(body, pieces)
+    except InvalidMessage as error:
+        lines = [line.strip(_SPACE) for line in body.split(b"\n")]
+        if not is_unreadable(error) or sum(map(bool, lines)) < 2:
+            raise
+        found: list[NativeObject | Refused] = []
+        read = 0
+        for line in filter(None, lines):
+            try:
+                if line[:1] != b"{":
+                    raise _no_object()
+                found += _checked(line, pieces)
+                read += 1
+            except InvalidMessage as reason:
+                found.append(Refused(line, reason))
+        if not read:
+            raise
+        return found
+
+
+def _checked(
+    body: bytes, pieces: "Callable[[bytes], list[NativeObject | Refused]]"
+) -> list[NativeObject | Refused]:
+    read_utf8(body)  # msgspec does not look into strings that it skips
+    check_depth(body)
+    return pieces(body)
+
+
+def _through(head: Head, context: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the context with the own account that an activity event came through."""
+    if head.filter is None or not head.filter.user_id or "channel" in context:
+        return context
+    return {**context, "channel": head.filter.user_id[:256]}
+
+
+def _messages(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return the direct messages of an activity event, each with the accounts it names."""
+    data = _part(LINE, body, "")
+    activity = _part(ACTIVITY, data.data, "data")
+    if len(memoryview(activity.payload)) == 0:
+        return []
+    try:
+        payload = PAYLOAD.decode(activity.payload)
+    except READ_ERRORS:
+        return []
+    users: Sequence[User] = ()
+    try:
+        wrapped = USERS.decode(payload.users) if len(memoryview(payload.users)) > 0 else {}
+        users = [user.data for user in wrapped.values() if user.data is not None]
+    except READ_ERRORS:
+        users = ()
+    known = dict(context)
+    if users:
+        known["includes"] = msgspec.json.encode(Includes(users=list(users))).decode()
+    return [Cut(bytes(raw), known) for raw in payload.direct_message_events or ()]
+
+
+def _objects(
+    data: Sequence[msgspec.Raw], includes: msgspec.Raw, context: Mapping[str, str]
+) -> list[Cut | Refused]:
+    """Return the objects of a page, each with the includes that belong to it."""
+    shelf = _Shelf.of(includes)
+    found: list[Cut | Refused] = []
+    for raw in data:
+        native = bytes(raw)
+        if native[:1] != b"{":
+            found.append(Refused(native, _no_object()))
+            continue
+        belongs = shelf.of_object(native)
+        found.append(Cut(native, {**context, "includes": belongs} if belongs else context))
+    return found
+
+
+def _lost(page: Body, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return the errors that say that posts which were asked for are gone."""
+    if context.get("asked") != "posts" or len(memoryview(page.errors)) == 0:
+        return []
+    try:
+        problems = PROBLEMS.decode(page.errors)
+        raws = PIECES.decode(page.errors)
+    except READ_ERRORS:
+        return []
+    gone = {**context, "form": GONE}
+    return [
+        Cut(bytes(raw), gone)
+        for raw, problem in zip(raws, problems, strict=True)
+        if problem.resource_type == "tweet"
+        and problem.parameter in {"id", "ids"}
+        and problem.type is not None
+        and problem.type.endswith(_LOST)
+    ]
+
+
+class _Shelf:
+    """The includes of a page, by id."""
+
+    def __init__(self, includes: Includes) -> None:
+        self._users = {user.id: user for user in includes.users or () if user.id}
+        self._posts = {post.id: post for post in includes.tweets or () if post.id}
+        self._media = {medium.media_key: medium for medium in includes.media or ()}
+
+    @classmethod
+    def of(cls, raw: msgspec.Raw) -> "_Shelf":
+        if len(memoryview(raw)) == 0:
+            return cls(Includes())
+        try:
+            return cls(INCLUDES.decode(raw))
+        except READ_ERRORS:
+            return cls(Includes())
+
+    def of_object(self, native: bytes) -> str:
+        """Return as JSON what belongs to an object; empty for nothing."""
+        if not (self._users or self._posts or self._media):
+            return ""
+        try:
+            piece = PIECE.decode(native)
+        except READ_ERRORS:
+            return ""
+        users = [self._users[each] for each in _ids(piece) if each in self._users]
+        referred = [each.id for each in piece.referenced_tweets or ()]
+        posts: list[IncludedPost] = [self._posts[each] for each in referred if each in self._posts]
+        keys = piece.attachments.media_keys if piece.attachments is not None else None
+        media = [self._media[key] for key in keys or () if key in self._media]
+        if not (users or posts or media):
+            return ""
+        return msgspec.json.encode(
+            Includes(users=users or None, tweets=posts or None, media=media or None)
+        ).decode()
+
+
+def _ids(piece: Piece) -> list[str]:
+    return [each for each in (piece.author_id, piece.sender_id) if each]
+
+
+def _part(decoder: msgspec.json.Decoder[R], native: bytes | msgspec.Raw, path: str) -> R:
+    try:
+        return decoder.decode(native)
+    except READ_ERRORS as error:
+        raise refusal(error, path) from None
+
+
+def _told() -> InvalidMessage:
+    return InvalidMessage(
+        ErrorType.INVALID_FIELD, "the network tells of a problem, no object", path="errors"
+    )
+
+
+def _no_object() -> InvalidMessage:
+    return InvalidMessage(ErrorType.WRONG_TYPE, "an object of X is a JSON object")
