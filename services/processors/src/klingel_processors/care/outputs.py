@@ -3,7 +3,7 @@
 Everything that is caused stands before the case record, which is the mark of it all.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -23,71 +23,53 @@ from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic, queue_topic
 from klingel.domain.cases import Change, tracked_of
 from klingel.domain.conversation import ConversationState
-from klingel.model import Case, CaseEvent, Escalation, RoutedEvent, TrackedConversation
+from klingel.model import Case, CaseEvent, Escalation, RoutedEvent
 from klingel.model.base import Record
 
 _Extra = tuple[tuple[str, bytes], ...]
-_Headers = Callable[[Topic, str, str, int, _Extra], Headers]
-"""Headers of a record: topic, id, subject, its place among the records, further ones."""
 
 
 class Outputs:
     """The records of one message or timer, in the order in which they are written.
 
     Args:
-        headers: builds the headers of each.
+        message: that caused them; None where a timer did.
         cause: id of what caused them.
+        source: who writes them, as `ce_source`.
+        subject: what it is about; everything said of it shares a trace.
+        now: when it was decided.
         partition: where all but commands to others go: its topics lie together.
     """
 
-    def __init__(self, headers: _Headers, cause: str, partition: int) -> None:
-        self._headers = headers
+    def __init__(
+        self,
+        message: Message | None,
+        cause: str,
+        source: str,
+        subject: str,
+        now: datetime,
+        partition: int,
+    ) -> None:
+        self._message = message
         self._cause = cause
+        self._source = source
+        self._trace = trace_id(subject)
+        self._now = now
         self._partition = partition
         self._written: list[Output] = []
 
     @classmethod
     def of_message(cls, message: Message, source: str, subject: str, now: datetime) -> "Outputs":
         """Return the outputs of a message, each with its source position."""
-        trace = trace_id(subject)
-
-        def headers(topic: Topic, identity: str, about: str, at: int, extra: _Extra) -> Headers:
-            position = SourcePosition(message.topic, message.partition, message.offset, at)
-            return ce_headers(
-                topic,
-                event_id=identity,
-                source=source,
-                subject=about,
-                time=now,
-                trace=trace,
-                caused_by=position,
-                extra=extra,
-            )
-
         cause = f"{message.topic}.{message.partition}.{message.offset}"
-        return cls(headers, cause, message.partition)
+        return cls(message, cause, source, subject, now, message.partition)
 
     @classmethod
     def of_timer(
         cls, timer: str, source: str, subject: str, now: datetime, partition: int
     ) -> "Outputs":
-        """Return the outputs of a timer."""
-        trace = trace_id(subject)
-
-        def headers(topic: Topic, identity: str, about: str, at: int, extra: _Extra) -> Headers:
-            del at
-            return timer_headers(
-                topic,
-                event_id=identity,
-                source=source,
-                subject=about,
-                time=now,
-                trace=trace,
-                cause=timer,
-                extra=extra,
-            )
-
-        return cls(headers, timer, partition)
+        """Return the outputs of a timer; whoever runs the timers adds their source position."""
+        return cls(None, timer, source, subject, now, partition)
 
     @property
     def all(self) -> tuple[Output, ...]:
@@ -138,15 +120,19 @@ class Outputs:
             self._write(Topic.CASE_COMMANDS, command.command_id, command, command.command_id, there)
         if not change.changed and not change.removed:
             return
-        tracked_before, tracked = tracked_of(before), tracked_of(change.state)
-        if _since(tracked) != _since(tracked_before):
-            key = place.decode()
-            identity = f"{key}.{self._cause}"
-            self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
+        self.tracking(place, before, change.state)
         for case, encoded in zip(change.changed, records, strict=True):
             self.case(place, case, encoded)
         for case_id in change.removed:
             self.forgotten(place, case_id)
+
+    def tracking(self, place: bytes, before: ConversationState, after: ConversationState) -> None:
+        """Write whether a conversation is tracked, where that changed."""
+        if before.tracked().since == after.tracked().since:
+            return
+        key = place.decode()
+        identity = f"{key}.{self._cause}"
+        self._write(Topic.TRACKED_CONVERSATIONS, key, tracked_of(after), identity, place)
 
     def events(
         self, place: bytes, happened: Iterable[CaseEvent], escalations: Iterable[Escalation]
@@ -182,12 +168,33 @@ class Outputs:
                 topic=topic,
                 key=key.encode(),
                 value=codec.encode(record) if isinstance(record, Record) else record,
-                headers=self._headers(topic, identity, subject or key, len(self._written), extra),
+                headers=self._headers(topic, identity, subject or key, extra),
                 partition_key=place,
                 partition=None if topic is Topic.CASE_COMMANDS else self._partition,
             )
         )
 
-
-def _since(tracked: TrackedConversation | None) -> datetime | None:
-    return None if tracked is None else tracked.since
+    def _headers(self, topic: Topic, identity: str, subject: str, extra: _Extra) -> Headers:
+        message = self._message
+        if message is None:
+            return timer_headers(
+                topic,
+                event_id=identity,
+                source=self._source,
+                subject=subject,
+                time=self._now,
+                trace=self._trace,
+                cause=self._cause,
+                extra=extra,
+            )
+        ordinal = len(self._written)
+        return ce_headers(
+            topic,
+            event_id=identity,
+            source=self._source,
+            subject=subject,
+            time=self._now,
+            trace=self._trace,
+            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+            extra=extra,
+        )

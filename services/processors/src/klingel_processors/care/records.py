@@ -60,7 +60,7 @@ class Conversations:
         """Return the records of a conversation by its partition key."""
         found = state.get(CASES, b"n" + place)
         if found is None:
-            return ConversationState()
+            return _UNKNOWN
         note = _NOTES.decode(found)
         kept = self._states.get(place)
         if kept is not None and kept[0] == note.token:
@@ -105,6 +105,10 @@ class Conversations:
             self._records -= kept[1].size
 
 
+_UNKNOWN = ConversationState()
+"""A conversation without a record: most events ask for one."""
+
+
 class Said(msgspec.Struct, frozen=True, gc=False):
     """What a rebuilding needs of a fact."""
 
@@ -147,7 +151,7 @@ def read_stored(value: bytes) -> Stored:
     return _STORED.decode(value)
 
 
-class Note(msgspec.Struct, frozen=True, array_like=True):
+class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is noted of a conversation.
 
     Attributes:
