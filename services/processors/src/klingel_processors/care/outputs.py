@@ -138,15 +138,19 @@ class Outputs:
             self._write(Topic.CASE_COMMANDS, command.command_id, command, command.command_id, there)
         if not change.changed and not change.removed:
             return
-        tracked_before, tracked = tracked_of(before), tracked_of(change.state)
-        if _since(tracked) != _since(tracked_before):
-            key = place.decode()
-            identity = f"{key}.{self._cause}"
-            self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
+        self.tracking(place, before, change.state)
         for case, encoded in zip(change.changed, records, strict=True):
             self.case(place, case, encoded)
         for case_id in change.removed:
             self.forgotten(place, case_id)
+
+    def tracking(self, place: bytes, before: ConversationState, after: ConversationState) -> None:
+        """Write whether a conversation is tracked, where that changed."""
+        tracked_before, tracked = tracked_of(before), tracked_of(after)
+        if _since(tracked) != _since(tracked_before):
+            key = place.decode()
+            identity = f"{key}.{self._cause}"
+            self._write(Topic.TRACKED_CONVERSATIONS, key, tracked, identity, place)
 
     def events(
         self, place: bytes, happened: Iterable[CaseEvent], escalations: Iterable[Escalation]
