@@ -295,13 +295,20 @@ def test_recorded_replies_with_a_header(payloads) -> None:
         assert not re.search(r"^(?:>|From:|Von:)", said, re.MULTILINE), name
 
 
+SIGNATURES_THAT_STAY = {
+    "jeff_body": "a name and a device without a delimiter may be the last words of the text",
+}
+
+
 def test_recorded_signatures(payloads) -> None:
-    """A stated signature goes where a delimiter tells it; the first of the own words stay."""
+    """Own words stay whole; a signature that nothing parts from them stays with them."""
     found = payloads("email_reply_quotes_other")
     stripped = "email_reply_quotes_other/talon/signature/emails/stripped/"
-    for name in ("camel_case_body", "jeff_body", "long_signature", "short_url_signature"):
+    for name in ("camel_case_body", *SIGNATURES_THAT_STAY):
         text = found[stripped + name].decode()
-        assert lines(kept(text))[0] == lines(text)[0], name
+        assert lines(kept(text)) == lines(text), name
+    parted = f"Hallo\n\n-- \n{found[stripped + 'long_signature'].decode()}"
+    assert kept(parted) == "Hallo"
 
 
 def test_a_mail_of_nothing_but_a_quotation_is_kept() -> None:

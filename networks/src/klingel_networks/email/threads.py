@@ -27,6 +27,7 @@ RELATED = "related"
 RELATED_MOST = 5
 """So many mails are looked for, the parent first."""
 _ID_CHARACTERS = 900
+_PREFIXES = 20
 
 _REPLY = re.compile(
     r"\s*(?:(?:re|aw|antw(?:ort)?|sv|vs|ref|rif|r|res|odp|ynt|tr|doorst|wg|fwd?|fw|i|enc|rv|vb"
@@ -105,15 +106,12 @@ def is_answer(subject: str) -> bool:
 def base_subject(subject: str) -> str:
     """Return what is left of a subject without prefixes of answers and forwards, in lower case."""
     rest = subject
-    for _ in range(20):
-        shorter = _REPLY.sub("", rest, count=1)
-        if shorter == rest:
-            tagged = _TAG.match(rest)
-            # `[shop] Re: …`: a list's tag may stand before the prefix.
-            if tagged is None or _REPLY.match(rest, tagged.end()) is None:
-                break
-            shorter = _REPLY.sub("", rest[tagged.end() :], count=1)
-        rest = shorter
+    for _ in range(_PREFIXES):
+        tagged = _TAG.match(rest)
+        found = _REPLY.match(rest) or (tagged and _REPLY.match(rest, tagged.end()))
+        if not found:
+            break
+        rest = rest[found.end() :]
     return _BLANKS.sub(" ", rest).strip().casefold()
 
 
