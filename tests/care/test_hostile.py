@@ -243,7 +243,8 @@ def test_a_thousand_facts_can_be_merged_and_sent(desk: Desk) -> None:
     part = "bluesky:network:part"
     for number in range(1_000):
         desk.hear(said(f"w{number}", f"u{number % 12}", number / 10, conversation=part))
-    desk.order("merge", customer="", conversation=part, into_conversation_id=ROOT)
+    parts = {"conversation": part, "into_conversation_id": ROOT, "by": "understand"}
+    desk.order("merge", customer="", **parts)
     outcomes = desk.stage.drain()
     assert all(outcome.fate is not Fate.DEAD_LETTERED for outcome in outcomes)
     cases = [case for case in records(desk).values() if case.conversation_id == ROOT]

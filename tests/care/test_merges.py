@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 
 from klingel.contracts import codec
+from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
+from klingel.domain.identity import hash64
 from klingel.model import Case
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, said
@@ -24,8 +26,10 @@ def desk() -> Desk:
 
 
 def merge(desk: Desk, source: str, target: str) -> None:
-    """Say that a conversation belongs to another, and let everybody hear of it."""
-    desk.order("merge", customer="", conversation=source, into_conversation_id=target)
+    """Tell as a thread does that a conversation belongs to another; let everybody hear of it."""
+    desk.order(
+        "merge", customer="", conversation=source, into_conversation_id=target, by="understand"
+    )
     desk.stage.drain()
 
 
@@ -157,3 +161,140 @@ def test_a_merge_into_itself_or_nowhere_is_refused(
     desk.hear(said("1"))
     assert desk.order("merge", customer="", **parts).reason == why
     assert desk.case().state == "open"
+
+
+def merge_case(
+    desk: Desk, conversation: str, customer: str, into: str, into_customer: str, minute: float = 50
+) -> None:
+    """Say that a customer's case goes on with another's, and let everybody hear of it."""
+    desk.order(
+        "merge",
+        customer=customer,
+        conversation=conversation,
+        into_conversation_id=into,
+        into_customer_id=into_customer,
+        at=NOON + timedelta(minutes=minute),
+    )
+    desk.stage.drain()
+
+
+def objects(case: Case) -> set[str]:
+    """Return the objects of which a case knows facts."""
+    return {fact.object for fact in case.facts}
+
+
+@pytest.mark.parametrize("case_first", [True, False])
+def test_a_case_and_its_conversation_merge_in_any_order(desk: Desk, case_first: bool) -> None:
+    """The conversation goes on in the root; anna's matter there is bert's elsewhere."""
+    desk.hear(said("1", minute=5, conversation=PART))
+    desk.hear(said("2", "bert", 6, conversation=THIRD))
+    desk.hear(said("3", "cleo", 7, conversation=PART))
+    if case_first:
+        merge_case(desk, PART, "anna", THIRD, "bert")
+        merge(desk, PART, ROOT)
+    else:
+        merge(desk, PART, ROOT)
+        merge_case(desk, PART, "anna", THIRD, "bert")
+    desk.hear(said("4", minute=60, conversation=PART, in_reply_to="1"))
+    desk.stage.drain()
+    theirs = case_in(desk, THIRD, "bert")
+    assert objects(theirs) == {hash64(f"bluesky:network:{name}") for name in "124"}
+    assert theirs.state == "open"
+    assert case_in(desk, ROOT, "anna").state == "merged"
+    assert objects(case_in(desk, ROOT, "anna")) == {
+        hash64("bluesky:network:1"),
+        hash64("bluesky:network:4"),
+    }
+    assert case_in(desk, ROOT, "cleo").state == "open"
+
+
+@pytest.mark.parametrize("case_first", [True, False])
+@pytest.mark.parametrize("ways", [(PART, ROOT), (ROOT, PART)])
+def test_a_case_merged_into_a_conversation_that_is_the_same_is_that_customers(
+    desk: Desk, ways: tuple[str, str], case_first: bool
+) -> None:
+    """Whichever of the two conversations goes on, and whatever was said first."""
+    desk.hear(said("1", minute=5, conversation=PART))
+    desk.hear(said("2", "bert", 6))
+    if case_first:
+        merge_case(desk, PART, "anna", ROOT, "bert")
+        merge(desk, *ways)
+    else:
+        merge(desk, *ways)
+        merge_case(desk, PART, "anna", ROOT, "bert")
+    case = case_in(desk, ways[1], "bert")
+    assert case.state == "open"
+    assert objects(case) == {hash64("bluesky:network:1"), hash64("bluesky:network:2")}
+    assert len(desk.broker.messages(Topic.CASE_COMMANDS)) < 12
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_cases_merged_into_each_other_are_one(desk: Desk, first: int) -> None:
+    desk.hear(said("1", minute=5, conversation=PART))
+    desk.hear(said("2", "bert", 6))
+    ways = [(PART, "anna", ROOT, "bert"), (ROOT, "bert", PART, "anna")]
+    for way in ways[first:] + ways[:first]:
+        merge_case(desk, *way)
+    states = case_in(desk, PART, "anna").state, case_in(desk, ROOT, "bert").state
+    assert states == ("open", "merged")
+    assert len(objects(case_in(desk, PART, "anna"))) == 2
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_folded_away_goes_along(desk: Desk, whole: bool) -> None:
+    """All words count where the case goes on, and none of them counts twice."""
+    for place in range(150):
+        desk.hear(said(f"w{place}", minute=place, conversation=PART))
+    desk.hear(answered("a", 200, in_reply_to="w149", conversation=PART))
+    old = case_in(desk, PART)
+    assert old.summary is not None
+    desk.hear(said("own", "bert", 30))
+    desk.now = NOON + timedelta(minutes=210)
+    if whole:
+        merge(desk, PART, ROOT)
+    else:
+        merge_case(desk, PART, "anna", ROOT, "bert", 210)
+    case = case_in(desk, ROOT, "anna" if whole else "bert")
+    assert case.counts == {"inbound": 150 if whole else 151, "outbound": 1}
+    assert case.opened_at == NOON
+    assert case.first_response_at == NOON + timedelta(minutes=200)
+    assert case.state == "waiting"
+    desk.hear(said("w3", minute=3, conversation=PART, change="updated", revision=1, text="edited"))
+    desk.stage.drain()
+    again = case_in(desk, ROOT, "anna" if whole else "bert")
+    assert again.counts == case.counts
+    desk.hear(said("late", minute=20, conversation=PART))
+    desk.hear(said("new", minute=230, conversation=PART))
+    desk.stage.drain()
+    counts = case_in(desk, ROOT, "anna" if whole else "bert").counts
+    assert counts == {"inbound": 152 if whole else 153, "outbound": 1}
+    records = desk.broker.compacted(Topic.CASES)
+    desk.stage.replay()
+    desk.stage.drain()
+    assert desk.broker.compacted(Topic.CASES) == records
+
+
+def test_a_merged_conversation_is_heard_while_somebody_speaks_in_it(desk: Desk) -> None:
+    desk.hear(said("1", minute=5, conversation=PART))
+    merge(desk, PART, ROOT)
+    week = 7 * 24 * 60
+
+    def is_tracked() -> bool:
+        tracked = desk.broker.compacted(Topic.TRACKED_CONVERSATIONS)
+        return conversation_key("nordlicht", PART) in tracked
+
+    assert is_tracked()
+    desk.hear(said("2", minute=week, conversation=PART))
+    desk.stage.drain()
+    desk.pass_to(week + 60 * 30)
+    assert is_tracked()
+    assert [each.reason for each in desk.pass_to(2 * week + 1)] == ["quiet"]
+    assert not is_tracked()
+    assert desk.pass_to(2 * week + 2) == []
+    desk.hear(said("3", minute=3 * week, conversation=PART))
+    desk.stage.drain()
+    assert is_tracked()
+    assert len(objects(case_in(desk, ROOT))) == 3
+    desk.stage.restart()
+    desk.pass_to(4 * week + 1)
+    assert not is_tracked()

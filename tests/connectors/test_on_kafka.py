@@ -190,8 +190,8 @@ def run_replay(kafka, tmp_path):
         job = Job(
             connector="replay",
             network=installed_network("replay"),
-            client=ReplayClient(
-                ReplayOptions(files=files, context={"source": "s"}, **options), clock
+            connect=lambda tools: ReplayClient(
+                ReplayOptions(files=files, context={"source": "s"}, **options), tools.clock
             ),
             instance="replay-1",
             holder="pod-0",

@@ -274,8 +274,8 @@ async def test_a_stop_between_two_deliveries_is_no_end_of_the_source(make_bench,
     bench = make_bench([arrival(1), arrival(2)])
     taken = bench.runner._take
 
-    async def take_and_stop(item):
-        await taken(item)
+    async def take_and_stop(reading, item):
+        await taken(reading, item)
         bench.stop.set()
 
     bench.runner._take = take_and_stop

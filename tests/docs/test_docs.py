@@ -10,7 +10,8 @@ import click
 import pytest
 
 from klingel.contracts.topics import Topic
-from klingel.domain.timeline import MAX_FACTS, MAX_FOLDED
+from klingel.domain.summaries import MAX_FOLDED
+from klingel.domain.timeline import MAX_FACTS
 from klingel.errors import ErrorType
 from klingel.metrics import Metric
 from klingel.settings import names

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from klingel.config.compiled import CompiledBrand
 from klingel.domain import conversation
 from klingel.domain.cases import ConversationState, fold_command, fold_event, pass_time, wake
-from klingel.domain.merging import BY
 from klingel.domain.routing import Routing, route
+from klingel.domain.threading import BY
 from klingel.domain.timers import due_at, fire
 from klingel.model.case import Case
 from klingel.model.case_command import CaseCommand
 from klingel.model.social_event import SocialEvent
-from klingel.testing.conversations import NOON, ROOT, compiled_brand
+from klingel.testing.conversations import NOON, ROOT, compiled_brand, said
 
 from .test_cases_fold import CUSTOMERS, conversations, orders
 
@@ -340,6 +340,83 @@ def test_reading_words_and_commands_anew_in_any_mixture_changes_nothing(
         else:
             world.hear(each[1], each[0])
     assert world.states == before
+
+
+OWN = {PARTS[0]: "rosa", PARTS[1]: "paul", PARTS[2]: "tina"}
+"""Who speaks in one conversation alone: a merge of their cases means the same at any time."""
+
+
+@st.composite
+def merges(draw: st.DrawFn, *, threads: bool) -> list[CaseCommand]:
+    """Merges of conversations, in circles too, and of cases.
+
+    Args:
+        draw: draws.
+        threads: whether some follow what a thread tells, not the order of ids.
+    """
+    commands: list[CaseCommand] = []
+    left = sorted(PARTS)[1:]
+    for number in range(draw(st.integers(1, 5))):
+        whole = not left or draw(st.booleans())
+        source, target = draw(st.permutations(PARTS))[:2]
+        if not whole:
+            source = left.pop(draw(st.integers(0, len(left) - 1)))
+            target = draw(st.sampled_from([part for part in PARTS if part < source]))
+        upwards = PARTS.index(source) > PARTS.index(target)
+        commands.append(
+            CaseCommand(
+                command_id=f"m{number}",
+                brand="nordlicht",
+                conversation_id=source,
+                customer_id=None if whole else OWN[source],
+                kind="merge",
+                at=END + timedelta(seconds=draw(st.integers(0, 3))),
+                by=BY if threads and whole and upwards else "maike",
+                into_conversation_id=target,
+                into_customer_id=None if whole else draw(st.sampled_from(CUSTOMERS)),
+            )
+        )
+    return commands
+
+
+def matters(world: World) -> set[tuple[str, str, frozenset[str]]]:
+    """Return what goes on where: conversation, customer and the objects of its cases."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for state in world.states.values():
+        for case in state.cases.values():
+            if case.state != "merged":
+                place = case.conversation_id, case.customer_id
+                found.setdefault(place, set()).update(fact.object for fact in case.facts)
+    return {(*place, frozenset(objects)) for place, objects in found.items()}
+
+
+def merged(commands: Sequence[CaseCommand], settles: Sequence[bool]) -> World:
+    """Return what becomes of three conversations under merges, which are read at once or later."""
+    world = World()
+    people = ((part, one) for part in PARTS for one in (*CUSTOMERS, OWN[part]))
+    for minute, (part, one) in enumerate(people):
+        world.hear(said(f"{part[-5:]}-{one}", one, minute, conversation=part), minute)
+    for command, settles_now in zip(commands, settles, strict=True):
+        world.order(command)
+        if settles_now:
+            world.settle()
+    world.settle()
+    return world
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), threads=st.booleans())
+def test_whatever_merges_into_whatever_goes_on_in_one_place(
+    data: st.DataObject, threads: bool
+) -> None:
+    """No word is lost, none counts twice, and people's merges commute."""
+    commands = data.draw(merges(threads=threads))
+    settles = data.draw(st.lists(st.booleans(), min_size=len(commands), max_size=len(commands)))
+    one = matters(merged(commands, settles))
+    objects = [each for _, _, among in one for each in among]
+    assert len(objects) == len(set(objects)) == len(PARTS) * (len(CUSTOMERS) + 1)
+    if not threads:
+        assert matters(merged(data.draw(st.permutations(commands)), settles)) == one
 
 
 def _sorted(world: World) -> list[Case]:

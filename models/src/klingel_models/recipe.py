@@ -41,7 +41,7 @@ GROUPS = (
 TOTALS = {
     "potts": 7500.0,
     "goemotions": 8000.0,
-    "vader_tweets": 2500.0,
+    "vader_tweets": 3000.0,
     "vader_reviews": 1500.0,
     "germeval2014": 3000.0,
     "germeval2018": 500.0,
@@ -53,6 +53,7 @@ TOTALS = {
     "mentions_de": 2500.0,
     "mentions_en": 1500.0,
     "talk_de": 2000.0,
+    "news_de": 2000.0,
     "banking77": 300.0,
     "hebrew": 300.0,
     "other_languages": 600.0,
@@ -228,7 +229,7 @@ SOURCES: tuple[tuple[str, str, Callable[[Raw], dict[str, bool]], Callable[[Raw],
 )
 """Name, file under the data, answers of a row, and which rows."""
 
-POST_SOURCES = ("care_de", "care_en", "mentions_de", "mentions_en", "talk_de")
+POST_SOURCES = ("care_de", "care_en", "mentions_de", "mentions_en", "talk_de", "news_de")
 """Files of the posts written for klingel; `irony` is for evaluation only."""
 
 

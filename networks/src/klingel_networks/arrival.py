@@ -78,8 +78,8 @@ class Gap:
     Attributes:
         cause: of the closed set.
         sentence: one clear sentence without text, handles or secrets.
-        key: the client's name of the gap, under which a `GapClosed` closes it: unique among what is
-            open in the channel. Empty when nothing can fill it: it is unrecoverable at once.
+        key: the client's name of the gap, under which a `GapClosed` closes it, also one of a later
+            process: unique among what is open in the channel, at most 200 characters. Empty when nothing can fill it: it is unrecoverable at once.
         start: last position before the gap, opaque; None where unknown.
         began_at: the network's time of that position; None where unknown.
     """
@@ -94,6 +94,9 @@ class Gap:
 @dataclass(frozen=True, slots=True)
 class GapClosed:
     """The end of a gap: what came of filling it. How many events filled it is counted by the runner.
+
+    What a gap that was not filled has cost in time is counted from `Gap.began_at` to `ended_at`; a
+    client that gives these leaves `Arrival.gap_seconds` alone.
 
     A gap that an earlier process opened (it is told again after a resume, or known by its key) may
     be closed too; a key that is not open is ignored.
@@ -280,7 +283,8 @@ class PollClient(Protocol):
     The runner asks `channels` before each round over all of them, so that a list may change; it
     polls several channels at once, never one channel twice at the same time, and every channel at
     most once in the manifest's `poll_seconds` unless a `Rest` says later. What a round raises backs
-    off that channel alone; CredentialsRejected and ConfigurationError end the connector.
+    off that channel alone; one with CredentialsRejected is asked again after an hour; a
+    ConfigurationError ends the connector.
 
     Attributes:
         source: name of what it reads; a cursor's key is `<source>/<channel>`.

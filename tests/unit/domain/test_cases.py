@@ -16,7 +16,8 @@ from klingel.domain.cases import (
 )
 from klingel.domain.identity import hash64
 from klingel.domain.routing import Routing, route
-from klingel.domain.timeline import MAX_FACTS, MAX_FOLDED
+from klingel.domain.summaries import MAX_FOLDED
+from klingel.domain.timeline import MAX_FACTS
 from klingel.domain.timers import due_at, fire
 from klingel.model.case import Case
 from klingel.model.social_event import SocialEvent

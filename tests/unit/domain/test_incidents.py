@@ -350,7 +350,7 @@ def of_real_people(data: Path, intent: str, seed: int) -> tuple[list[Post], list
     return in_order(ring), in_order([*background, *ring])
 
 
-@pytest.mark.parametrize("intent", ["verify_my_identity", "top_up_limits"])
+@pytest.mark.parametrize("intent", ["compromised_card", "top_up_limits"])
 def test_one_intent_of_real_customers_is_one_incident(shared_data: Path, intent: str) -> None:
     """At the density of 20,000 posts a day: one incident, in time, with its members."""
     ring, posts = of_real_people(shared_data, intent, SEED)

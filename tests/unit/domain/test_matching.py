@@ -333,3 +333,72 @@ def test_a_long_text_is_heard_as_a_short_one_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("klingel.domain.matching._SCANS", 0)
     assert found == [rules.match(RuleDocument(text=text)) for text in texts]
     assert {hit.rule_id for hits in found for hit in hits} == set(LONG_RULES)
+
+
+LATIN_RULES = (
+    "bahn",
+    "x OR bahn OR d",
+    "a* AND NOT ab*",
+    "b?hn*",
+    '"bahn weg"',
+    '"weg bahn"~3 AND NOT gleis',
+    "bahn*ei?",
+    " OR ".join(f"wort{number}" for number in range(40)),
+    " AND ".join(["bahn", *(f"NOT fehlt{number}" for number in range(40))]),
+    "verspätung AND größe",
+    "NOT bahn",
+    "l" * 254,
+)
+
+
+def long_latin_texts(random: Random) -> list[str]:
+    """Different words, the same ones in masses, words cut by their length, rare and at the ends."""
+    letters = "abcdefghijklmnopqrstuvwxyzäöüß_0"
+    different = ["".join(random.choices(letters, k=random.randint(3, 8))) for _ in range(3_000)]
+    some = ["Bahn", "weg", "d", "x", "Bahnsteig", "wort7", "Größe", "VERSPÄTUNG", "gleis", "fehlt3"]
+    texts = [" ".join(different)]
+    for count in (1, 3, 12):
+        words = [*different, *random.choices(some, k=count)]
+        random.shuffle(words)
+        texts.append(random.choice(("\n", ", ", " - ")).join(words))
+    texts += [
+        "x " * 600 + "VERSPÄTUNG, Größe: Bahn",
+        "bahn " * 9_000 + "weg",
+        "Bahn weg, " * 300 + "gleis Bahnsteig",
+        "bahn" + "-" * 20_000 + "weg",
+        "a" * 16_383 + " bahn weg",
+        "y" * 1_200 + " bahn " + "l" * 254,
+        "k" * 255 + "bahn " + "wort3 " * 300,
+        " ".join(different[:200]) + " " + "l" * 254,
+    ]
+    return texts
+
+
+def test_a_long_text_is_heard_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that are searched for in the text as it stands are those that it is cut into."""
+    rules = RuleSet.compile(Rule(query, query) for query in LATIN_RULES)
+    texts = long_latin_texts(Random(11))
+    alone = [RuleSet.compile([Rule(query, query)]) for query in LATIN_RULES]
+    found = [rules.match(RuleDocument(text=text)) for text in texts]
+    found_alone = [
+        [hit for each in alone for hit in each.match(RuleDocument(text=text))] for text in texts
+    ]
+    monkeypatch.setattr("klingel.domain.matching._LONG_TEXT", 10**9)
+    expected = [rules.match(RuleDocument(text=text)) for text in texts]
+    assert found == expected
+    assert found_alone == expected
+    assert {hit.rule_id for hits in expected for hit in hits} == set(LATIN_RULES)
+
+
+@pytest.mark.parametrize("letters", ["abcdefghijklmnop", "aäoöuüsß", "абвгдежзиклмн"])
+def test_a_long_text_of_other_words_is_not_cut_into_them(letters: str) -> None:
+    """What costs most of such a text is spared: to cut it, and to keep its different words."""
+    random = Random(5)
+    rules = RuleSet.compile(
+        Rule(str(number), query)
+        for number, query in enumerate(("nordlicht", '"nord licht"', "nordl*", "zug OR gleis"))
+    )
+    words = ("".join(random.choices(letters, k=6)) for _ in range(5_000))
+    document = RuleDocument(text=" ".join(words))
+    assert rules.match(document) == []
+    assert not {"terms", "words"} & document.__dict__.keys()

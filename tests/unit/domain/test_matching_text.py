@@ -15,6 +15,7 @@ from klingel.domain.rule_text import (
     SINGLES,
     TOKEN_LIMIT,
     fold,
+    lines_of,
     terms_of,
     tokens,
     words_of,
@@ -118,6 +119,20 @@ def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> 
     folded = fold(text)
     assert terms_of(folded) == re.findall(rule_text._TOKEN, folded)
     assert words_of(text) == terms_of(folded)
+    lined = lines_of(folded)
+    if lined is not None:
+        assert lined.split() == terms_of(folded)
+        assert len(lined) == len(folded) + 2
+
+
+@pytest.mark.parametrize(
+    "length", [1, TOKEN_LIMIT - 1, TOKEN_LIMIT, TOKEN_LIMIT + 1, 3 * TOKEN_LIMIT]
+)
+@pytest.mark.parametrize("form", ["{}", "a {}", "{} ä", "-{}-{}-"])
+def test_lines_are_told_where_no_word_is_cut(length: int, form: str) -> None:
+    text = form.replace("{}", "b" * length)
+    assert (lines_of(text) is None) == (length > TOKEN_LIMIT)
+    assert lines_of(f"{text} \u0103") is None
 
 
 def test_each_letter_of_latin_1_is_folded_and_split_as_by_the_expression() -> None:

@@ -4,6 +4,7 @@ import itertools
 import random
 import struct
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from klingel.language.heads import (
     MAGIC,
     MOST_TOKENS,
     READ,
+    SCRATCH_ROWS,
     Features,
     Group,
     Heads,
@@ -370,3 +372,57 @@ def test_pieces_are_forgotten_and_found_again(monkeypatch: pytest.MonkeyPatch) -
     alone = np.concatenate([Heads(MODEL).score([text]) for text in texts])
     assert np.array_equal(heads.score(texts), alone)
     assert np.array_equal(np.concatenate([heads.score([text]) for text in texts]), alone)
+
+
+@pytest.mark.parametrize("weight", [-127, 127])
+def test_the_heaviest_word_is_summed_without_overflow(weight: int) -> None:
+    """Of the longest word every part has the largest weight, and it is shouted."""
+    word = "aa" + "ba" * 19
+    pieces = tuple(dict.fromkeys(parts(word)))
+    heads = Heads(
+        Weights(
+            words=("zzshout",),
+            pairs=np.zeros((0, 2), np.int32),
+            parts=pieces,
+            word_weights=np.full((1, 1), weight, np.int8),
+            part_weights=np.full((len(pieces), 1), weight, np.int8),
+            word_idf=np.full(1, 255, np.uint8),
+            part_idf=np.full(len(pieces), 255, np.uint8),
+            outputs=(Output("x", 0.0, 1.0, 1.0),),
+            groups=(),
+        )
+    )
+    [[score]] = heads.score([word.upper()])
+    assert score == pytest.approx(weight * len(parts(word)) ** 0.5 / 255 + weight / 255, rel=1e-5)
+
+
+def test_an_output_costs_four_bytes_a_word_and_one_a_pair_and_a_part() -> None:
+    """Of what a brand trains, only the rows of words are kept in more than a byte a weight."""
+    random_ = np.random.default_rng(3)
+    words, pairs, pieces, memo = 500, 6_000, 3_000, 100
+
+    def held(outputs: int) -> int:
+        weights = Weights(
+            words=tuple(f"w{number}" for number in range(words)),
+            pairs=np.stack(np.divmod(np.arange(pairs), words), axis=1).astype(np.int32),
+            parts=tuple(f"p{number:03x}" for number in range(pieces)),
+            word_weights=random_.integers(-9, 9, (words + pairs, outputs), np.int8),
+            part_weights=random_.integers(-9, 9, (pieces, outputs), np.int8),
+            word_idf=np.full(words + pairs, 9, np.uint8),
+            part_idf=np.full(pieces, 9, np.uint8),
+            outputs=tuple(Output(str(number), 0.0, 1.0, 1.0) for number in range(outputs)),
+            groups=(),
+        )
+        tracemalloc.start()
+        try:
+            heads = Heads(decode(encode(weights), "m"), memo_rows=memo)
+            del weights
+            size, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(heads.names) == outputs
+        return size
+
+    rows = words + 2 + memo + SCRATCH_ROWS
+    allowed = 4 * rows + (words + pairs) + pieces
+    assert (held(90) - held(10)) / 80 < 1.1 * allowed

@@ -46,7 +46,7 @@ def map_command(
     registry = installed()
     manifest = registry.manifest(network_name)  # its error names the nearest network
     network = registry.network(network_name)
-    if source is None and manifest.scope == "source":
+    if source is None and manifest.scope in {"source", "instance"}:
         source = network_name
     context = {} if source is None else {"source": source}
     for path in files:

@@ -43,7 +43,7 @@ def derived(
         brand: whose case it is.
         old: its record before.
         earlier: what is left of it where it was withdrawn.
-        merged: command that merged its whole conversation, if one did.
+        merged: command that merged it or its whole conversation, if one did.
     """
     opening, summary = generation.opening, generation.summary
     known_clocks = old.clocks if old is not None else None
@@ -97,8 +97,7 @@ def derived(
         escalations=base.escalations if base is not None else None,
         config_version=old.config_version if old is not None else brand.version,
     )
-    merge = merged or next((each for each in applied if each.kind == "merge"), None)
-    case = settle(case if merge is None else merged_case(case, merge), clocks.every)
+    case = settle(case if merged is None else merged_case(case, merged), clocks.every)
     if old is None:
         if earlier is not None:
             case = told_anew(case, earlier)

@@ -45,16 +45,19 @@ from klingel.domain.merging import (
     Sent,
     gave_up_to_us,
     goes_the_other_way,
+    means_all,
     merge_of,
+    merges_of_cases,
     read_sent,
     sent_on,
     turned_round,
 )
 from klingel.domain.routing import Routing
-from klingel.domain.timeline import Generation, Lookup, Timeline, is_folded
+from klingel.domain.summaries import is_folded, joined, without
+from klingel.domain.timeline import Generation, Lookup, Timeline
 from klingel.domain.timers import Firing
 from klingel.domain.triage import TriageReason, is_candidate, is_praise, lateness, needs_answer
-from klingel.model.case import AppliedCommand, Case, Fact, Opening, Terms
+from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Terms
 from klingel.model.case_command import CaseCommand
 from klingel.model.case_event import CaseEvent
 from klingel.model.escalation import Escalation
@@ -286,7 +289,7 @@ def fold_command(
         return _fold_sent(state, command, read_sent(command.facts), brand, now)
     if is_applied(state, command.command_id):
         return CommandOutcome(Change(state), "repeated")
-    if command.kind == "merge" and _means_all(command):
+    if command.kind == "merge" and means_all(command):
         return _merge_all(state, command, brand, now)
     return _about_a_case(state, command, brand, now)
 
@@ -333,11 +336,6 @@ def _taken(
     return CommandOutcome(change, "applied", _overruling(target, fact, folded, brand, now))
 
 
-def _means_all(command: CaseCommand) -> bool:
-    """Whether a merge is about a whole conversation, and not about one customer's case in it."""
-    return (command.case_id, command.customer_id, command.object_id) == (None, None, None)
-
-
 def _keep_early(
     state: ConversationState, command: CaseCommand, brand: CompiledBrand, now: datetime
 ) -> CommandOutcome:
@@ -378,6 +376,9 @@ def _merge_all(
     if why is not None:
         event = refused(command, None, why.value, brand, now)
         return CommandOutcome(Change(state, case_events=(event,)), why.value)
+    if goes_the_other_way(command):
+        other = turned_round(command, None)
+        return CommandOutcome(Change(state, commands=(other,)), "applied")
     applied = AppliedCommand(
         id=command.command_id,
         kind="merge",
@@ -399,12 +400,15 @@ def _fold_sent(
     now: datetime,
 ) -> CommandOutcome:
     """Fold what another conversation sends; what is known already changes nothing."""
-    circle = _circle(state, command, sent)
-    news = _News(command.brand, command.conversation_id, command=circle, sent=sent)
+    known = [each for record in state.records() for each in record.applied or ()]
+    circles = tuple(gave_up_to_us(sent, known, command.at))
+    if circles:
+        sent = structs.replace(sent, commands=[*sent.commands, *circles])
+    news = _News(command.brand, command.conversation_id, sent=sent)
     folded = _refold(state, news, brand)
     if not folded.changed and not folded.removed:
         return CommandOutcome(Change(state), "repeated")
-    return CommandOutcome(_change(folded, Cause(command.command_id), brand, now), "applied")
+    return CommandOutcome(_change(folded, Cause(command.command_id), brand, now, sent), "applied")
 
 
 def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact | None]:
@@ -422,16 +426,6 @@ def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact |
         decision=(known.decision or 0) + 1,
     )
     return fact, known
-
-
-def _circle(state: ConversationState, command: CaseCommand, sent: Sent) -> AppliedCommand | None:
-    """Return what has to be remembered where two conversations were merged into each other."""
-    held = state.held
-    if sent.whole is None or held is None:
-        return None
-    ours = [each for each in held.applied or () if each.into_conversation == sent.whole]
-    known = any(each.target == sent.whole for each in held.applied or ())
-    return gave_up_to_us(sent.whole, command.at) if ours and not known else None
 
 
 def _is_overruled_later(case: Case, applied: AppliedCommand) -> bool:
@@ -522,7 +516,16 @@ def pass_time(
     return after, happened, tuple(told(case, after, now, brand.version))
 
 
-def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) -> Change:
+def _change(
+    folded: _Folded,
+    cause: Cause,
+    brand: CompiledBrand,
+    now: datetime,
+    sent: Sent | None = None,
+) -> Change:
+    arrived = sent
+    if arrived is None:
+        arrived = Sent([] if cause.fact is None else [cause.fact])
     withdrawn = folded.known.withdrawn
     happened = history(folded.before, folded.cases, cause, brand.version, now, withdrawn)
     escalations = [
@@ -537,7 +540,7 @@ def _change(folded: _Folded, cause: Cause, brand: CompiledBrand, now: datetime) 
         folded.removed,
         happened,
         tuple(escalations),
-        tuple(sent_on(folded.known, folded.state, folded.changed, cause.id, now)),
+        tuple(sent_on(folded.known, folded.state, folded.changed, arrived, cause.id, now)),
     )
 
 
@@ -670,8 +673,11 @@ def _refold(
     some = state.cases
     if news.customers is not None:
         some = {case.case_id: case for case in state.cases_of(news.customers)}
-    material = _material(some.values(), state, news)
-    timeline = _timeline(state, material, news, brand, _firsts(some.values()))
+    cases_before = [*some.values()]
+    if news.sent is not None:
+        cases_before = _with_summary(cases_before, state, news, news.sent)
+    material = _material(cases_before, state, news)
+    timeline = _timeline(state, material, news, brand, _firsts(cases_before))
     timeline.run(material.facts)
     cases = {case.case_id: revised(some[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
@@ -782,11 +788,58 @@ def _take_in(sent: Sent, material: _Material) -> None:
     material.promises.terms.update(sent.terms)
     have = {each.id for each in material.commands}
     material.commands.extend(each for each in sent.commands if each.id not in have)
+    summaries = [case.summary for case in material.resumed if case.summary is not None]
     for fact in sent.facts:
         if fact.object in material.elsewhere:
             continue
+        if any(is_folded(summary, fact.object) for summary in summaries):
+            continue
         known = material.facts.get(fact.object)
         material.facts[fact.object] = fact if known is None else join(known, fact)
+
+
+def _with_summary(
+    cases: list[Case], state: ConversationState, news: _News, sent: Sent
+) -> list[Case]:
+    """Return the cases, in one of them what the sender's older facts came to.
+
+    That is the customer's case in which facts are folded already, else the first; where the
+    customer has none, one that holds nothing else.
+    """
+    if sent.summary is None or sent.customer is None:
+        return cases
+    facts = [fact for record in state.records() for fact in record.facts]
+    summary = without(sent.summary, facts)
+    frozen = (case.summary for case in state.cases.values() if case.summary is not None)
+    if summary is None or any(joined(each, summary) == each for each in frozen):
+        return cases
+    theirs = [case for case in cases if case.customer_id == sent.customer]
+    boundary = _last_folded(theirs).get(sent.customer)
+    home = min(
+        (case for case in theirs if boundary is None or case.generation == boundary),
+        key=lambda case: case.generation,
+        default=None,
+    )
+    if home is None:
+        return [*cases, _begun(news, sent.customer, summary)]
+    both = summary if home.summary is None else joined(home.summary, summary)
+    return [structs.replace(case, summary=both) if case is home else case for case in cases]
+
+
+def _begun(news: _News, customer: str, summary: Summary) -> Case:
+    """Return a case of which no more is known than its summary."""
+    return Case(
+        case_id=case_id(news.brand_id, news.conversation_id, customer, 1),
+        brand=news.brand_id,
+        conversation_id=news.conversation_id,
+        customer_id=customer,
+        generation=1,
+        revision=0,
+        state="open",
+        facts=[],
+        summary=summary,
+        config_version="",
+    )
 
 
 def _last_folded(cases: Iterable[Case]) -> dict[str, int]:
@@ -858,11 +911,19 @@ def _timeline(
         firsts=firsts,
         elsewhere=elsewhere,
         names=names,
-        arrived=news.fact.object if news.fact is not None else "",
+        arrived=_arrived(news),
         promises=material.promises,
         commands=material.commands,
         woken=material.woken,
     )
+
+
+def _arrived(news: _News) -> Collection[str] | None:
+    """Return what may lie among folded facts and is not counted yet; None where anything may."""
+    sent = news.sent
+    if sent is not None:
+        return None if sent.summary is not None else {fact.object for fact in sent.facts}
+    return () if news.fact is None else (news.fact.object,)
 
 
 def _case_id(news: _News, generation: Generation) -> str:
@@ -890,8 +951,22 @@ def _derived(
         brand,
         old=state.cases.get(identity),
         earlier=state.withdrawn.get(identity),
-        merged=merge_of(material.commands, news.conversation_id),
+        merged=_merged(material, commands, news.conversation_id),
     )
+
+
+def _merged(
+    material: _Material, commands: list[AppliedCommand], conversation_id: str
+) -> AppliedCommand | None:
+    """Return the command by which a case goes on elsewhere, None where it goes on here."""
+    if not any(each.kind == "merge" for each in material.commands):
+        return None
+    whole = merge_of(material.commands, conversation_id)
+    if whole is not None:
+        return whole
+    own = {each.id for each in commands}
+    merges = merges_of_cases(material.commands, conversation_id)
+    return next((each for each in merges if each.id in own), None)
 
 
 def _reason(

@@ -36,7 +36,7 @@ def name_author(authors: dict[str, str], author: str, customer: str) -> None:
 
 
 class Tracked(NamedTuple):
-    """The cases of a conversation that are not closed.
+    """The cases of a conversation that are not closed, here or where they go on.
 
     Attributes:
         number: how many there are.
@@ -48,8 +48,14 @@ class Tracked(NamedTuple):
 
 
 def is_unclosed(case: Case) -> bool:
-    """Whether somebody may still have to answer."""
-    return case.state in _UNCLOSED
+    """Whether somebody may still have to answer: here, or where what is said here goes on."""
+    return case.state in _UNCLOSED or (case.state == "merged" and not is_quiet(case))
+
+
+def is_quiet(case: Case) -> bool:
+    """Whether a timer said of a merged case that nobody says any more in it, and nobody did since."""
+    marks = [each.due for each in case.fired or () if each.kind == "quiet"]
+    return bool(marks) and all(fact.at < marks[-1] for fact in case.facts)
 
 
 _UNCLOSED = frozenset({"open", "waiting", "snoozed"})
@@ -249,6 +255,9 @@ class ConversationState:
 
     def replaced(self, case: Case) -> "ConversationState":
         """Return the state with another record in the place of a case; its facts are the same."""
+        old = self.cases.get(case.case_id)
+        if old is not None and is_unclosed(old) != is_unclosed(case):
+            return ConversationState({**self.cases, case.case_id: case}, self.held, self.withdrawn)
         return ConversationState(
             {**self.cases, case.case_id: case},
             self.held,
@@ -257,6 +266,13 @@ class ConversationState:
             self._token,
             self._tracked,
         )
+
+    def left_with(self, case_id: str, case: Case | None) -> "ConversationState":
+        """Return the state with another record in the place of a case, or without it."""
+        if case is not None:
+            return self.replaced(case)
+        cases = {name: each for name, each in self.cases.items() if name != case_id}
+        return ConversationState(cases, self.held, self.withdrawn)
 
     def holding(self, held: Case) -> "ConversationState":
         """Return the state with another record of the conversation's own."""

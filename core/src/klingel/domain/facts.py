@@ -152,8 +152,13 @@ def join(known: Fact, arrived: Fact) -> Fact:
     newer, older = (arrived, known) if supersedes(arrived, known) else (known, arrived)
     at = min(newer.at, older.at)
     received = min(received_at(newer), received_at(older))
+    customer, moved = newer.customer, None
+    if known.moved or arrived.moved:
+        customer, moved = _moved(known, arrived), True
     return structs.replace(
         newer,
+        customer=customer,
+        moved=moved,
         at=at,
         received_at=None if received == at else received,
         needs_answer=newer.needs_answer or older.needs_answer,
@@ -165,6 +170,12 @@ def join(known: Fact, arrived: Fact) -> Fact:
         overruled_by=known.overruled_by or arrived.overruled_by,
         decision=_decision(known, arrived, newer),
     )
+
+
+def _moved(known: Fact, arrived: Fact) -> str | None:
+    """Return whose an object is after a merge of two customers' cases; of several the least."""
+    told = (fact.customer for fact in (known, arrived) if fact.moved and fact.customer is not None)
+    return min(told, default=None)
 
 
 def _removal(known: Fact, arrived: Fact) -> tuple[int | None, datetime | None]:

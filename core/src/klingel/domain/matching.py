@@ -14,6 +14,7 @@ rules (on fields alone, or by NOT) are evaluated on every event.
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -51,11 +52,13 @@ from klingel.domain.rule_syntax import (
 )
 from klingel.domain.rule_text import (
     ANALYSER,
+    LINE_END,
     RULES_ANALYSIS,
     RULES_PROPERTIES,
     Token,
     fold,
     fold_value,
+    lines_of,
     terms_of,
     tokens,
 )
@@ -177,6 +180,11 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
         """The different words of the text."""
         return frozenset(self.terms)
 
+    @once
+    def lined(self) -> str | None:
+        """The text with each separator as a line end (see `rule_text.lines_of`); None if in vain."""
+        return lines_of(self.folded)
+
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
@@ -204,27 +212,103 @@ _LONG_TEXT: Final = 1_000
 _SCANS: Final = 4
 """So many words of a long text are looked for before an index of all is cheaper."""
 
-_END: Final = "\n"  # parts words, hence stands in none
+_SEARCHES: Final = 16
+"""So many words are searched for in a long text as it stands before it is cut into its words."""
+
+_STRETCH: Final = 16_384
+"""Characters of a long text in which required words are found at a time."""
+
+_MOST_FOUND: Final = 4_000
+"""Required words found in a long text beyond which they are repeated in masses."""
 
 
 def _lined(words: Iterable[str]) -> str:
     """Give words in one text, each on a line of its own and between two line ends."""
-    return f"{_END}{_END.join(words)}{_END}"
+    return f"{LINE_END}{LINE_END.join(words)}{LINE_END}"
+
+
+class _Sought(AbstractSet[str]):
+    """The different words of a long text: it is cut into them only when many are asked for.
+
+    To cut a text and to keep its different words costs ten times as much as to find a word in it.
+
+    Args:
+        document: with the text as lines.
+        lined: these.
+        looked: words that were looked for in the whole text.
+        present: those of them that are in it.
+    """
+
+    def __init__(
+        self, document: RuleDocument, lined: str, looked: AbstractSet[str], present: Iterable[str]
+    ) -> None:
+        self._document = document
+        self._lined = lined
+        self._looked = looked
+        self._known = dict.fromkeys(present, True)
+        self._left = _SEARCHES
+
+    def __contains__(self, word: object) -> bool:
+        known = self._known.get(word)  # type: ignore[call-overload]  # whatever it is, it is none
+        if known is None:
+            if word in self._looked:
+                return False
+            if not self._left:
+                return word in self._document.words
+            self._left -= 1
+            known = self._known[str(word)] = f"{LINE_END}{word}{LINE_END}" in self._lined
+        return bool(known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._document.words)
+
+    def __len__(self) -> int:
+        return len(self._document.words)
+
+    def __ge__(self, words: AbstractSet[Any]) -> bool:
+        return self.issuperset(words)
+
+    def issuperset(self, words: Iterable[str]) -> bool:
+        """Whether all of some words are among these; those that were looked for tell it first."""
+        known, looked = self._known, self._looked
+        open_ones = [word for word in words if word not in known]
+        if any(word in looked for word in open_ones):
+            return False
+        return all(word in self for word in words)
+
+    @classmethod
+    def _from_iterable(cls, words: Iterable[Any]) -> frozenset[Any]:
+        return frozenset(words)
 
 
 class _Heard:
-    """A document in the form in which conditions look at it; built once for all rules."""
+    """A document in the form in which conditions look at it; built once for all rules.
 
-    def __init__(self, document: RuleDocument) -> None:
+    Args:
+        document: what it is made of.
+        sought: its words, where the text is long and only few may be asked for.
+    """
+
+    def __init__(self, document: RuleDocument, sought: _Sought | None = None) -> None:
         self.document = document
         self.folded = document.folded
-        self.terms = document.terms
-        self.words = document.words
-        self.is_long = len(self.terms) > _LONG
+        self.words = document.words if sought is None else sought
+        self.whole = None if sought is None else document.lined
         self.starts: list[int] = []
         self.end = 0
         self.scanned: dict[str, list[int]] = {}
         self.scans = 0
+        self.searches = 0
+
+    @once
+    def terms(self) -> list[str]:
+        """The words in their order."""
+        return self.document.terms
+
+    @once
+    def is_long(self) -> bool:
+        """Whether an index of the words' places is worth its while."""
+        return self.whole is not None or len(self.terms) > _LONG
 
     def positions(self, term: str) -> list[int]:
         """Give the places of a word among the words, rising."""
@@ -249,8 +333,24 @@ class _Heard:
         found = sorted(at for word in words for at in self.index[word][:SPAN_LIMIT])
         return found[:SPAN_LIMIT]
 
-    @once
+    def spans_of(self, words: Collection[str]) -> list[Span]:
+        """Give the first places of any of some words of the text, rising, at most SPAN_LIMIT."""
+        self.searches += len(words)
+        if self.whole is None or self.searches > _SEARCHES:
+            return [self.span(at, at) for at in self.first_of(words)]
+        found = sorted(span for word in words for span in _places_in_lines(self.whole, word))
+        return found[:SPAN_LIMIT]
+
+    @property
     def lined(self) -> str:
+        """The words, each on a line: the whole text at first, each word once if asked for often."""
+        self.searches += 1
+        if self.whole is None or self.searches > _SEARCHES:
+            return self.distinct
+        return self.whole
+
+    @once
+    def distinct(self) -> str:
         """The different words, each on a line."""
         return _lined(self.words)
 
@@ -295,6 +395,17 @@ class _Heard:
         return starts[first], starts[last] + len(terms[last])
 
 
+def _places_in_lines(lined: str, word: str) -> Iterator[Span]:
+    """Yield the first places of a word in a text of which `lines_of` made lines."""
+    wanted, length = f"{LINE_END}{word}{LINE_END}", len(word)
+    at = lined.find(wanted)
+    for _ in range(SPAN_LIMIT):
+        if at < 0:
+            return
+        yield at, at + length
+        at = lined.find(wanted, at + length + 1)
+
+
 def _is_longer(value: str, units: int) -> bool:
     """Whether a value has more UTF-16 units: the index keeps such a value and never finds it."""
     length = len(value)
@@ -336,6 +447,8 @@ class RuleSet:
     rules: tuple[_Compiled, ...]
     warnings: tuple[tuple[str, str], ...]
     _always: tuple[int, ...] = field(repr=False)
+    _anchors: dict[str, int] = field(repr=False)
+    _longest: int = field(repr=False)
     _anchored: tuple[tuple[int, ...], ...] = field(repr=False)
     _automaton: AhoCorasick = field(repr=False)
 
@@ -370,6 +483,8 @@ class RuleSet:
             tuple(compiled),
             tuple(warnings),
             tuple(always),
+            {anchor: number for number, anchor in enumerate(anchors)},
+            max(map(len, anchors), default=0),
             tuple(tuple(numbers) for numbers in anchors.values()),
             AhoCorasick(list(anchors)),
         )
@@ -377,27 +492,58 @@ class RuleSet:
     def match(self, document: RuleDocument) -> list[RuleHit]:
         """Give the hits of an event in the order of the rules."""
         folded = document.folded
-        if len(folded) > _LONG_TEXT:
-            folded = _lined(document.words)
-        found = self._automaton.find_matches_as_indexes(folded, overlapping=True)
+        long = self._found_in_long(document) if len(folded) > _LONG_TEXT else None
+        if long is None:
+            if len(folded) > _LONG_TEXT:
+                folded = _lined(document.words)
+            matches = self._automaton.find_matches_as_indexes(folded, overlapping=True)
+            found, sought = {anchor for anchor, _, _ in matches}, None
+        else:
+            found, sought = long
         if not found and not self._always:
             return []
         candidates = set(self._always)
-        for anchor in {anchor for anchor, _, _ in found}:
+        for anchor in found:
             candidates.update(self._anchored[anchor])
-        words = document.words
+        words = document.words if sought is None else sought
         heard: _Heard | None = None
         hits: list[RuleHit] = []
         for number in sorted(candidates):
             compiled = self.rules[number]
             if not compiled.needs <= words:
                 continue
-            heard = heard or _Heard(document)
+            heard = heard or _Heard(document, sought)
             if compiled.holds(heard):
                 spans = compiled.finds(heard) or ()
                 rule = compiled.rule
                 hits.append(RuleHit(rule.id, tuple(sorted(spans)[:SPAN_LIMIT]), rule.version))
         return hits
+
+    def _found_in_long(self, document: RuleDocument) -> tuple[set[int], _Sought | None] | None:
+        """Give the required words that occur in a long text, in words too, and its words.
+
+        None where they occur in masses; no words where they are to be had only by cutting it.
+        """
+        lined = document.lined
+        text = document.folded if lined is None else lined
+        occur: set[int] = set()
+        whole: set[int] = set()
+        left = _MOST_FOUND
+        for start in range(0, len(text), _STRETCH):
+            stretch = text[start : start + _STRETCH + self._longest]
+            matches = self._automaton.find_matches_as_indexes(stretch, overlapping=True)
+            left -= len(matches)
+            if left < 0:
+                return None
+            for anchor, first, last in matches:
+                occur.add(anchor)
+                if lined and lined[start + first - 1] == LINE_END == lined[start + last]:
+                    whole.add(anchor)
+        if lined is None:
+            return occur, None
+        words = tuple(self._anchors)
+        present = [words[anchor] for anchor in whole]
+        return occur, _Sought(document, lined, self._anchors.keys(), present)
 
     def may_match(self, text: str) -> bool:
         """Whether a rule could hear an event with this text: never False where `match` would hit.
@@ -517,7 +663,7 @@ def _condition(node: Node) -> _Holds:
             terms, others = _words_apart(parts)
             conditions = [_condition(part) for part in sorted(others, key=_cost)]
             if terms:
-                conditions.insert(0, lambda heard: not terms.isdisjoint(heard.words))
+                conditions.insert(0, lambda heard: not heard.words.isdisjoint(terms))
             return _any_of(conditions)
         case Not(part):
             condition = _condition(part)
@@ -593,7 +739,9 @@ def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
 @lru_cache(maxsize=4096)
 def _wildcard_lines(pattern: str) -> re.Pattern[str]:
     """Compile what finds the words that a wildcard matches, in `_lined` words."""
-    return re.compile(f"{_END}({_wildcard_expression(pattern, f'[^{_END}]')})(?={_END})")
+    return re.compile(
+        f"{LINE_END}({_wildcard_expression(pattern, f'[^{LINE_END}]')})(?={LINE_END})"
+    )
 
 
 def _wildcard_expression(pattern: str, letter: str) -> str:
@@ -724,10 +872,7 @@ def _evidence(node: Node) -> _Finds:
                 found_by.insert(0, lambda heard: _evidence_of_words(terms, heard))
             return _evidence_of_parts(found_by, 1)
         case Word() | Wildcard() | Phrase():
-            return lambda heard: (
-                frozenset(heard.span(first, last) for first, last in _text_places(node, heard))
-                or None
-            )
+            return lambda heard: frozenset(_text_places(node, heard)) or None
     holds = _field_condition(node)
     return lambda heard: _NOWHERE if holds(heard) else None
 
@@ -742,23 +887,24 @@ def _evidence_of_parts(parts: list[_Finds], enough: int) -> _Finds:
 
 def _evidence_of_words(terms: frozenset[str], heard: _Heard) -> frozenset[Span] | None:
     found = terms & heard.words
-    return frozenset([heard.span(at, at) for at in heard.first_of(found)]) if found else None
+    return frozenset(heard.spans_of(found)) if found else None
 
 
 _NOWHERE: Final[frozenset[Span]] = frozenset()
 
 
 def _text_places(node: Entry, heard: _Heard) -> list[Span]:
-    """Give the positions (first, last) of the first places of a word, a wildcard or a phrase."""
+    """Give the first places of a word, a wildcard or a phrase."""
     match node:
         case Word(term):
             found = {term} & heard.words
-            return [(at, at) for at in heard.first_of(found)] if found else []
+            return heard.spans_of(found) if found else []
         case Wildcard(pattern):
             if heard.is_long:
                 words = frozenset(_wildcard_lines(pattern).findall(heard.lined))
             else:
                 words = frozenset(filter(_wildcard_matcher(pattern), heard.words))
-            return [(at, at) for at in heard.first_of(words)] if words else []
+            return heard.spans_of(words) if words else []
         case Phrase(terms, slop):
-            return _places(terms, slop, heard, SPAN_LIMIT)
+            places = _places(terms, slop, heard, SPAN_LIMIT)
+            return [heard.span(first, last) for first, last in places]

@@ -5,7 +5,6 @@ first whatever its clock says, an answer never before what it answers, and at on
 customers say comes before answers.
 """
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,6 +16,7 @@ from klingel.domain.clocks import Promises, further_clocks, resolution_counted, 
 from klingel.domain.conversation import name_author, name_customer
 from klingel.domain.facts import can_open, is_deleted, received_at
 from klingel.domain.identity import hash64
+from klingel.domain.summaries import MAX_FOLDED, is_folded, with_hash
 from klingel.domain.waiting import Waiting
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Turns
 
@@ -29,10 +29,7 @@ FACT_BYTES = 52_000
 _FACT_BYTES = 420
 """Of a fact without what sources name."""
 _ALWAYS_HELD = 8
-MAX_FOLDED = 1_024
-"""Objects that a summary remembers; then the generation ends."""
 _FOLDED = "folded"
-_HASH_BYTES = 8
 
 Closing = Literal["answered", "customer_deleted", "generation_full", "command"]
 _Entry = tuple[int, datetime, int, str, Fact | AppliedCommand]
@@ -287,7 +284,7 @@ class Generation:
         if summary is None:
             return
         changes: dict[str, object] = {
-            "hashes": _with_hash(summary.hashes, fact.object),
+            "hashes": with_hash(summary.hashes, fact.object),
             "count": summary.count + 1,
             "first_at": min(summary.first_at or fact.at, fact.at),
         }
@@ -326,7 +323,7 @@ class Generation:
             while orders and orders[0][0] <= place:
                 command = orders.pop(0)[1]
                 past.order(command, command.at)
-            hashes = _with_hash(hashes, fact.object)
+            hashes = with_hash(hashes, fact.object)
             if fact.direction == "outbound":
                 outbound += 1
                 past.answer(fact, fact.at, closes=closes)
@@ -364,7 +361,7 @@ class Timeline:
         firsts: by customer, the number of the first case that is still remembered; 1 for others.
         elsewhere: tells the customer of facts that lie in cases which are not folded here.
         names: tells the customer by the hash of an id, of customers who are not folded here.
-        arrived: object hash of the fact that has just arrived.
+        arrived: object hashes of facts that have just arrived; None: all may have.
         promises: what the cases of the conversation were promised.
         commands: of all its cases, in any order.
         woken: ids of snoozes whose time is over, as timers said.
@@ -379,7 +376,7 @@ class Timeline:
         firsts: Mapping[str, int] | None = None,
         elsewhere: Lookup = _nothing,
         names: Lookup = _nothing,
-        arrived: str = "",
+        arrived: Container[str] | None = (),
         promises: Promises | None = None,
         commands: Collection[AppliedCommand] = (),
         woken: Container[str] = (),
@@ -574,7 +571,7 @@ class Timeline:
         return self._current.get(customer)
 
     def _absorb(self, generation: Generation, fact: Fact) -> None:
-        if fact.object == self._arrived:
+        if self._arrived is None or fact.object in self._arrived:
             generation.absorb(fact)
             self._placed[fact.object] = generation
         else:
@@ -684,19 +681,3 @@ def _size(fact: Fact) -> int:
     channel = fact.opening.channel if fact.opening is not None else None
     named = (text for text in (fact.customer, channel) if text is not None)
     return _FACT_BYTES + sum(len(text.encode()) for text in named)
-
-
-def is_folded(summary: Summary, object_hash: str) -> bool:
-    """Whether a summary remembers this object."""
-    wanted = bytes.fromhex(object_hash)
-    hashes = b64decode(summary.hashes)
-    at = hashes.find(wanted)
-    while at >= 0 and at % _HASH_BYTES:
-        at = hashes.find(wanted, at + 1)
-    return at >= 0
-
-
-def _with_hash(hashes: str, object_hash: str) -> str:
-    """Append an object to packed hashes, forgetting the oldest beyond `MAX_FOLDED`."""
-    packed = b64decode(hashes) + bytes.fromhex(object_hash)
-    return b64encode(packed[-MAX_FOLDED * _HASH_BYTES :]).decode()

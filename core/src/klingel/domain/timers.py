@@ -3,7 +3,8 @@
 A timer fires once: its id derives from the case, and stands in the case once it fired. It fires
 when everything that lay in the input at its time has been read; where that takes longer than
 `PATIENCE`, it fires provisionally, and later facts correct it. Forgetting, which nothing corrects,
-waits however long that takes.
+waits however long that takes, and so does letting go of a merged conversation in which nobody says
+any more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,9 @@ READ_AGAIN = timedelta(days=8)
 MAX_FIRED = 32
 _EVER = datetime.min.replace(tzinfo=UTC)
 
-TimerKind = Literal["warned", "breached", "unsnoozed", "raised", "forgotten"]
+TimerKind = Literal["warned", "breached", "unsnoozed", "raised", "quiet", "forgotten"]
+_FOR_GOOD = frozenset({"quiet", "forgotten"})
+"""What cannot be corrected waits for all that lies before it."""
 
 
 class Heard(Protocol):
@@ -168,15 +171,8 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
         case: any record of a conversation.
         max_open_age: after which a conversation's own record can matter no more.
     """
-    if case.state == "held":
-        due = _held_until(case, max_open_age)
-        if due is not None:
-            yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
-        return
     if is_history(case):
-        if case.closed_at is not None:
-            due = case.closed_at + REMEMBERED
-            yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
+        yield from _history_timers(case, max_open_age)
         return
     done = {each.id for each in case.fired or ()}
     yield from _clock_timers(case, done)
@@ -191,8 +187,28 @@ def timers_of(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
                 yield Timer(each.raise_at, "raised", identity, level=each)
 
 
+def _history_timers(case: Timed, max_open_age: timedelta) -> Iterator[Timer]:
+    due = _held_until(case, max_open_age)
+    if case.state != "held":
+        due = None if case.closed_at is None else case.closed_at + REMEMBERED
+    if due is not None:
+        yield Timer(due, "forgotten", timer_id(case.case_id, "forgotten"))
+    if case.state == "merged" and case.closed_at is not None:
+        yield from _quiet(case, case.closed_at, max_open_age)
+
+
+def _quiet(case: Timed, merged_at: datetime, max_open_age: timedelta) -> Iterator[Timer]:
+    """Give the timer by which a merged case is heard no more, as one that nobody opens any more.
+
+    Whether it is over where it went on is not known here.
+    """
+    due = max([merged_at, *(fact.at for fact in case.facts)]) + max_open_age
+    if not any(each.kind == "quiet" and each.due >= due for each in case.fired or ()):
+        yield Timer(due, "quiet", timer_id(case.case_id, due.isoformat(), "quiet"))
+
+
 def is_history(case: Timed) -> bool:
-    """Whether nothing happens to a record any more by time alone, but that it is forgotten."""
+    """Whether nothing happens to a record by time alone for which somebody waits."""
     return case.state in _HISTORY
 
 
@@ -267,8 +283,7 @@ def fire(
     for timer in timers_of(case, brand.max_open_age):
         if read_to is not None and timer.due <= read_to:
             ready.append(timer)
-        # What was forgotten cannot be corrected: it waits for all that lies before it.
-        elif timer.kind != "forgotten" and now - max(timer.due, since) >= PATIENCE:
+        elif timer.kind not in _FOR_GOOD and now - max(timer.due, since) >= PATIENCE:
             ready.append(timer)
             provisional = True
     if not ready:

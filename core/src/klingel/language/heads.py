@@ -338,12 +338,8 @@ class Weighed(NamedTuple):
     weight: float
 
 
-def _with_squares(weights: NDArray[np.int8], idf: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return weights (n, outputs) with the square of each idf behind them."""
-    rows = np.empty((len(weights), weights.shape[1] + 1), np.float32)
-    rows[:, :-1] = weights
-    rows[:, -1] = np.square(idf.astype(np.float32))
-    return rows
+def _squares(idf: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.square(idf.astype(np.float32))
 
 
 def _mixed(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -402,6 +398,13 @@ class _Unknown:
         return len(self.scratch) > SCRATCH_ROWS - MOST_TOKENS - 1 or len(self.new) > SCRATCH_ROWS
 
 
+class _Sums(NamedTuple):
+    """Sums over the words of texts: weights (texts, 2 * outputs), squares of idf (texts, 2)."""
+
+    weights: NDArray[np.float32]
+    squares: NDArray[np.float32]
+
+
 class Heads:
     """A loaded model. Not for several threads at once.
 
@@ -417,34 +420,38 @@ class Heads:
         self.names = tuple(output.name for output in weights.outputs)
         self.column = {name: number for number, name in enumerate(self.names)}
         self.about = weights.about
-        self._weights = weights
+        # Rows are gathered: each has to lie in one piece, in one byte a weight as in the file.
+        self._weights = weights = replace(
+            weights,
+            word_weights=np.ascontiguousarray(weights.word_weights),
+            part_weights=np.ascontiguousarray(weights.part_weights),
+        )
         self._wide = wide = len(weights.outputs)
         self._part_number = {part: number for number, part in enumerate(weights.parts)}
-        self._parts = _with_squares(weights.part_weights, weights.part_idf)
-        of_words = _with_squares(weights.word_weights, weights.word_idf)
-        own = len(weights.words) + NOTHING + 1
-        self._pairs = np.zeros((len(weights.pairs), 2 * wide + 2), np.float32)
-        self._pairs[:, wide + 1 :] = of_words[len(weights.words) :]
+        self._part_squares = _squares(weights.part_idf)
+        self._word_squares = _squares(weights.word_idf)
+        words = len(weights.words)
+        own = words + NOTHING + 1
         numbers = weights.pairs.astype(np.int64) + NOTHING + 1
         self._pair_keys = (numbers[:, 0] << 32) | numbers[:, 1]
         # Most neighbours are no pair: a look into half a megabyte spares a search among all of them.
         self._pair_sieve = np.zeros(1 << _SIEVE_BITS, np.bool_)
         self._pair_sieve[_mixed(self._pair_keys)] = True
         self._word_number = {word: number for number, word in enumerate(weights.words, NOTHING + 1)}
-        shout = self._word_number.get(SHOUT)
-        self._shout = np.zeros(2 * wide + 2, np.float32)
-        if shout is not None:
-            self._shout[wide + 1 :] = of_words[shout - NOTHING - 1]
+        self._shout = self._word_number.get(SHOUT)
         self._bound = own + memo_rows
-        # Pages of rows that were never written take no memory.
-        self._rows = np.empty((self._bound + SCRATCH_ROWS, 2 * wide + 2), np.float32)
+        # Of each row the weights of its parts and of its word, and the squares of their idf; two
+        # bytes hold the sum of a word's parts. Pages that were never written take no memory.
+        self._rows = np.empty((self._bound + SCRATCH_ROWS, 2 * wide), np.int16)
+        self._squares = np.empty((self._bound + SCRATCH_ROWS, 2), np.float32)
         self._plain = np.zeros(self._bound + SCRATCH_ROWS, np.int64)
         self._plain[:own] = np.arange(own)
         self._rows[: NOTHING + 1] = 0
-        self._rows[NOTHING + 1 : own] = self._evaluate(
-            [self._parts_of(word) for word in weights.words]
-        )
-        self._rows[NOTHING + 1 : own, wide + 1 :] = of_words[: len(weights.words)]
+        self._squares[: NOTHING + 1] = 0
+        of_parts = self._evaluate([self._parts_of(word) for word in weights.words])
+        self._rows[NOTHING + 1 : own, :wide], self._squares[NOTHING + 1 : own, 0] = of_parts
+        self._rows[NOTHING + 1 : own, wide:] = weights.word_weights[:words]
+        self._squares[NOTHING + 1 : own, 1] = self._word_squares[:words]
         self._free = own
         self._memo = {
             word: number
@@ -494,7 +501,10 @@ class Heads:
         numbers = np.array(flat, np.int64)
         until = np.array(ends, np.int64)
         starts = np.concatenate(([0], until[:-1]))
-        sums = np.add.reduceat(self._rows.take(numbers, 0), starts)
+        sums = _Sums(
+            np.add.reduceat(self._rows.take(numbers, 0).astype(np.float32), starts),
+            np.add.reduceat(self._squares.take(numbers, 0), starts),
+        )
         self._add_pairs(sums, numbers, until, starts)
         scores[start : start + len(ends)] = self._finish(sums)
         return len(ends)
@@ -548,37 +558,43 @@ class Heads:
         wide, new = self._wide, unknown.new
         numbers = np.array([number for number, _ in new])
         plain = self._plain[numbers]
-        rows = np.zeros((len(new), 2 * wide + 2), np.float32)
-        rows[:, : wide + 1] = self._evaluate(unknown.pending)[:, : wide + 1]
-        rows[:, wide + 1 :] = self._rows[plain, wide + 1 :]
-        rows[[shouted for _, shouted in new]] += self._shout
-        self._rows[numbers] = rows
+        rows, squares = self._rows[plain], self._squares[plain]
+        rows[:, :wide], squares[:, 0] = self._evaluate(unknown.pending)
+        if self._shout is not None:
+            shouted = [shouted for _, shouted in new]
+            rows[shouted, wide:] += self._rows[self._shout, wide:]
+            squares[shouted, 1] += self._squares[self._shout, 1]
+        self._rows[numbers], self._squares[numbers] = rows, squares
 
     def _parts_of(self, word: str) -> list[int]:
         """Return the numbers of the known parts of a word."""
         number = self._part_number.get
         return [found for part in parts(word) if (found := number(part)) is not None]
 
-    def _evaluate(self, found: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the rows of words given by their parts; only the parts' half is filled."""
+    def _evaluate(
+        self, found: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        """Return the weights and the squares of words given by their parts."""
         lengths = np.array([len(each) for each in found], np.int64)
-        rows = np.zeros((len(found), 2 * self._wide + 2), np.float32)
+        rows = np.zeros((len(found), self._wide), np.int16)
+        squares = np.zeros(len(found), np.float32)
         some = np.flatnonzero(lengths)
         if len(some):
             flat = np.fromiter(itertools.chain.from_iterable(found), np.int64)
             starts = (np.cumsum(lengths) - lengths)[some]
+            squares[some] = np.add.reduceat(self._part_squares.take(flat), starts)
             for at in range(0, len(some), 4096):  # the gathered parts stay small
                 until = min(at + 4096, len(some))
                 end = starts[until] if until < len(some) else len(flat)
-                taken = self._parts.take(flat[starts[at] : end], 0)
-                rows[some[at:until], : self._wide + 1] = np.add.reduceat(
-                    taken, starts[at:until] - starts[at]
+                taken = self._weights.part_weights.take(flat[starts[at] : end], 0)
+                rows[some[at:until]] = np.add.reduceat(
+                    taken.astype(np.int16), starts[at:until] - starts[at]
                 )
-        return rows
+        return rows, squares
 
     def _add_pairs(
         self,
-        sums: NDArray[np.float32],
+        sums: _Sums,
         numbers: NDArray[np.int64],
         ends: NDArray[np.int64],
         starts: NDArray[np.int64],
@@ -599,14 +615,16 @@ class Heads:
         if len(hits):
             text = np.searchsorted(starts, hits, "right") - 1
             which, first = np.unique(text, return_index=True)
-            sums[which] += np.add.reduceat(self._pairs.take(place[hit], 0), first)
+            pairs = len(self._weights.words) + place[hit]
+            taken = self._weights.word_weights.take(pairs, 0).astype(np.float32)
+            sums.weights[which, self._wide :] += np.add.reduceat(taken, first)
+            sums.squares[which, 1] += np.add.reduceat(self._word_squares.take(pairs), first)
 
-    def _finish(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _finish(self, sums: _Sums) -> NDArray[np.float32]:
         wide = self._wide
-        part_norm = np.sqrt(np.maximum(sums[:, wide : wide + 1], 1.0))
-        word_norm = np.sqrt(np.maximum(sums[:, 2 * wide + 1 :], 1.0))
-        of_parts = sums[:, :wide] * self._part_scale / part_norm
-        of_words = sums[:, wide + 1 : 2 * wide + 1] * self._word_scale / word_norm
+        norms = np.sqrt(np.maximum(sums.squares, 1.0))
+        of_parts = sums.weights[:, :wide] * self._part_scale / norms[:, :1]
+        of_words = sums.weights[:, wide:] * self._word_scale / norms[:, 1:]
         return (of_parts + of_words + self._bias).astype(np.float32, copy=False)
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:

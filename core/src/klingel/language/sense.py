@@ -20,6 +20,7 @@ _TONES = ("negative", "neutral", "positive")
 _OFFENCE = "offence_"
 _LANG = "lang:"
 _DIGITS = 3
+_STEPS = 10**_DIGITS
 TOPIC = "topic:"
 """Outputs that were trained on a brand's own taxonomy; the id of the topic follows."""
 
@@ -199,12 +200,17 @@ class Reader:
         return Sense(
             self.model,
             tone,
-            tuple([Intent(name=name, score=round(score, _DIGITS)) for name, score in intents]),
+            tuple([Intent(name=name, score=_rounded(score)) for name, score in intents]),
             None if anger is None else told[anger],
             None if offence is None else told[offence],
             spans,
             topics,
         )
+
+
+def _rounded(value: float) -> float:
+    """Return a probability as it is told; `round` with digits takes five times as long."""
+    return round(value * _STEPS) / _STEPS
 
 
 def _own(text: Text) -> tuple[str, tuple[Span, ...] | None]:

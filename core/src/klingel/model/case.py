@@ -205,8 +205,10 @@ class Fired(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ),
     ]
     kind: Annotated[
-        Literal['warned', 'breached', 'unsnoozed', 'raised'],
-        Meta(description='What it was.'),
+        Literal['warned', 'breached', 'unsnoozed', 'raised', 'quiet'],
+        Meta(
+            description='What it was; quiet: nobody said any more in what goes on elsewhere.'
+        ),
     ]
     due: Annotated[datetime, Meta(tz=True, description='When it was due.')]
     fired_at: Annotated[datetime, Meta(tz=True, description='When it fired.')]

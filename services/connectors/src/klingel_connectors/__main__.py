@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -18,12 +19,14 @@ from klingel.clock import SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
-from klingel_connectors.runner import Plan
+from klingel_connectors.options import budget_of, own_pattern, read_options, setting_name
+from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway
 from klingel_connectors.settings import OWN_NAMES, gateway_settings
 from klingel_networks.arrival import Mode
 from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
 from klingel_networks.contract import Network
+from klingel_networks.manifest import Manifest
 from klingel_networks.registry import installed
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
 
@@ -38,9 +41,94 @@ def main() -> None:
     """
 
 
-@main.group()
+class _Networks(click.Group):
+    """The connectors with commands of their own, and one for every other manifest that is installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all connectors that read by themselves."""
+        return sorted({*super().list_commands(ctx), *(n for n in installed().names if _reads(n))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a connector's command, made from its manifest."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in installed().names and _reads(cmd_name):
+            found = _command(installed().manifest(cmd_name))
+        return found
+
+
+def _reads(name: str) -> bool:
+    manifest = installed().manifest(name)
+    return bool({"poll", "stream"} & {manifest.mode, *manifest.also})
+
+
+@main.group(cls=_Networks)
 def run() -> None:
     """Run one connector until SIGTERM, or until its source ends."""
+
+
+def _command(manifest: Manifest) -> click.Command:
+    """Make the command of a connector: its description and settings are the manifest's."""
+    params: list[click.Parameter] = [
+        click.Option(
+            [f"--{name.replace('_', '-')}", name],
+            help=f"{setting.description} [{setting_name(manifest.name, name)}]",
+            default=None,
+            show_default=str(setting.default) if setting.default not in {None, ""} else False,
+        )
+        for name, setting in manifest.config.items()
+        if not setting.secret
+    ]
+    params += [
+        click.Option(["--filter"], is_flag=True, help="Publish only what may concern a brand."),
+        click.Option(["--instance-name"], help="Name of this instance."),
+        click.Option(["--holder"], help="Lasting, unique name of this process, such as a pod's."),
+    ]
+    secrets = [setting_name(manifest.name, n) for n, each in manifest.config.items() if each.secret]
+    told = f"\n\nSecrets: {', '.join(secrets)}, each also with _FILE." if secrets else ""
+
+    def start(**given: Any) -> None:
+        _start(manifest, given)
+
+    return click.Command(
+        manifest.name, params=params, callback=start, help=manifest.description + told
+    )
+
+
+def _start(manifest: Manifest, given: dict[str, Any]) -> None:
+    filtered, instance, holder = (given.pop(name) for name in ("filter", "instance_name", "holder"))
+    try:
+        settings = load_settings(os.environ, also=(*OWN_NAMES, own_pattern(manifest.name)))
+        options = read_options(manifest, os.environ, given)
+    except ConfigurationError as error:
+        _refuse(error)
+
+    def job() -> Job:
+        client = installed().client(manifest.name)
+        return Job(
+            connector=manifest.name,
+            network=_network(manifest.name),
+            connect=lambda tools: client.connect(options, tools),
+            instance=instance or settings.connector.instance or manifest.name,
+            holder=_holder(holder),
+            static_holder=holder is not None,
+            filtered=filtered,
+            plan=plan_of(manifest),
+            budget=budget_of(manifest, options),
+            cost_unit="" if manifest.cost is None else manifest.cost.unit,
+        )
+
+    _run_job(settings, job)
+
+
+def plan_of(manifest: Manifest) -> Plan:
+    """Return how a connector runs, from its manifest."""
+    chance = random.Random()  # noqa: S311  spreads reconnects; nothing secret depends on it
+    return Plan(
+        tables=dict(manifest.back_off),
+        jitter=lambda: chance.uniform(1.0, 1.25),
+        poll_seconds=manifest.poll_seconds or POLL_SECONDS,
+        credential="ok" if any(each.secret for each in manifest.config.values()) else "none",
+    )
 
 
 @run.command()
@@ -79,7 +167,7 @@ def bluesky(
         return Job(
             connector="bluesky",
             network=_network("bluesky"),
-            client=BlueskyClient(options),
+            connect=lambda _tools: BlueskyClient(options),
             instance=instance or settings.connector.instance or "bluesky",
             holder=_holder(holder),
             static_holder=holder is not None,
@@ -132,7 +220,7 @@ def replay(
         return Job(
             connector="replay",
             network=_network(options.network),
-            client=ReplayClient(options, SystemClock()),
+            connect=lambda tools: ReplayClient(options, tools.clock),
             instance=instance or settings.connector.instance or "replay",
             holder=_holder(holder),
             static_holder=holder is not None,

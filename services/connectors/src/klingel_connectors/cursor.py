@@ -1,7 +1,7 @@
 """Where to resume: only over the contiguous acknowledged prefix, kept in a compacted topic (K6)."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ class Slot:
 
     __slots__ = ("cursor", "open")
 
-    def __init__(self, cursor: str, records: int) -> None:
+    def __init__(self, cursor: str | None, records: int) -> None:
         self.cursor = cursor
         self.open = records
 
@@ -43,8 +43,8 @@ class Prefix:
         self._slots: deque[Slot] = deque()
         self._position: str | None = None
 
-    def open(self, cursor: str, records: int) -> Slot:
-        """Enter the next delivery."""
+    def open(self, cursor: str | None, records: int) -> Slot:
+        """Enter the next delivery; a report before the first cursor has none."""
         slot = Slot(cursor, records)
         self._slots.append(slot)
         return slot
@@ -150,6 +150,54 @@ def read_cursor(kafka: KafkaSettings, instance: str, source: str) -> ConnectorCu
             raise SourceUnavailable(f"topic {topic} does not exist (klingel topics apply makes it)")
         at = TopicPartition(topic, partition_for(key, len(partitions)))
         return newest(_cursors(_records(consumer, at), key))
+    finally:
+        consumer.close(timeout_ms=2_000)
+
+
+def read_cursors(kafka: KafkaSettings, instance: str) -> dict[str, ConnectorCursor]:
+    """Read the stored cursors of all channels of an instance, by source. Blocks; for a thread.
+
+    Raises:
+        As `read_cursor`.
+    """
+    found: dict[str, list[ConnectorCursor]] = {}
+    prefix = f"{instance}|".encode()
+    for key, value in read_whole(kafka, Topic.CONNECTOR_CURSORS, f"{instance}-cursors"):
+        if not key.startswith(prefix) or value is None:
+            continue
+        try:
+            cursor = codec.decode(ConnectorCursor, value)
+        except InvalidMessage:
+            continue
+        found.setdefault(cursor.source, []).append(cursor)
+    counting = {source: newest(cursors) for source, cursors in found.items()}
+    return {source: cursor for source, cursor in counting.items() if cursor is not None}
+
+
+def read_whole(
+    kafka: KafkaSettings, topic: Topic, client_id: str
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield key and value of every record of a compacted topic, in order a partition. Blocks.
+
+    Raises:
+        SourceUnavailable: a partition could not be read to its end.
+        kafka.errors.KafkaError: Kafka is away.
+    """
+    name = broker.physical(kafka, topic)
+    consumer = KafkaConsumer(
+        **broker.connection(kafka, client_id),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    try:
+        partitions = consumer.partitions_for_topic(name)
+        if not partitions:
+            raise SourceUnavailable(f"topic {name} does not exist (klingel topics apply makes it)")
+        for partition in sorted(partitions):
+            for record in _records(consumer, TopicPartition(name, partition)):
+                value = None if record.value is None else bytes(record.value)
+                yield bytes(record.key or b""), value
     finally:
         consumer.close(timeout_ms=2_000)
 

@@ -139,6 +139,7 @@ class BrandFilter:
         self._log = structlog.get_logger()
         self._known = _Known()
         self._wanted = Wanted()
+        self._in_force: tuple[Brand, ...] | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -163,6 +164,10 @@ class BrandFilter:
         except Exception:  # noqa: BLE001  understand reads it again and says what is wrong
             return True
         return concerns(draft, wanted, self._known.tracked)
+
+    def brands(self) -> tuple[Brand, ...] | None:
+        """Return the brands in force; None until they were read, and while one cannot be read."""
+        return self._in_force
 
     # --- in the thread -------------------------------------------------------------------------
 
@@ -266,6 +271,7 @@ class BrandFilter:
             if known.unreadable
             else wanted_of(known.brands.values(), self._name, self._channel)
         )
+        self._in_force = None if known.unreadable else tuple(known.brands.values())
         if self._metrics is not None:
             self._metrics.set(Metric.BRANDS_REFUSED, len(known.unreadable))
         self._log.info("brands_renewed", count=len(known.brands), unreadable=len(known.unreadable))

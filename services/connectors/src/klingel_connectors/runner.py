@@ -8,10 +8,10 @@ with everything flushed that could be flushed within the grace period.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import structlog
 from kafka import errors as kafka_errors
@@ -21,13 +21,17 @@ from klingel.errors import (
     ConfigurationError,
     CredentialsRejected,
     InvalidMessage,
+    InvariantViolation,
+    RateLimited,
     RetryableError,
 )
 from klingel.metrics import Metric, Metrics
 from klingel.model import ConnectorCursor
 from klingel.stage.fates import Fate
 from klingel.stage.guard import BrakePulled
+from klingel_connectors import gaps
 from klingel_connectors.books import Books
+from klingel_connectors.credentials import Standing, standing, worst
 from klingel_connectors.cursor import (
     Prefix,
     Slot,
@@ -35,24 +39,46 @@ from klingel_connectors.cursor import (
     next_epoch,
     saved_cursor,
 )
+from klingel_connectors.gaps import Entry, Ledger
 from klingel_connectors.intake import Intake, Record
 from klingel_connectors.lease import lease_output
-from klingel_connectors.ports import CursorReader, LeasePort
+from klingel_connectors.permits import RuntimePermits
+from klingel_connectors.ports import BeforeReader, CursorReader, CursorsReader, LeasePort
 from klingel_connectors.publisher import Done, Publisher
-from klingel_connectors.raw import Origin, TurnedAway
+from klingel_connectors.raw import Heard, Origin, TurnedAway
+from klingel_connectors.rounds import Schedule
 from klingel_connectors.status import (
+    CREDENTIALS,
     EVERY_SECONDS,
     STATES,
-    Credential,
+    Before,
     Health,
     State,
     gap_output,
     status_output,
 )
-from klingel_networks.arrival import Arrival, Client, Gap
+from klingel_networks.arrival import (
+    Arrival,
+    Away,
+    Client,
+    Credential,
+    CredentialState,
+    Gap,
+    GapClosed,
+    PollClient,
+    Report,
+    Table,
+)
 
 BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between attempts where the manifest gives no table of the network's own."""
+
+POLL_SECONDS = 60.0
+"""Between two rounds over a channel where the manifest does not say."""
+
+_T = TypeVar("_T")
+_CHANNEL_LENGTH = 120
+_IDLE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +87,71 @@ class Plan:
 
     Attributes:
         back_off: seconds before the next attempt, by attempt; the last one repeats.
+        tables: the network's own tables, for what they are for.
+        jitter: factor of each wait; at least 1, so that no published table is undercut.
         grace_seconds: how long a stop may take to flush.
         exit_when_finished: whether a source with an end ends the process.
         tick_seconds: between two rounds of housekeeping; cursors are saved that often at most.
         credential: what state the credential is in while all is well.
+        poll_seconds: from the start of a round over a channel to the start of the next.
+        rounds_at_once: most channels polled at the same time.
     """
 
     back_off: Sequence[float] = BACK_OFF
+    tables: Mapping[Table, Sequence[float]] = field(default_factory=dict)
+    jitter: Callable[[], float] = lambda: 1.0
     grace_seconds: float = 20.0
     exit_when_finished: bool = False
     tick_seconds: float = 1.0
-    credential: Credential = "none"
+    credential: CredentialState = "none"
+    poll_seconds: float = POLL_SECONDS
+    rounds_at_once: int = 64
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """One channel that is read: where it resumes, what is on its way, how often it failed.
+
+    Attributes:
+        channel: its name; empty for a stream, which has but one.
+        source: of its cursor's key.
+    """
+
+    channel: str
+    source: str
+    resume: str | None = None
+    prefix: Prefix = field(default_factory=Prefix)
+    saved: str | None = None
+    saved_finished: bool = False
+    finished: bool = False
+    attempt: int = 0
+    rest: float = 0.0
 
 
 class Runner:
     """Runs one connector instance until `stop` is set or its source ends.
 
     Args:
-        client: the talking half.
+        client: the talking half; one with `poll` is polled, channel by channel.
         origin: who listens.
         intake: deliveries to records.
         publisher: already made, not yet started.
         lease: single-holder lease.
-        read_cursor: reads the stored cursor.
+        read_cursor: reads the stored cursor of a stream.
         books: counts of fates.
         metrics: Prometheus.
         clock: time.
         plan: how it runs.
         stop: set by SIGTERM.
+        read_cursors: reads the stored cursors of all channels; needed for a client that polls.
+        read_before: reads what an earlier process told of gaps and spending; None: nothing.
+        permits: limits and spending, for the status.
     """
 
     def __init__(
         self,
         *,
-        client: Client,
+        client: Client | PollClient,
         origin: Origin,
         intake: Intake,
         publisher: Publisher,
@@ -105,13 +162,20 @@ class Runner:
         clock: Clock,
         plan: Plan,
         stop: asyncio.Event,
+        read_cursors: CursorsReader | None = None,
+        read_before: BeforeReader | None = None,
+        permits: RuntimePermits | None = None,
     ) -> None:
         self._client = client
+        self._polls = hasattr(client, "poll")
         self._origin = origin
         self._intake = intake
         self._publisher = publisher
         self._lease = lease
         self._read_cursor = read_cursor
+        self._read_cursors = read_cursors
+        self._read_before = read_before
+        self._permits = permits
         self._books = books
         self._metrics = metrics
         self._clock = clock
@@ -119,16 +183,18 @@ class Runner:
         self._stop = stop
         self._log = structlog.get_logger()
         self.health = Health(credential=plan.credential)
-        self._prefix = Prefix()
+        self._readings: dict[str, _Reading] = {}
+        self._dirty: set[_Reading] = set()
+        self._stored_cursors: Mapping[str, ConnectorCursor] = {}
+        self._schedule: Schedule | None = None
         self._epoch = 0
-        self._resume: str | None = None
-        self._saved: str | None = None
         self._saved_at: datetime | None = None
-        self._saved_finished = False
         self._finished = False
         self._next_status = 0.0
-        self._attempt = 0
         self._letters: set[asyncio.Task[None]] = set()
+        self._ledger = Ledger()
+        self._credentials: dict[str, Credential] = {}
+        self._standing = Standing(plan.credential)
 
     # --- the way through -----------------------------------------------------------------------
 
@@ -181,48 +247,82 @@ class Runner:
                 return
 
     async def _take_up(self) -> None:
-        """Learn where to resume, and under which epoch to save."""
-        stored = await self._stored()
-        self._epoch = next_epoch(self._lease.generation, stored)
-        self._resume = None if stored is None else stored.cursor
-        self._saved, self._saved_finished = self._resume, bool(stored and stored.finished)
-        self._saved_at = None if stored is None else stored.saved_at
-        self._prefix = Prefix()
+        """Learn where to resume, what is still open, and under which epoch to save."""
+        self._stored_cursors = await self._stored(self._all_cursors, {})
+        newest = max(self._stored_cursors.values(), key=_by_epoch, default=None)
+        self._epoch = next_epoch(self._lease.generation, newest)
+        self._saved_at = None if newest is None else newest.saved_at
+        self._readings = {}
+        self._dirty = set()
         self._finished = False
+        self._credentials = {}
+        if self._read_before is not None:
+            read = self._read_before
+            before = await self._stored(lambda: read(self._origin.instance), Before())
+            self._ledger = before.ledger
+            if self._permits is not None:
+                self._permits.resume(before.spent)
+        if not self._polls:
+            self._reading("")
         taken = lease_output(
             self._origin.instance, self._origin.holder, self._epoch, self._clock.now()
         )
         await self._publisher.publish(taken, _ignore)
 
-    async def _stored(self) -> ConnectorCursor | None:
+    def _all_cursors(self) -> Mapping[str, ConnectorCursor]:
+        """Read the stored cursors; blocks."""
+        instance, source = self._origin.instance, self._client.source
+        if not self._polls:
+            stored = self._read_cursor(instance, source)
+            return {} if stored is None else {source: stored}
+        return {} if self._read_cursors is None else self._read_cursors(instance)
+
+    async def _stored(self, read: Callable[[], _T], nothing: _T) -> _T:
         wait = 0
         while not self._stop.is_set():
             try:
-                return await asyncio.to_thread(
-                    self._read_cursor, self._origin.instance, self._client.source
-                )
+                return await asyncio.to_thread(read)
             except (kafka_errors.KafkaError, RetryableError, OSError) as error:
                 self._turn("waiting", "the stored cursor cannot be read yet")
                 self._log.warning("cursor_awaited", error_class=type(error).__name__)
-                await self._pause(self._delay(wait))
+                await self._pause(self._step(self._plan.back_off, wait))
                 wait += 1
-        return None
+        return nothing
+
+    def _reading(self, channel: str) -> _Reading:
+        """Return the reading of a channel, resumed where its stored cursor stands."""
+        found = self._readings.get(channel)
+        if found is None:
+            source = f"{self._client.source}/{channel}" if channel else self._client.source
+            stored = self._stored_cursors.get(source)
+            found = _Reading(channel, source)
+            if stored is not None:
+                found.resume = found.saved = stored.cursor
+                found.saved_finished = bool(stored.finished)
+            self._readings[channel] = found
+        return found
+
+    # --- reading a stream ----------------------------------------------------------------------
 
     async def _read_until_over(self) -> None:
         """Read with reconnects until the source ends, the lease goes or we stop."""
-        self._attempt = 0
+        if self._polls:
+            await self._poll_until_over(cast("PollClient", self._client))
+            return
+        reading = self._reading("")
+        client = cast("Client", self._client)
         while True:
             try:
-                await self._read()
+                await self._read(reading, client)
             except CredentialsRejected as error:
-                self.health.credential = "revoked"
+                self._credential(reading, Credential(revoked=True, sentence=str(error)))
                 self._turn("failed", str(error))
                 await self._stop.wait()
             except RetryableError as error:
                 self._turn("waiting", str(error))
                 self._metrics.count(Metric.RECONNECTS, reason=type(error).__name__)
-                delay = error.retry_after or self._delay(self._attempt)
-                self._attempt += 1
+                delay = self._delay(error, reading.attempt)
+                reading.attempt += 1
                 await self._pause(delay)
             except BrakePulled as error:
                 self._turn("failed", str(error))
@@ -230,7 +330,7 @@ class Runner:
             else:
                 if self._stop.is_set():
                     return
-                self._finished = True
+                self._finished = reading.finished = True
                 self._turn("finished")
                 if not self._plan.exit_when_finished:
                     await self._stop.wait()
@@ -238,37 +338,147 @@ class Runner:
             if self._stop.is_set():
                 return
 
-    async def _read(self) -> None:
-        arrivals = self._client.arrivals(self._resume)
+    async def _read(self, reading: _Reading, client: Client) -> None:
+        arrivals = client.arrivals(reading.resume)
         self._turn("running")
         try:
             async for arrival in arrivals:
-                if isinstance(arrival, Gap):
-                    await self._gap(arrival)
-                    continue
-                if not isinstance(arrival, Arrival):
-                    continue
-                if arrival.gap_seconds:
-                    self._metrics.count(Metric.GAP_SECONDS, arrival.gap_seconds)
-                    self._log.error("gap_closed", seconds=round(arrival.gap_seconds, 1))
-                await self._take(arrival)
-                self._resume = arrival.cursor
-                self._attempt = 0
+                await self._heard(reading, arrival)
                 if self._stop.is_set():
                     return
         finally:
             if isinstance(arrivals, AsyncGenerator):
                 await arrivals.aclose()
 
-    async def _take(self, arrival: Arrival) -> None:
+    async def _heard(self, reading: _Reading, arrival: Arrival | Report) -> None:
+        if isinstance(arrival, Gap):
+            await self._gap(reading, arrival)
+        elif isinstance(arrival, GapClosed):
+            await self._gap_closed(reading, arrival)
+        elif isinstance(arrival, Credential):
+            self._credential(reading, arrival)
+        elif isinstance(arrival, Arrival):
+            if arrival.gap_seconds:
+                self._metrics.count(Metric.GAP_SECONDS, arrival.gap_seconds)
+                self._log.error("gap_closed", seconds=round(arrival.gap_seconds, 1))
+            await self._take(reading, arrival)
+            reading.resume = arrival.cursor
+            reading.attempt = 0
+        else:
+            reading.rest = arrival.seconds
+
+    # --- polling -------------------------------------------------------------------------------
+
+    async def _poll_until_over(self, client: PollClient) -> None:
+        """Poll every channel in its turn until the lease goes or we stop."""
+        schedule = self._schedule = Schedule(self._plan.poll_seconds)
+        rounds: dict[asyncio.Task[None], tuple[_Reading, float]] = {}
+        self._turn("running")
+        try:
+            while not self._stop.is_set():
+                now = self._clock.monotonic()
+                schedule.sync(_checked(client.channels()), now)
+                while len(rounds) < self._plan.rounds_at_once:
+                    channel = schedule.take(now)
+                    if channel is None:
+                        break
+                    reading = self._reading(channel)
+                    rounds[asyncio.create_task(self._round(client, reading))] = (reading, now)
+                due = schedule.next_due()
+                full = len(rounds) >= self._plan.rounds_at_once
+                wait = None if full else _IDLE_SECONDS if due is None else max(0.0, due - now)
+                for task in await self._any(rounds, wait):
+                    reading, began = rounds.pop(task)
+                    self._over(schedule, reading, task, began)
+        except BrakePulled as error:
+            self._turn("failed", str(error))
+            await self._stop.wait()
+        finally:
+            for task in rounds:
+                task.cancel()
+            await asyncio.gather(*rounds, return_exceptions=True)
+
+    async def _any(self, rounds: Mapping[asyncio.Task[None], Any], wait: float | None) -> list[Any]:
+        """Return the rounds that are over, waiting for one, for `wait` seconds, or for the stop."""
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [*rounds, stopped], timeout=wait, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopped.cancel()
+        return [task for task in done if task is not stopped]
+
+    async def _round(self, client: PollClient, reading: _Reading) -> None:
+        reading.rest = 0.0
+        arrivals = client.poll(reading.channel, reading.resume)
+        try:
+            async for arrival in arrivals:
+                await self._heard(reading, arrival)
+                if self._stop.is_set():
+                    return
+        finally:
+            if isinstance(arrivals, AsyncGenerator):
+                await arrivals.aclose()
+
+    def _over(
+        self, schedule: Schedule, reading: _Reading, task: "asyncio.Task[None]", began: float
+    ) -> None:
+        """Decide when a channel is polled again.
+
+        Raises:
+            ConfigurationError, BrakePulled, InvariantViolation: as the round did.
+        """
+        now = self._clock.monotonic()
+        error = task.exception()
+        if error is None:
+            reading.attempt = 0
+            schedule.done(reading.channel, began, now, reading.rest)
+        elif isinstance(error, CredentialsRejected):
+            self._credential(reading, Credential(revoked=True, sentence=str(error)))
+            schedule.parked(reading.channel, now)
+        elif isinstance(error, RetryableError):
+            self._metrics.count(Metric.RECONNECTS, reason=type(error).__name__)
+            schedule.failed(reading.channel, now, self._delay(error, reading.attempt))
+            reading.attempt += 1
+        else:
+            raise error
+        self._tell_channels(schedule, error)
+
+    def _tell_channels(self, schedule: Schedule, error: BaseException | None) -> None:
+        waiting, parked = schedule.count("waiting"), schedule.count("parked")
+        self.health.channels = len(schedule)
+        self.health.channels_waiting = waiting + parked
+        for state in ("fine", "waiting", "parked"):
+            self._metrics.set(Metric.CHANNELS, schedule.count(state), state=state)
+        if not waiting + parked:
+            self._turn("running")
+        elif error is not None:
+            said = f"{waiting + parked} of {len(schedule)} channels wait: {error}"
+            if len(schedule) == 1:
+                said = str(error)
+            if parked == len(schedule):
+                self._turn("failed", said)
+            elif waiting + parked == len(schedule):
+                self._turn("waiting", said)
+            else:
+                self._turn("running", said)
+
+    # --- what arrived --------------------------------------------------------------------------
+
+    async def _take(self, reading: _Reading, arrival: Arrival) -> None:
         """Publish one delivery's records; its cursor follows their acknowledgement."""
         now = self._clock.now()
         records: list[Record] = []
         if arrival.delivery is not None:
             self.health.last_event_at = now
             results = self._intake.read(arrival.delivery, arrival.mode, arrival.received_at or now)
+            if arrival.mode == "gap_fill" and self._ledger.open:
+                heard = sum(1 for result in results if isinstance(result, Heard))
+                self._ledger = gaps.filled(self._ledger, reading.channel, heard)
             records = await self._intake.records(results)
-        slot = self._prefix.open(arrival.cursor, len(records))
+        slot = reading.prefix.open(arrival.cursor, len(records))
+        self._dirty.add(reading)
         for record in records:
             await self._publisher.publish(record.output, self._done(slot, record))
 
@@ -289,13 +499,54 @@ class Runner:
         letter = (await self._intake.records([TurnedAway(record.output.value or b"", error)]))[0]
         await self._publisher.publish(letter.output, self._done(slot, letter))
 
-    async def _gap(self, gap: Gap) -> None:
+    async def _gap(self, reading: _Reading, gap: Gap) -> None:
+        """Enter a gap: its record is durable before the cursor passes it."""
+        now = self._clock.now()
+        self._ledger, news = gaps.opened(self._ledger, gap, reading.channel, now)
+        if not news:
+            return
         self._log.error("gap_opened", reason=gap.cause, instance=self._origin.instance)
         self._turn("failed", f"gap {gap.cause}: {gap.sentence}")
-        record = gap_output(self._origin, gap, self._clock.now())
-        await self._publisher.publish(record, _ignore)
+        await self._enter(reading, news)
         await self._report()
         self._turn("running", f"after gap {gap.cause}")
+
+    async def _gap_closed(self, reading: _Reading, end: GapClosed) -> None:
+        self._ledger, news = gaps.closed(self._ledger, end, reading.channel, self._clock.now())
+        for entry in news:
+            began = entry.gap.began_at
+            if entry.outcome != "filled" and began is not None and entry.ended_at is not None:
+                lost = max(0.0, (entry.ended_at - began).total_seconds())
+                self._metrics.count(Metric.GAP_SECONDS, lost)
+            self._log.warning("gap_closed", outcome=entry.outcome, instance=self._origin.instance)
+        await self._enter(reading, news)
+
+    async def _enter(self, reading: _Reading, entries: Sequence[Entry]) -> None:
+        now = self._clock.now()
+        for entry in entries:
+            slot = reading.prefix.open(reading.resume, 1)
+            self._dirty.add(reading)
+
+            def done(_error: InvalidMessage | None, slot: Slot = slot) -> None:
+                slot.acknowledge()
+
+            if entry.outcome != "open":
+                self._metrics.count(Metric.GAPS_CLOSED, outcome=entry.outcome)
+            await self._publisher.publish(gap_output(self._origin, entry, now), done)
+
+    def _credential(self, reading: _Reading, told: Credential) -> None:
+        self._credentials[reading.channel] = told
+        self._judge()
+
+    def _judge(self) -> None:
+        """Derive the credential's state; a change is told at once."""
+        now, idle = self._clock.now(), self._plan.credential
+        found = worst((standing(told, now, idle) for told in self._credentials.values()), idle)
+        if found.state != self._standing.state:
+            self._next_status = 0.0
+            self._log.warning("credential_changed", state=found.state, sentence=found.sentence)
+        self._standing = found
+        self.health.credential, self.health.credential_days = found.state, found.days
 
     # --- housekeeping --------------------------------------------------------------------------
 
@@ -311,18 +562,29 @@ class Runner:
                 await self._report()
 
     async def _save_cursor(self) -> None:
-        position = self._prefix.position()
-        finished = self._finished and not self._prefix.pending
-        if position is None or not self._lease.held.is_set():
-            if not (finished and self._resume is not None and self._lease.held.is_set()):
+        """Save what moved, each channel under its own key."""
+        if not self._lease.held.is_set():
+            return
+        for reading in list(
+            self._dirty | {each for each in self._readings.values() if each.finished}
+        ):
+            await self._save(reading)
+
+    async def _save(self, reading: _Reading) -> None:
+        position = reading.prefix.position()
+        if not reading.prefix.pending:
+            self._dirty.discard(reading)
+        finished = reading.finished and not reading.prefix.pending
+        if position is None:
+            if not finished or reading.resume is None:
                 return
-            position = self._resume
-        if (position, finished) == (self._saved, self._saved_finished):
+            position = reading.resume
+        if (position, finished) == (reading.saved, reading.saved_finished):
             return
         now = self._clock.now()
         record = saved_cursor(
             self._origin.instance,
-            self._client.source,
+            reading.source,
             position,
             self._origin.holder,
             self._epoch,
@@ -331,8 +593,9 @@ class Runner:
         )
         await self._publisher.publish(cursor_output(record), _ignore)
         self._saved_at = now
-        self._saved, self._saved_finished = position, finished
-        self.health.cursor = position
+        reading.saved, reading.saved_finished = position, finished
+        if not self._polls:
+            self.health.cursor = position
 
     async def _write_books(self) -> None:
         line = self._books.close(self._clock.now())
@@ -340,6 +603,17 @@ class Runner:
             await self._publisher.publish(line, _ignore)
 
     def _measure(self) -> None:
+        self._judge()
+        for known in CREDENTIALS:
+            self._metrics.set(
+                Metric.CREDENTIAL, 1.0 if known == self._standing.state else 0.0, state=known
+            )
+        if self._standing.days is not None:
+            self._metrics.set(Metric.CREDENTIAL_DAYS, self._standing.days)
+        self.health.gaps_open = len(self._ledger.open)
+        self._metrics.set(Metric.GAPS_OPEN, self.health.gaps_open)
+        if self._permits is not None:
+            self.health.spent, self.health.limits = self._permits.spent(), self._permits.told()
         self.health.in_flight = self._publisher.in_flight
         self.health.published = self._publisher.acknowledged
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)
@@ -392,8 +666,20 @@ class Runner:
 
     # --- waiting -------------------------------------------------------------------------------
 
-    def _delay(self, attempt: int) -> float:
-        return self._plan.back_off[min(attempt, len(self._plan.back_off) - 1)]
+    def _delay(self, error: RetryableError, attempt: int) -> float:
+        """Return the seconds until the next attempt: the network's own word, its table, or ours."""
+        if error.retry_after is not None:
+            return error.retry_after
+        tables = self._plan.tables
+        table: Sequence[float] = self._plan.back_off
+        if isinstance(error, Away):
+            table = tables.get(error.table, table)
+        elif isinstance(error, RateLimited):
+            table = tables.get("rate_limited", table)
+        return self._step(table, attempt)
+
+    def _step(self, table: Sequence[float], attempt: int) -> float:
+        return table[min(attempt, len(table) - 1)] * self._plan.jitter()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -417,6 +703,18 @@ class Runner:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _by_epoch(cursor: ConnectorCursor) -> tuple[int, datetime]:
+    return cursor.epoch, cursor.saved_at
+
+
+def _checked(channels: Sequence[str]) -> Sequence[str]:
+    """Return the channels of a client; raises InvariantViolation for names that no key can hold."""
+    for name in channels:
+        if not 0 < len(name) <= _CHANNEL_LENGTH or not name.isprintable() or "|" in name:
+            raise InvariantViolation("a client names a channel that no cursor's key can hold")
+    return channels
 
 
 def _ignore(_error: InvalidMessage | None) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,25 +12,37 @@ import structlog
 from aiohttp import web
 
 from klingel.clock import Clock
+from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metric, Metrics
+from klingel.model import RawEvent
 from klingel.settings import Settings
 from klingel_connectors.books import Books
-from klingel_connectors.cursor import read_cursor
+from klingel_connectors.cursor import read_cursor, read_cursors, read_whole
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.lease import Lease
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
 from klingel_connectors.settings import GatewaySettings, HookSettings
-from klingel_connectors.status import EVERY_SECONDS, STATES, Health, State, status_output
+from klingel_connectors.status import (
+    EVERY_SECONDS,
+    STATES,
+    Before,
+    Health,
+    State,
+    before_of,
+    newest_statuses,
+    status_output,
+)
 from klingel_connectors.status_server import HttpServer, Probe, status_routes
 from klingel_connectors.suppression import NoneSuppressed
-from klingel_networks.arrival import Client
+from klingel_networks.arrival import Client, PollClient, Tools
 from klingel_networks.contract import Network
 from klingel_networks.registry import installed
 
@@ -45,23 +57,27 @@ class Job:
     Attributes:
         connector: its noun, such as `bluesky`.
         network: pure half of what it reads.
-        client: talking half.
+        connect: makes the talking half, with clock, limits and brands at hand.
         instance: name of this instance.
         holder: name of this process; lasting and unique when `static_holder`.
         channel: what it listens to, where the network has such.
         filtered: whether only what may concern a brand is published.
         plan: how it runs.
+        budget: most units a month that the network may charge for; None for none.
+        cost_unit: what it charges for.
     """
 
     connector: str
     network: Network
-    client: Client
+    connect: Callable[[Tools], Client | PollClient]
     instance: str
     holder: str
     plan: Plan
     static_holder: bool = False
     channel: str | None = None
     filtered: bool = False
+    budget: float | None = None
+    cost_unit: str = ""
 
 
 async def run_connector(
@@ -84,16 +100,29 @@ async def run_connector(
     publisher = _publisher(
         settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
     )
-    brands = _filter(settings, job, metrics) if job.filtered else None
+    brands = _Brands(lambda: _filter(settings, job, metrics))
+    if job.filtered:
+        brands.start()
+    permits = RuntimePermits(clock, metrics, budget=job.budget, unit=job.cost_unit)
+    tools = Tools(clock=clock, permits=permits, brands=brands.in_force)
     runner = Runner(
-        client=job.client,
+        client=job.connect(tools),
         origin=origin,
         intake=_intake(
-            settings, job.network, origin, books, metrics, clock, brands.passes if brands else None
+            settings,
+            job.network,
+            origin,
+            books,
+            metrics,
+            clock,
+            brands.passes if job.filtered else None,
         ),
         publisher=publisher,
         lease=Lease(settings.kafka, job.instance, job.holder, static=job.static_holder),
         read_cursor=partial(read_cursor, settings.kafka),
+        read_cursors=partial(read_cursors, settings.kafka),
+        read_before=partial(_before, settings),
+        permits=permits,
         books=books,
         metrics=metrics,
         clock=clock,
@@ -102,13 +131,11 @@ async def run_connector(
     )
     seen = _Seen(metrics, runner.health, publisher)
     server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
-    if brands is not None:
-        brands.start()
     try:
         await runner.run()
     finally:
-        if brands is not None:
-            await asyncio.to_thread(brands.stop)
+        permits.stop()
+        await asyncio.to_thread(brands.stop)
         await server.stop()
 
 
@@ -332,6 +359,40 @@ def _filter(settings: Settings, job: Job, metrics: Metrics) -> BrandFilter:
         client_id=job.instance,
         metrics=metrics,
     )
+
+
+class _Brands:
+    """The brands' follower, begun when it is first needed: most connectors never ask."""
+
+    def __init__(self, build: Callable[[], BrandFilter]) -> None:
+        self._build = build
+        self._filter: BrandFilter | None = None
+
+    def start(self) -> BrandFilter:
+        """Begin to follow."""
+        if self._filter is None:
+            self._filter = self._build()
+            self._filter.start()
+        return self._filter
+
+    def stop(self) -> None:
+        """Stop following; blocks a moment."""
+        if self._filter is not None:
+            self._filter.stop()
+
+    def passes(self, raw: RawEvent) -> bool:
+        """Whether a raw event may concern a brand."""
+        return self.start().passes(raw)
+
+    def in_force(self) -> Sequence[Brand] | None:
+        """Return the brands; None until they were read, and while one cannot be read."""
+        return self.start().brands()
+
+
+def _before(settings: Settings, instance: str) -> Before:
+    """Return what an earlier process of the instance told; blocks."""
+    records = read_whole(settings.kafka, Topic.CONNECTOR_STATUS, f"{instance}-status")
+    return before_of(instance, newest_statuses(records))
 
 
 def _healthy(health: Health) -> Probe:

@@ -5,13 +5,13 @@ The producer passes the same suite as kafka-python's (tests/connectors/test_publ
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import errors as kafka_errors
 from kafka.future import Future
 
-from klingel_networks.arrival import Arrival, Gap
+from klingel_networks.arrival import Arrival, Report
 
 
 class RecordingProducer:
@@ -104,6 +104,49 @@ class HeldLease:
         self.lost.set()
 
 
+class ScriptedPoller:
+    """Yields for each channel what the script of its next round says; without scripts, nothing.
+
+    Args:
+        rounds: by channel, the scripts of its rounds; an exception in a script is raised.
+
+    Attributes:
+        asked: channel and cursor of every round, in order.
+        most_at_once: how many rounds ran at the same time at most.
+    """
+
+    def __init__(self, rounds: Mapping[str, Sequence[Sequence[object]]]) -> None:
+        self.source = "script"
+        self.rounds = {channel: list(scripts) for channel, scripts in rounds.items()}
+        self.asked: list[tuple[str, str | None]] = []
+        self.running: set[str] = set()
+        self.most_at_once = 0
+
+    def channels(self) -> Sequence[str]:
+        """Return the channels that have scripts."""
+        return list(self.rounds)
+
+    async def poll(
+        self, channel: str, cursor: str | None
+    ) -> AsyncGenerator[Arrival | Report, None]:
+        """Play the channel's next round."""
+        assert channel not in self.running, "one channel is polled twice at once"
+        self.running.add(channel)
+        self.most_at_once = max(self.most_at_once, len(self.running))
+        self.asked.append((channel, cursor))
+        try:
+            await asyncio.sleep(0)
+            for item in self.rounds[channel].pop(0) if self.rounds[channel] else []:
+                if item is ScriptedClient.WAIT:
+                    await asyncio.Event().wait()
+                if isinstance(item, Exception):
+                    raise item
+                assert isinstance(item, Arrival | Report)
+                yield item
+        finally:
+            self.running.discard(channel)
+
+
 class ScriptedClient:
     """Yields what each call's script says: arrivals, gaps, or an exception to raise.
 
@@ -117,7 +160,7 @@ class ScriptedClient:
         self.scripts = list(scripts)
         self.asked: list[str | None] = []
 
-    async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Gap, None]:
+    async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Report, None]:
         """Play the next script."""
         self.asked.append(cursor)
         script = self.scripts.pop(0) if self.scripts else [self.WAIT]
@@ -126,5 +169,5 @@ class ScriptedClient:
                 await asyncio.Event().wait()
             if isinstance(item, Exception):
                 raise item
-            assert isinstance(item, Arrival | Gap)
+            assert isinstance(item, Arrival | Report)
             yield item

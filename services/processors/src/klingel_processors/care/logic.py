@@ -250,7 +250,7 @@ class CareLogic:
         place = conversation_key(case.brand, case.conversation_id)
         if firing is None:
             return None
-        alone = firing.wakes or firing.case is None
+        alone = firing.wakes or firing.case is None or case.state == "merged"
         if place in seen and (alone or seen[place]):
             return None
         seen[place] = alone
@@ -273,6 +273,9 @@ class CareLogic:
             before = self._conversations.load(state, place)
             return self._write(outputs, place, before, wake(before, firing, brand, now), brand)
         after, happened, escalations = pass_time(case, firing, brand, now)
+        if case.state == "merged":
+            before = self._conversations.load(state, place)
+            outputs.tracking(place, before, before.left_with(case.case_id, after))
         self._conversations.passed(state, place, after)
         outputs.events(place, happened, escalations)
         if after is None:

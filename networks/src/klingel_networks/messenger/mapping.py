@@ -1,0 +1,45 @@
+"""Messenger in klingel's words; pure. What it shares with Instagram is `meta/messaging.py`.
+
+What Graph returns of a conversation's messages is mapped to the same ids (`meta/graph_objects.py`).
+"""
+
+from collections.abc import Mapping
+
+from klingel.domain.draft import SocialDraft
+from klingel.model import RawEvent
+from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
+from klingel_networks.generic import native_of
+from klingel_networks.meta.envelope import MESSENGER, VIA, exploder
+from klingel_networks.meta.graph_objects import (
+    GRAPH,
+    draft_message,
+    explode_page,
+    identify_message,
+)
+from klingel_networks.meta.messaging import draft_item, identify_item
+
+MAPPING = "messenger/1"
+
+_explode_webhook = exploder(MESSENGER)
+
+
+def explode(delivery: Delivery) -> list[NativeObject | Refused]:
+    """Cut a webhook delivery, or a page of Graph's answer; raises InvalidMessage."""
+    if delivery.context.get(VIA) == GRAPH:
+        return explode_page(delivery)
+    return _explode_webhook(delivery)
+
+
+def identify(native: bytes, context: Mapping[str, str]) -> Identity:
+    """Return the identity of an item; raises InvalidMessage."""
+    if context.get(VIA) == GRAPH:
+        return identify_message(MESSENGER, native, context)
+    return identify_item(MESSENGER, native, context)
+
+
+def to_social_event(raw: RawEvent) -> SocialDraft:
+    """Return the draft of an item; raises InvalidMessage."""
+    context = raw.context or {}
+    if context.get(VIA) == GRAPH:
+        return draft_message(MESSENGER, MAPPING, native_of(raw), context)
+    return draft_item(MESSENGER, MAPPING, native_of(raw), context)

@@ -1,0 +1,214 @@
+"""Cuts a webhook delivery of the Meta family: all entries, all lists, all elements; pure.
+
+Source: developers.facebook.com, "Graph API: Webhooks getting started" (object, entry, changes;
+batches of up to 1,000), "Messenger Platform: Webhooks" (messaging, standby), "Instagram Platform:
+Webhook notification examples" (an entry that holds field and value itself; messages as a change).
+
+| object | in an entry | network |
+|---|---|---|
+| `page` | `messaging`, `standby`; `changes` of a messaging field (test deliveries) | messenger |
+| `page` | other `changes` | facebook |
+| `instagram` | everything | instagram |
+| `whatsapp_business_account` | `changes` | whatsapp |
+| any other | everything, as kind `unknown` | facebook |
+
+Context of an object: `channel` the entry's id (page, Instagram account), `by` the list it stood in
+(`messaging`, `standby`, `changes`, `entry`), `time` of the entry in epoch milliseconds, `object`
+where it is none of the family's own. WhatsApp: see `cloud.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from klingel.errors import ErrorType, InvalidMessage
+from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8
+from klingel_networks.contract import Delivery, NativeObject, Refused
+from klingel_networks.meta import cloud
+from klingel_networks.meta.fields import (
+    ABSENT,
+    Id,
+    Part,
+    Time,
+    decode,
+    is_given,
+    milliseconds,
+    optional_id,
+)
+
+Piece = tuple[str, NativeObject | Refused]
+"""Name of the network, and an object of it."""
+
+FACEBOOK, INSTAGRAM, MESSENGER, WHATSAPP = "facebook", "instagram", "messenger", "whatsapp"
+NETWORKS = (FACEBOOK, INSTAGRAM, MESSENGER, WHATSAPP)
+
+VIA = "via"
+"""Key of a delivery's context: absent for webhooks, else `graph` or `deletion`."""
+
+_OBJECT = {"page": FACEBOOK, "instagram": INSTAGRAM, "whatsapp_business_account": WHATSAPP}
+_SAMPLE_OBJECT = {name: each for each, name in _OBJECT.items()} | {MESSENGER: "page"}
+_MESSAGING = ("message", "standby", "inbox_labels", "response_feedback", "business_integrity")
+_BLANKS = b" \t\r\n"
+
+
+class _Entry(Part, frozen=True, gc=False):
+    id: Id | None = None
+    time: Time | None = None
+    messaging: list[msgspec.Raw] | None = None
+    standby: list[msgspec.Raw] | None = None
+    changes: list[msgspec.Raw] | None = None
+    field: str | None = None
+    value: msgspec.Raw = ABSENT
+
+
+class _Body(Part, frozen=True, gc=False):
+    object: str | None = None
+    entry: list[msgspec.Raw] | None = None
+    field: str | None = None
+    value: msgspec.Raw = ABSENT
+
+
+class _Change(Part, frozen=True, gc=False):
+    field: str | None = None
+    value: msgspec.Raw = ABSENT
+
+
+class _Sides(Part, frozen=True, gc=False):
+    sender: msgspec.Raw = ABSENT
+    recipient: msgspec.Raw = ABSENT
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_BODIES = msgspec.json.Decoder(list[msgspec.Raw])
+_ENTRY = msgspec.json.Decoder(_Entry)
+_CHANGE = msgspec.json.Decoder(_Change)
+_SIDES = msgspec.json.Decoder(_Sides)
+
+
+def explode(delivery: Delivery) -> list[Piece]:
+    """Return every object of a webhook delivery with its network: n in, n out.
+
+    Raises:
+        InvalidMessage: the body cannot be read as a whole: not JSON, not UTF-8, nested too deeply,
+            or no webhook of Meta.
+    """
+    return list(_pieces(delivery.body, _key(delivery.context), ""))
+
+
+def exploder(network: str) -> Callable[[Delivery], list[NativeObject | Refused]]:
+    """Return the `explode` of one network: what is another's is refused with its name.
+
+    A body of `field` and `value` alone, as the dashboard shows its samples, is taken for one of the
+    network's own.
+    """
+
+    def of_one(delivery: Delivery) -> list[NativeObject | Refused]:
+        found = _pieces(delivery.body, _key(delivery.context), _SAMPLE_OBJECT[network])
+        return [piece if name == network else _foreign(piece, name) for name, piece in found]
+
+    return of_one
+
+
+def _foreign(piece: NativeObject | Refused, name: str) -> Refused:
+    if isinstance(piece, Refused):
+        return piece
+    return Refused(
+        piece.native,
+        InvalidMessage(ErrorType.UNKNOWN_NETWORK, f"the object is one of {name}", path="object"),
+    )
+
+
+def _key(context: Mapping[str, str]) -> bytes:
+    return context.get(cloud.HASH_KEY, "").encode("utf-8", "surrogateescape")
+
+
+def _pieces(body: bytes, key: bytes, sample_object: str) -> Iterator[Piece]:
+    read_utf8(body)  # msgspec does not look into strings that it skips
+    check_depth(body)
+    if body.lstrip(_BLANKS)[:1] == b"[":
+        for each in decode(_BODIES, body):
+            yield from _of_body(bytes(each), key, sample_object)
+        return
+    yield from _of_body(body, key, sample_object)
+
+
+def _of_body(body: bytes, key: bytes, sample_object: str) -> Iterator[Piece]:
+    told = decode(_BODY, body)
+    of = told.object or ""
+    if told.entry is None:
+        if told.field is None or not is_given(told.value):
+            raise InvalidMessage(
+                ErrorType.MISSING_FIELD,
+                "the body is no webhook of Meta: entry is missing",
+                path="entry",
+            )
+        yield from _of_change(body.strip(_BLANKS), of or sample_object, _Entry(), {}, key)
+        return
+    if not told.entry:
+        raise InvalidMessage(ErrorType.MISSING_FIELD, "the delivery holds no entry", path="entry")
+    for entry in told.entry:
+        yield from _of_entry(bytes(entry), of, key)
+
+
+def _of_entry(native: bytes, of: str, key: bytes) -> Iterator[Piece]:
+    network = _OBJECT.get(of, FACEBOOK)
+    try:
+        entry = decode(_ENTRY, native, "entry")
+        context = _context(entry, of)
+    except InvalidMessage as error:
+        yield network, Refused(native, error)
+        return
+    nothing = True
+    for by, elements in (("messaging", entry.messaging), ("standby", entry.standby)):
+        if elements:
+            nothing = False
+            where = {**context, "by": by}
+            for each in elements:
+                yield MESSENGER if of == "page" else network, NativeObject(bytes(each), where)
+    for each in entry.changes or ():
+        nothing = False
+        yield from _of_change(bytes(each), of, entry, {**context, "by": "changes"}, key)
+    if nothing:
+        yield from _of_change(native, of, entry, {**context, "by": "entry"}, key)
+
+
+def _context(entry: _Entry, of: str) -> dict[str, str]:
+    found = {}
+    channel = optional_id(entry.id, "entry.id")
+    if channel is not None:
+        found["channel"] = channel
+    if entry.time is not None:
+        found["time"] = str(milliseconds(entry.time, "entry.time"))
+    if of not in _OBJECT:
+        found["object"] = optional_id(of, "object") or "none"
+    return found
+
+
+def _of_change(
+    native: bytes, of: str, entry: _Entry, context: Mapping[str, str], key: bytes
+) -> Iterator[Piece]:
+    network = _OBJECT.get(of, FACEBOOK)
+    if network == WHATSAPP:
+        for piece in cloud.cut(native, entry.id, entry.time, key):
+            yield network, piece
+        return
+    try:
+        change = decode(_CHANGE, native, "changes")
+    except InvalidMessage as error:
+        yield network, Refused(native, error)
+        return
+    if change.field is None or of not in _OBJECT or not change.field.startswith(_MESSAGING):
+        yield network, NativeObject(native, context)
+        return
+    # What the dashboard sends as a test is a message inside a change.
+    value = bytes(change.value)
+    message = value if _is_message(value) else native
+    yield MESSENGER if of == "page" else network, NativeObject(message, context)
+
+
+def _is_message(value: bytes) -> bool:
+    try:
+        sides = _SIDES.decode(value)
+    except READ_ERRORS:
+        return False
+    return is_given(sides.sender) or is_given(sides.recipient)

@@ -1,0 +1,88 @@
+"""What the network charges for, counted by month, item and budget (K9). Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from klingel.model.connector_status import Spent
+
+_ITEMS_TOLD = 20
+_OTHERS = "(others)"
+_ITEMS_KEPT = 5_000
+_NAME_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The spending of one month, in UTC.
+
+    Attributes:
+        month: such as `2026-11`.
+        units: counted in it.
+        items: units by item, such as a rule.
+        budget: most a month; None for none.
+        unit: what is counted.
+    """
+
+    month: str
+    units: float = 0.0
+    items: Mapping[str, float] = field(default_factory=dict)
+    budget: float | None = None
+    unit: str = ""
+
+
+def month_of(now: datetime) -> str:
+    """Return the month in UTC."""
+    return now.astimezone(UTC).strftime("%Y-%m")
+
+
+def at(meter: Meter, now: datetime) -> Meter:
+    """Return the meter as of now: a new month begins at nothing."""
+    month = month_of(now)
+    return meter if month == meter.month else replace(meter, month=month, units=0.0, items={})
+
+
+def spend(meter: Meter, item: str, units: float, now: datetime) -> Meter:
+    """Count units of an item; what is no positive number is ignored."""
+    meter = at(meter, now)
+    if not 0.0 < units < 1e15:
+        return meter
+    name = item[:_NAME_LENGTH]
+    if name not in meter.items and len(meter.items) >= _ITEMS_KEPT:
+        name = _OTHERS
+    items = {**meter.items, name: meter.items.get(name, 0.0) + units}
+    return replace(meter, units=meter.units + units, items=items)
+
+
+def left(meter: Meter, now: datetime, share: float = 1.0) -> float | None:
+    """Return what the budget still allows, never below 0; None without a budget."""
+    if meter.budget is None:
+        return None
+    return max(0.0, meter.budget * share - at(meter, now).units)
+
+
+def told(meter: Meter, now: datetime) -> Spent | None:
+    """Return the spending for `connector-status`: the largest items by name, the rest together."""
+    meter = at(meter, now)
+    if not meter.units and meter.budget is None:
+        return None
+    ranked = sorted(meter.items.items(), key=lambda each: (-each[1], each[0]))
+    items = dict(ranked[:_ITEMS_TOLD])
+    rest = sum(units for _, units in ranked[_ITEMS_TOLD:])
+    if rest:
+        items[_OTHERS] = items.get(_OTHERS, 0.0) + rest
+    return Spent(
+        month=meter.month,
+        units=meter.units,
+        unit=meter.unit[:60] or None,
+        budget=meter.budget,
+        items=items or None,
+    )
+
+
+def resumed(meter: Meter, before: Spent | None, now: datetime) -> Meter:
+    """Return the meter with what an earlier process told of this month."""
+    meter = at(meter, now)
+    if before is None or before.month != meter.month:
+        return meter
+    return replace(meter, units=before.units, items=dict(before.items or {}))
