@@ -43,6 +43,7 @@ BRAND = compiled_brand(
     ],
     queues=[{"id": "first"}, {"id": "second"}],
     cases={"close_when": "never", "reopen_within_days": 1},
+    triage={"utterance_seconds": 3600},
 )
 PARTS = (ROOT, "bluesky:network:part", "bluesky:network:third")
 Arrival = tuple[int, SocialEvent] | CaseCommand

@@ -272,8 +272,7 @@ def _priority(generation: Generation, *, in_incident: bool) -> Priority:
         return summed(generation.opening.priority.parts)
     parts = dict(generation.opening.priority.parts)
     parts["again"] = AGAIN if generation.number > 1 else 0
-    said = [fact.at for fact in generation.facts if fact.direction == "inbound"]
-    parts["velocity"] = velocity(said)
+    parts["velocity"] = velocity(generation.utterances())
     parts["incident"] = INCIDENT if in_incident else 0
     return summed(parts)
 

@@ -101,7 +101,11 @@ class Promises:
 
 @lru_cache(maxsize=4096)
 def terms_of(
-    promise: Promise, *, close_when: CloseWhen, reopen_within_seconds: int
+    promise: Promise,
+    *,
+    close_when: CloseWhen,
+    reopen_within_seconds: int,
+    utterance_seconds: int,
 ) -> tuple[str, Terms]:
     """Return what a case keeps of the policies at its opening, with its key.
 
@@ -109,6 +113,7 @@ def terms_of(
         promise: of the policy that fits.
         close_when: whether an answer closes the case.
         reopen_within_seconds: a word after the closing reopens within this.
+        utterance_seconds: posts of one author within this are one utterance.
     """
     terms = Terms(
         policy=promise.policy,
@@ -122,6 +127,7 @@ def terms_of(
         pause_when=[*promise.pause_when] or None,  # type: ignore[list-item]  # the policy's own set
         close_when=close_when,
         reopen_within_seconds=reopen_within_seconds,
+        utterance_seconds=utterance_seconds or None,
     )
     # The same promise under another configuration is the same: a case keeps it once.
     content = structs.replace(terms, version="")

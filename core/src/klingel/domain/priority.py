@@ -9,7 +9,7 @@
 | signals | 20 cancellation, 5 complaint | what the customer announces |
 | rule | as configured | of the routing rule that hit |
 | again | 10 | the customer's earlier case here was closed |
-| velocity | 5, 10 | 3 or 6 words of the customer within an hour |
+| velocity | 5, 10 | 3 or 6 utterances of the customer within an hour |
 | waiting, late | as configured | by escalation levels on warning and on breach |
 | escalation | as configured | by other escalation levels |
 | incident | 10 | many have the same question |
@@ -58,7 +58,7 @@ def velocity(said: Iterable[datetime]) -> int:
     """Return the points of a customer who writes again and again.
 
     Args:
-        said: when the customer's words of the case were said, in any order.
+        said: when the customer's utterances of the case began, in any order.
     """
     times = sorted(said)
     if len(times) < _VELOCITY[-1][0]:

@@ -146,6 +146,7 @@ def _terms(
         promise,
         close_when=brand.close_when,
         reopen_within_seconds=round(brand.reopen_within.total_seconds()),
+        utterance_seconds=brand.triage.utterance_seconds,
     )
 
 

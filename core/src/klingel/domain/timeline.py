@@ -49,6 +49,7 @@ class Generation:
     __slots__ = (
         "after",
         "answered_by",
+        "answering",
         "closed_at",
         "closed_because",
         "customer",
@@ -58,6 +59,7 @@ class Generation:
         "number",
         "opened_at",
         "opener",
+        "opener_place",
         "openers",
         "opening",
         "orders",
@@ -69,6 +71,7 @@ class Generation:
         "summary",
         "turns_before",
         "waiting",
+        "within",
     )
 
     def __init__(self, customer: str, number: int, opened_at: datetime, opening: Opening) -> None:
@@ -78,6 +81,9 @@ class Generation:
         self.opening = opening
         self.identity = ""
         self.opener: str | None = None
+        self.opener_place = 0
+        self.within = timedelta()
+        self.answering: datetime | None = None
         self.openers: set[str] = set()
         self.facts: list[Fact] = []
         self.pending: dict[str, datetime] = {}
@@ -148,6 +154,7 @@ class Generation:
     def say(self, fact: Fact, *, opens: bool) -> None:
         """Add a customer's word; one that needs an answer reopens a closed case."""
         self.facts.append(fact)
+        self.answering = None
         if self.closed_at is not None:
             if not opens:
                 self.after.add(fact.object)
@@ -239,6 +246,7 @@ class Generation:
         if is_deleted(fact) and (fact.removed_at is None or fact.removed_at <= received_at(fact)):
             return
         self._answered(at, fact.agent)
+        self._credit(at, fact.agent)
         if self.closed_at is None:
             self.answered_by = fact.object
             if closes:
@@ -251,6 +259,59 @@ class Generation:
         if self.closed_at is None:
             self.pending.clear()
             self.waiting.answer(at, agent)
+
+    def _credit(self, at: datetime, agent: str | None) -> None:
+        """Credit the first answer to who signs it, which may be in a further post of it."""
+        first = self.first_response_at
+        answering = self.answering if self.answering is not None else first
+        if answering is None or first is None or at - answering > self.within:
+            self.answering = None
+        elif at == first or self.answering is not None:
+            self.answering = at
+            self.responded_by = self.responded_by or agent
+
+    def utterances(self) -> list[datetime]:
+        """Return when each utterance of the customer began.
+
+        What one author says within `within` of what went before, and without an answer between, is
+        one.
+        """
+        begun: list[datetime] = []
+        last: Fact | None = None
+        for fact in self.facts:
+            if fact.direction == "outbound":
+                last = None
+            elif fact.direction == "inbound":
+                if not (last is not None and self._goes_on(last, fact)):
+                    begun.append(fact.at)
+                last = fact
+        return begun
+
+    def _goes_on(self, earlier: Fact, fact: Fact) -> bool:
+        return earlier.author == fact.author and fact.at - earlier.at <= self.within
+
+    def begin(self, fact: Fact, held: list[Fact]) -> None:
+        """Take what the opener's author said just before it, in one utterance with it.
+
+        Args:
+            fact: the opener.
+            held: what belongs to no case, by time; what is taken leaves it.
+        """
+        self.opener = fact.object
+        newest, taken = fact, []
+        for each in reversed(held):
+            if each.direction == "outbound":
+                break
+            if each.customer != self.customer or is_deleted(each):
+                continue
+            if not self._goes_on(each, newest):
+                break
+            taken.append(each)
+            newest = each
+        for each in taken:
+            held.remove(each)
+        self.facts += reversed(taken)
+        self.opener_place = len(taken)
 
     def take_back(self, fact: Fact, at: datetime) -> None:
         """Take the newest answer back: it was given, but the customer waits again."""
@@ -305,6 +366,7 @@ class Generation:
         excess = len(self.facts) - self.room
         if excess <= 0:
             return
+        excess = max(excess, self.opener_place + 1)
         oldest, self.facts = self.facts[:excess], self.facts[excess:]
         summary = self.summary
         opener = oldest[0]
@@ -327,7 +389,7 @@ class Generation:
             if fact.direction == "outbound":
                 outbound += 1
                 past.answer(fact, fact.at, closes=closes)
-            elif not is_deleted(fact):
+            elif not is_deleted(fact) and place >= self.opener_place:
                 past.say(fact, opens=can_open(fact))
         last = oldest[-1]
         self.summary = Summary(
@@ -479,6 +541,7 @@ class Timeline:
                 entries.append((1, max(fact.at, fact.removed_at), _DELETION, fact.object, fact))
 
     def _start(self, generation: Generation) -> None:
+        generation.within = self._utterance_within(generation)
         self.generations.append(generation)
         self._current[generation.customer] = generation
 
@@ -500,8 +563,9 @@ class Timeline:
             if opening is None and generation is not None:
                 opening = generation.opening  # split off at a word that opens nothing by itself
             generation = Generation(customer, number, fact.at, opening)  # type: ignore[arg-type]  # can_open
-            generation.opener = fact.object
             self._start(generation)
+            generation.begin(fact, self.held)
+            self._placed.update((each.object, generation) for each in generation.facts)
         generation.say(fact, opens=opens or split)
         self._placed[fact.object] = generation
 
@@ -534,6 +598,11 @@ class Timeline:
         terms = self._promises.terms.get(generation.opening.terms or "")
         seconds = terms.reopen_within_seconds if terms is not None else None
         return self._brand.reopen_within if seconds is None else timedelta(seconds=seconds)
+
+    def _utterance_within(self, generation: Generation) -> timedelta:
+        terms = self._promises.terms.get(generation.opening.terms or "")
+        seconds = self._brand.triage.utterance_seconds if terms is None else terms.utterance_seconds
+        return timedelta(seconds=seconds or 0)
 
     def _is_over(self, generation: Generation, at: datetime) -> bool:
         """Whether a word that needs an answer opens the next generation."""

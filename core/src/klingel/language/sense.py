@@ -20,7 +20,7 @@ _TONES = ("negative", "neutral", "positive")
 _OFFENCE = "offence_"
 _LANG = "lang:"
 _DIGITS = 3
-_STEPS = 10**_DIGITS
+_STEPS = 1_000
 TOPIC = "topic:"
 """Outputs that were trained on a brand's own taxonomy; the id of the topic follows."""
 
