@@ -6,7 +6,9 @@ timer alone: so doing anything twice says nothing twice.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.conversation import NOBODY
@@ -55,7 +57,7 @@ _COMMANDED: dict[str, Kind] = {
 _NOTHING: Mapping[str, Case] = {}
 
 
-class Cause(NamedTuple):
+class Cause(Struct, frozen=True, gc=False):
     """What made the difference.
 
     Attributes:
@@ -81,7 +83,7 @@ class Cause(NamedTuple):
         return case.updated_at or case.opened_at  # type: ignore[return-value]  # one of them is set
 
 
-class _Step(NamedTuple):
+class _Step(Struct, frozen=True, gc=False):
     """One thing that happened; what is given beside kind and time stands in the case event."""
 
     kind: Kind

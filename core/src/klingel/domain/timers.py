@@ -9,9 +9,9 @@ any more.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.escalation import (
@@ -130,7 +130,7 @@ class Timed(Protocol):
         ...
 
 
-class Timer(NamedTuple):
+class Timer(Struct, frozen=True, gc=False):
     """Something that will happen to a case unless something else happens before.
 
     Attributes:
@@ -148,7 +148,7 @@ class Timer(NamedTuple):
     level: Escalated | None = None
 
 
-class Firing(NamedTuple):
+class Firing(Struct, frozen=True, gc=False):
     """What timers made of a case.
 
     Attributes:
