@@ -205,7 +205,9 @@ class MastodonClient:
         """Yield the events of all streams as they come; ends when one of them ends."""
         waiting: dict[asyncio.Task[Event | None], tuple[str, AsyncIterator[Event]]] = {}
         for name, response in opened:
-            events = Reader(response.content, self._options.deadline_seconds).events()
+            events: AsyncIterator[Event] = Reader(
+                response.content, self._options.deadline_seconds
+            ).events()
             waiting[asyncio.create_task(_next(events))] = (name, events)
         try:
             while True:
@@ -331,7 +333,9 @@ class MastodonClient:
         if seen.in_reply_to_id is None:
             self._remember(seen.id, seen.id)
             return {}
-        root = self._roots.get(seen.in_reply_to_id) or await self._asked(session, seen.id)
+        root = self._roots.get(seen.id) or self._roots.get(seen.in_reply_to_id)
+        if root is None:
+            root = await self._asked(session, seen.id)
         if root is None:
             return {}
         self._remember(seen.id, root)
