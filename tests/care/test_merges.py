@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from klingel.contracts import codec
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import hash64
 from klingel.model import Case
+from klingel.model.social_event import SocialEvent
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, said
 
@@ -185,43 +187,43 @@ def objects(case: Case) -> set[str]:
 
 @pytest.mark.parametrize("case_first", [True, False])
 def test_a_case_and_its_conversation_merge_in_any_order(desk: Desk, case_first: bool) -> None:
-    """The conversation goes on in the root; anna's matter there is bert's elsewhere."""
-    desk.hear(said("1", minute=5, conversation=PART))
-    desk.hear(said("2", "bert", 6, conversation=THIRD))
-    desk.hear(said("3", "cleo", 7, conversation=PART))
+    """The conversation goes on in its parent; anna's matter there is bert's elsewhere."""
+    desk.hear(said("1", minute=5, conversation=THIRD))
+    desk.hear(said("2", "bert", 6, conversation=ROOT))
+    desk.hear(said("3", "cleo", 7, conversation=THIRD))
     if case_first:
-        merge_case(desk, PART, "anna", THIRD, "bert")
-        merge(desk, PART, ROOT)
+        merge_case(desk, THIRD, "anna", ROOT, "bert")
+        merge(desk, THIRD, PART)
     else:
-        merge(desk, PART, ROOT)
-        merge_case(desk, PART, "anna", THIRD, "bert")
-    desk.hear(said("4", minute=60, conversation=PART, in_reply_to="1"))
+        merge(desk, THIRD, PART)
+        merge_case(desk, THIRD, "anna", ROOT, "bert")
+    desk.hear(said("4", minute=60, conversation=THIRD, in_reply_to="1"))
     desk.stage.drain()
-    theirs = case_in(desk, THIRD, "bert")
+    theirs = case_in(desk, ROOT, "bert")
     assert objects(theirs) == {hash64(f"bluesky:network:{name}") for name in "124"}
     assert theirs.state == "open"
-    assert case_in(desk, ROOT, "anna").state == "merged"
-    assert objects(case_in(desk, ROOT, "anna")) == {
+    assert case_in(desk, PART, "anna").state == "merged"
+    assert objects(case_in(desk, PART, "anna")) == {
         hash64("bluesky:network:1"),
         hash64("bluesky:network:4"),
     }
-    assert case_in(desk, ROOT, "cleo").state == "open"
+    assert case_in(desk, PART, "cleo").state == "open"
 
 
 @pytest.mark.parametrize("case_first", [True, False])
-@pytest.mark.parametrize("ways", [(PART, ROOT), (ROOT, PART)])
+@pytest.mark.parametrize("ways", [(ROOT, PART), (PART, ROOT)])
 def test_a_case_merged_into_a_conversation_that_is_the_same_is_that_customers(
     desk: Desk, ways: tuple[str, str], case_first: bool
 ) -> None:
     """Whichever of the two conversations goes on, and whatever was said first."""
-    desk.hear(said("1", minute=5, conversation=PART))
-    desk.hear(said("2", "bert", 6))
+    desk.hear(said("1", minute=5, conversation=ROOT))
+    desk.hear(said("2", "bert", 6, conversation=PART))
     if case_first:
-        merge_case(desk, PART, "anna", ROOT, "bert")
+        merge_case(desk, ROOT, "anna", PART, "bert")
         merge(desk, *ways)
     else:
         merge(desk, *ways)
-        merge_case(desk, PART, "anna", ROOT, "bert")
+        merge_case(desk, ROOT, "anna", PART, "bert")
     case = case_in(desk, ways[1], "bert")
     assert case.state == "open"
     assert objects(case) == {hash64("bluesky:network:1"), hash64("bluesky:network:2")}
@@ -244,27 +246,27 @@ def test_two_cases_merged_into_each_other_are_one(desk: Desk, first: int) -> Non
 def test_what_is_folded_away_goes_along(desk: Desk, whole: bool) -> None:
     """All words count where the case goes on, and none of them counts twice."""
     for place in range(150):
-        desk.hear(said(f"w{place}", minute=place, conversation=PART))
-    desk.hear(answered("a", 200, in_reply_to="w149", conversation=PART))
-    old = case_in(desk, PART)
+        desk.hear(said(f"w{place}", minute=place, conversation=THIRD))
+    desk.hear(answered("a", 200, in_reply_to="w149", conversation=THIRD))
+    old = case_in(desk, THIRD)
     assert old.summary is not None
     desk.hear(said("own", "bert", 30))
     desk.now = NOON + timedelta(minutes=210)
     if whole:
-        merge(desk, PART, ROOT)
+        merge(desk, THIRD, ROOT)
     else:
-        merge_case(desk, PART, "anna", ROOT, "bert", 210)
+        merge_case(desk, THIRD, "anna", ROOT, "bert", 210)
     case = case_in(desk, ROOT, "anna" if whole else "bert")
     assert case.counts == {"inbound": 150 if whole else 151, "outbound": 1}
     assert case.opened_at == NOON
     assert case.first_response_at == NOON + timedelta(minutes=200)
     assert case.state == "waiting"
-    desk.hear(said("w3", minute=3, conversation=PART, change="updated", revision=1, text="edited"))
+    desk.hear(said("w3", minute=3, conversation=THIRD, change="updated", revision=1, text="edited"))
     desk.stage.drain()
     again = case_in(desk, ROOT, "anna" if whole else "bert")
     assert again.counts == case.counts
-    desk.hear(said("late", minute=20, conversation=PART))
-    desk.hear(said("new", minute=230, conversation=PART))
+    desk.hear(said("late", minute=20, conversation=THIRD))
+    desk.hear(said("new", minute=230, conversation=THIRD))
     desk.stage.drain()
     counts = case_in(desk, ROOT, "anna" if whole else "bert").counts
     assert counts == {"inbound": 152 if whole else 153, "outbound": 1}
@@ -298,3 +300,68 @@ def test_a_merged_conversation_is_heard_while_somebody_speaks_in_it(desk: Desk) 
     desk.stage.restart()
     desk.pass_to(4 * week + 1)
     assert not is_tracked()
+
+
+def private(name: str, author: str, minute: float, quotes: str | None) -> SocialEvent:
+    """Build a private message, which may quote a post."""
+    event = said(name, author, minute, conversation="dm", kind="direct_message")
+    return structs.replace(event, visibility="private", quotes=quotes)
+
+
+@pytest.mark.parametrize("public_first", [True, False])
+def test_a_private_message_that_quotes_the_customers_post_is_its_matter(
+    desk: Desk, public_first: bool
+) -> None:
+    events = [said("root", minute=5), private("2", "anna", 20, ROOT)]
+    for event in events if public_first else reversed(events):
+        desk.hear(event)
+        desk.stage.drain()
+    here, there = (ROOT, "dm") if public_first else ("dm", ROOT)
+    case = case_in(desk, here)
+    assert (case.state, len(case.facts)) == ("open", 2)
+    assert case_in(desk, there).state == "merged"
+    desk.hear(answered("3", 25, in_reply_to="2", conversation="dm"))
+    desk.stage.drain()
+    assert case_in(desk, here).state == "waiting"
+    records = desk.broker.compacted(Topic.CASES)
+    written = len(desk.broker.messages(Topic.CASES))
+    desk.stage.replay()
+    assert {outcome.fate for outcome in desk.stage.drain()} == {Fate.REPEATED}
+    assert desk.broker.compacted(Topic.CASES) == records
+    assert len(desk.broker.messages(Topic.CASES)) == written
+
+
+@pytest.mark.parametrize("public_first", [True, False])
+@pytest.mark.parametrize(
+    ("author", "quotes"), [("mallory", ROOT), ("anna", None), ("anna", "bluesky:network:else")]
+)
+def test_nothing_but_a_customers_own_post_hands_a_case_over(
+    desk: Desk, author: str, quotes: str | None, public_first: bool
+) -> None:
+    """Who quotes another's complaint gets no part in it."""
+    events = [said("root", minute=5), private("2", author, 20, quotes)]
+    for event in events if public_first else reversed(events):
+        desk.hear(event)
+        desk.stage.drain()
+    assert len(case_in(desk, ROOT).facts) == 1
+    assert case_in(desk, ROOT).state == "open"
+    assert case_in(desk, "dm", author).state == "open"
+    assert len(case_in(desk, "dm", author).facts) == 1
+
+
+def test_watch_may_find_the_same_author_from_either_side(desk: Desk) -> None:
+    """Merges that two findings ask for in opposite directions make no circle."""
+    desk.hear(said("1", minute=5))
+    desk.hear(said("2", minute=6, conversation=PART))
+    for source, target, post in ((ROOT, PART, "1"), (PART, ROOT, "2")):
+        desk.order(
+            "merge",
+            conversation=source,
+            object_id=f"bluesky:network:{post}",
+            into_conversation_id=target,
+            into_customer_id="anna",
+            by="watch",
+        )
+        desk.stage.drain()
+    assert {case_in(desk, ROOT).state, case_in(desk, PART).state} == {"open", "merged"}
+    assert len(case_in(desk, PART).facts) == 2

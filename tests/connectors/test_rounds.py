@@ -178,6 +178,23 @@ async def test_every_channel_has_its_cursor_and_resumes_at_it(make_bench, arriva
     await bench.finish(running)
 
 
+async def test_what_asking_confirms_is_asked_behind_the_saved_cursor_alone(
+    make_bench, arrival, eventually
+):
+    """A network that forgets what was asked behind: nothing is confirmed before it is durable."""
+    producer = RecordingProducer(automatic=False)
+    poller = ScriptedPoller({"a": [[arrival(1), arrival(2)]]})
+    poller.confirms = True
+    bench = make_bench({}, producer=producer, client=poller)
+    running = asyncio.create_task(bench.runner.run())
+    await eventually(lambda: len(poller.asked) > 3)
+    assert {cursor for _, cursor in poller.asked} == {None}
+    producer.automatic = True
+    producer.acknowledge()
+    await eventually(lambda: ("a", "2") in poller.asked)
+    await bench.finish(running)
+
+
 async def test_a_channel_that_is_away_holds_up_no_other(make_bench, arrival, eventually):
     """One fails for ever, one is refused, the third goes on; the status says how many wait."""
     rounds = {

@@ -159,7 +159,7 @@ def followed(count):
 
 
 def said_within_an_hour(count):
-    """Return the points of a customer with so many words."""
+    """Return the points of a customer with so many utterances."""
     return priority.velocity([NOON + timedelta(minutes=minute) for minute in range(count)])
 
 
@@ -185,7 +185,7 @@ POINTS = {
     },
     ("incident", "many have the same question"): lambda: {"incident": priority.INCIDENT},
     **{
-        ("velocity", f"{words} words of the customer within an hour"): lambda words=words: {
+        ("velocity", f"{words} utterances of the customer within an hour"): lambda words=words: {
             "velocity": said_within_an_hour(words)
         }
         for words in (3, 6)

@@ -15,7 +15,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, ce_headers, trace_id
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import LedgerLine
+from klingel.model import ConnectorStatus, LedgerLine
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import by_slot, standing
 from klingel.stage.batch import Overlay
@@ -38,6 +38,7 @@ from klingel_processors.testing import StageInMemory
 from klingel_processors.understand.hearing import HearingLogic
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
 from klingel_processors.understand.thread import LINKS, ThreadLogic
+from klingel_processors.watch.connectors import Connectors
 from klingel_processors.watch.logic import STATE, WatchLogic
 
 from ..ringing import brand, generic, ring
@@ -260,6 +261,14 @@ def cli_letter(message: Message) -> object:
     return letter.id, letter.kind, letter.origin, letter.size, letter.cut, letter.original_headers
 
 
+def watch_status(message: Message) -> None:
+    """Read as watch follows it; records of gaps and of what was forgotten are no instance."""
+    connectors = Connectors()
+    connectors.take(message)
+    told = message.value is not None and codec.decode(ConnectorStatus, message.value).gap is None
+    assert len(connectors.known()) == told
+
+
 CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.RAW_EVENTS, "understand"): stepping(understand),
     (Topic.UNTHREADED_EVENTS, "understand"): stepping(thread),
@@ -275,6 +284,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.BRAND_SIGNALS, "watch"): stepping(watch),
     (Topic.BRAND_CONFIG, "watch"): follow,
     (Topic.WATCH_STATE, "watch"): restoring(watch, STATE),
+    (Topic.CONNECTOR_STATUS, "watch"): watch_status,
     (Topic.ROUTED_EVENTS, "indexer"): index,
     (Topic.CASES, "indexer"): index,
     (Topic.CASE_EVENTS, "indexer"): index,

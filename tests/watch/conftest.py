@@ -9,12 +9,13 @@ import pytest
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
-from klingel.model import Alert, BrandSignals, CaseCommand, Incident
+from klingel.model import Alert, BrandSignals, CaseCommand, ConnectorStatus, Incident
 from klingel.model.brand_signals import Signal
 from klingel.stage.fates import Outcome
 from klingel.testing.broker import InMemoryBroker
 from klingel.testing.conversations import compiled_brand
 from klingel_processors.testing import StageInMemory
+from klingel_processors.watch.connectors import Connectors
 from klingel_processors.watch.logic import WatchLogic
 
 START = datetime(2026, 3, 20, tzinfo=UTC)
@@ -120,12 +121,26 @@ class Post:
     def __init__(self) -> None:
         self.broker = InMemoryBroker(partitions=1)
         self.brands = {"nordlicht": BRAND}
+        self.connectors = Connectors()
         self.now = START
         self.stage = StageInMemory(self.broker, self.logic, lambda: self.now)
 
     def logic(self, partition: int) -> WatchLogic:
         """Build the logic of one partition."""
-        return WatchLogic(partition, brands=lambda: self.brands)
+        return WatchLogic(partition, brands=lambda: self.brands, connectors=self.connectors.known)
+
+    def tell(self, state: str, **fields: Any) -> None:
+        """Let the connector of network x say how it is, now."""
+        status = ConnectorStatus(
+            instance="x-1",
+            connector="x",
+            network="x",
+            state=state,  # type: ignore[arg-type] # one of the schema's words
+            at=self.now,
+            **fields,
+        )
+        value = codec.encode(status)
+        self.connectors.take(Message(Topic.CONNECTOR_STATUS, 0, 0, b"x-1", value))
 
     def put(self, rows: list[Signal], a_record: int = 7) -> None:
         """Write rows, some a record."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from klingel.contracts import codec
-from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Output
+from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Message, Output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
@@ -142,6 +142,45 @@ def test_a_channel_falls_silent_and_speaks_again(post: Post) -> None:
     post.hear([row("p", 400, direction="outbound")])
     post.pass_time(401)
     assert post.alerts()[-1].state == "ended"
+
+
+def test_a_connector_falls_silent_and_speaks_again(post: Post) -> None:
+    """Eight days around the clock, then nothing; its status is the evidence, also after a restart."""
+    post.hear([row(f"w{n}", n * 10, "hello", direction="third_party") for n in range(8 * 144)], 99)
+    end = 8 * 24 * 60.0
+    post.pass_time(end + 10)
+    assert not post.alerts()
+    post.now = START + timedelta(minutes=end + 180)
+    post.tell("failed", reason="the network refuses the credential", credential="revoked")
+    post.pass_time(end + 181)
+    alert = post.alerts()[0]
+    assert (alert.kind, alert.state, alert.severity) == ("silent_connector", "open", 8)
+    assert (alert.network, alert.channel, alert.targets) == ("x", "x-1", ["chat"])
+    assert alert.opened_at == START + timedelta(minutes=end - 10)
+    assert alert.reason is not None
+    assert "credential is revoked" in alert.reason
+    assert "the network refuses the credential" in alert.reason
+    post.stage.restart()
+    post.pass_time(end + 182)
+    post.tell("running")
+    post.hear([row("again", end + 200, direction="third_party")])
+    post.pass_time(end + 201)
+    opened, ended = [each for each in post.alerts() if each.kind == "silent_connector"]
+    assert (ended.state, ended.alert_id) == ("ended", opened.alert_id)
+    assert "x-1 said running" in (ended.reason or "")
+
+
+def test_what_a_connector_says_is_followed(post: Post) -> None:
+    """The newest status counts; of gaps, of what was forgotten and of nonsense there is none."""
+    post.tell("running")
+    post.tell("failed")
+    (known,) = post.connectors.known()
+    assert (known.instance, known.network, known.state) == ("x-1", "x", "failed")
+    for value in (b"{", None):
+        post.connectors.take(Message(Topic.CONNECTOR_STATUS, 0, 0, b"x-1", value))
+        assert not post.connectors.known()
+    post.connectors.take(Message(Topic.BRAND_CONFIG, 0, 0, b"x-1", b"{}"))
+    assert not post.connectors.known()
 
 
 def test_while_it_is_not_known_what_was_read_no_silence_is_told(post: Post) -> None:

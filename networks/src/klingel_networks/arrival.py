@@ -286,6 +286,10 @@ class PollClient(Protocol):
     off that channel alone; one with CredentialsRejected is asked again after an hour; a
     ConfigurationError ends the connector.
 
+    A network that forgets what was asked behind (asking is confirming) sets `confirms = True` on its
+    client: then `cursor` is the saved one, of which everything before is durable, and the client
+    itself leaves out what it yielded already.
+
     Attributes:
         source: name of what it reads; a cursor's key is `<source>/<channel>`.
     """

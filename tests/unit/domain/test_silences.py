@@ -1,6 +1,8 @@
 """What is wrong because nothing happens: told once, worse as it lasts, taken back when it ends."""
 
 import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -12,8 +14,11 @@ from klingel.domain.signals import row_of
 from klingel.domain.silences import (
     FORGET_SECONDS,
     MOST_ANSWERED,
+    MOST_NETWORKS,
     MOST_PLACES,
     MOST_WAITING,
+    RHYTHM_DAYS,
+    Connector,
     SilenceRules,
     Silences,
     look,
@@ -160,3 +165,159 @@ def test_the_order_of_rows_decides_nothing(seed: int) -> None:
     one, other = heard(*rows), heard(*shuffled)
     assert one.waiting == other.waiting
     assert (one.answered_at, one.places) == (other.answered_at, other.places)
+
+
+# --- silent connectors ----------------------------------------------------------------------------
+
+QUIET = SilenceRules()
+DAY = 86_400.0
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
+
+
+def came(at: float, **fields: object) -> Signal:
+    """Return a row that came from bluesky at a time."""
+    row = asked(f"r{at}", 0, network="bluesky", direction="third_party")
+    when = datetime.fromtimestamp(at, UTC)
+    return replace(row, **{"at": when, "received_at": when, **fields})
+
+
+def usual(days: float, **fields: object) -> Silences:
+    """Return what is remembered after days with a row every ten minutes from 8 to 20 o'clock."""
+    silences = Silences()
+    for at in range(int(MONDAY), int(MONDAY + days * DAY), 600):
+        if 8 <= at // 3600 % 24 < 20:
+            note(silences, came(float(at), **fields))
+    return silences
+
+
+def silent(
+    silences: Silences, at: float, connectors: Sequence[Connector] | None = None
+) -> list[tuple[str, str, int, str]]:
+    """Return what is told of connectors at a time; one listens, unless others are named."""
+    connectors = [status(at)] if connectors is None else connectors
+    told = look(silences, QUIET, "nordlicht", at, connectors)
+    assert {each.kind for each in told} <= {"silent_connector"}
+    return [(each.place, each.state, each.severity, each.connector) for each in told]
+
+
+def status(at: float, state: str = "running", **fields: str) -> Connector:
+    """Return what a connector of bluesky said of itself."""
+    return Connector("bluesky-1", "bluesky", state, at, **fields)
+
+
+def test_a_connector_that_breaks_its_rhythm_is_told_and_taken_back() -> None:
+    """Two weeks of working hours, then nothing from Monday noon on: within two hours."""
+    silences = usual(14.5)
+    last = MONDAY + 14 * DAY + 12 * 3600 - 600
+    for minute in range(0, 50, 10):
+        assert not silent(silences, last + minute * 60), minute
+    at = next(at for at in range(0, 7200, 60) if silent(usual(14.5), last + at))
+    assert 1800 <= at <= 7200
+    now = last + at
+    assert silent(silences, now, [status(now - 5)]) == [("bluesky", "open", 5, "bluesky-1")]
+    assert not silent(silences, now + 60, [status(now + 55)])
+    assert silent(silences, now + 2 * at, [status(now + 2 * at)])[0][1:3] == ("open", 6)
+    note(silences, came(now + 2 * at + 1))
+    assert silent(silences, now + 2 * at + 5) == [("bluesky", "ended", 6, "bluesky-1")]
+    assert not silent(silences, now + 2 * at + 10)
+
+
+@pytest.mark.parametrize("days", [1, 2, 5, 9, 14, 21])
+def test_nights_are_part_of_the_rhythm(days: int) -> None:
+    """From the evening to the next morning nothing is missing, whatever day it is."""
+    silences = usual(days)
+    evening = MONDAY + (days - 1) * DAY + 20 * 3600
+    for quarter in range(48):
+        assert not silent(silences, evening + quarter * 900), quarter
+
+
+def test_a_weekend_without_posts_is_no_silence() -> None:
+    """Where nobody posts on weekends, Monday's working hours are what is waited for."""
+    silences = Silences()
+    for at in range(int(MONDAY), int(MONDAY + 26 * DAY), 600):
+        if 8 <= at // 3600 % 24 < 20 and (at - int(MONDAY)) // 86_400 % 7 < 5:
+            note(silences, came(float(at)))
+    monday = MONDAY + 28 * DAY
+    assert not silent(silences, monday + 8 * 3600)
+    assert silent(silences, monday + 10 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("connector", "severity", "reason"),
+    [
+        (status(-5.0), 5, "said running"),
+        (status(-600.0), 8, "and nothing since"),
+        (status(-5.0, "failed", reason="the network refuses us"), 8, "the network refuses us"),
+        (status(-5.0, "waiting", credential="revoked"), 8, "credential is revoked"),
+        (status(-5.0, "stopped"), 8, "said stopped"),
+    ],
+)
+def test_the_status_says_whether_it_lives(connector: Connector, severity: int, reason: str) -> None:
+    """It decides how severe the silence is, and is the alarm's evidence."""
+    now = MONDAY + 14 * DAY + 16 * 3600
+    connector = connector._replace(at=now + connector.at)
+    # So many limits later that nothing else makes it as severe.
+    silences = usual(14.5)
+    silences.rhythms["bluesky"].newest = now - 7_200
+    (told,) = look(silences, QUIET, "nordlicht", now, [connector])
+    assert (told.severity, told.connector) == (severity, "bluesky-1")
+    assert reason in told.reason
+    assert len(told.reason) <= 300
+
+
+def test_who_said_that_nothing_more_comes_is_not_silent() -> None:
+    """An import that is finished; while another one listens, that one is missed."""
+    now = MONDAY + 14 * DAY + 18 * 3600
+    finished = status(now, "finished")
+    assert not silent(usual(14.5), now, [finished])
+    assert silent(usual(14.5), now, [finished, status(now)._replace(instance="b-2")])
+    assert silent(usual(14.5), now)
+
+
+def test_where_no_connector_is_known_none_is_silent() -> None:
+    """A replay of what is long over has none; one that was forgotten is missed no longer."""
+    now, silences = MONDAY + 14 * DAY + 18 * 3600, usual(14.5)
+    assert not silent(silences, now, [])
+    assert silent(silences, now)
+    assert silent(silences, now + 5, []) == [("bluesky", "ended", 6, "")]
+
+
+def test_history_teaches_the_rhythm_and_is_not_missed() -> None:
+    """An import alone is waited for by nobody; with the first live row its rhythm holds."""
+    silences = usual(14.5, mode="backfill")
+    assert not silent(silences, MONDAY + 16 * DAY)
+    assert not silences.places
+    note(silences, came(MONDAY + 14 * DAY + 12 * 3600))
+    assert silent(silences, MONDAY + 14 * DAY + 14.5 * 3600)
+
+
+def test_little_is_known_of_a_young_or_rare_rhythm() -> None:
+    """Four days, or three posts a day, make no hour of silence an alarm."""
+    assert not silent(usual(4.5), MONDAY + 5 * DAY)
+    silences = Silences()
+    for day in range(28):
+        for hour in (9, 13, 18):
+            note(silences, came(MONDAY + day * DAY + (hour + day % 7 / 7) * 3600))
+    assert not silent(silences, MONDAY + 28 * DAY + 12 * 3600)
+
+
+def test_what_a_rhythm_knows_is_bounded() -> None:
+    """In days and networks, whatever the rows say."""
+    silences = usual(60)
+    for n in range(MOST_NETWORKS + 5):
+        note(silences, came(MONDAY, network=f"n{n}"))
+    assert len(silences.rhythms) == MOST_NETWORKS
+    assert len(silences.rhythms["bluesky"].days) == RHYTHM_DAYS
+
+
+@given(st.lists(st.integers(0, 4000), max_size=60), st.randoms(use_true_random=False))
+def test_a_rhythm_does_not_depend_on_order_or_repeats(
+    minutes: list[int], chance: random.Random
+) -> None:
+    """Live rows and history, in any order, each once or more."""
+    rows = [
+        came(MONDAY + minute * 60.0, mode="backfill" if minute % 3 else "live")
+        for minute in minutes
+    ]
+    again = chance.sample([*rows, *rows[:9]], len(rows) + len(rows[:9]))
+    assert heard(*rows).rhythms == heard(*again).rhythms

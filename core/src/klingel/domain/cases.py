@@ -47,6 +47,7 @@ from klingel.domain.merging import (
     Sent,
     gave_up_to_us,
     goes_the_other_way,
+    handed_over,
     means_all,
     merge_of,
     merges_of_cases,
@@ -273,9 +274,12 @@ def _fold_arrival(
         fact,
         out_of_hours=_out_of_hours(arrival, folded.promises),
     )
-    return FoldOutcome(
-        _change(folded, Cause(event.event_id, fact=fact), brand, now), decision, repeated=False
-    )
+    change = _change(folded, Cause(event.event_id, fact=fact), brand, now)
+    if place is not None and fact.customer is not None and event.change != "deleted":
+        other = handed_over(event, fact.customer)
+        if other is not None:
+            change = change._replace(commands=(*change.commands, other))
+    return FoldOutcome(change, decision, repeated=False)
 
 
 def fold_command(
@@ -310,7 +314,8 @@ def _about_a_case(
         return _refused(state, command, target, why, brand, now)
     if goes_the_other_way(command):
         other = turned_round(command, target.case)
-        return CommandOutcome(Change(state, commands=(other,)), "applied")
+        told = knowing(target.case, command)
+        return CommandOutcome(Change(state.replaced(told), (told,), commands=(other,)), "applied")
     return _taken(state, command, target, brand, now)
 
 
@@ -958,20 +963,28 @@ def _derived(
         brand,
         old=state.cases.get(identity),
         earlier=state.withdrawn.get(identity),
-        merged=_merged(material, commands, news.conversation_id),
+        merged=_merged(material, commands, news.conversation_id, generation.customer),
     )
 
 
 def _merged(
-    material: _Material, commands: list[AppliedCommand], conversation_id: str
+    material: _Material, commands: list[AppliedCommand], conversation_id: str, customer: str
 ) -> AppliedCommand | None:
-    """Return the command by which a case goes on elsewhere, None where it goes on here."""
+    """Return the command by which a customer's case goes on elsewhere, None where it goes on here.
+
+    Args:
+        material: what is folded.
+        commands: that are about the case.
+        conversation_id: its conversation.
+        customer: whose case it is.
+    """
     if not any(each.kind == "merge" for each in material.commands):
         return None
     whole = merge_of(material.commands, conversation_id)
     if whole is not None:
         return whole
-    own = {each.id for each in commands}
+    # One that was early may name a post that turned out to be another customer's.
+    own = {each.id for each in commands if each.customer in {None, customer}}
     merges = merges_of_cases(material.commands, conversation_id)
     return next((each for each in merges if each.id in own), None)
 

@@ -162,6 +162,8 @@ def _snooze_refusal(_case: Case, command: CaseCommand, _brand: CompiledBrand) ->
 def _merge_refusal(case: Case, command: CaseCommand, _brand: CompiledBrand) -> Refusal | None:
     if command.into_conversation_id is None:
         return Refusal.NOTHING_ASKED
+    if command.customer_id not in {None, case.customer_id}:
+        return Refusal.UNKNOWN_CASE  # the post that is named lies in another customer's
     if command.into_conversation_id != case.conversation_id:
         return None
     same = command.into_customer_id in {None, case.customer_id}

@@ -28,6 +28,7 @@ from klingel.domain.threading import BY as THREADED
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Terms
 from klingel.model.case_command import CaseCommand
+from klingel.model.social_event import SocialEvent
 
 BY = "care"
 
@@ -178,7 +179,35 @@ def goes_the_other_way(command: CaseCommand) -> bool:
     if command.case_id is not None and command.target is not None:
         return command.case_id < command.target
     into = command.into_conversation_id
-    return means_all(command) and into is not None and command.conversation_id < into
+    return into is not None and command.conversation_id < into
+
+
+def handed_over(event: SocialEvent, customer: str) -> CaseCommand | None:
+    """Return what joins a private conversation with the public one that a customer refers to.
+
+    Only a reference joins: a private message that quotes the customer's own post, with which the
+    other conversation begins. None where there is none.
+
+    Args:
+        event: what the customer says.
+        customer: who says it.
+    """
+    root = event.quotes
+    if event.visibility != "private" or root is None or root == event.conversation_id:
+        return None
+    return CaseCommand(
+        command_id=deterministic_id("handed_over", event.brand, event.object_id, root),
+        brand=event.brand,
+        conversation_id=root,
+        customer_id=customer,
+        object_id=root,
+        kind="merge",
+        at=event.received_at,
+        by=BY,
+        into_conversation_id=event.conversation_id,
+        into_customer_id=customer,
+        cause=event.event_id,
+    )
 
 
 def means_all(command: CaseCommand) -> bool:
@@ -187,12 +216,16 @@ def means_all(command: CaseCommand) -> bool:
 
 
 def turned_round(command: CaseCommand, case: Case | None) -> CaseCommand:
-    """Return the same wish to the side that has to give up; `case` goes on, None: all of it."""
+    """Return the same wish to the side that has to give up; `case` goes on, None: all of it.
+
+    Which case gives up the command tells: by its id, or by its customer there.
+    """
     return CaseCommand(
         command_id=deterministic_id(command.command_id, "turned_round"),
         brand=command.brand,
         conversation_id=command.into_conversation_id or "",
         case_id=command.target,
+        customer_id=command.into_customer_id if command.target is None else None,
         kind="merge",
         at=command.at,
         by=command.by,
@@ -299,7 +332,9 @@ def _way(record: Case, ways: list[AppliedCommand] | None) -> _Way | None:
     if not merges:
         return None
     whole = merge_of(merges, record.conversation_id)
-    case = next(iter(merges_of_cases(merges, record.conversation_id)), None)
+    standing = merges_of_cases(merges, record.conversation_id)
+    own = (each for each in standing if each.customer in {None, record.customer_id})
+    case = next(own, None)
     if whole is not None:
         into = whole.into_conversation or ""
         # Both lead there: it is that customer's.

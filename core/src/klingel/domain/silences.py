@@ -1,14 +1,21 @@
 """What is wrong because nothing happens: a channel without posts, customers without answers.
 
     note(silences, row)                                   # on every row of the brand
-    for alarm in look(silences, rules, "nordlicht", now): ...
+    for alarm in look(silences, rules, "nordlicht", now, connectors): ...
+
+A *silent connector* needs no setting: of each network the quarters of an hour are known in which
+anything came, for four weeks, history included. How often something came in the same quarters of
+earlier days (working days and weekends apart) tells how surprising a silence is; the connectors' own
+status says whether one still lives.
 
 Everything is judged at a time up to which all rows are read, never at the time of a reader that lags
 behind. What was never heard is not known, and does not count as dormant.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -28,13 +35,41 @@ MOST_ANSWERED: Final = 2_000
 MOST_PLACES: Final = 1_000
 """Networks and channels of a brand whose newest row is remembered."""
 
+_HISTORY: Final = frozenset({"backfill", "remap"})
+
 FORGET_SECONDS: Final = 7 * 86_400.0
 """After so long a word is not waited for any more: such a case is somebody's, or nobody's."""
 
-BEGIN_SEVERITY: Final = 5
-_HIGHEST = 10
+MOST_NETWORKS: Final = 100
+"""Networks of a brand whose rhythm is known."""
 
-Kind = Literal["dormant_channel", "nobody_answered", "oldest_unanswered"]
+RHYTHM_DAYS: Final = 28
+"""Days of which a rhythm knows; the oldest is forgotten."""
+
+LEAST_DAYS: Final = (5, 2)
+"""Working days, and days of weekends, that must be known before their quarters tell anything."""
+
+SURPRISING: Final = 12.0
+"""Logarithm of one to the chance of a silence from which on a connector counts as silent."""
+
+LEAST_SILENCE: Final = 1_800.0
+"""Seconds of silence that are never told of a connector, however busy it is."""
+
+ALIVE_SECONDS: Final = 60.0
+"""A connector tells its status every ten seconds; an older one is no sign of life."""
+
+BEGIN_SEVERITY: Final = 5
+DEAD_SEVERITY: Final = 8
+"""Least severity of a silence whose connector gives no sign of life, or says that it failed."""
+
+_HIGHEST = 10
+_QUARTER = 900
+_QUARTERS = 96
+_LONGEST_WALK = 14 * _QUARTERS
+_FIRST_SATURDAY = 2
+_WEEK = 7
+
+Kind = Literal["dormant_channel", "silent_connector", "nobody_answered", "oldest_unanswered"]
 
 
 class Waiting(msgspec.Struct, array_like=True):
@@ -55,6 +90,22 @@ class Alarm(msgspec.Struct, array_like=True):
     severity: int
 
 
+class Rhythm(msgspec.Struct, array_like=True):
+    """When anything came from a network: a set of quarters of an hour for each day (UTC).
+
+    Attributes:
+        days: by day since 1970, 12 bytes: a bit for each quarter in which anything came.
+        newest: seconds since 1970 of the newest row that was no history.
+        due: from when on its silence is surprising, reckoned for `due_of`.
+        due_of: what `newest` was then.
+    """
+
+    days: dict[int, bytes] = msgspec.field(default_factory=dict)
+    newest: float = 0.0
+    due: float = math.inf
+    due_of: float = -1.0
+
+
 class Silences(msgspec.Struct, array_like=True):
     """All that is remembered of one brand; plain, and bounded."""
 
@@ -63,6 +114,27 @@ class Silences(msgspec.Struct, array_like=True):
     answered: dict[str, float] = msgspec.field(default_factory=dict)
     answered_at: float = 0.0
     alarms: dict[str, Alarm] = msgspec.field(default_factory=dict)
+    rhythms: dict[str, Rhythm] = msgspec.field(default_factory=dict)
+
+
+class Connector(NamedTuple):
+    """What is known of a connector that listens to a network.
+
+    Args:
+        instance: its name.
+        network: what it listens to.
+        state: what it said of itself.
+        at: when it said so, seconds since 1970.
+        reason: one sentence of its own, if it gave one.
+        credential: state of its credential, if it told one.
+    """
+
+    instance: str
+    network: str
+    state: str
+    at: float
+    reason: str = ""
+    credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +163,13 @@ class SilenceRules:
 
 
 class Told(NamedTuple):
-    """An alarm that began, grew worse or ended; `place` is the network or channel, if any."""
+    """An alarm that began, grew worse or ended.
+
+    Attributes:
+        place: the network or channel, if any.
+        connector: whose silence it is, if that is known.
+        reason: what the connectors' status says; one sentence.
+    """
 
     alert_id: str
     kind: Kind
@@ -102,6 +180,8 @@ class Told(NamedTuple):
     since: float
     at: float
     ended_at: float | None
+    connector: str = ""
+    reason: str = ""
 
 
 def note(silences: Silences, row: Signal, at: float | None = None) -> None:
@@ -114,10 +194,12 @@ def note(silences: Silences, row: Signal, at: float | None = None) -> None:
     """
     if at is None:
         at = row.at.timestamp()
-    places = silences.places
-    _hear_from(places, row.network, at)
-    if row.channel:
-        _hear_from(places, f"{row.network}:{row.channel}", at)
+    _beat(silences.rhythms, row, at)
+    if row.mode not in _HISTORY:
+        places = silences.places
+        _hear_from(places, row.network, at)
+        if row.channel:
+            _hear_from(places, f"{row.network}:{row.channel}", at)
     if row.direction == "outbound":
         silences.answered_at = max(silences.answered_at, at)
         answered = silences.answered
@@ -128,6 +210,57 @@ def note(silences: Silences, row: Signal, at: float | None = None) -> None:
     elif at <= silences.answered.get(row.conversation_id, 0.0):
         return
     _wait(silences.waiting, row, at)
+
+
+def _beat(rhythms: dict[str, Rhythm], row: Signal, at: float) -> None:
+    """Remember in which quarter of an hour something came from a network."""
+    rhythm = rhythms.get(row.network)
+    if rhythm is None:
+        if len(rhythms) >= MOST_NETWORKS or at < 0.0:
+            return
+        rhythm = rhythms[row.network] = Rhythm()
+    if row.mode not in _HISTORY and at > rhythm.newest:
+        if at // _QUARTER == rhythm.newest // _QUARTER:
+            rhythm.newest = at
+            return
+        rhythm.newest = at
+    day, quarter = divmod(int(at // _QUARTER), _QUARTERS)
+    days = rhythm.days
+    known = days.get(day)
+    if known is None:
+        days[day] = (1 << quarter).to_bytes(12, "little")
+        if len(days) > RHYTHM_DAYS:
+            del days[min(days)]
+    elif not known[quarter >> 3] & (1 << (quarter & 7)):
+        days[day] = (int.from_bytes(known, "little") | 1 << quarter).to_bytes(12, "little")
+
+
+def _surprising_from(rhythm: Rhythm) -> float:
+    """Return the time from which on silence since the newest row is surprising; inf if it never is."""
+    quarter = int(rhythm.newest // _QUARTER)
+    today, yesterday = quarter // _QUARTERS, quarter // _QUARTERS - 1
+    first = min(rhythm.days, default=today)
+    number = [0, 0]
+    heard: tuple[list[int], list[int]] = ([0] * _QUARTERS, [0] * _QUARTERS)
+    for day in range(max(first, today - RHYTHM_DAYS), yesterday + 1):
+        kind = _is_weekend(day)
+        number[kind] += 1
+        bits = int.from_bytes(rhythm.days.get(day, b""), "little")
+        for at in range(_QUARTERS):
+            heard[kind][at] += bits >> at & 1
+    surprise = 0.0
+    for after in range(quarter + 1, quarter + 1 + _LONGEST_WALK):
+        kind = _is_weekend(after // _QUARTERS)
+        if number[kind] >= LEAST_DAYS[kind]:
+            surprise -= math.log1p(-heard[kind][after % _QUARTERS] / (number[kind] + 1))
+        if surprise >= SURPRISING:
+            return max(float((after + 1) * _QUARTER), rhythm.newest + LEAST_SILENCE)
+    return math.inf
+
+
+def _is_weekend(day: int) -> bool:
+    """Whether a day since 1970, which began on a Thursday, is a Saturday or Sunday (UTC)."""
+    return (day - _FIRST_SATURDAY) % _WEEK < 2
 
 
 def _hear_from(places: dict[str, float], place: str, at: float) -> None:
@@ -155,7 +288,13 @@ def _wait(conversations: dict[str, Waiting], row: Signal, at: float) -> None:
             conversations[conversation] = Waiting(at, object_of(row.event_id))
 
 
-def look(silences: Silences, rules: SilenceRules, brand: str, now: float) -> list[Told]:
+def look(
+    silences: Silences,
+    rules: SilenceRules,
+    brand: str,
+    now: float,
+    connectors: Sequence[Connector] = (),
+) -> list[Told]:
     """Return the alarms that begin, grow worse or end; calling it again returns nothing new.
 
     Args:
@@ -163,30 +302,35 @@ def look(silences: Silences, rules: SilenceRules, brand: str, now: float) -> lis
         rules: what is too long.
         brand: name of the brand.
         now: seconds since 1970 up to which everything was read.
+        connectors: what is known of those that may have fallen silent.
     """
     waiting = silences.waiting
     for conversation in [each for each, one in waiting.items() if one.at < now - FORGET_SECONDS]:
         del waiting[conversation]
-    lasting = {key: since for key, since, limit in _silent(silences, rules) if now >= since + limit}
-    limits = {key: limit for key, _, limit in _silent(silences, rules)}
+    silent = {key: (since, limit) for key, since, limit in _silent(silences, rules)}
+    silent |= {key: (since, limit) for key, since, limit in _broken(silences, now, connectors)}
     told: list[Told] = []
     for key, alarm in list(silences.alarms.items()):
-        if key not in lasting:
+        if key not in silent or now < sum(silent[key]):
             del silences.alarms[key]
             alarm.revision += 1
-            told.append(_told(alarm, "ended", now))
-    for key, since in lasting.items():
-        severity = _severity((now - since) / limits[key])
+            told.append(_told(alarm, "ended", now, connectors))
+    for key, (since, limit) in silent.items():
+        if now < since + limit:
+            continue
+        kind, _, place = key.partition("|")
+        severity = _severity((now - since) / limit)
+        if kind == "silent_connector" and not _lives(place, now, connectors):
+            severity = max(severity, DEAD_SEVERITY)
         known = silences.alarms.get(key)
         if known is None:
-            kind, _, place = key.partition("|")
             alert_id = deterministic_id("alert", brand, key, repr(since))
             known = Alarm(alert_id, kind, place, since, 0, 0)  # type: ignore[arg-type] # ours
             silences.alarms[key] = known
         if severity > known.severity:
             known.severity = severity
             known.revision += 1
-            told.append(_told(known, "open", now))
+            told.append(_told(known, "open", now, connectors))
     return told
 
 
@@ -205,6 +349,56 @@ def _silent(silences: Silences, rules: SilenceRules) -> Iterator[tuple[str, floa
             yield f"dormant_channel|{place}", heard, limit
 
 
+def _broken(
+    silences: Silences, now: float, connectors: Sequence[Connector]
+) -> Iterator[tuple[str, float, float]]:
+    """Yield (matter, since, limit) of the networks whose rhythm something should have come by."""
+    for network, rhythm in silences.rhythms.items():
+        if not rhythm.newest or now < rhythm.newest + LEAST_SILENCE:
+            continue
+        if rhythm.due_of != rhythm.newest:
+            rhythm.due_of, rhythm.due = rhythm.newest, _surprising_from(rhythm)
+        if now < rhythm.due:
+            continue
+        its = [each for each in connectors if each.network == network]
+        # Where none listens none is silent, nor who said that there is nothing more to come.
+        if all(each.state == "finished" for each in its):
+            continue
+        yield f"silent_connector|{network}", rhythm.newest, rhythm.due - rhythm.newest
+
+
+def _lives(network: str, now: float, connectors: Sequence[Connector]) -> bool:
+    """Whether every connector of a network gives a sign of life, and does not say that it failed."""
+    its = [each for each in connectors if each.network == network]
+    return bool(its) and all(_is_alive(each, now) for each in its)
+
+
+def _is_alive(connector: Connector, now: float) -> bool:
+    return (
+        connector.state in {"running", "waiting", "starting", "finished"}
+        and connector.credential not in {"refresh_failed", "revoked"}
+        and now - connector.at <= ALIVE_SECONDS
+    )
+
+
+def _status(network: str, now: float, connectors: Sequence[Connector]) -> tuple[str, str]:
+    """Return the connector that a silence is most likely of, and what its status says."""
+    its = [each for each in connectors if each.network == network]
+    if not its:
+        return "", "No status of a connector of this network is known."
+    # The one that is worst: not alive before alive, the oldest status first.
+    worst = min(its, key=lambda each: (_is_alive(each, now), each.at, each.instance))
+    told = datetime.fromtimestamp(worst.at, UTC).isoformat(timespec="seconds")
+    said = f"{worst.instance} said {worst.state} at {told}"
+    if worst.credential in {"refresh_failed", "revoked"}:
+        said += f", its credential is {worst.credential.replace('_', ' ')}"
+    if worst.reason:
+        said += f": {worst.reason}"
+    elif now - worst.at > ALIVE_SECONDS:
+        said += ", and nothing since"
+    return worst.instance, said[:300]
+
+
 def _severity(times: float) -> int:
     """Return 5 at the limit, one more for each doubling."""
     severity = BEGIN_SEVERITY
@@ -214,7 +408,12 @@ def _severity(times: float) -> int:
     return severity
 
 
-def _told(alarm: Alarm, state: Literal["open", "ended"], now: float) -> Told:
+def _told(
+    alarm: Alarm, state: Literal["open", "ended"], now: float, connectors: Sequence[Connector]
+) -> Told:
+    connector, reason = "", ""
+    if alarm.kind == "silent_connector":
+        connector, reason = _status(alarm.place, now, connectors)
     return Told(
         alarm.alert_id,
         alarm.kind,
@@ -225,4 +424,6 @@ def _told(alarm: Alarm, state: Literal["open", "ended"], now: float) -> Told:
         alarm.since,
         now,
         now if state == "ended" else None,
+        connector,
+        reason,
     )

@@ -22,7 +22,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ from klingel.errors import ConfigurationError
 
 MAGIC = b"klingel heads\n"
 FORMAT = 1
+_BLOCKS = 7
 READ = 2_000
 """Characters of a text that are read: the first 1,500 and the last 500 of a longer one."""
 READ_HEAD = 1_500
@@ -53,6 +54,8 @@ PIECES = 40_000
 """Twice as many different pieces between blanks are remembered with the rows of their words."""
 LONGEST_PIECE = 30
 
+_AT_ONCE = 1_024
+"""Words whose parts are gathered together: memory that is used once stays with the process."""
 _SIEVE_BITS = 19
 _SIEVE_FACTOR = 0x1E3779B97F4A7C15
 """Odd; products of it are spread over the high bits, and overflow as they do in any int64."""
@@ -269,26 +272,33 @@ def decode(data: bytes, name: str) -> Weights:
         ) from None
 
 
-def _weights(header: Mapping[str, Any], body: bytes) -> Weights:
-    blocks, at = [], 0
-    for size in header["blocks"]:
+def _blocks(sizes: Sequence[int], body: bytes) -> Iterator[bytes]:
+    """Yield the seven blocks of a model one by one, so that none is held longer than it is read."""
+    if len(sizes) != _BLOCKS:
+        raise ValueError
+    at = 0
+    for size in sizes:
         unpacker = zlib.decompressobj()
         block = unpacker.decompress(body[at : at + size], LARGEST_FILE)
         if not unpacker.eof:
             raise ValueError
-        blocks.append(block)
+        yield block
         at += size
+
+
+def _weights(header: Mapping[str, Any], body: bytes) -> Weights:
+    blocks = _blocks(header["blocks"], body)
     words, pairs, grams = header["counts"]
     outputs = tuple(Output(**output) for output in header["outputs"])
     wide = len(outputs)
     weights = Weights(
-        words=tuple(blocks[0].decode().split("\n")) if words else (),
-        pairs=np.frombuffer(blocks[1], "<i4").reshape(2, pairs).T.astype(np.int32),
-        parts=tuple(blocks[2].decode().split("\n")) if grams else (),
-        word_weights=np.frombuffer(blocks[3], np.int8).reshape(wide, words + pairs).T,
-        part_weights=np.frombuffer(blocks[4], np.int8).reshape(wide, grams).T,
-        word_idf=np.frombuffer(blocks[5], np.uint8),
-        part_idf=np.frombuffer(blocks[6], np.uint8),
+        words=_listed(next(blocks), words),
+        pairs=np.frombuffer(next(blocks), "<i4").reshape(2, pairs).T.astype(np.int32),
+        parts=_listed(next(blocks), grams),
+        word_weights=_by_row(next(blocks), wide, words + pairs),
+        part_weights=_by_row(next(blocks), wide, grams),
+        word_idf=np.frombuffer(next(blocks), np.uint8),
+        part_idf=np.frombuffer(next(blocks), np.uint8),
         outputs=outputs,
         groups=tuple(
             Group(**{**group, "outputs": tuple(group["outputs"])}) for group in header["groups"]
@@ -307,6 +317,15 @@ def _weights(header: Mapping[str, Any], body: bytes) -> Weights:
     return weights
 
 
+def _listed(block: bytes, count: int) -> tuple[str, ...]:
+    return tuple(block.decode().split("\n")) if count else ()
+
+
+def _by_row(block: bytes, wide: int, rows: int) -> NDArray[np.int8]:
+    """Return stored weights, an output after the other, as (rows, outputs): rows are gathered."""
+    return np.ascontiguousarray(np.frombuffer(block, np.int8).reshape(wide, rows).T)
+
+
 def narrowed(weights: Weights, wanted: Callable[[str], bool]) -> Weights:
     """Return a model with the wanted outputs alone: it costs less, and scores them alike.
 
@@ -317,8 +336,8 @@ def narrowed(weights: Weights, wanted: Callable[[str], bool]) -> Weights:
     kept = [number for number, output in enumerate(weights.outputs) if wanted(output.name)]
     return replace(
         weights,
-        word_weights=weights.word_weights[:, kept],
-        part_weights=weights.part_weights[:, kept],
+        word_weights=weights.word_weights.take(kept, 1),
+        part_weights=weights.part_weights.take(kept, 1),
         outputs=tuple(weights.outputs[number] for number in kept),
         groups=tuple(group for group in weights.groups if all(map(wanted, group.outputs))),
     )
@@ -401,7 +420,7 @@ class _Unknown:
 class _Sums(NamedTuple):
     """Sums over the words of texts: weights (texts, 2 * outputs), squares of idf (texts, 2)."""
 
-    weights: NDArray[np.float32]
+    weights: NDArray[np.int32]
     squares: NDArray[np.float32]
 
 
@@ -448,8 +467,11 @@ class Heads:
         self._plain[:own] = np.arange(own)
         self._rows[: NOTHING + 1] = 0
         self._squares[: NOTHING + 1] = 0
-        of_parts = self._evaluate([self._parts_of(word) for word in weights.words])
-        self._rows[NOTHING + 1 : own, :wide], self._squares[NOTHING + 1 : own, 0] = of_parts
+        for at in range(0, words, _AT_ONCE):
+            some = weights.words[at : at + _AT_ONCE]
+            place = slice(at + NOTHING + 1, at + NOTHING + 1 + len(some))
+            found = self._evaluate([self._parts_of(word) for word in some])
+            self._rows[place, :wide], self._squares[place, 0] = found
         self._rows[NOTHING + 1 : own, wide:] = weights.word_weights[:words]
         self._squares[NOTHING + 1 : own, 1] = self._word_squares[:words]
         self._free = own
@@ -502,7 +524,7 @@ class Heads:
         until = np.array(ends, np.int64)
         starts = np.concatenate(([0], until[:-1]))
         sums = _Sums(
-            np.add.reduceat(self._rows.take(numbers, 0).astype(np.float32), starts),
+            np.add.reduceat(self._rows.take(numbers, 0), starts, dtype=np.int32),
             np.add.reduceat(self._squares.take(numbers, 0), starts),
         )
         self._add_pairs(sums, numbers, until, starts)
@@ -583,12 +605,12 @@ class Heads:
             flat = np.fromiter(itertools.chain.from_iterable(found), np.int64)
             starts = (np.cumsum(lengths) - lengths)[some]
             squares[some] = np.add.reduceat(self._part_squares.take(flat), starts)
-            for at in range(0, len(some), 4096):  # the gathered parts stay small
-                until = min(at + 4096, len(some))
+            for at in range(0, len(some), _AT_ONCE):
+                until = min(at + _AT_ONCE, len(some))
                 end = starts[until] if until < len(some) else len(flat)
                 taken = self._weights.part_weights.take(flat[starts[at] : end], 0)
                 rows[some[at:until]] = np.add.reduceat(
-                    taken.astype(np.int16), starts[at:until] - starts[at]
+                    taken, starts[at:until] - starts[at], dtype=np.int16
                 )
         return rows, squares
 
@@ -616,15 +638,16 @@ class Heads:
             text = np.searchsorted(starts, hits, "right") - 1
             which, first = np.unique(text, return_index=True)
             pairs = len(self._weights.words) + place[hit]
-            taken = self._weights.word_weights.take(pairs, 0).astype(np.float32)
-            sums.weights[which, self._wide :] += np.add.reduceat(taken, first)
+            taken = self._weights.word_weights.take(pairs, 0)
+            sums.weights[which, self._wide :] += np.add.reduceat(taken, first, dtype=np.int32)
             sums.squares[which, 1] += np.add.reduceat(self._word_squares.take(pairs), first)
 
     def _finish(self, sums: _Sums) -> NDArray[np.float32]:
         wide = self._wide
         norms = np.sqrt(np.maximum(sums.squares, 1.0))
-        of_parts = sums.weights[:, :wide] * self._part_scale / norms[:, :1]
-        of_words = sums.weights[:, wide:] * self._word_scale / norms[:, 1:]
+        weights = sums.weights.astype(np.float32)
+        of_parts = weights[:, :wide] * self._part_scale / norms[:, :1]
+        of_words = weights[:, wide:] * self._word_scale / norms[:, 1:]
         return (of_parts + of_words + self._bias).astype(np.float32, copy=False)
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:

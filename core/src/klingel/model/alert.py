@@ -147,6 +147,16 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[float, Meta(description='How surprising, 0 to 1.', ge=0.0, le=1.0)]
         | None
     ) = None
+    reason: (
+        Annotated[
+            str,
+            Meta(
+                description='One sentence without text, handles or secrets; silent_connector: what its status says.',
+                max_length=300,
+            ),
+        ]
+        | None
+    ) = None
     evidence: Evidence | None = None
     targets: (
         Annotated[list[Target], Meta(description='Who is told.', max_length=16)]

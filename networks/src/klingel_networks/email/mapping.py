@@ -67,7 +67,7 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
         InvalidMessage: it has no field that mails have, its header is longer than we read, or the
             source is no name.
     """
-    header, body = _header(native)
+    header, body = header_of(native)
     found = natures(header, context.get(FLAGS, "").split())
     return Identity(_object_id(native, header, body, context), 0, kind_of(found), "created")
 
@@ -75,7 +75,7 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of a mail; raises InvalidMessage."""
     native, context = bytes(native_of(raw)), raw.context or {}
-    header, body = _header(native)
+    header, body = header_of(native)
     mailbox = _mailbox(context)
     found = natures(header, context.get(FLAGS, "").split())
     people = people_of(header, context.get(OWN, "").lower().split())
@@ -119,7 +119,7 @@ def context_of(mail: bytes, own: Iterable[str], key: bytes) -> dict[str, str]:
     Raises:
         InvalidMessage: it is no mail; it may be delivered without.
     """
-    header, _ = _header(mail)
+    header, _ = header_of(mail)
     addresses = frozenset(each.lower() for each in own)
     people = people_of(header, addresses)
     known = {*people.addresses, people.counterpart} - {""}
@@ -132,13 +132,19 @@ def described(mail: bytes, context: Mapping[str, str]) -> Related:
     Raises:
         InvalidMessage: it is no mail.
     """
-    header, body = _header(mail)
+    header, body = header_of(mail)
     people = people_of(header, context.get(OWN, "").lower().split())
     return related_to(header, people, _object_id(mail, header, body, context), context)
 
 
-def _header(native: bytes) -> tuple[Header, int]:
-    """Return the header, behind the line that mailbox files put before it; raises InvalidMessage."""
+def header_of(native: bytes) -> tuple[Header, int]:
+    """Return a mail's header and where its body begins.
+
+    Empty lines and the line that mailbox files put before the header are passed over.
+
+    Raises:
+        InvalidMessage: it has no field that mails have, or its header is longer than we read.
+    """
     start = len(native) - len(native.lstrip(b"\r\n")) if native[:1] in b"\r\n" else 0
     if native.startswith(b"From ", start):
         start = native.find(b"\n", start) + 1 or len(native)
@@ -150,9 +156,14 @@ def _header(native: bytes) -> tuple[Header, int]:
     return header, body
 
 
+def is_mailbox_name(name: str) -> bool:
+    """Whether a name may be the scope of object ids."""
+    return _MAILBOX.fullmatch(name) is not None
+
+
 def _mailbox(context: Mapping[str, str]) -> str:
     mailbox = context.get("source", DEFAULT_MAILBOX)
-    if _MAILBOX.fullmatch(mailbox) is None:
+    if not is_mailbox_name(mailbox):
         raise InvalidMessage(
             ErrorType.INVALID_FIELD,
             "the source must be letters, digits, dots, dashes, underscores, plus or at signs",

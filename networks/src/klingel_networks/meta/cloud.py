@@ -19,13 +19,15 @@ the delivery's context under `hash_key` and in no object's. Context of an object
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from klingel.errors import InvalidMessage
+from klingel_networks.bounds import READ_ERRORS
 from klingel_networks.contract import NativeObject, Refused
 from klingel_networks.meta.fields import (
     ABSENT,
@@ -61,6 +63,7 @@ OTHER = "other"
 """What a list is called that stands beside known ones and that nobody knows yet."""
 
 _SHARED = "contacts"
+_HISTORY_LIST = "history"
 _FIELD_MAX = 100
 _NULL = b"null"
 _CHANGED = re.compile(r" from (\S{1,128}) to (\S{1,128}?)\.?\Z")
@@ -161,6 +164,20 @@ class _History(Part, frozen=True, gc=False):
     threads: list[_Thread] | None = None
 
 
+class _UsualValue(Part, frozen=True, gc=False, forbid_unknown_fields=True):
+    messaging_product: str | None = None
+    metadata: _Metadata | None = None
+    contacts: list[Contact] | None = None
+    messages: list[msgspec.Raw] | None = None
+    statuses: list[msgspec.Raw] | None = None
+
+
+class _Usual(Part, frozen=True, gc=False):
+    value: _UsualValue
+    field: str | None = None
+
+
+_USUAL = msgspec.json.Decoder(_Usual)
 _CHANGE = msgspec.json.Decoder(_Change)
 _VALUE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -170,8 +187,27 @@ _NAMED = msgspec.json.Decoder(_Named)
 _HISTORY = msgspec.json.Decoder(_History)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
+    """A change's value: what its elements share, and the elements by list."""
+
+    metadata: _Metadata | None
+    contacts: Sequence[Contact] | None
+    lists: list[tuple[str, list[msgspec.Raw]]]
+
+
+class _Told(NamedTuple):
+    """A change: its field, and its value where that is an object."""
+
+    field: str | None
+    value: _Value | None
+
+
+@lru_cache(maxsize=4)
+def _hasher(key: bytes) -> blake2b:
+    return blake2b(key=key, digest_size=16, person=b"klingel.wa")
+
+
+class _Common(NamedTuple):
     """What the elements of a change share."""
 
     shared: Mapping[str, str]
@@ -180,70 +216,106 @@ class _Value:
     key: bytes
 
     def hashed(self, value: str) -> str:
-        return blake2b(
-            value.encode(), key=self.key, digest_size=16, person=b"klingel.wa"
-        ).hexdigest()
+        found = _hasher(self.key).copy()
+        found.update(value.encode())
+        return found.hexdigest()
 
 
-@dataclass(slots=True)
-class _Customer:
+class _Customer(NamedTuple):
     """Somebody as one element names him; the first of each is the present one."""
 
-    users: list[Id | None]
-    parents: list[Id | None]
-    phones: list[Id | None]
-    username: str | None = None
+    users: tuple[Id | None, ...]
+    parents: tuple[Id | None, ...]
+    phones: tuple[Id | None, ...]
 
 
-def cut(
-    change: bytes, entry_id: Id | None, time: Time | None, key: bytes
-) -> list[NativeObject | Refused]:
-    """Return the objects of one change; one that holds no list is an object itself.
+def shared_context(entry_id: Id | None, time: Time | None) -> dict[str, str]:
+    """Return what all objects of an entry share; raises InvalidMessage.
 
     Args:
-        change: `{"field": …, "value": …}` as received.
         entry_id: of the entry: the WhatsApp Business Account.
         time: of the entry.
-        key: of the hashes; empty only where nothing leaves the machine.
     """
-    try:
-        return _objects(change, entry_id, time, key)
-    except InvalidMessage as error:
-        return [Refused(change, error)]
-
-
-def _objects(
-    change: bytes, entry_id: Id | None, time: Time | None, key: bytes
-) -> list[NativeObject | Refused]:
-    told = decode(_CHANGE, change)
-    shared = {"field": (optional_id(told.field, "field") or "none")[:_FIELD_MAX]}
+    shared = {}
     account = optional_id(entry_id, "entry.id")
     if account is not None:
         shared["account"] = account
     if time is not None:
         shared["time"] = str(milliseconds(time, "entry.time"))
-    value = bytes(told.value)
-    if not value.startswith(b"{"):
+    return shared
+
+
+def cut(change: bytes, shared: Mapping[str, str], key: bytes) -> list[NativeObject | Refused]:
+    """Return the objects of one change; one that holds no list is an object itself.
+
+    Args:
+        change: `{"field": …, "value": …}` as received.
+        shared: context of the entry.
+        key: of the hashes; empty only where nothing leaves the machine.
+    """
+    try:
+        return _objects(change, shared, key)
+    except InvalidMessage as error:
+        return [Refused(change, error)]
+
+
+def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[NativeObject | Refused]:
+    told = _told(change)
+    shared = {**entry, "field": (optional_id(told.field, "field") or "none")[:_FIELD_MAX]}
+    value = told.value
+    if value is None:
         return [NativeObject(change, shared)]
-    parts = decode(_VALUE, value, "value")
-    metadata = (
-        decode(_METADATA, parts["metadata"], "value.metadata") if "metadata" in parts else None
-    )
     own = ""
-    if metadata is not None:
-        channel = optional_id(metadata.phone_number_id, "value.metadata.phone_number_id")
+    if value.metadata is not None:
+        channel = optional_id(value.metadata.phone_number_id, "value.metadata.phone_number_id")
         if channel is not None:
             shared["channel"] = channel
-        own = _digits(metadata.display_phone_number, "value.metadata.display_phone_number")
-    lists = _lists(parts)
-    if not lists:
-        return [NativeObject(change, shared)]
-    contacts: list[Contact] = []
-    if bytes(parts.get(_SHARED, _NULL)) != _NULL:
-        contacts = decode(_CONTACTS, parts[_SHARED], "value.contacts")
-    common = _Value(shared, contacts, own, key[:HASH_KEY_MAX])
-    found = [piece for name, raws in lists for raw in raws for piece in _pieces(name, raw, common)]
+        own = _digits(value.metadata.display_phone_number, "value.metadata.display_phone_number")
+    common = _Common(shared, value.contacts or (), own, key[:HASH_KEY_MAX])
+    found: list[NativeObject | Refused] = []
+    for name, raws in value.lists:
+        for raw in raws:
+            if name == _HISTORY_LIST:
+                found += _told_before(raw, common)
+            else:
+                found.append(_piece(name, bytes(raw), common))
     return found or [NativeObject(change, shared)]
+
+
+def _told(change: bytes) -> _Told:
+    """Return field and value of a change; of a value without a known list only the metadata.
+
+    The usual change, one list of messages or of statuses, is read in one pass.
+    """
+    try:
+        usual = _USUAL.decode(change)
+    except READ_ERRORS:
+        return _told_slowly(change)
+    value = usual.value
+    lists = []
+    if value.messages is not None:
+        lists.append(("messages", value.messages))
+    if value.statuses is not None:
+        lists.append(("statuses", value.statuses))
+    if not lists:
+        return _told_slowly(change)
+    return _Told(usual.field, _Value(value.metadata, value.contacts, lists))
+
+
+def _told_slowly(change: bytes) -> _Told:
+    told = decode(_CHANGE, change)
+    value = bytes(told.value)
+    if not value.startswith(b"{"):
+        return _Told(told.field, None)
+    parts = decode(_VALUE, value, "value")
+    metadata = None
+    if "metadata" in parts:
+        metadata = decode(_METADATA, parts["metadata"], "value.metadata")
+    lists = _lists(parts)
+    contacts = None
+    if lists and bytes(parts.get(_SHARED, _NULL)) != _NULL:
+        contacts = decode(_CONTACTS, parts[_SHARED], "value.contacts")
+    return _Told(told.field, _Value(metadata, contacts, lists))
 
 
 def _lists(parts: Mapping[str, msgspec.Raw]) -> list[tuple[str, list[msgspec.Raw]]]:
@@ -262,25 +334,22 @@ def _lists(parts: Mapping[str, msgspec.Raw]) -> list[tuple[str, list[msgspec.Raw
     return found
 
 
-def _pieces(name: str, raw: msgspec.Raw, common: _Value) -> Iterator[NativeObject | Refused]:
-    """Yield the objects of one element: itself, or the messages of a piece of history."""
-    if name != "history":
-        yield _piece(name, bytes(raw), common)
-        return
+def _told_before(raw: msgspec.Raw, common: _Common) -> list[NativeObject | Refused]:
+    """Return the messages of a piece of history; one without messages is an object itself."""
     try:
         threads = decode(_HISTORY, raw, "value.history").threads
     except InvalidMessage as error:
-        yield Refused(bytes(raw), error)
-        return
-    messages = [(each, thread) for thread in threads or () for each in thread.messages or ()]
-    if not messages:
-        yield _piece(name, bytes(raw), common)
-    for message, thread in messages:
-        yield _piece(name, bytes(message), common, thread.id)
+        return [Refused(bytes(raw), error)]
+    found = [
+        _piece(_HISTORY_LIST, bytes(message), common, thread.id)
+        for thread in threads or ()
+        for message in thread.messages or ()
+    ]
+    return found or [_piece(_HISTORY_LIST, bytes(raw), common)]
 
 
 def _piece(
-    name: str, native: bytes, common: _Value, thread: Id | None = None
+    name: str, native: bytes, common: _Common, thread: Id | None = None
 ) -> NativeObject | Refused:
     try:
         named = decode(_NAMED, native)
@@ -289,26 +358,32 @@ def _piece(
         return Refused(native, error)
 
 
-def _context(name: str, named: _Named, common: _Value, thread: Id | None) -> dict[str, str]:
+def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> dict[str, str]:
     found = {**common.shared, "of": name}
-    for path, value in (("id", named.id), ("ref", _spoken_of(named)), ("group", _group(named))):
-        if value is not None and value != "":
-            found[path] = common.hashed(native_id(value, path))
+    if named.id is not None and named.id != "":
+        found["id"] = common.hashed(native_id(named.id, "id"))
+    ref, group = _spoken_of(named), _group(named)
+    if ref is not None and ref != "":
+        found["ref"] = common.hashed(native_id(ref, "ref"))
+    if group is not None and group != "":
+        found["group"] = common.hashed(native_id(group, "group"))
     if name == "message_echoes" or (name == "history" and _is_own(named, common.own)):
         found["by"] = "own"
     customer = _customer(name, named, common.own, thread)
     if customer is None:
         return found
+    username = None
     contact = _contact_of(customer, common.contacts)
     if contact is not None:
-        customer.users.append(contact.user_id)
-        customer.parents.append(contact.parent_user_id)
-        customer.phones.append(contact.wa_id)
+        users, parents, phones = customer
+        customer = _Customer(
+            (*users, contact.user_id), (*parents, contact.parent_user_id), (*phones, contact.wa_id)
+        )
         if contact.profile is not None:
-            customer.username = contact.profile.username
+            username = contact.profile.username
             _put(found, "name", shown_name(contact.profile.name))
-            _put(found, "username", shown_handle(contact.profile.username))
-    _name(found, customer, common)
+            _put(found, "username", shown_handle(username))
+    _name(found, customer, username, common)
     return found
 
 
@@ -317,42 +392,52 @@ def _put(found: dict[str, str], key: str, value: str | None) -> None:
         found[key] = value
 
 
-def _name(found: dict[str, str], customer: _Customer, common: _Value) -> None:
+def _name(
+    found: dict[str, str], customer: _Customer, username: str | None, common: _Common
+) -> None:
     """Write a customer's typed ids, and the phone number that one can call back."""
-    users = _distinct(customer.users, "user_id")
-    phones = _all_digits(customer.phones)
-    if found.get("by") == "own":
-        phones = [digits for digits in phones if digits != common.own]
-    ids = [f"bsuid:{each}" for each in users]
-    ids += [f"phone:{common.hashed(each)}" for each in phones]
-    if not ids:
-        ids += [f"parent:{each}" for each in _distinct(customer.parents, "parent_user_id")]
+    ids: list[str] = []
+    for each in customer.users:
+        if each:
+            _add(ids, "bsuid:" + _plain(each, "user_id"))
+    phone = None
+    own = common.own if found.get("by") == "own" else None
+    seen = None
+    for each in customer.phones:
+        if each and each != seen:
+            seen, digits = each, _digits(each, "phone")
+            if digits != own:
+                phone = phone or digits
+                _add(ids, "phone:" + common.hashed(digits))
+    for each in customer.parents:
+        if each:
+            _add(ids, "parent:" + _plain(each, "parent_user_id"))
     if not ids:
         return
     found["customer"] = ids[0]
-    if phones:
-        _put(found, "phone", shown_handle(phones[0]))
-    ids += [f"parent:{each}" for each in _distinct(customer.parents, "parent_user_id")]
-    if customer.username:
-        username = customer.username.removeprefix("@").casefold()
-        ids.append(f"username:{common.hashed(username)}")
-    found["ids"] = " ".join(dict.fromkeys(ids))
+    _put(found, "phone", shown_handle(phone))
+    if username:
+        ids.append(f"username:{common.hashed(username.removeprefix('@').casefold())}")
+    found["ids"] = " ".join(ids)
 
 
-def _distinct(values: Iterable[Id | None], path: str) -> list[str]:
-    """Return ids that can stand in a list with blanks between."""
-    found = dict.fromkeys(native_id(each, path) for each in values if each not in {None, ""})
-    return [each.replace(" ", "") for each in found if each.strip()]
+def _add(ids: list[str], new: str) -> None:
+    if new not in ids:
+        ids.append(new)
 
 
-def _all_digits(values: Iterable[Id | None]) -> list[str]:
-    return [each for each in dict.fromkeys(_digits(value, "phone") for value in values) if each]
+def _plain(value: Id, path: str) -> str:
+    """Return an id that can stand in a list with blanks between."""
+    text = native_id(value, path)
+    return text.replace(" ", "_") if " " in text else text
 
 
 def _digits(value: Id | None, path: str) -> str:
     """Return a phone number's digits; what holds none stands for itself."""
-    text = optional_id(value, path) or ""
-    return _NO_DIGIT.sub("", text) or text
+    if value is None or value == "":
+        return ""
+    text = native_id(value, path)
+    return text if text.isdecimal() else _NO_DIGIT.sub("", text) or text
 
 
 def _spoken_of(named: _Named) -> Id | None:
@@ -373,17 +458,22 @@ def _group(named: _Named) -> Id | None:
 
 def _customer(name: str, named: _Named, own: str, thread: Id | None) -> _Customer | None:
     """Return the customer of an element; None where it concerns nobody."""
+    if name == "messages":
+        return _sender(named)
     if name == "statuses":
         return _recipient(named)
-    if name == "history" and _is_own(named, own):
-        return _Customer([named.to_user_id], [named.to_parent_user_id], [named.to, thread])
-    if name == "message_echoes" or (name == "calls" and named.direction == "BUSINESS_INITIATED"):
-        return _Customer([named.to_user_id], [named.to_parent_user_id], [named.to])
-    if name in {"messages", "history", "calls"}:
-        return _sender(named)
     if name in {"user_preferences", "user_id_update"}:
-        return _Customer(_both(named.user_id), _both(named.parent_user_id), [named.wa_id])
-    return None
+        return _Customer(_both(named.user_id), _both(named.parent_user_id), (named.wa_id,))
+    if name not in _BOTH_WAYS:
+        return None
+    ours = name == "message_echoes" or (name == "calls" and named.direction == _CALLED)
+    if ours or (name == _HISTORY_LIST and _is_own(named, own)):
+        return _Customer((named.to_user_id,), (named.to_parent_user_id,), (named.to, thread))
+    return _sender(named)
+
+
+_BOTH_WAYS = frozenset({"message_echoes", "history", "calls"})
+_CALLED = "BUSINESS_INITIATED"
 
 
 def _is_own(named: _Named, own: str) -> bool:
@@ -393,36 +483,39 @@ def _is_own(named: _Named, own: str) -> bool:
 def _recipient(named: _Named) -> _Customer:
     if named.recipient_type == "group":
         return _Customer(
-            [named.recipient_participant_user_id],
-            [named.recipient_participant_parent_user_id],
-            [named.recipient_participant_id],
+            (named.recipient_participant_user_id,),
+            (named.recipient_participant_parent_user_id,),
+            (named.recipient_participant_id,),
         )
     return _Customer(
-        [named.recipient_user_id], [named.recipient_parent_user_id], [named.recipient_id]
+        (named.recipient_user_id,), (named.recipient_parent_user_id,), (named.recipient_id,)
     )
 
 
-def _both(value: Id | _Successor | None) -> list[Id | None]:
-    return [value.current, value.previous] if isinstance(value, _Successor) else [value]
+def _both(value: Id | _Successor | None) -> tuple[Id | None, ...]:
+    return (value.current, value.previous) if isinstance(value, _Successor) else (value,)
 
 
 def _sender(named: _Named) -> _Customer:
     """Return who sent a message, with what a system message says of his old and new ids."""
-    found = _Customer([named.from_user_id], [named.from_parent_user_id], [named.from_])
+    users, parents = (named.from_user_id,), (named.from_parent_user_id,)
     system = named.system
     if system is not None:
-        found.users.append(system.user_id)
-        found.parents.append(system.parent_user_id)
-        found.phones += [system.wa_id, system.new_wa_id]
-        # The name before it is the customer's own choice; what we wrote ourselves stands at the end.
         changed = _CHANGED.search((system.body or "")[-300:])
-        if changed is not None and changed[2] == system.user_id:
-            found.users.append(changed[1])
+        # The name before it is the customer's own choice; the network's words stand at the end.
+        told = changed is not None and changed[2] == system.user_id
+        return _Customer(
+            (*users, system.user_id, changed[1] if changed is not None and told else None),
+            (*parents, system.parent_user_id),
+            (named.from_, system.wa_id, system.new_wa_id),
+        )
     if named.origin == "contact_request":
         # He was asked for his number and sent it: it is his own.
-        for card in named.contacts or ():
-            found.phones += [phone.wa_id or phone.phone for phone in card.phones or ()]
-    return found
+        cards = [phone for card in named.contacts or () for phone in card.phones or ()]
+        return _Customer(
+            users, parents, (named.from_, *(each.wa_id or each.phone for each in cards))
+        )
+    return _Customer(users, parents, (named.from_,))
 
 
 def _contact_of(customer: _Customer, contacts: Sequence[Contact]) -> Contact | None:

@@ -17,7 +17,7 @@ Context of an object: `channel` the entry's id (page, Instagram account), `by` t
 where it is none of the family's own. WhatsApp: see `cloud.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -92,7 +92,7 @@ def explode(delivery: Delivery) -> list[Piece]:
         InvalidMessage: the body cannot be read as a whole: not JSON, not UTF-8, nested too deeply,
             or no webhook of Meta.
     """
-    return list(_pieces(delivery.body, _key(delivery.context), ""))
+    return _pieces(delivery.body, _key(delivery.context), "")
 
 
 def exploder(network: str) -> Callable[[Delivery], list[NativeObject | Refused]]:
@@ -122,17 +122,19 @@ def _key(context: Mapping[str, str]) -> bytes:
     return context.get(cloud.HASH_KEY, "").encode("utf-8", "surrogateescape")
 
 
-def _pieces(body: bytes, key: bytes, sample_object: str) -> Iterator[Piece]:
+def _pieces(body: bytes, key: bytes, sample_object: str) -> list[Piece]:
     read_utf8(body)  # msgspec does not look into strings that it skips
     check_depth(body)
-    if body.lstrip(_BLANKS)[:1] == b"[":
-        for each in decode(_BODIES, body):
-            yield from _of_body(bytes(each), key, sample_object)
-        return
-    yield from _of_body(body, key, sample_object)
+    found: list[Piece] = []
+    if body[:1] == b"{" or body.lstrip(_BLANKS)[:1] != b"[":
+        _of_body(body, key, sample_object, found)
+        return found
+    for each in decode(_BODIES, body):
+        _of_body(bytes(each), key, sample_object, found)
+    return found
 
 
-def _of_body(body: bytes, key: bytes, sample_object: str) -> Iterator[Piece]:
+def _of_body(body: bytes, key: bytes, sample_object: str, found: list[Piece]) -> None:
     told = decode(_BODY, body)
     of = told.object or ""
     if told.entry is None:
@@ -142,34 +144,48 @@ def _of_body(body: bytes, key: bytes, sample_object: str) -> Iterator[Piece]:
                 "the body is no webhook of Meta: entry is missing",
                 path="entry",
             )
-        yield from _of_change(body.strip(_BLANKS), of or sample_object, _Entry(), {}, key)
+        _of_change(body.strip(_BLANKS), of or sample_object, _Entry(), {}, key, found)
         return
     if not told.entry:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the delivery holds no entry", path="entry")
     for entry in told.entry:
-        yield from _of_entry(bytes(entry), of, key)
+        _of_entry(bytes(entry), of, key, found)
 
 
-def _of_entry(native: bytes, of: str, key: bytes) -> Iterator[Piece]:
+def _of_entry(native: bytes, of: str, key: bytes, found: list[Piece]) -> None:
     network = _OBJECT.get(of, FACEBOOK)
     try:
         entry = decode(_ENTRY, native, "entry")
+        if network == WHATSAPP:
+            _of_account(native, entry, key, found)
+            return
         context = _context(entry, of)
     except InvalidMessage as error:
-        yield network, Refused(native, error)
+        found.append((network, Refused(native, error)))
         return
-    nothing = True
-    for by, elements in (("messaging", entry.messaging), ("standby", entry.standby)):
-        if elements:
-            nothing = False
-            where = {**context, "by": by}
-            for each in elements:
-                yield MESSENGER if of == "page" else network, NativeObject(bytes(each), where)
-    for each in entry.changes or ():
-        nothing = False
-        yield from _of_change(bytes(each), of, entry, {**context, "by": "changes"}, key)
-    if nothing:
-        yield from _of_change(native, of, entry, {**context, "by": "entry"}, key)
+    before = len(found)
+    owner = MESSENGER if of == "page" else network
+    if entry.messaging:
+        context["by"] = "messaging"
+        found += [(owner, NativeObject(bytes(each), context)) for each in entry.messaging]
+    if entry.standby:
+        where = {**context, "by": "standby"}
+        found += [(owner, NativeObject(bytes(each), where)) for each in entry.standby]
+    if entry.changes:
+        where = {**context, "by": "changes"}
+        for each in entry.changes:
+            _of_change(bytes(each), of, entry, where, key, found)
+    if len(found) == before:
+        _of_change(native, of, entry, {**context, "by": "entry"}, key, found)
+
+
+def _of_account(native: bytes, entry: _Entry, key: bytes, found: list[Piece]) -> None:
+    """Add the objects of an entry of WhatsApp; one without changes is an object itself."""
+    shared = cloud.shared_context(entry.id, entry.time)
+    elsewhere = [*(entry.messaging or ()), *(entry.standby or ())]
+    changes = [*(entry.changes or ()), *elsewhere]
+    for change in map(bytes, changes) if changes else (native,):
+        found += [(WHATSAPP, piece) for piece in cloud.cut(change, shared, key)]
 
 
 def _context(entry: _Entry, of: str) -> dict[str, str]:
@@ -185,25 +201,31 @@ def _context(entry: _Entry, of: str) -> dict[str, str]:
 
 
 def _of_change(
-    native: bytes, of: str, entry: _Entry, context: Mapping[str, str], key: bytes
-) -> Iterator[Piece]:
+    native: bytes,
+    of: str,
+    entry: _Entry,
+    context: Mapping[str, str],
+    key: bytes,
+    found: list[Piece],
+) -> None:
     network = _OBJECT.get(of, FACEBOOK)
     if network == WHATSAPP:
-        for piece in cloud.cut(native, entry.id, entry.time, key):
-            yield network, piece
+        shared = cloud.shared_context(entry.id, entry.time)
+        found += [(network, piece) for piece in cloud.cut(native, shared, key)]
         return
     try:
         change = decode(_CHANGE, native, "changes")
     except InvalidMessage as error:
-        yield network, Refused(native, error)
+        found.append((network, Refused(native, error)))
         return
     if change.field is None or of not in _OBJECT or not change.field.startswith(_MESSAGING):
-        yield network, NativeObject(native, context)
+        found.append((network, NativeObject(native, context)))
         return
     # What the dashboard sends as a test is a message inside a change.
     value = bytes(change.value)
     message = value if _is_message(value) else native
-    yield MESSENGER if of == "page" else network, NativeObject(message, context)
+    owner = MESSENGER if of == "page" else network
+    found.append((owner, NativeObject(message, context)))
 
 
 def _is_message(value: bytes) -> bool:

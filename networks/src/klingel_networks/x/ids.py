@@ -100,10 +100,26 @@ def milliseconds(value: str | None, path: str) -> datetime | None:
     return _EPOCH + timedelta(milliseconds=int(value))
 
 
+def milliseconds_of(moment: datetime) -> int:
+    """Return a moment as milliseconds since 1970."""
+    since: int = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return since
+
+
+def at_milliseconds(count: int) -> datetime:
+    """Return milliseconds since 1970 as aware UTC; raises OverflowError beyond the year 9999."""
+    return _EPOCH + timedelta(milliseconds=count)
+
+
+def snowflake_at(moment: datetime) -> str:
+    """Return the least id that can be made at a moment, for `since_id`."""
+    return str(max(0, milliseconds_of(moment) - _SNOWFLAKE_EPOCH_MS) << _SNOWFLAKE_BITS)
+
+
 def revision_of(moment: datetime) -> int:
     """Return a moment as revision: milliseconds since 1970."""
-    since: int = (moment - _EPOCH) // timedelta(milliseconds=1)
-    return min(REVISION_MAX - 1, since)
+    since = milliseconds_of(moment)
+    return since if since < REVISION_MAX else int(REVISION_MAX) - 1
 
 
 def old_time(value: str, path: str) -> datetime:

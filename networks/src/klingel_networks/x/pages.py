@@ -55,9 +55,16 @@ def cut(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
         return _one(body, page.data, context)
     if page.data is not None:
         return [*_objects(page.data, page.includes, context), *_lost(page, context)]
+    return _without_data(body, page, context)
+
+
+def _without_data(body: bytes, page: Body, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return the objects of what has no `data`: v1.1's lists, an empty page, errors, one object."""
     old = page.statuses if page.statuses is not None else page.events
     if old is not None:
         return [Cut(bytes(raw), context) for raw in old]
+    if page.meta is not None and page.meta.result_count == 0:
+        return _lost(page, context)
     if len(memoryview(page.errors)) > 0:
         return _lost(page, context) or [Refused(body, _told())]
     return [Cut(body, context)]

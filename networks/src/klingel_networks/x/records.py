@@ -187,12 +187,19 @@ class Includes(Struct, frozen=True, gc=False, omit_defaults=True):
     media: Annotated[list[IncludedMedia], Meta(max_length=MOST)] | None = None
 
 
+class PageMeta(Struct, frozen=True, gc=False):
+    """What a page says of itself; one without results has no data."""
+
+    result_count: int | None = None
+
+
 class Body(Struct, frozen=True, gc=False):
     """A delivery: a line of a stream, a page, a webhook's body."""
 
     data: Head | Annotated[list[Raw], Meta(max_length=10_000)] | None = None
     includes: Raw = NOTHING
     errors: Raw = NOTHING
+    meta: PageMeta | None = None
     statuses: Annotated[list[Raw], Meta(max_length=10_000)] | None = None
     events: Annotated[list[Raw], Meta(max_length=10_000)] | None = None
 

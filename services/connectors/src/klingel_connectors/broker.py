@@ -28,8 +28,10 @@ def connection(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
     }
 
 
-def producer(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
+def producer(kafka: KafkaSettings, client_id: str, *, linger_ms: int = 20) -> dict[str, Any]:
     """Return the configuration of a producer that loses nothing (I1).
+
+    `linger_ms` is what a record may wait for company: larger batches against earlier answers.
 
     Records never expire inside kafka-python: an expired record would tear a hole into the
     idempotent sequence, and the publisher keeps every record until it is acknowledged anyway.
@@ -39,7 +41,7 @@ def producer(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
         "enable_idempotence": True,
         "max_in_flight_requests_per_connection": 5,
         "compression_type": "zstd",
-        "linger_ms": 20,
+        "linger_ms": linger_ms,
         "batch_size": 262_144,
         "max_request_size": 1 << 20,
         "delivery_timeout_ms": NEVER_MS,

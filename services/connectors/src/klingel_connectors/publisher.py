@@ -96,6 +96,7 @@ class Publisher:
         bounds: most that may be in flight.
         connect: opens a producer; blocks; raises kafka-python's errors.
         sleep: waits between attempts.
+        linger_ms: what a record may wait for company.
     """
 
     def __init__(
@@ -108,12 +109,15 @@ class Publisher:
         bounds: Bounds | None = None,
         connect: Callable[[], Producer] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        linger_ms: int = 20,
     ) -> None:
         self._kafka = kafka
         self._topics = tuple(topics)
         self._clock = clock
         self._bounds = bounds or Bounds()
-        self._connect = connect or (lambda: KafkaProducer(**broker.producer(kafka, client_id)))
+        self._connect = connect or (
+            lambda: KafkaProducer(**broker.producer(kafka, client_id, linger_ms=linger_ms))
+        )
         self._sleep = sleep
         self._log = structlog.get_logger()
         self._producer: Producer | None = None

@@ -411,7 +411,9 @@ class Runner:
 
     async def _round(self, client: PollClient, reading: _Reading) -> None:
         reading.rest = 0.0
-        arrivals = client.poll(reading.channel, reading.resume)
+        # What asking confirms may be asked for only once it is durable here.
+        confirms = getattr(client, "confirms", False)
+        arrivals = client.poll(reading.channel, reading.saved if confirms else reading.resume)
         try:
             async for arrival in arrivals:
                 await self._heard(reading, arrival)

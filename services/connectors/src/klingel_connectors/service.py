@@ -48,6 +48,8 @@ from klingel_networks.registry import installed
 
 PACKAGE = "klingel-connectors"
 _TICK_SECONDS = 1.0
+_LINGER_MS = 10
+"""Of the gateway: a sender waits for the answer, and batches of ten milliseconds are large enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ async def run_gateway(
     instance = settings.connector.instance or "gateway"
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
-    publisher = _publisher(settings, instance, clock, ())
+    publisher = _publisher(settings, instance, clock, (), linger_ms=_LINGER_MS)
 
     def door(kind: str, source: str) -> Intake:
         at = _door(origin, kind, source)
@@ -320,11 +322,21 @@ def _named(instance: str, kind: str, source: str) -> str:
 
 
 def _publisher(
-    settings: Settings, instance: str, clock: Clock, more: tuple[Topic, ...]
+    settings: Settings,
+    instance: str,
+    clock: Clock,
+    more: tuple[Topic, ...],
+    *,
+    linger_ms: int = 20,
 ) -> Publisher:
     bounds = Bounds(settings.connector.in_flight_messages, settings.connector.in_flight_bytes)
     return Publisher(
-        settings.kafka, client_id=instance, topics=TOPICS + more, clock=clock, bounds=bounds
+        settings.kafka,
+        client_id=instance,
+        topics=TOPICS + more,
+        clock=clock,
+        bounds=bounds,
+        linger_ms=linger_ms,
     )
 
 

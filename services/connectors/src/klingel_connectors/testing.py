@@ -111,12 +111,14 @@ class ScriptedPoller:
         rounds: by channel, the scripts of its rounds; an exception in a script is raised.
 
     Attributes:
+        confirms: whether it says that asking confirms.
         asked: channel and cursor of every round, in order.
         most_at_once: how many rounds ran at the same time at most.
     """
 
     def __init__(self, rounds: Mapping[str, Sequence[Sequence[object]]]) -> None:
         self.source = "script"
+        self.confirms = False
         self.rounds = {channel: list(scripts) for channel, scripts in rounds.items()}
         self.asked: list[tuple[str, str | None]] = []
         self.running: set[str] = set()

@@ -23,6 +23,7 @@ from klingel.contracts.envelope import (
     trace_id,
 )
 from klingel.contracts.topics import Topic
+from klingel.domain.silences import Connector
 from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
 from klingel.model import BrandSignals, WatchState
 from klingel.stage.batch import Coordinates
@@ -56,6 +57,7 @@ class WatchLogic:
     Args:
         partition: number of the partition.
         brands: current brands, by name.
+        connectors: what those that listen say of themselves; asked at every tick.
     """
 
     name = NAME
@@ -64,10 +66,15 @@ class WatchLogic:
     wants_time = True
 
     def __init__(
-        self, partition: int, *, brands: Callable[[], Mapping[str, CompiledBrand]]
+        self,
+        partition: int,
+        *,
+        brands: Callable[[], Mapping[str, CompiledBrand]],
+        connectors: Callable[[], Sequence[Connector]] = tuple,
     ) -> None:
         self._partition = partition
         self._brands = brands
+        self._connectors = connectors
         self._memories: dict[str, BrandMemory] = {}
         self._rules: dict[str, Rules] = {}
         self._read: dict[int, BrandSignals] = {}
@@ -200,7 +207,7 @@ class WatchLogic:
         self, brand: CompiledBrand, memory: BrandMemory, now: datetime, read_to: float
     ) -> Outcome | None:
         try:
-            says = memory.pass_time(now.timestamp(), read_to)
+            says = memory.pass_time(now.timestamp(), read_to, self._connectors())
             stored = memory.store()
         except Exception:
             self._memories.pop(brand.brand, None)

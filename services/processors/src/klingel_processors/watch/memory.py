@@ -32,7 +32,7 @@ from klingel.domain.incidents import (
     Post,
 )
 from klingel.domain.signals import counted_of, is_question, object_of, post_of, says_something_new
-from klingel.domain.silences import SilenceRules, Silences, Told, look, note
+from klingel.domain.silences import Connector, SilenceRules, Silences, Told, look, note
 from klingel.errors import InvariantViolation
 from klingel.model import BrandSignals
 from klingel.model.brand_signals import Signal
@@ -222,18 +222,21 @@ class BrandMemory:
             newest = list(self._seen.items())[-SEEN // 2 :] if len(self._seen) > SEEN else None
             self._seen = {key: at for key, at in (newest or self._seen.items()) if at > least}
 
-    def pass_time(self, now: float, read_to: float) -> list[Says]:
+    def pass_time(
+        self, now: float, read_to: float, connectors: Sequence[Connector] = ()
+    ) -> list[Says]:
         """Return what time alone makes of it.
 
         Args:
             now: seconds since 1970.
             read_to: seconds since 1970 up to which every row is heard.
+            connectors: what those that listen say of themselves.
         """
         says: list[Says] = list(self._watch.advance(now, until=read_to))
         if read_to > self.watermark and any(each.waits for each in self._windows.values()):
             self._unwritten.append((read_to, b""))
             self._pass_to(read_to, says)
-        says.extend(look(self._silences, self.rules.silences, self.brand, read_to))
+        says.extend(look(self._silences, self.rules.silences, self.brand, read_to, connectors))
         if says:
             self._must_fold = True
         return says

@@ -133,7 +133,7 @@ def silence_record(told: silences.Told, brand: CompiledBrand) -> Alert:
         brand=brand.brand,
         kind=told.kind,
         network=network or None,
-        channel=channel or None,
+        channel=told.connector[:256] or channel or None,
         state=told.state,
         severity=told.severity,
         revision=told.revision,
@@ -141,6 +141,7 @@ def silence_record(told: silences.Told, brand: CompiledBrand) -> Alert:
         updated_at=at_time(told.at),
         ended_at=None if told.ended_at is None else at_time(told.ended_at),
         longevity_seconds=max(0.0, end - told.since),
+        reason=told.reason or None,
         targets=_targets(brand, told.severity),
         config_version=brand.version,
     )

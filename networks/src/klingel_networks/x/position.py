@@ -1,0 +1,108 @@
+"""Where reading goes on, and the windows that are searched for what was missed; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from klingel.errors import ConfigurationError
+from klingel_networks.x.ids import at_milliseconds, milliseconds_of
+
+HISTORY = timedelta(days=7)
+"""How far recent search reaches."""
+_EDGE = timedelta(minutes=1)
+"""The oldest minute may be gone by the time it is asked for."""
+
+
+class _Cursor(msgspec.Struct, omit_defaults=True):
+    at: int
+    gap: str = ""
+    checked: int = 0
+    owned: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where reading goes on.
+
+    Attributes:
+        at: everything before was heard; our clock.
+        gap: key of the gap that is being filled; empty for none.
+        checked: start of the last compliance job that was read to its end; None for none.
+        owned: by `<account>/mentions` and `<account>/posts`, the greatest id heard.
+    """
+
+    at: datetime
+    gap: str = ""
+    checked: datetime | None = None
+    owned: Mapping[str, str] = field(default_factory=dict)
+
+    def encode(self) -> str:
+        """Return the cursor."""
+        checked = 0 if self.checked is None else milliseconds_of(self.checked)
+        cursor = _Cursor(milliseconds_of(self.at), self.gap, checked, dict(self.owned))
+        return msgspec.json.encode(cursor).decode()
+
+    @classmethod
+    def decode(cls, cursor: str) -> "Position":
+        """Read a cursor; raises ConfigurationError, since only we wrote it."""
+        try:
+            read = msgspec.json.decode(cursor, type=_Cursor)
+            checked = at_milliseconds(read.checked) if read.checked else None
+            return cls(at_milliseconds(read.at), read.gap, checked, read.owned)
+        except (msgspec.DecodeError, OverflowError):
+            raise ConfigurationError("the stored cursor is not one of X") from None
+
+    def moved(self, at: datetime) -> "Position":
+        """Return the position at a later time."""
+        return replace(self, at=max(self.at, at))
+
+    def read(self, what: str, post_id: str) -> "Position":
+        """Return the position with the greatest id heard of an owned account."""
+        return replace(self, owned={**self.owned, what: post_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is searched.
+
+    Attributes:
+        start: inclusive.
+        end: exclusive.
+        outcome: what can come of it at best.
+    """
+
+    start: datetime
+    end: datetime
+    outcome: Literal["filled", "partial", "unrecoverable"]
+
+    def halves(self) -> tuple["Window", "Window"]:
+        """Return the earlier and the later half."""
+        middle = self.start + (self.end - self.start) / 2
+        middle = middle.replace(microsecond=0)
+        return replace(self, end=middle), replace(self, start=middle)
+
+
+def missed(
+    position: Position, connected_at: datetime, *, overlap: timedelta, reposts: bool
+) -> Window:
+    """Return what to search after a reconnect.
+
+    Search knows no reposts, so with them nothing is ever quite filled; what is older than its
+    history is gone.
+
+    Args:
+        position: until when everything was heard.
+        connected_at: from when on the stream brings it again.
+        overlap: how far before and behind to look, for what was still under way.
+        reposts: whether reposts were to be heard.
+    """
+    start, end = position.at - overlap, connected_at + overlap
+    floor = connected_at - HISTORY + _EDGE
+    if end <= floor or position.at >= connected_at + overlap:
+        return Window(end, end, "unrecoverable" if end <= floor else "filled")
+    if start < floor:
+        return Window(floor, end, "partial" if position.at < floor or reposts else "filled")
+    return Window(start, end, "partial" if reposts else "filled")
