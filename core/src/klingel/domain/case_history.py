@@ -284,6 +284,8 @@ def _waiting_corrected(old: Case, case: Case, cause: Cause) -> Iterator[_Step]:
     if fact is None or fact.direction == "outbound" or old.waiting_since is None:
         return
     since = case.waiting_since
+    if (old.opened_at, case.opened_at) == (old.waiting_since, since):
+        return  # that is told of the opening
     if case.closed_at is None and since != old.waiting_since:
         yield _Step(
             "corrected",
