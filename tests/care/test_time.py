@@ -288,3 +288,29 @@ def test_a_table_of_earlier_code_is_built_anew(desk: Desk, tmp_path: Path) -> No
     assert {key: table.get(key) for key in whole} == whole
     assert first_due(table) == NOON + timedelta(days=7, seconds=1)
     table.close()
+
+
+def test_a_complaint_that_is_deleted_stops_its_clock_and_says_so(desk: Desk) -> None:
+    """Another word of the customer waits on, from its own time; without one nobody waits."""
+    desk.hear(said("1", minute=0))
+    desk.hear(said("2", minute=10))
+    desk.hear(deleted("1", 15))
+    told = case_event(desk)
+    assert (told.kind, told.detail) == ("corrected", "waiting")
+    assert (told.was, told.is_) == (NOON, NOON + timedelta(minutes=10))
+    assert (desk.case().clocks or ())[0].started_at == NOON + timedelta(minutes=10)
+    desk.hear(answered("3", 20, in_reply_to="2"))
+    desk.hear(said("4", minute=30))
+    desk.hear(deleted("4", 35))
+    told = case_event(desk)
+    assert (told.kind, told.detail, told.is_) == ("corrected", "waiting", None)
+    assert desk.case().state == "waiting"
+    assert states(desk)["next_response"] == "cancelled"
+    desk.hear(deleted("2", 40))
+    told = case_event(desk)
+    assert (told.kind, told.detail) == ("closed", "customer_deleted")
+
+
+def case_event(desk: Desk) -> CaseEvent:
+    """Return the case event that was told last."""
+    return codec.decode(CaseEvent, desk.written(Topic.CASE_EVENTS)[-1].value)

@@ -103,3 +103,30 @@ def test_brands_of_every_size_are_measured_alike(counts, last, factor) -> None:
     large, _ = read_on(START, [count * factor for count in counts])
     expected = QUICK.surprise(small, last)
     assert math.isclose(QUICK.surprise(large, last * factor), expected, rel_tol=0.05, abs_tol=0.05)
+
+
+@given(st.dictionaries(st.integers(-5, 90), st.integers(0, 1_000), max_size=40))
+def test_walking_through_history_is_watching_it(counts) -> None:
+    """Where nothing is said the count was zero; what lies outside plays no part."""
+    expected, _ = read_on(START, [counts.get(at, 0) for at in range(80)])
+    found = QUICK.after(counts, 0, 79)
+    assert found.seen == expected.seen
+    for one, other in zip(found, expected._replace(cooling=0, run=found.run), strict=True):
+        assert one == other or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(KNOWN, KNOWN)
+def test_with_a_past_is_known_what_both_have_taught(past, counts) -> None:
+    """Peaks of both, however they are told apart; nothing alarms by it and nothing is forgotten."""
+    first, _ = read_on(START, past)
+    second, _ = read_on(START, counts)
+    known = QUICK.with_past(second, first)
+    assert known.seen == len(past) + len(counts)
+    assert math.isclose(known.weight, first.weight + second.weight)
+    least, most = sorted((first.mean, second.mean))
+    assert least - 1e-9 <= known.mean <= most + 1e-9
+    assert known.spread >= max(first.spread, second.spread) - 1e-9
+    assert known[4:6] == second[4:6]
+    assert known[9:] == second[9:]
+    assert QUICK.with_past(second, START) == second
+    assert from_plain(json.loads(json.dumps(to_plain(known)))) == known

@@ -66,6 +66,31 @@ def test_history_alerts_nobody(post: Post) -> None:
     assert not post.said()
 
 
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_brand_that_imports_its_last_days_is_warned_on_its_first(
+    post: Post, imported: bool
+) -> None:
+    """Without the import nothing is usual for a day; also where the worker is replaced."""
+    days = [
+        replace(
+            each,
+            mode="backfill",
+            tone="neutral",
+            received_at=START + timedelta(hours=72),
+        )
+        for each in usual(72, 12)
+    ]
+    if imported:
+        post.hear(days[::-1], 200)
+        post.stage.restart()
+    quiet = [row(f"l{n}", 72 * 60 + 15 + n * 5, "hello there", tone="neutral") for n in range(12)]
+    wave = [replace(each, topics=["outage"]) for each in ringing(73 * 60, number=150)]
+    post.hear(in_order([*quiet, *wave]), 40)
+    alerts = [each for each in post.alerts() if each.kind in {"negative", "volume"}]
+    assert bool(alerts) is imported
+    assert all(each.opened_at >= START + timedelta(hours=72) for each in alerts)
+
+
 def test_what_was_heard_is_heard_once(post: Post) -> None:
     """The same rows again, at another place, with and without a restart in between."""
     post.hear(SCENE)

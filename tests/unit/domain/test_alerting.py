@@ -285,6 +285,88 @@ def test_who_catches_up_in_the_middle_of_a_crisis_is_alerted(crisis) -> None:
     assert found[0].began_at < ONSET + 900
 
 
+def with_history(
+    history: Sequence[Row], rows: Sequence[Row], *, cut: bool = False, now: float = ONSET - HOUR
+) -> list[Alert]:
+    """Return what is alerted of rows after history was imported within a moment, at `now`."""
+    watch = BrandWatch("nordlicht")
+    for row in history:
+        watch.learn(row, now)
+        if cut:
+            watch = BrandWatch.from_plain(json.loads(json.dumps(watch.to_plain())))
+            cut = False
+    found: list[Alert] = []
+    for row in rows:
+        found += watch.add(row, row.at)
+        found += watch.advance(row.at, until=row.at)
+    return found
+
+
+def test_a_brand_that_imports_its_last_weeks_has_a_baseline_on_the_first_day(crisis) -> None:
+    """It begins to listen an hour before the wave; without the import it would learn for a day."""
+    history = [row for row in crisis if row.at < ONSET - HOUR]
+    live = [row for row in crisis if row.at >= ONSET - HOUR / 2]
+    assert with_history([], live) == []
+    found = with_history(history, live)
+    assert {alert.alert_id for alert in found} == {found[0].alert_id}
+    opened = found[0]
+    assert (opened.kind, opened.change) == ("negative", "opened")
+    assert ONSET <= opened.updated_at <= ONSET + 900
+    assert opened.baseline > 0
+    told = {term.term.casefold() for term in found[-1].evidence.terms}
+    assert any("totalausfall" in term for term in told)
+    assert not any("rechnung" in term for term in told)
+
+
+def test_history_alerts_nobody_in_any_order_and_a_restart_changes_nothing(crisis) -> None:
+    """A wave that is imported is no news; what follows it is judged alike."""
+    after = posts(BEGIN + 4.2 * DAY, BEGIN + 4.3 * DAY, 20)
+    now = BEGIN + 4.1 * DAY
+    assert with_history(crisis, after, now=now) == []
+    live = [row for row in crisis if row.at >= ONSET - HOUR / 2]
+    history = [row for row in crisis if row.at < ONSET - HOUR]
+    expected = with_history(history, live)
+    assert expected
+    assert with_history(history[::-1], live) == expected
+    assert with_history(history, live, cut=True) == expected
+
+
+def test_a_history_of_much_talk_is_used_to_much_talk(usual) -> None:
+    """What rings after quiet weeks is usual where it never was quiet."""
+
+    def anger(begin: float, end: float) -> list[Row]:
+        return posts(begin, end, 240, tone="negative", text="Netz weg", authors=300)
+
+    live = in_order(posts(ONSET - HOUR / 2, ONSET + HOUR, 20), anger(ONSET, ONSET + HOUR))
+    quiet = [row for row in usual if row.at < ONSET - HOUR]
+    assert with_history(quiet, live)
+    assert with_history(in_order(quiet, anger(BEGIN, ONSET - HOUR)), live) == []
+
+
+def test_history_teaches_what_watching_would_have_taught(crisis) -> None:
+    """The same alert, at the same time, with nearly the same baseline."""
+    (watched_alert, *_) = alerts_of(crisis)
+    history = [row for row in crisis if row.at < ONSET - HOUR]
+    (learned, *_) = with_history(history, [row for row in crisis if row.at >= ONSET - HOUR / 2])
+    assert (learned.topic, learned.kind) == (watched_alert.topic, watched_alert.kind)
+    assert abs(learned.opened_at - watched_alert.opened_at) <= INTERVAL
+    assert learned.baseline == pytest.approx(watched_alert.baseline, rel=0.1)
+
+
+def test_history_of_a_time_that_was_watched_teaches_nothing(crisis) -> None:
+    """It was counted when it was news; nor does what lies in the future, or too far back."""
+    watch = BrandWatch("nordlicht")
+    list(watched(crisis, watch))
+    before = watch.to_plain()
+    now = crisis[-1].at + DAY
+    for row in crisis:
+        watch.learn(row, now)
+        watch.learn(row._replace(at=now + 1), now)
+        watch.learn(row._replace(at=now - 29 * DAY), now)
+        watch.learn(row._replace(at=-1.0), now)
+    assert watch.to_plain()["past"] == before["past"]
+
+
 def test_repeated_late_and_future_rows_are_counted_and_change_nothing(crisis) -> None:
     expected = alerts_of(crisis)
     watch, found, now = BrandWatch("nordlicht"), [], 0.0

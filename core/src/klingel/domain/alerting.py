@@ -24,6 +24,9 @@ by `note_gap`; what is not told is a zero, and zeros never alert.
 **Order.** Rows of one interval may come in any order: which alerts open, their ids and the evidence at
 the end of the interval are the same. Repeated event ids within the open intervals change nothing.
 
+**History.** What an import or a backfill tells is no news: `learn` counts it apart, and once nothing
+more of it comes, what was usual then is usual now; a brand that is new need not learn for a day first.
+
 State is bounded: a quiet series is some numbers; texts, authors and ids are kept only for intervals
 that are open and matters that are unusual, and of a brand that is much spoken of a fair sample of the
 texts (posts and authors are counted all the same). `to_plain` and `from_plain` carry it over a restart.
@@ -46,6 +49,7 @@ from klingel.domain.early_warning import (
     to_plain,
 )
 from klingel.domain.identity import hash64, hash64_bytes
+from klingel.domain.past_counts import PastCounts
 
 Kind = Literal["negative", "positive", "volume"]
 Change = Literal["opened", "updated", "ended"]
@@ -340,6 +344,7 @@ class BrandWatch:
         self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
         self._usual_day = _NEVER
         self._cells: dict[tuple[Any, ...], list[_Cell]] = {}
+        self._past: PastCounts[Key] = PastCounts()
 
     # ------------------------------------------------------------------ what comes in
 
@@ -377,6 +382,8 @@ class BrandWatch:
         found: list[Alert] = []
         if interval > self._head:
             self._turn_to(interval, now, found)
+            if self._past.settled(now):
+                self._learn_past()
         self._count(row, event, interval, now, found)
         return found
 
@@ -392,7 +399,48 @@ class BrandWatch:
         if self._first != _NEVER:
             over = int(min(until, now) // self.policy.interval_seconds) - 1 - self._late
             self._close(over, now, found)
+            if self._past.settled(now):
+                self._learn_past()
         return found
+
+    def learn(self, row: Row, now: float) -> None:
+        """Count a row of history, in any order: it alerts nobody, and teaches what is usual.
+
+        What lies further back than the detector remembers, in the future, or in a time that was
+        watched changes nothing.
+        """
+        seconds = self.policy.interval_seconds
+        oldest = now - self.policy.detection.memory_seconds
+        if not max(0.0, oldest) <= row.at <= now:
+            return
+        interval = int(row.at // seconds)
+        if self._first != _NEVER and interval >= self._first:
+            return
+        kinds = _KINDS_OF.get(row.tone, _VOLUME)
+        topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
+        event = int.from_bytes(hash64_bytes(row.event_id), "big")
+        voice = event
+        if row.author is not None:
+            voice = int(hash64(f"{row.author:x}", row.tone or "", *row.topics), 16)
+        self._past.add([(topic, kind) for topic in topics for kind in kinds], interval, voice, now)
+        self._usual[1].add(event, row.text)
+
+    def _learn_past(self) -> None:
+        """Take what was usual in the history into all series."""
+        found = self._past.before(self._first)
+        self._past = PastCounts()
+        if found is None:
+            return
+        earliest, counts = found
+        last = max(at for each in counts.values() for at in each)
+        silent = self._detector.after_zeros(min(last + 1 - earliest, self._week))
+        for key in {**dict.fromkeys(self._series), **dict.fromkeys(counts)}:
+            series = self._of(key)
+            known = counts.get(key)
+            past = self._detector.after(known, earliest, last) if known else silent
+            series.state = self._detector.with_past(series.state, past)
+            series.bar_of = _NEVER
+        self._first = min(self._first, earliest)
 
     def note_gap(self, begin: float, end: float | None) -> None:
         """Tell that nothing is known of a time, because the sources were away.
@@ -894,6 +942,7 @@ class BrandWatch:
                 str(at): [f"{each:x}" for each in sorted(ids)] for at, ids in self._ids.items()
             },
             "unusual": [list(key) for key in self._unusual_keys],
+            "past": self._past.to_plain(),
             "series": [[*key, _series_to_plain(series)] for key, series in self._series.items()],
         }
 
@@ -926,10 +975,19 @@ class BrandWatch:
             for key, series in made._series.items():
                 for interval in series.open:
                     made._due.setdefault(interval, {})[key] = None
-            made._topics = {topic for topic, _ in made._series} | {WHOLE_BRAND}
+            if "past" in plain:
+                made._past = PastCounts.from_plain(plain["past"], _key_of)
+            made._topics = {topic for topic, _ in [*made._series, *made._past.counts]} | {
+                WHOLE_BRAND
+            }
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("This is no state of a watch.") from error
         return made
+
+
+def _key_of(plain: Sequence[Any]) -> Key:
+    topic, kind = plain
+    return topic, kind
 
 
 def _series_to_plain(series: _Series) -> dict[str, Any]:

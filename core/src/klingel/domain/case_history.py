@@ -174,6 +174,7 @@ def _steps(old: Case | None, case: Case, cause: Cause, remembered: Case | None) 
     yield from _escalated(remembered, case)
     if old is not None:
         yield from _corrections(old, case, at)
+        yield from _waiting_corrected(old, case, cause)
         if (old.queue, old.rule) != (case.queue, case.rule):
             yield _Step("routed", at)
     if cause.fact is not None and _is_late_unanswered(case, cause.fact, old):
@@ -276,6 +277,24 @@ def _corrections(old: Case, case: Case, at: datetime) -> Iterator[_Step]:
             corrects=_timer_event_id(case, each),
             was=each.due,
             now=clock.met_at or clock.ended_at if clock is not None else None,
+        )
+
+
+def _waiting_corrected(old: Case, case: Case, cause: Cause) -> Iterator[_Step]:
+    """Tell that the customer waits since another word, or for nothing: it was deleted, say."""
+    fact = cause.fact
+    if fact is None or fact.direction == "outbound" or old.waiting_since is None:
+        return
+    since = case.waiting_since
+    if (old.opened_at, case.opened_at) == (old.waiting_since, since):
+        return  # that is told of the opening
+    if case.closed_at is None and since != old.waiting_since:
+        yield _Step(
+            "corrected",
+            fact.removed_at or fact.at,
+            detail="waiting",
+            was=old.waiting_since,
+            now=since,
         )
 
 

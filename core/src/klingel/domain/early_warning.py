@@ -27,6 +27,7 @@ measured: `docs/reference/early-warning.md`.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -369,6 +370,45 @@ class Detector:
             weight=(1.0 - self._decay**pieces) / (1.0 - self._decay),
             mean=level if pieces else 0.0,
         )
+
+    def after(self, counts: Mapping[int, float], first: int, last: int) -> State:
+        """Return the state after intervals of which those that are not named had a count of zero.
+
+        Args:
+            counts: by interval; those outside are left aside.
+            first: the earliest interval.
+            last: the latest one, included.
+        """
+        state, at = START, first
+        for interval in sorted(counts):
+            if first <= interval <= last:
+                state = self.rest(state, interval - at)
+                state, _ = self.step(state, counts[interval])
+                at = interval + 1
+        return self.rest(state, last + 1 - at)
+
+    def with_past(self, state: State, past: State) -> State:
+        """Return the state of a series of which more is known: what was usual before it began.
+
+        Neither alarms nor longevity change by it, but a young series may alarm from now on.
+
+        Args:
+            state: of the series.
+            past: of the time before, for instance of `after`.
+        """
+        if not past.weight:
+            return state
+        weight = state.weight + past.weight
+        apart = state.mean - past.mean
+        known = state._replace(
+            seen=state.seen + past.seen,
+            weight=weight,
+            mean=(state.weight * state.mean + past.weight * past.mean) / weight,
+            spread=state.spread + past.spread + apart * apart * state.weight * past.weight / weight,
+        )
+        if state.seen:
+            return known
+        return known._replace(short=past.short, middle=past.middle, long=past.long)
 
     def _smoothed(self, state: State, count: float) -> tuple[float, float, float]:
         """Return the smoothed counts; a young series takes the mean of what it has seen."""

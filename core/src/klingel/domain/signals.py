@@ -122,6 +122,11 @@ def says_something_new(row: Signal) -> bool:
     return row.change in _FIRST_SAID and row.mode in {"live", "gap_fill"}
 
 
+def is_history(row: Signal) -> bool:
+    """Whether a row is no news, and tells what was usual: somebody's word from an import."""
+    return row.mode == "backfill" and row.direction == "inbound" and row.change in _FIRST_SAID
+
+
 def is_question(row: Signal) -> bool:
     """Whether somebody asks or complains in words of their own; unknown is not nothing."""
     if row.direction != "inbound" or not row.text or row.reposts is not None:

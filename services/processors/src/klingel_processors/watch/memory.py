@@ -31,7 +31,14 @@ from klingel.domain.incidents import (
     Matters,
     Post,
 )
-from klingel.domain.signals import counted_of, is_question, object_of, post_of, says_something_new
+from klingel.domain.signals import (
+    counted_of,
+    is_history,
+    is_question,
+    object_of,
+    post_of,
+    says_something_new,
+)
 from klingel.domain.silences import Connector, SilenceRules, Silences, Told, look, note
 from klingel.errors import InvariantViolation
 from klingel.model import BrandSignals
@@ -47,7 +54,7 @@ SNAPSHOT_SECONDS: Final = 900.0
 """Event time after which rows are folded into a snapshot."""
 
 SNAPSHOT_BYTES: Final = 400_000
-"""Rows of more bytes than this are folded into a snapshot at once."""
+"""Rows of more bytes than this, and than four snapshots, are folded into a snapshot at once."""
 
 LANGUAGES: Final = 8
 """Languages of a brand that have a window of their own; all others share one."""
@@ -137,6 +144,7 @@ class BrandMemory:
         self._new_posts: dict[str, list[Post]] = {}
         self._unwritten: list[tuple[float, bytes]] = []
         self._written = 0
+        self._folded = 0
         self._must_fold = True
 
     # -- what happens ----------------------------------------------------------------------
@@ -175,6 +183,8 @@ class BrandMemory:
     def _hear(self, row: Signal, now: float, says: list[Says]) -> Heard:
         if not says_something_new(row):
             note(self._silences, row)
+            if is_history(row):
+                self._watch.learn(counted_of(row, object_of(row.event_id), row.at.timestamp()), now)
             return "new"
         at = row.at.timestamp()
         object_id = object_of(row.event_id)
@@ -251,7 +261,7 @@ class BrandMemory:
     def store(self) -> list[Stored]:
         """Return the pieces that bring what is stored up to date; empty when it is."""
         old = self.watermark - self._snapshot_at >= SNAPSHOT_SECONDS
-        if self._must_fold or old or self._written > SNAPSHOT_BYTES:
+        if self._must_fold or old or self._written > max(SNAPSHOT_BYTES, 4 * self._folded):
             return self._fold()
         if not self._unwritten:
             return []
@@ -278,7 +288,9 @@ class BrandMemory:
             {lang: window.matters() for lang, window in self._windows.items()},
             self._silences,
         )
-        pieces.append(Stored("snapshot", self._number, _pack(snapshot)))
+        packed = _pack(snapshot)
+        pieces.append(Stored("snapshot", self._number, packed))
+        self._folded = len(packed)
         self._since = self._number
         self._snapshot_at = self.watermark
         self._unwritten = []
@@ -322,6 +334,7 @@ class BrandMemory:
         """
         memory = cls(brand, rules)
         number, data = snapshot
+        memory._folded = len(data)
         try:
             memory._take(_unpack(data, _Snapshot), posts)
             memory._since = memory._number = number

@@ -1,0 +1,283 @@
+"""Debian's Dovecot, a real IMAP server: the installed one, else fetched by apt; no system is changed.
+
+apt keeps lists, cache and downloads in a folder of its own then, and `dpkg-deb` unpacks there. The
+programs look for each other under `/usr`; a mount namespace of their own shows them there what was
+unpacked, so this needs root, or a kernel that gives namespaces to everybody.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+PACKAGES = ("dovecot-core", "dovecot-imapd")
+_SECONDS = 300
+_READY_SECONDS = 20
+_NOBODY = 65534
+
+_CONFIG = """\
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/log
+protocols = imap
+ssl = {ssl}
+disable_plaintext_auth = no
+auth_mechanisms = plain login {mechanisms}
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:~/Maildir
+passdb {{
+  driver = static
+  args = password={password}
+}}
+{oauth}userdb {{
+  driver = static
+  args = uid={user} gid={group} home={folder}/home/%u
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+  inet_listener imaps {{
+    address = 127.0.0.1
+    port = {tls_port}
+  }}
+}}
+"""
+_OAUTH = """\
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {folder}/oauth2.conf
+}}
+"""
+
+
+class NotToBeHad(Exception):
+    """There is no Dovecot here; the sentence tells why."""
+
+
+def find_dovecot(folder: Path) -> Path | None:
+    """Return where Dovecot lies unpacked; None where it is installed.
+
+    Args:
+        folder: where it is unpacked when the machine has none.
+
+    Raises:
+        NotToBeHad: neither installed nor to be fetched.
+    """
+    if shutil.which("dovecot") or Path("/usr/sbin/dovecot").exists():
+        return None
+    root = folder / "dovecot"
+    if not (root / "usr" / "lib" / "dovecot" / "imap").exists():
+        _fetch(folder, root)
+    return root
+
+
+def _fetch(folder: Path, root: Path) -> None:
+    for tool in ("apt-get", "dpkg-deb", "unshare"):
+        if shutil.which(tool) is None:
+            raise NotToBeHad(f"Dovecot is not installed, and without {tool} not to be had")
+    for part in ("lists/partial", "cache/archives/partial", "download"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    own = [
+        "-o", f"Dir::State::lists={folder / 'lists'}",
+        "-o", f"Dir::Cache={folder / 'cache'}",
+        "-o", "APT::Sandbox::User=",
+        "-q",
+    ]  # fmt: skip
+    _run(["apt-get", *own, "update"], folder)
+    _run(["apt-get", *own, "download", *PACKAGES], folder / "download")
+    for package in PACKAGES:
+        for file in (folder / "download").glob(f"{package}_*.deb"):
+            _run(["dpkg-deb", "-x", str(file), str(root)], folder)
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    try:
+        subprocess.run(  # noqa: S603 - commands are this module's own
+            command, cwd=folder, check=True, capture_output=True, timeout=_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotToBeHad(
+            f"Dovecot is not installed, and {command[0]} failed: {type(error).__name__}"
+        ) from None
+
+
+class Dovecot:
+    """One server with one mailbox; mails are put into its Maildir.
+
+    Args:
+        root: where it lies unpacked; None where it is installed.
+        folder: for its files; each step of the path must be open to other users.
+        port: to listen at.
+        tls_port: to listen at with TLS; 0 for none.
+        username: of the mailbox.
+        password: of the mailbox.
+        tokeninfo_url: whom to ask about tokens; empty for no XOAUTH2.
+        certificate: PEM files of certificate and key, for TLS.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        folder: Path,
+        port: int,
+        *,
+        tls_port: int = 0,
+        username: str = "service",
+        password: str = "secret",  # noqa: S107 - of a stand-in
+        tokeninfo_url: str = "",
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        self.username = username
+        self.password = password
+        self.port = port
+        self.tls_port = tls_port
+        self._root = root
+        self._folder = folder
+        self._tokeninfo_url = tokeninfo_url
+        self._certificate = certificate
+        self._process: asyncio.subprocess.Process | None = None
+        self._delivered = 0
+        self._user = _NOBODY if os.geteuid() == 0 else os.geteuid()
+
+    async def start(self) -> None:
+        """Start, and wait until it greets; raises NotToBeHad when it does not."""
+        for name in ("run", "state", f"home/{self.username}"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        self._make("Maildir")
+        config = self._folder / "dovecot.conf"
+        config.write_text(self._config(), encoding="utf-8")
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(config),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._greets()
+        except TimeoutError:
+            await self.stop()
+            raise NotToBeHad("Dovecot does not start here") from None
+
+    async def stop(self) -> None:
+        """End it with all its children."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+    def deliver(
+        self, content: bytes, folder: str = "INBOX", received_at: datetime | None = None
+    ) -> None:
+        """Put a mail into a folder; whoever idles hears of it."""
+        place = self._make("Maildir" if folder == "INBOX" else f"Maildir/.{folder}")
+        self._delivered += 1
+        name = f"{1_700_000_000 + self._delivered}.M{self._delivered}.stand-in"
+        waiting = place / "tmp" / name
+        waiting.write_bytes(content)
+        if received_at is not None:
+            os.utime(waiting, (received_at.timestamp(), received_at.timestamp()))
+        self._give(waiting)
+        waiting.rename(place / "new" / name)
+
+    def count_anew(self, validity: int) -> None:
+        """Forget all UIDs of the inbox: under another UIDVALIDITY each mail gets a new one."""
+        place = self._folder / "home" / self.username / "Maildir"
+        for each in place.glob("dovecot*"):
+            if each.is_file():
+                each.unlink()
+        uids = place / "dovecot-uidlist"
+        uids.write_text(f"3 V{validity} N1\n", encoding="ascii")
+        self._give(uids)
+
+    def flags(self) -> list[str]:
+        """Return the names of the inbox's mails that bear flags: none, if nobody wrote."""
+        place = self._folder / "home" / self.username / "Maildir" / "cur"
+        return sorted(each.name for each in place.iterdir() if not each.name.endswith(":2,"))
+
+    def _make(self, name: str) -> Path:
+        place = self._folder / "home" / self.username / name
+        for part in ("cur", "new", "tmp"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+            self._give(place / part)
+        self._give(place)
+        self._give(self._folder / "home" / self.username)
+        return place
+
+    def _give(self, path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, self._user, self._user)
+
+    def _config(self) -> str:
+        ssl = "no"
+        if self._certificate is not None:
+            ssl = f"yes\nssl_cert = <{self._certificate[0]}\nssl_key = <{self._certificate[1]}"
+        oauth = ""
+        if self._tokeninfo_url:
+            oauth = _OAUTH.format(folder=self._folder)
+            (self._folder / "oauth2.conf").write_text(
+                f"tokeninfo_url = {self._tokeninfo_url}/tokeninfo?access_token=\n"
+                "introspection_mode = auth\n"
+                "username_attribute = email\n",
+                encoding="utf-8",
+            )
+        return _CONFIG.format(
+            folder=self._folder,
+            ssl=ssl,
+            mechanisms="xoauth2" if oauth else "",
+            user="nobody" if self._user == _NOBODY else self._user,
+            group="nogroup" if self._user == _NOBODY else os.getegid(),
+            password=self.password,
+            oauth=oauth,
+            port=self.port,
+            tls_port=self.tls_port,
+        )
+
+    def _command(self, config: Path) -> list[str]:
+        run = ["-F", "-c", str(config)]
+        if self._root is None:
+            return [shutil.which("dovecot") or "/usr/sbin/dovecot", *run]
+        shown = " && ".join(
+            f"mount -t overlay overlay -o lowerdir={self._root}{each}:{each} {each}"
+            for each in ("/usr/lib", "/usr/bin")
+        )
+        script = f'{shown} && exec "$0" "$@"'
+        space = ["unshare", "--mount"]
+        if os.geteuid() != 0:
+            space += ["--user", "--map-root-user"]
+        return [*space, "sh", "-c", script, str(self._root / "usr/sbin/dovecot"), *run]
+
+    async def _greets(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    if (await reader.readline()).startswith(b"* OK"):
+                        return
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.05)
