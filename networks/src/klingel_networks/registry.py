@@ -1,6 +1,7 @@
 """The networks that are installed, found by entry point and loaded when first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib import import_module
@@ -8,7 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from types import ModuleType
 
+from klingel.domain.draft import SocialDraft
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
+from klingel.model import RawEvent
+from klingel_networks.completion import completed_draft, is_completion
 from klingel_networks.contract import Family, Network
 from klingel_networks.manifest import Manifest, Quality, read_manifest, read_quality
 
@@ -58,7 +62,7 @@ class NetworkRegistry:
         found = point.load()
         if not isinstance(found, Network) or found.name != name:
             raise ConfigurationError(f"entry point {GROUP}: {name} is not the network of that name")
-        return found
+        return replace(found, to_social_event=_reading_completions(found.to_social_event))
 
     @cached_property
     def family_names(self) -> tuple[str, ...]:
@@ -126,6 +130,17 @@ class NetworkRegistry:
         close = get_close_matches(name, self._points, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(self.names)}"
         return ConfigurationError(f"no network is called {name!r}; {hint}")
+
+
+def _reading_completions(
+    own: Callable[[RawEvent], SocialDraft],
+) -> Callable[[RawEvent], SocialDraft]:
+    """Return a mapping that reads the media worker's completions besides its own objects."""
+
+    def to_social_event(raw: RawEvent) -> SocialDraft:
+        return completed_draft(raw) if is_completion(raw) else own(raw)
+
+    return to_social_event
 
 
 @cache

@@ -139,6 +139,7 @@ class MailServer:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def folder(self, name: str) -> Folder:
         """Return a folder, made where there is none."""
@@ -146,7 +147,7 @@ class MailServer:
 
     async def start(self, port: int = 0) -> None:
         """Listen on the loopback; `port` 0 takes a free one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -154,6 +155,9 @@ class MailServer:
         if self._server is not None:
             self._server.close()
             self.cut()
+            for each in self._serving:
+                each.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
             await self._server.wait_closed()
 
     def cut(self) -> None:
@@ -165,6 +169,12 @@ class MailServer:
     def connections(self) -> int:
         """How many connections there are."""
         return len(self._writers)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: the streams' would report its cancellation as an error.
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

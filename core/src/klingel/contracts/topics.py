@@ -28,6 +28,7 @@ class Topic(StrEnum):
     BRAND_SIGNALS = "brand-signals"
     ALERTS = "alerts"
     INCIDENTS = "incidents"
+    MEDIA_JOBS = "media-jobs"
     WATCH_STATE = "watch-state"
     NOTIFICATIONS = "notifications"
     ROUTED_EVENTS = "routed-events"

@@ -16,6 +16,7 @@ from klingel.model.escalation import Escalation
 from klingel.model.incident import Incident
 from klingel.model.ledger_line import LedgerLine
 from klingel.model.mark import MarkBatch
+from klingel.model.media_job import MediaJob
 from klingel.model.notification import Notification
 from klingel.model.raw_event import RawEvent
 from klingel.model.routed_event import RoutedEvent
@@ -40,6 +41,7 @@ __all__ = [
     "Incident",
     "LedgerLine",
     "MarkBatch",
+    "MediaJob",
     "Notification",
     "RawEvent",
     "RoutedEvent",

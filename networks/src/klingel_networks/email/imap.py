@@ -178,7 +178,8 @@ def found_uids(answers: Iterable[Answer]) -> list[int]:
     uids: set[int] = set()
     for each in answers:
         if each.text[:6].upper() == b"SEARCH":
-            uids.update(int(number) for number in _NUMBERS.findall(each.text[6:]))
+            words = each.text[6:].split()
+            uids.update(int(word) for word in words if len(word) <= 10 and word.isdigit())
     return sorted(uid for uid in uids if 0 < uid <= UID_MAX)
 
 

@@ -15,15 +15,15 @@ from typing import Any, NoReturn
 
 import click
 
-from klingel.clock import SystemClock
+from klingel.clock import Clock, SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
 from klingel_connectors.options import budget_of, own_pattern, read_options, setting_name
 from klingel_connectors.runner import POLL_SECONDS, Plan
-from klingel_connectors.service import Job, run_connector, run_gateway
-from klingel_connectors.settings import OWN_NAMES, gateway_settings
-from klingel_networks.arrival import Mode
+from klingel_connectors.service import Job, run_connector, run_gateway, run_media
+from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
+from klingel_networks.arrival import MediaAddresses, Mode, Tools
 from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
 from klingel_networks.contract import Network
 from klingel_networks.manifest import Manifest
@@ -253,6 +253,40 @@ def gateway(port: int | None, host: str | None) -> None:
     _configure_logs("gateway", settings)
     sys.setswitchinterval(_SWITCH_SECONDS)
     _run(lambda stop: run_gateway(settings, own, network, _holder(None), SystemClock(), stop))
+
+
+@main.command()
+def media() -> None:
+    """Fetch what events refer to, and complete the events (KLINGEL_MEDIA_*).
+
+    A network's credentials are needed here too where its media have to be asked for: give the same
+    KLINGEL_<CONNECTOR>_* as to its connector.
+    """
+    networks = tuple(own_pattern(name) for name in installed().names)
+    try:
+        settings = load_settings(os.environ, also=(*OWN_NAMES, *networks))
+        own = media_settings(os.environ)
+    except ConfigurationError as error:
+        _refuse(error)
+    _configure_logs("media", settings)
+    clock = SystemClock()
+    _run(lambda stop: run_media(settings, own, _addresses(clock), _holder(None), clock, stop))
+
+
+def _addresses(clock: Clock) -> dict[str, MediaAddresses]:
+    """Return who knows the present addresses of media: the networks that are configured here."""
+    found: dict[str, MediaAddresses] = {}
+    for name in installed().names:
+        manifest = installed().manifest(name)
+        if not any(key.startswith(setting_name(name, "")) for key in os.environ):
+            continue
+        try:
+            build = getattr(installed().client(name), "addresses", None)
+        except ConfigurationError:
+            continue
+        if build is not None:
+            found[name] = build(read_options(manifest, os.environ, {}), Tools(clock=clock))
+    return found
 
 
 def _settings() -> Settings:

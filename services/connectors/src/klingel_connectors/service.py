@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import structlog
 from aiohttp import web
+from kafka import KafkaConsumer, OffsetAndMetadata
 
 from klingel.clock import Clock
 from klingel.config.brand import Brand
@@ -18,18 +19,21 @@ from klingel.contracts.topics import Topic
 from klingel.metrics import Metric, Metrics
 from klingel.model import RawEvent
 from klingel.settings import Settings
+from klingel_connectors import broker
 from klingel_connectors.books import Books
 from klingel_connectors.cursor import read_cursor, read_cursors, read_whole
+from klingel_connectors.fetch import FetchBounds, Fetcher
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.lease import Lease
+from klingel_connectors.media import MediaPlan, MediaWorker
 from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
-from klingel_connectors.settings import GatewaySettings, HookSettings
+from klingel_connectors.settings import GatewaySettings, HookSettings, MediaSettings
 from klingel_connectors.status import (
     EVERY_SECONDS,
     STATES,
@@ -41,8 +45,9 @@ from klingel_connectors.status import (
     status_output,
 )
 from klingel_connectors.status_server import HttpServer, Probe, status_routes
+from klingel_connectors.stores import FolderStore, MediaStore, S3Store
 from klingel_connectors.suppression import NoneSuppressed
-from klingel_networks.arrival import Client, PollClient, Tools
+from klingel_networks.arrival import Client, MediaAddresses, PollClient, Tools
 from klingel_networks.contract import Network
 from klingel_networks.registry import installed
 
@@ -196,7 +201,7 @@ async def run_gateway(
     app.add_routes(gateway.routes())
     seen = _Seen(metrics, health, publisher)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
-    house = _House(publisher, gateway, origin, books, health, metrics, clock)
+    house = _House(publisher, origin, books, health, metrics, clock, lambda: gateway.broken)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     await stop.wait()
@@ -209,6 +214,82 @@ async def run_gateway(
         await house.last_words(grace_seconds)
     else:
         starting.cancel()
+
+
+async def run_media(
+    settings: Settings,
+    own: MediaSettings,
+    addresses: Mapping[str, MediaAddresses],
+    holder: str,
+    clock: Clock,
+    stop: asyncio.Event,
+    *,
+    bounds: FetchBounds | None = None,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run the media worker until `stop`."""
+    metrics = Metrics("media")
+    instance = settings.connector.instance or "media"
+    origin = Origin("media", instance, "media", holder)
+    books = Books("connector-media", holder, clock.now(), metrics)
+    publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS,))
+    health = Health()
+    seen = _Seen(metrics, health, publisher)
+    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
+    house = _House(publisher, origin, books, health, metrics, clock, lambda: "")
+    starting = asyncio.create_task(publisher.start())
+    keeping = asyncio.create_task(house.keep(starting))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if not stop.is_set():
+            await starting
+            store: MediaStore = FolderStore(BlobStore(settings.blobs.dir))
+            if own.s3 is not None:
+                store = S3Store(own.s3, clock)
+            limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
+            worker = MediaWorker(
+                instance=instance,
+                jobs=await asyncio.to_thread(_jobs, settings, instance),
+                fetcher=Fetcher(limits),
+                store=store,
+                addresses=addresses,
+                publisher=publisher,
+                books=books,
+                metrics=metrics,
+                clock=clock,
+                plan=MediaPlan(at_once=own.at_once),
+                stop=stop,
+                offset=lambda offset: OffsetAndMetadata(offset, "", -1),
+            )
+            house.waits_also_for(lambda: worker.waiting_for)
+            await worker.run()
+    finally:
+        stopping.cancel()
+        health.turn("stopped")
+        await server.stop()
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+        if starting.done():
+            await house.last_words(20.0)
+        else:
+            starting.cancel()
+
+
+def _jobs(settings: Settings, instance: str) -> KafkaConsumer:
+    """Subscribe to the jobs; blocks."""
+    kafka = settings.kafka
+    consumer = KafkaConsumer(
+        **broker.connection(kafka, f"{instance}-jobs"),
+        group_id=f"{kafka.group_prefix}media",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_poll_records=100,
+    )
+    consumer.subscribe([broker.physical(kafka, Topic.MEDIA_JOBS)])
+    return consumer
 
 
 class _Seen(NamedTuple):
@@ -240,20 +321,21 @@ async def _served(
 
 
 class _House:
-    """The gateway's housekeeping: books every second, status at changes and every 10 s."""
+    """A service's housekeeping: books every second, status at changes and every 10 s."""
 
     def __init__(
         self,
         publisher: Publisher,
-        gateway: Gateway,
         origin: Origin,
         books: Books,
         health: Health,
         metrics: Metrics,
         clock: Clock,
+        broken: Callable[[], str],
     ) -> None:
         self._publisher = publisher
-        self._gateway = gateway
+        self._broken = broken
+        self._also: Callable[[], str] = str
         self._origin = origin
         self._books = books
         self._health = health
@@ -262,14 +344,19 @@ class _House:
         self._next_status = 0.0
         self._log = structlog.get_logger()
 
+    def waits_also_for(self, waiting_for: Callable[[], str]) -> None:
+        """Tell of something else that keeps the service waiting."""
+        self._also = waiting_for
+
     async def keep(self, starting: "asyncio.Task[None]") -> None:
         """Run until cancelled; an error of the start ends the process."""
         self._turn("waiting", f"waiting for {self._publisher.waiting_for()}")
         await starting
         while True:
-            waiting_for = self._publisher.waiting_for()
-            if self._gateway.broken:
-                self._turn("failed", self._gateway.broken)
+            waiting_for = self._publisher.waiting_for() or self._also()
+            broken = self._broken()
+            if broken:
+                self._turn("failed", broken)
             elif waiting_for:
                 self._turn("waiting", f"waiting for {waiting_for}")
             else:
@@ -286,7 +373,7 @@ class _House:
                 self._next_status = 0.0
                 await self._write()
         await self._publisher.close(grace_seconds / 4)
-        self._log.info("gateway_stopped", instance=self._origin.instance)
+        self._log.info("service_stopped", instance=self._origin.instance)
 
     def _turn(self, state: State, reason: str = "") -> None:
         if self._health.turn(state, reason):

@@ -12,6 +12,15 @@ KLINGEL_HOOK_SECRET_<HOOK>      its secrets, separated by blanks while one is ro
                                 WebSub; or …_FILE. <HOOK>: as <SOURCE> above, `/` as `_`
 KLINGEL_HOOK_VERIFY_<HOOK>      the verify token that Meta's dashboard was given; or …_FILE
 KLINGEL_HOOK_BASE               public address of the gateway, for answers that name one
+KLINGEL_MEDIA_MOST_BYTES        largest medium, 25 MiB by default
+KLINGEL_MEDIA_SECONDS           a fetch may take, redirects included, 60 by default
+KLINGEL_MEDIA_AT_ONCE           media fetched at the same time, 8 by default
+KLINGEL_MEDIA_S3_ENDPOINT       S3-compatible store, such as https://s3.example; the folder
+                                KLINGEL_BLOBS__DIR without it
+KLINGEL_MEDIA_S3_BUCKET         its bucket
+KLINGEL_MEDIA_S3_REGION         its region, us-east-1 by default
+KLINGEL_MEDIA_S3_ACCESS_KEY     who writes; or …_FILE
+KLINGEL_MEDIA_S3_SECRET_KEY     their secret; or …_FILE
 KLINGEL_FORM_SOURCES            comma list of contact forms
 KLINGEL_FORM_ORIGINS            comma list of web origins that may post them
 KLINGEL_FORM_KEY                key of the address hash, at least 16 bytes; or …_FILE
@@ -27,8 +36,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from klingel.errors import ConfigurationError
+from klingel_connectors.stores import S3Settings
 
-OWN_NAMES = ("KLINGEL_WEBHOOK_*", "KLINGEL_FORM_*", "KLINGEL_HOOK_*", "KLINGEL_HOOKS")
+OWN_NAMES = (
+    "KLINGEL_WEBHOOK_*",
+    "KLINGEL_FORM_*",
+    "KLINGEL_HOOK_*",
+    "KLINGEL_HOOKS",
+    "KLINGEL_MEDIA_*",
+)
 """What `klingel.settings.load_settings` must leave to us."""
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  the standard's prefix, not a secret
@@ -140,6 +156,81 @@ def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
         wait_seconds=_number(environ, "KLINGEL_WEBHOOK_WAIT_SECONDS", 10.0, 0.1, 300),
         hooks={hook: _hook(environ, hook) for hook in hooks},
         hook_base=_hook_base(environ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """How the media worker fetches and where it keeps.
+
+    Attributes:
+        most_bytes: of one medium.
+        seconds: a fetch may take.
+        at_once: media fetched at the same time.
+        s3: a bucket; None keeps media in the blob store's folder.
+    """
+
+    most_bytes: int = 25 << 20
+    seconds: float = 60.0
+    at_once: int = 8
+    s3: S3Settings | None = None
+
+
+_MEDIA = {
+    f"KLINGEL_MEDIA_{name}"
+    for name in (
+        "MOST_BYTES",
+        "SECONDS",
+        "AT_ONCE",
+        "S3_ENDPOINT",
+        "S3_BUCKET",
+        "S3_REGION",
+        "S3_ACCESS_KEY",
+        "S3_ACCESS_KEY_FILE",
+        "S3_SECRET_KEY",
+        "S3_SECRET_KEY_FILE",
+    )
+}
+
+
+def media_settings(environ: Mapping[str, str]) -> MediaSettings:
+    """Read the media worker's settings.
+
+    Raises:
+        ConfigurationError: an unknown name, a bad number, a store without bucket or credential.
+    """
+    for name in sorted(environ):
+        if name.startswith("KLINGEL_MEDIA_") and name not in _MEDIA:
+            raise ConfigurationError(f"{name}: unknown setting")
+    return MediaSettings(
+        most_bytes=int(_number(environ, "KLINGEL_MEDIA_MOST_BYTES", 25 << 20, 1024, 1 << 30)),
+        seconds=_number(environ, "KLINGEL_MEDIA_SECONDS", 60.0, 1, 3600),
+        at_once=int(_number(environ, "KLINGEL_MEDIA_AT_ONCE", 8, 1, 256)),
+        s3=_s3(environ),
+    )
+
+
+def _s3(environ: Mapping[str, str]) -> S3Settings | None:
+    endpoint = environ.get("KLINGEL_MEDIA_S3_ENDPOINT", "").rstrip("/")
+    if not endpoint:
+        return None
+    if not _BASE.fullmatch(endpoint):
+        raise ConfigurationError(
+            "KLINGEL_MEDIA_S3_ENDPOINT: an address such as https://s3.example, without a query"
+        )
+    found = {
+        name: _secret(environ, f"KLINGEL_MEDIA_S3_{name}").strip()
+        for name in ("BUCKET", "ACCESS_KEY", "SECRET_KEY")
+    }
+    for name, value in found.items():
+        if not value:
+            raise ConfigurationError(f"KLINGEL_MEDIA_S3_{name}: missing for the media store")
+    return S3Settings(
+        endpoint=endpoint,
+        bucket=found["BUCKET"],
+        region=environ.get("KLINGEL_MEDIA_S3_REGION", "us-east-1"),
+        access_key=found["ACCESS_KEY"],
+        secret_key=found["SECRET_KEY"],
     )
 
 

@@ -1,0 +1,429 @@
+"""The media worker: fetches what events refer to, before its addresses end, and completes the events.
+
+It consumes `media-jobs`. Text never waits for it: the event is long on its way when its media are
+fetched, and what came of them follows as a raw event of `change: completed` under the same id and
+revision. A job's offset is committed once its outcome is durable; a job that is done twice stores the
+same bytes under the same hash and completes the event with the same bytes.
+
+What cannot be had now is tried again from a further job record, so that a host that is down holds up
+nothing but itself; after the last attempt the medium is told as failed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+import structlog
+from kafka import errors as kafka_errors
+
+from klingel.clock import Clock
+from klingel.contracts import codec
+from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts.topics import Topic
+from klingel.domain.identity import event_id
+from klingel.errors import CredentialsRejected, InvalidMessage, RetryableError
+from klingel.metrics import Metric, Metrics
+from klingel.model import MediaJob, RawEvent
+from klingel.model.media_job import MediumToFetch
+from klingel.model.social_event import Media
+from klingel.stage.fates import Fate
+from klingel_connectors.books import Books
+from klingel_connectors.cursor import Prefix
+from klingel_connectors.fetch import Fetcher, NeverError
+from klingel_connectors.publisher import Publisher
+from klingel_connectors.raw import raw_output
+from klingel_connectors.sniff import HEAD_BYTES, content_type, fits
+from klingel_connectors.stores import MediaStore
+from klingel_networks.arrival import MediaAddress, MediaAddresses
+from klingel_networks.completion import MEDIA, VIA, completion
+
+WAITS = (10.0, 60.0, 300.0, 900.0, 900.0, 900.0, 900.0)
+"""Seconds before each further attempt: about an hour, then a medium has failed."""
+
+STORE_SECONDS = 5.0
+"""Between two attempts to store; what was fetched is never given up for a store that is away."""
+
+_FETCHED_KINDS = frozenset({"image", "video", "audio", "file", "sticker"})
+_MOST_HELD = 1_000
+
+Outcome = Literal["stored", "failed", "later"]
+
+
+class Found(NamedTuple):
+    """What came of one medium in one attempt.
+
+    Attributes:
+        medium: as the job has it, with `sha256` or `failure` when its fate is certain.
+        outcome: `later` when another attempt may help.
+    """
+
+    medium: MediumToFetch
+    outcome: Outcome
+
+
+class Decided(NamedTuple):
+    """What follows from an attempt: a completion, another attempt, or both."""
+
+    completion: RawEvent | None
+    again: MediaJob | None
+
+
+def wanted(medium: MediumToFetch) -> bool:
+    """Whether a medium is still to be fetched: pure."""
+    return medium.kind in _FETCHED_KINDS and medium.sha256 is None and medium.failure is None
+
+
+def decide(job: MediaJob, found: Sequence[Found], instance: str, now: datetime) -> Decided:
+    """Decide what follows from an attempt: pure.
+
+    The first attempt that settles something completes the event with it; the last one with all. In
+    between nothing is told, since an event takes only a few completions.
+    """
+    attempt = job.attempt or 0
+    last = attempt >= len(WAITS)
+    media = [
+        msgspec.structs.replace(each.medium, failure="unreachable")
+        if last and each.outcome == "later"
+        else each.medium
+        for each in found
+    ]
+    open_now = any(wanted(medium) for medium in media)
+    settled_before = any(medium.sha256 or medium.failure for medium in job.media)
+    settled_now = any(medium.sha256 or medium.failure for medium in media)
+    tells = settled_now and (not open_now or not settled_before)
+    again = None
+    if open_now:
+        again = msgspec.structs.replace(
+            job,
+            media=media,
+            attempt=attempt + 1,
+            not_before=now + timedelta(seconds=WAITS[attempt]),
+        )
+    return Decided(_completion(job, media, instance, now) if tells else None, again)
+
+
+def _completion(
+    job: MediaJob, media: Sequence[MediumToFetch], instance: str, now: datetime
+) -> RawEvent:
+    return RawEvent(
+        event_id=event_id(job.object_id, job.revision),
+        object_id=job.object_id,
+        revision=job.revision,
+        network=job.network,
+        connector=instance,
+        kind=job.kind,
+        change="completed",
+        mode=job.mode,
+        received_at=now,
+        channel=job.channel,
+        native=msgspec.Raw(completion([_told(medium) for medium in media])),
+        context={VIA: MEDIA},
+    )
+
+
+def _told(medium: MediumToFetch) -> Media:
+    status: Literal["remote", "stored", "failed"] = "remote"
+    if medium.sha256 is not None:
+        status = "stored"
+    elif medium.failure is not None:
+        status = "failed"
+    return Media(
+        kind=medium.kind,
+        id=medium.id,
+        url=medium.url,
+        sha256=medium.sha256,
+        status=status,
+        alt=medium.alt,
+    )
+
+
+def _checked_type(medium: MediumToFetch, content: bytes) -> str:
+    """Return the type of a medium's content; raises NeverError when it is no such medium."""
+    found = content_type(content[:HEAD_BYTES])
+    if not fits(medium.kind, found):
+        raise NeverError("other_type")
+    return found
+
+
+def job_output(job: MediaJob, instance: str, now: datetime) -> Output:
+    """Return the record of a job."""
+    identity = event_id(job.object_id, job.revision)
+    return Output(
+        topic=Topic.MEDIA_JOBS,
+        key=job.object_id.encode(),
+        value=codec.encode(job),
+        headers=ce_headers(
+            Topic.MEDIA_JOBS,
+            event_id=f"{identity}#{job.attempt or 0}",
+            source=f"klingel/connector/{instance}",
+            subject=job.object_id,
+            time=now,
+            trace=trace_id(job.object_id),
+        ),
+    )
+
+
+class Jobs(Protocol):
+    """What the worker uses of a KafkaConsumer; every method blocks and is called in a thread."""
+
+    def poll(self, timeout_ms: int = 0) -> Mapping[Any, Sequence[Any]]:
+        """Return records by partition."""
+        ...
+
+    def assignment(self) -> set[Any]:
+        """Return the partitions that are ours."""
+        ...
+
+    def pause(self, *partitions: Any) -> None:
+        """Fetch nothing of them for now."""
+        ...
+
+    def resume(self, *partitions: Any) -> None:
+        """Fetch of them again."""
+        ...
+
+    def commit(self, offsets: Mapping[Any, Any]) -> None:
+        """Commit."""
+        ...
+
+    def close(self) -> None:
+        """Leave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlan:
+    """How the worker works.
+
+    Attributes:
+        at_once: media fetched at the same time; each may take `most_bytes` of memory.
+        poll_ms: a poll may take.
+        commit_seconds: between two commits.
+    """
+
+    at_once: int = 8
+    poll_ms: int = 500
+    commit_seconds: float = 1.0
+
+
+class MediaWorker:
+    """Does jobs until `stop`.
+
+    Args:
+        instance: name of this worker.
+        jobs: consumer of `media-jobs`, subscribed.
+        fetcher: fetches.
+        store: keeps.
+        addresses: by network, who knows the present address of its media.
+        publisher: started.
+        books: counts of fates.
+        metrics: Prometheus.
+        clock: time.
+        plan: how it works.
+        stop: set by SIGTERM.
+        offset: makes what `commit` takes of an offset.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        jobs: Jobs,
+        fetcher: Fetcher,
+        store: MediaStore,
+        addresses: Mapping[str, MediaAddresses],
+        publisher: Publisher,
+        books: Books,
+        metrics: Metrics,
+        clock: Clock,
+        plan: MediaPlan,
+        stop: asyncio.Event,
+        offset: Callable[[int], Any],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._instance = instance
+        self._jobs = jobs
+        self._fetcher = fetcher
+        self._store = store
+        self._addresses = addresses
+        self._publisher = publisher
+        self._books = books
+        self._metrics = metrics
+        self._clock = clock
+        self._plan = plan
+        self._stop = stop
+        self._offset = offset
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(plan.at_once)
+        self._log = structlog.get_logger()
+        self._prefixes: dict[Any, Prefix] = {}
+        self._committed: dict[Any, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._paused = False
+        self.waiting_for = ""
+
+    async def run(self) -> None:
+        """Run to the stop; jobs that are not done then are done by whoever comes next."""
+        last_commit = self._clock.monotonic()
+        try:
+            while not self._stop.is_set():
+                batches = await asyncio.to_thread(self._jobs.poll, timeout_ms=self._plan.poll_ms)
+                for place, records in batches.items():
+                    for record in records:
+                        self._begin(place, record)
+                await self._regulate()
+                if self._clock.monotonic() - last_commit >= self._plan.commit_seconds:
+                    last_commit = self._clock.monotonic()
+                    await self._commit()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            with contextlib.suppress(kafka_errors.KafkaError):
+                await self._commit()
+            await asyncio.to_thread(self._jobs.close)
+            await self._fetcher.close()
+            await self._store.close()
+
+    def _begin(self, place: Any, record: Any) -> None:
+        slot = self._prefixes.setdefault(place, Prefix()).open(str(record.offset + 1), 1)
+        task = asyncio.create_task(self._done(record.value))
+        self._tasks.add(task)
+
+        def finished(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is None:
+                slot.acknowledge()
+            else:
+                # Whatever we did not foresee stops the worker: its offset must not be passed.
+                self._log.error("media_worker_broken", error_class=type(error).__name__)
+                self._stop.set()
+
+        task.add_done_callback(finished)
+
+    async def _regulate(self) -> None:
+        full = len(self._tasks) >= _MOST_HELD
+        if full != self._paused:
+            places = self._jobs.assignment()
+            (self._jobs.pause if full else self._jobs.resume)(*places)
+            self._paused = full
+
+    async def _commit(self) -> None:
+        ours = self._jobs.assignment()
+        self._prefixes = {place: each for place, each in self._prefixes.items() if place in ours}
+        moved = {}
+        for place, prefix in self._prefixes.items():
+            position = prefix.position()
+            if position is not None and self._committed.get(place) != position:
+                moved[place] = position
+        if not moved:
+            return
+        offsets = {place: self._offset(int(position)) for place, position in moved.items()}
+        try:
+            await asyncio.to_thread(self._jobs.commit, offsets)
+        except kafka_errors.KafkaError as error:
+            self._log.warning("commit_failed", error_class=type(error).__name__)
+        else:
+            self._committed.update(moved)
+
+    # --- one job -------------------------------------------------------------------------------
+
+    async def _done(self, value: bytes | None) -> None:
+        """Do a job to its end: on return what came of it is durable."""
+        try:
+            job = codec.decode(MediaJob, None if value is None else bytes(value))
+        except InvalidMessage as error:
+            self._metrics.count(Metric.REFUSED, reason=str(error.error_type))
+            self._books.note(Fate.DISCARDED, MEDIA, reason="unreadable_job")
+            return
+        if job.not_before is not None:
+            wait = (job.not_before - self._clock.now()).total_seconds()
+            if wait > 0:
+                await self._sleep(wait)
+        found = await asyncio.gather(*(self._attempt(job, medium) for medium in job.media))
+        now = self._clock.now()
+        decided = decide(job, found, self._instance, now)
+        outputs = []
+        if decided.completion is not None:
+            outputs.append(raw_output(decided.completion))
+        if decided.again is not None:
+            outputs.append(job_output(decided.again, self._instance, now))
+        if outputs:
+            await self._publisher.deliver(outputs)
+        self._note(job, found, decided, now)
+
+    def _note(self, job: MediaJob, found: Sequence[Found], decided: Decided, now: datetime) -> None:
+        for before, each in zip(job.media, found, strict=True):
+            if not wanted(before):
+                continue
+            outcome = each.outcome
+            if outcome == "later" and decided.again is None:
+                outcome = "failed"
+            self._metrics.count(Metric.MEDIA, outcome=outcome)
+            if outcome == "stored":
+                late = max(0.0, (now - job.requested_at).total_seconds())
+                self._metrics.observe(Metric.MEDIA_SECONDS, late)
+        if decided.completion is not None:
+            self._books.note(Fate.DELIVERED, job.network, topic=Topic.RAW_EVENTS)
+        else:
+            self._books.note(Fate.DISCARDED, job.network, reason="nothing_to_complete")
+
+    async def _attempt(self, job: MediaJob, medium: MediumToFetch) -> Found:
+        if not wanted(medium):
+            return Found(medium, "stored")
+        async with self._slots:
+            try:
+                content = await self._content(job, medium)
+                digest = await self._kept(content, _checked_type(medium, content))
+            except (NeverError, InvalidMessage) as error:
+                failure = error.failure if isinstance(error, NeverError) else "gone"
+                return Found(msgspec.structs.replace(medium, failure=failure), "failed")
+            except RetryableError:
+                return Found(medium, "later")
+            except CredentialsRejected as error:
+                self._log.error("credential_refused", network=job.network, sentence=str(error))
+                return Found(medium, "later")
+        return Found(msgspec.structs.replace(medium, sha256=digest), "stored")
+
+    async def _content(self, job: MediaJob, medium: MediumToFetch) -> bytes:
+        """Fetch a medium, at a fresh address where the one at hand is stale.
+
+        Raises:
+            NeverError, InvalidMessage, RetryableError, CredentialsRejected: as fetcher and network.
+        """
+        fresh = self._addresses.get(job.network)
+        if medium.url is not None and not job.attempt:
+            try:
+                return (await self._fetcher.fetch(MediaAddress(medium.url))).content
+            except NeverError as error:
+                if fresh is None or not error.stale:
+                    raise
+        if fresh is not None:
+            address = await fresh.address(job.object_id, medium.id, medium.url)
+        elif medium.url is not None:
+            address = MediaAddress(medium.url)
+        else:
+            raise NeverError("no_address")
+        return (await self._fetcher.fetch(address)).content
+
+    async def _kept(self, content: bytes, found: str) -> str:
+        """Store; waits for a store that is away."""
+        while True:
+            try:
+                digest = await self._store.put(content, found)
+            except (RetryableError, CredentialsRejected) as error:
+                if not self.waiting_for:
+                    self._log.error("media_store_awaited", sentence=str(error))
+                self.waiting_for = str(error)
+                await self._sleep(STORE_SECONDS)
+            else:
+                self.waiting_for = ""
+                return digest
