@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
 
@@ -29,7 +28,7 @@ QUEUE_HEADER = "klingel-queue"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SourcePosition(NamedTuple):
+class SourcePosition(msgspec.Struct, frozen=True, gc=False):
     """Which message caused a record, and which of its records this is."""
 
     topic: str
@@ -39,7 +38,8 @@ class SourcePosition(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the header's value."""
-        return f"{self.topic}/{self.partition}/{self.offset}/{self.ordinal}".encode()
+        # An enum is formatted at twice the cost of a string.
+        return f"{self.topic!s}/{self.partition}/{self.offset}/{self.ordinal}".encode()
 
     @classmethod
     def decode(cls, value: bytes) -> "SourcePosition":
@@ -128,7 +128,7 @@ def ce_headers(
     identity = event_id.encode()
     ce_type, ce_source = _constant_headers(topic, source)
     span = blake2b(identity + ce_source[1], digest_size=8).hexdigest()
-    headers: Headers = (
+    return (
         _SPECVERSION,
         ("ce_id", identity),
         ce_type,
@@ -137,10 +137,9 @@ def ce_headers(
         ("ce_subject", subject.encode()),
         _CONTENT_TYPE,
         ("traceparent", f"00-{trace}-{span}-01".encode()),
+        *(((SOURCE_HEADER, caused_by.encode()),) if caused_by is not None else ()),
+        *extra,
     )
-    if caused_by is not None:
-        headers = (*headers, (SOURCE_HEADER, caused_by.encode()))
-    return (*headers, *extra) if extra else headers
 
 
 def timer_headers(
