@@ -47,6 +47,7 @@ from klingel_networks.arrival import (
 from klingel_networks.contract import Delivery
 from klingel_networks.email.cursor import Position, first
 from klingel_networks.email.imap import (
+    CODES,
     Envelope,
     Selected,
     envelopes,
@@ -507,7 +508,8 @@ class EmailClient:
         if error.code in {"LIMIT", "THROTTLED", "OVERQUOTA"}:
             wait = self._tools.permits.refused("connections", None)
             return RateLimited("the mail server wants fewer requests", retry_after=wait)
-        return SourceUnavailable("the mail server refuses a command")
+        code = error.code if error.code in CODES else "no code"
+        return SourceUnavailable(f"the mail server refuses a command ({code})")
 
     def _drop(self, channel: str) -> None:
         connection = self._connections.pop(channel, None)
