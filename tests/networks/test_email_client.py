@@ -25,7 +25,7 @@ from klingel.errors import (
     RateLimited,
     SourceUnavailable,
 )
-from klingel_networks.arrival import Arrival, Credential, Gap, GapClosed, Tools
+from klingel_networks.arrival import Arrival, Credential, Gap, GapClosed, Rest, Tools
 from klingel_networks.email import NETWORK
 from klingel_networks.email.client import EmailClient, Mailbox, connect, examine, mailbox_of
 from klingel_networks.email.cursor import Position
@@ -474,7 +474,7 @@ async def test_a_server_without_idle_is_polled(standing) -> None:
     """The round ends at once; the next one finds what came."""
     standing.faults.no_idle = True
     client = reader(mailbox(standing))
-    assert await a_round(client, START) == []
+    assert await a_round(client, START) == [Rest(30.0)]
     standing.deliver(mail(1))
     assert texts(await a_round(client, START)) == ["Text 1"]
     findings = await examine(given(standing), Tools())
