@@ -147,7 +147,7 @@ def planted_copy(text: str, chance: random.Random) -> str:
 def planted(data: Path) -> tuple[float, float]:
     """Return the share of planted copies linked to their original, and of others linked at all."""
     chance = random.Random(SEED)
-    background = [Entry(f"o{at}", text, 0.0, f"o{at}") for at, text in enumerate(others(data))]
+    background = [Entry(f"o{at}", text, 0.0, f"o{at}") for at, text in enumerate(others(data)[0])]
     originals = [
         Entry(f"b{at}", row["text"], 0.0, f"b{at}")
         for at, row in enumerate(rows(data, "permissive/text/banking77_train"))

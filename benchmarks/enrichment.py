@@ -184,10 +184,10 @@ def main() -> None:
     for batch in (BATCH, 100, 20, 1):
         print(f"warm, batches of {batch}: {scored(heads, texts[:5_000], batch):.1f} us")
     print(f"warm, with intents, batches of {BATCH}: {understood(heads, texts, BATCH):.1f} us")
+    print(f"resident after {len(texts):,} posts: {resident() - before:.0f} MB more")
     for what, cost in everything(heads, texts):
         print(f"{what}: {cost:.1f} us")
     print(f"compiling 1,000 rules, 300 topics, 3 dictionaries with typos: {compiled():.2f} s")
-    print(f"resident after {len(texts):,} posts: {resident() - before:.0f} MB more")
     for name, text in WORST.items():
         took = []
         for _ in range(5):

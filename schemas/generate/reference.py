@@ -13,7 +13,8 @@ import klingel_connectors.settings
 from klingel.errors import ErrorType
 from klingel.metrics import DEFINITIONS
 from klingel.settings import Settings, names
-from klingel_networks.manifest import Manifest, Quality
+from klingel_networks.manifest import Manifest, Permission, Quality, Setting
+from klingel_networks.options import setting_name
 from klingel_networks.registry import installed
 
 FOLDER = "docs/reference"
@@ -242,11 +243,79 @@ def _errors() -> str:
 
 def _connectors() -> str:
     registry = installed()
-    parts = [_connector(registry.manifest(name), registry.quality(name)) for name in registry.names]
+    manifests = [registry.manifest(name) for name in registry.names]
+    parts = [_connector(each, registry.quality(each.name)) for each in manifests]
     return (
         "# Connectors\n\n"
-        "One section a manifest (`connector.yaml`, `quality.yaml`). K1 to K15 are the clauses of the"
-        " connector contract,\nwhich the conformance suite tests.\n\n" + "\n".join(parts)
+        "What an architect asks of each network, then one section a manifest (`connector.yaml`,"
+        " `quality.yaml`).\nK1 to K15 are the clauses of the connector contract, which the"
+        " conformance suite tests. How to add one stands in\n[adding a network]"
+        "(../adding-a-network.md).\n\n"
+        + _table(
+            ("connector", "hears", "how", "delay", "replay", "deletes"),
+            [
+                (
+                    f"[{each.name}](#{each.name})",
+                    ", ".join(f"`{kind}`" for kind in each.kinds if kind != "unknown"),
+                    _ways(each),
+                    each.latency or _UNSAID,
+                    each.replay or (each.cursor.description if each.cursor else _UNSAID),
+                    each.deletes or _deletes(each),
+                )
+                for each in manifests
+            ],
+        )
+        + "\n"
+        + _table(
+            ("connector", "permissions and reviews", "cost", "limits", "not possible"),
+            [
+                (
+                    f"[{each.name}](#{each.name})",
+                    "; ".join(map(_permission, each.permissions)) or "none",
+                    each.cost.price if each.cost else "none",
+                    "; ".join(f"{one.value:,} {one.unit}" for one in each.limits.values())
+                    or "none",
+                    " ".join(each.not_possible) or _UNSAID,
+                )
+                for each in manifests
+            ],
+        )
+        + "\n"
+        + "\n".join(parts)
+    )
+
+
+_UNSAID = "not stated"
+
+
+def _ways(manifest: Manifest) -> str:
+    ways = ", ".join((manifest.mode, *manifest.also))
+    if manifest.poll_seconds is not None:
+        ways += f" (every {manifest.poll_seconds:g} s)"
+    return ways if manifest.family is None else f"{ways}, `/hook/{manifest.family}`"
+
+
+def _deletes(manifest: Manifest) -> str:
+    deleted = [kind for kind, changes in manifest.kinds.items() if "deleted" in changes]
+    return ", ".join(f"`{kind}`" for kind in deleted) or "not told"
+
+
+def _permission(permission: Permission) -> str:
+    review = f" ({permission.review})" if permission.review else ""
+    return f"{permission.name}: {permission.purpose}{review}"
+
+
+def _default(setting: Setting) -> str:
+    value = setting.default
+    if value is None or value == "":
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _back_off(manifest: Manifest) -> str:
+    return "; ".join(
+        f"{table.replace('_', ' ')} {', '.join(f'{each:g}' for each in seconds)} s"
+        for table, seconds in manifest.back_off.items()
     )
 
 
@@ -276,13 +345,39 @@ def _connector(manifest: Manifest, quality: Quality) -> str:
         ("tie-break", manifest.revision.tie_break),
         ("cursor", f"`{cursor.field}`: {cursor.description}" if cursor else "none"),
     ]
+    more = (
+        ("back-off", _back_off(manifest)),
+        ("delay", manifest.latency),
+        ("replay", manifest.replay),
+        ("deletes", manifest.deletes),
+        ("media", manifest.media),
+        ("cost", f"{manifest.cost.unit}: {manifest.cost.price}" if manifest.cost else None),
+    )
+    facts += [(name, said) for name, said in more if said]
+    facts[0] = ("mode", _ways(manifest))
+    settings = [
+        (
+            f"`{setting_name(manifest.name, name)}`",
+            "required" if each.required else _default(each),
+            each.description + (" A secret: also with `_FILE`." if each.secret else ""),
+        )
+        for name, each in manifest.config.items()
+    ]
+    permissions = [
+        (each.name, each.purpose, each.review or "none") for each in manifest.permissions
+    ]
+    steps = "".join(f"{at}. {step}\n" for at, step in enumerate(manifest.access, 1))
+    never = "".join(f"- {each}\n" for each in manifest.not_possible)
     return (
         f"## {manifest.name}\n\n{manifest.description}\n\n"
         + _table(("", ""), facts)
         + "\n"
         + _table(("kind", "changes"), changes)
         + "\n"
-        + _table(("bound", "value", "meaning"), limits)
-        + "\n"
+        + (_table(("bound", "value", "meaning"), limits) + "\n" if limits else "")
+        + (_table(("setting", "default", "meaning"), settings) + "\n" if settings else "")
+        + (_table(("permission", "for", "review"), permissions) + "\n" if permissions else "")
+        + (f"To the first event:\n\n{steps}\n" if steps else "")
+        + (f"Not possible:\n\n{never}\n" if never else "")
         + _table(("clause", "standing", "how"), clauses)
     )

@@ -318,3 +318,23 @@ def _history(seed: int, *, restarts: bool) -> list[bytes | None]:
         else:
             desk.order(kind, who, **at(minute))
     return [message.value for message in desk.written(Topic.CASES)]
+
+
+@pytest.mark.parametrize("hashes", ["", "AAAA", "no base64!", "AAAAAAAAAAA=" * 2])
+def test_a_summary_that_is_none_is_a_dead_letter(desk: Desk, hashes: str) -> None:
+    """What others send is read before it is taken; what is folded later has to be readable."""
+    desk.hear(said("1"))
+    summary = {
+        "hashes": hashes,
+        "count": 1,
+        "last_at": NOON.isoformat(),
+        "last_object": "0123456789abcdef",
+        "opened_at": NOON.isoformat(),
+        "opening": {"queue": "first", "priority": {"score": 0, "parts": {}}},
+    }
+    facts = {"facts": [], "customer": "bert", "summary": summary}
+    outcome = desk.order("merge", customer="", facts=facts)
+    if hashes:
+        assert outcome.fate is Fate.DEAD_LETTERED
+    assert desk.hear(said("2", minute=3)).fate is Fate.DELIVERED
+    assert desk.case().state == "open"

@@ -453,6 +453,22 @@ def test_a_stranger_who_knows_a_message_id_is_linked_and_does_not_join() -> None
     assert knowing(forged, FIRST)["conversation_id"] != theirs
 
 
+def test_who_forges_a_message_id_draws_nobody_over() -> None:
+    """Of two mails with one message id the one that the server got first counts."""
+    forged = mail("Ich bin Anna.", author=f"Eve <{EVE}>", to=f"{OWN[0]}, {ANNA}, {BERT}")
+    early = {"internal_date": "Mon, 23 Nov 2026 08:00:00 +0000"}
+    late = {"internal_date": "Mon, 23 Nov 2026 10:00:00 +0000"}
+    found = [
+        described(content, MAILBOX | context_of(content, OWN, KEY) | came)
+        for content, came in ((FIRST, early), (forged, late))
+    ]
+    theirs = delivered(FIRST)["conversation_id"]
+    for author in (f"Anna <{ANNA}>", f"Bert <{BERT}>"):
+        later = answer("1@kunde.example", author=author)
+        for order in (found, found[::-1]):
+            assert delivered(later, **{RELATED: written(order)})["conversation_id"] == theirs
+
+
 def test_the_brands_answer_to_a_stranger_stays_with_the_stranger() -> None:
     """And the one to the customer with the customer."""
     stranger = answer("1@kunde.example", author=f"Eve <{EVE}>", mid="e1@fremd.example")

@@ -7,10 +7,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +25,7 @@ from klingel.errors import (
     RateLimited,
     SourceUnavailable,
 )
-from klingel_networks.arrival import Arrival, Credential, Gap, GapClosed, Tools
+from klingel_networks.arrival import Arrival, Credential, Gap, GapClosed, Rest, Tools
 from klingel_networks.email import NETWORK
 from klingel_networks.email.client import EmailClient, Mailbox, connect, examine, mailbox_of
 from klingel_networks.email.cursor import Position
@@ -31,7 +33,7 @@ from klingel_networks.email.imap import Answer, envelopes, folder_name, found_ui
 from klingel_networks.email.login import OAuth
 from klingel_networks.email.mapping import MAIL_BYTES
 from klingel_networks.mapped import map_delivery
-from klingel_simulator.mail_dovecot import Dovecot, NotToBeHad, find_dovecot
+from klingel_simulator.mail_dovecot import Dovecot, DovecotBox, NotToBeHad, find_dovecot
 from klingel_simulator.mail_imap import MailServer
 from klingel_simulator.mail_tokens import TokenServer
 
@@ -41,6 +43,7 @@ ANNA = "anna@kunde.example"
 KEY = b"0123456789abcdef"
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECONDS = 20
+_NUMBERS = count()
 
 
 def mail(number: int, text: str = "", **fields: str) -> bytes:
@@ -56,14 +59,14 @@ def mail(number: int, text: str = "", **fields: str) -> bytes:
     return f"{head}\r\n{text or f'Text {number}'}\r\n".encode()
 
 
-def mailbox(port: int, **more: Any) -> Mailbox:
+def mailbox(server: "Postbox", **more: Any) -> Mailbox:
     """Return the mailbox of a server on this machine."""
     given: dict[str, Any] = {
         "name": "service",
         "host": "127.0.0.1",
-        "port": port,
+        "port": server.port,
         "security": "none",
-        "username": "service",
+        "username": server.username,
         "password": "secret",
         "folders": ("INBOX",),
         "own": (OWN,),
@@ -128,9 +131,10 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 class Postbox(Protocol):
-    """A server with one mailbox."""
+    """A mailbox on a server."""
 
     port: int
+    username: str
 
     def deliver(
         self, content: bytes, folder: str = "INBOX", received_at: datetime | None = None
@@ -160,9 +164,9 @@ class _StandIn(MailServer):
         return not self.offences
 
 
-class _Dovecot(Dovecot):
+class _Box(DovecotBox):
     def nothing_was_written(self) -> bool:
-        return self.flags() == []
+        return self.marked() == []
 
 
 def free_port() -> int:
@@ -183,28 +187,47 @@ def dovecot_root() -> Path | None:
         pytest.skip(str(error))
 
 
-@pytest.fixture
-def open_folder(tmp_path_factory) -> Path:
-    """A folder that other users may enter."""
-    folder = tmp_path_factory.mktemp("dovecot")
-    for each in (folder, *folder.parents):
-        if each.owner() == folder.owner() and "pytest" in str(each):
-            each.chmod(0o755)
-    return folder
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter; every run of pytest closes its own to them."""
+    with tempfile.TemporaryDirectory(prefix="klingel-dovecot-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tokens_port() -> int:
+    """Where Dovecot asks about tokens; nobody listens there but in the test of tokens."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def dovecot(dovecot_root, open_folder, tokens_port) -> Iterator[Dovecot]:
+    """Debian's Dovecot, running, with a certificate for `localhost`."""
+    server = Dovecot(
+        dovecot_root,
+        open_folder,
+        free_port(),
+        tls_port=free_port(),
+        tokeninfo_url=f"http://127.0.0.1:{tokens_port}",
+        certificate=self_signed(open_folder),
+    )
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(
     params=["stand-in", pytest.param("dovecot", marks=pytest.mark.servers)],
 )
 async def postbox(request) -> AsyncIterator[Postbox]:
-    """A running server: the stand-in, or Debian's Dovecot."""
-    if request.param == "stand-in":
-        server = _StandIn()
-        await server.start()
-    else:
-        root = request.getfixturevalue("dovecot_root")
-        server = _Dovecot(root, request.getfixturevalue("open_folder"), free_port())
-        await server.start()
+    """A mailbox: of the stand-in, or of Debian's Dovecot."""
+    if request.param == "dovecot":
+        yield _Box(request.getfixturevalue("dovecot"), f"user{next(_NUMBERS)}")
+        await all_closed()
+        return
+    server = _StandIn()
+    await server.start()
     yield server
     await all_closed()
     await server.stop()
@@ -225,9 +248,9 @@ async def standing() -> AsyncIterator[_StandIn]:
 
 async def test_mails_come_in_order_once_and_the_cursor_resumes(postbox) -> None:
     """No loss, no reorder; a new process goes on behind the last cursor; nothing is marked."""
-    client = reader(mailbox(postbox.port))
+    client = reader(mailbox(postbox))
     postbox.deliver(mail(0))
-    told = await a_round(reader(mailbox(postbox.port, idle=0.2)), None)
+    told = await a_round(reader(mailbox(postbox, idle=0.2)), None)
     assert texts(told) == []  # it begins with what comes from now on
     for number in range(1, 6):
         postbox.deliver(mail(number))
@@ -235,7 +258,7 @@ async def test_mails_come_in_order_once_and_the_cursor_resumes(postbox) -> None:
     assert texts(told) == [f"Text {number}" for number in range(1, 6)]
     assert {each.mode for each in told} == {"live"}
     middle = told[2].cursor
-    again = reader(mailbox(postbox.port))
+    again = reader(mailbox(postbox))
     assert texts(await a_round(again, middle)) == ["Text 4", "Text 5"]
     assert postbox.nothing_was_written()
     await client.close()
@@ -243,20 +266,18 @@ async def test_mails_come_in_order_once_and_the_cursor_resumes(postbox) -> None:
 
 async def test_idle_hears_a_mail_as_it_comes(postbox) -> None:
     """The round waits on the server's side and tells the mail at once, far before the wait ends."""
-    client = reader(mailbox(postbox.port))
-    postbox.deliver(mail(1))
-    told = await a_round(client, None if isinstance(postbox, Dovecot) else "1|0|0|0|0")
-    cursor = last(told)
+    client = reader(mailbox(postbox))
+    cursor = last(await a_round(reader(mailbox(postbox, idle=0.1)), None))
     waiting = asyncio.create_task(a_round(client, cursor))
     done, _ = await asyncio.wait({waiting}, timeout=0.3)
     assert not done
-    postbox.deliver(mail(2))
-    assert texts(await waiting) == ["Text 2"]
+    postbox.deliver(mail(1))
+    assert texts(await waiting) == ["Text 1"]
 
 
 async def test_another_uidvalidity_loses_nothing_and_doubles_no_case(postbox) -> None:
     """A gap is told, the folder is read again, the same mails have the same ids, the gap closes."""
-    client = reader(mailbox(postbox.port, history_days=400))
+    client = reader(mailbox(postbox, history_days=400))
     postbox.deliver(mail(1), received_at=NOW - timedelta(days=30))
     postbox.deliver(mail(2), received_at=NOW - timedelta(hours=5))
     told = await a_round(client, None)
@@ -268,7 +289,7 @@ async def test_another_uidvalidity_loses_nothing_and_doubles_no_case(postbox) ->
     await client.close()
     postbox.count_anew(77)
     postbox.deliver(mail(3), received_at=NOW + timedelta(seconds=60))
-    again = reader(mailbox(postbox.port))
+    again = reader(mailbox(postbox))
     reread = await a_round(again, last(told))
     assert isinstance(reread[0], Gap)
     assert reread[0].cause == "cursor_invalid"
@@ -307,15 +328,15 @@ async def test_answers_find_their_conversation_in_all_folders(postbox) -> None:
     )
     postbox.deliver(mail(1))
     postbox.deliver(answer, "Sent")
-    client = reader(mailbox(postbox.port, folders=folders, history_days=400))
+    client = reader(mailbox(postbox, folders=folders, history_days=400))
     (first,) = events(await a_round(client, None))
-    fresh = reader(mailbox(postbox.port, folders=folders, history_days=400))
+    fresh = reader(mailbox(postbox, folders=folders, history_days=400))
     (sent,) = events(await a_round(fresh, None, "Sent"))
     assert sent["author"]["id"] == OWN
     assert sent["in_reply_to"] == first["object_id"]
     assert sent["conversation_id"] == first["conversation_id"]
     postbox.deliver(berts)
-    other = reader(mailbox(postbox.port, folders=folders, history_days=400))
+    other = reader(mailbox(postbox, folders=folders, history_days=400))
     _, bert = events(await a_round(other, None))
     assert bert["in_reply_to"] == sent["object_id"]
     assert bert["conversation_id"] == first["conversation_id"]
@@ -323,7 +344,7 @@ async def test_answers_find_their_conversation_in_all_folders(postbox) -> None:
 
 async def test_a_wrong_password_is_told_as_such(postbox) -> None:
     """Only a person can help; the sentence says what to look at and no secret."""
-    client = reader(mailbox(postbox.port, password="wrong-4711"))
+    client = reader(mailbox(postbox, password="wrong-4711"))
     with pytest.raises(CredentialsRejected) as caught:
         await a_round(client, None)
     assert "4711" not in str(caught.value)
@@ -332,14 +353,14 @@ async def test_a_wrong_password_is_told_as_such(postbox) -> None:
 
 async def test_a_folder_that_is_not_there_is_a_mistake_of_the_settings(postbox) -> None:
     """The sentence names the setting."""
-    client = reader(mailbox(postbox.port, folders=("Nix",)))
+    client = reader(mailbox(postbox, folders=("Nix",)))
     with pytest.raises(ConfigurationError, match=r"email\.folders"):
         await a_round(client, None, "Nix")
 
 
 async def test_doctor_finds_a_healthy_mailbox(postbox) -> None:
     """Server, login, read-only folder, IDLE."""
-    options = given(postbox.port)
+    options = given(postbox)
     findings = await examine(options, Tools())
     assert {each.check: each.state for each in findings} == {
         "server": "ok",
@@ -351,43 +372,27 @@ async def test_doctor_finds_a_healthy_mailbox(postbox) -> None:
 
 
 @pytest.mark.servers
-async def test_xoauth2_and_tls_on_dovecot(dovecot_root, open_folder) -> None:
+async def test_xoauth2_and_tls_on_dovecot(dovecot, open_folder, tokens_port) -> None:
     """Tokens from the endpoint, checked by the server with the issuer; TLS with a pinned root."""
-    tokens = TokenServer("service")
-    await tokens.start()
-    certificate = self_signed(open_folder)
-    server = _Dovecot(
-        dovecot_root,
-        open_folder,
-        free_port(),
-        tls_port=free_port(),
-        tokeninfo_url=tokens.url,
-        certificate=certificate,
-    )
-    await server.start()
-    trust = ssl.create_default_context(cafile=str(certificate[0]))
-    box = mailbox(
-        server.port,
+    box = _Box(dovecot, "tokens")
+    tokens = TokenServer("tokens")
+    await tokens.start(tokens_port)
+    asked = mailbox(
+        box,
         host="localhost",
         oauth=OAuth(f"{tokens.url}/token", "client", "", "refresh"),
-        trust=trust,
-        idle=0.2,
+        trust=ssl.create_default_context(cafile=str(open_folder / "cert.pem")),
+        history_days=400,
     )
-    server.deliver(mail(1))
-    for each in (
-        replace(box, port=server.tls_port, security="tls", history_days=400),
-        replace(box, security="starttls", history_days=400),
-    ):
-        client = reader(each)
-        told = await a_round(client, None)
+    box.deliver(mail(1))
+    secured = replace(asked, port=dovecot.tls_port, security="tls")
+    for each in (secured, replace(asked, security="starttls")):
+        told = await a_round(reader(each), None)
         assert texts(told) == ["Text 1"]
         assert isinstance(told[0], Credential)
-        await client.close()
-    strangers = reader(replace(box, port=server.tls_port, security="tls", trust=None))
     with pytest.raises(SourceUnavailable):
-        await a_round(strangers, None)
+        await a_round(reader(replace(secured, trust=None)), None)
     await all_closed()
-    await server.stop()
     await tokens.stop()
 
 
@@ -434,7 +439,7 @@ async def test_a_server_that_misbehaves_is_away_and_read_from_the_same_cursor(
     """Stall, cut, flood, a gigabyte that was not asked for: one sentence; then all comes, in order."""
     for number in (1, 2, 3):
         standing.deliver(mail(number))
-    client = reader(mailbox(standing.port, deadline=0.3))
+    client = reader(mailbox(standing, deadline=0.3))
     for name, value in fault.items():
         setattr(standing.faults, name, value)
     with pytest.raises((SourceUnavailable, RateLimited), match=sentence):
@@ -447,7 +452,7 @@ async def test_a_cut_between_two_mails_repeats_none_and_loses_none(standing) -> 
     """The cursor of what was told is where the next connection goes on."""
     for number in range(1, 8):
         standing.deliver(mail(number))
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     seen: list[str] = []
     cursor = START
     for _ in range(20):
@@ -468,17 +473,17 @@ async def test_a_cut_between_two_mails_repeats_none_and_loses_none(standing) -> 
 async def test_a_server_without_idle_is_polled(standing) -> None:
     """The round ends at once; the next one finds what came."""
     standing.faults.no_idle = True
-    client = reader(mailbox(standing.port))
-    assert await a_round(client, START) == []
+    client = reader(mailbox(standing))
+    assert await a_round(client, START) == [Rest(30.0)]
     standing.deliver(mail(1))
     assert texts(await a_round(client, START)) == ["Text 1"]
-    findings = await examine(given(standing.port), Tools())
+    findings = await examine(given(standing), Tools())
     assert [each.state for each in findings if each.check == "subscription"] == ["warning"]
 
 
 async def test_a_wait_ends_when_its_iterator_is_closed(standing) -> None:
     """A stop leaves no connection behind."""
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     waiting = asyncio.create_task(a_round(client, START))
     await until(lambda: "IDLE" in standing.commands)
     waiting.cancel()
@@ -491,7 +496,7 @@ async def test_what_is_deleted_meanwhile_is_passed_over(standing) -> None:
     """A hole in the UIDs is no loss."""
     uids = [standing.folder("INBOX").add(mail(number)) for number in (1, 2, 3)]
     standing.folder("INBOX").remove(uids[1])
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     assert texts(await a_round(client, START)) == ["Text 1", "Text 3"]
 
 
@@ -500,7 +505,7 @@ async def test_of_a_giant_only_the_beginning_is_fetched(standing, monkeypatch) -
     content = mail(1, "wort " * 20_000)
     standing.deliver(content)
     monkeypatch.setattr("klingel_networks.email.client.MAIL_BYTES", 50_000)
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     (arrival,) = await a_round(client, START)
     assert arrival.delivery.body == content[:50_000]
     assert MAIL_BYTES == 32 << 20
@@ -510,7 +515,7 @@ async def test_mails_that_are_none_are_delivered_and_refused_by_the_mapping(stan
     """Nothing stops the folder: a body without a header, an empty one, a header without end."""
     for content in (b"", b"no header", b"From: a@b.example\r\nX: " + b"a" * 300_000, mail(1)):
         standing.deliver(content)
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     told = await a_round(client, START)
     fates = [
         map_delivery(NETWORK, each.delivery.body, each.delivery.context)[0]["fate"] for each in told
@@ -523,7 +528,7 @@ async def test_a_search_that_is_refused_leaves_a_mail_as_it_is(standing) -> None
     standing.faults.no_search = True
     hostile = '<1@x"\\> <2@x>'
     standing.deliver(mail(1, References=hostile))
-    client = reader(mailbox(standing.port))
+    client = reader(mailbox(standing))
     (told,) = events(await a_round(client, START))
     assert "in_reply_to" not in told
     assert standing.nothing_was_written()
@@ -534,7 +539,7 @@ async def test_tokens_are_renewed_and_their_end_is_told(standing) -> None:
     tokens = TokenServer("service", mail=standing)
     await tokens.start()
     oauth = OAuth(f"{tokens.url}/token", "client", "s3cret", "refresh")
-    client = reader(mailbox(standing.port, oauth=oauth, password=""))
+    client = reader(mailbox(standing, oauth=oauth, password=""))
     standing.deliver(mail(1))
     told = await a_round(client, START)
     assert isinstance(told[0], Credential)
@@ -563,7 +568,7 @@ async def test_an_endpoint_that_is_away_does_not_matter_while_the_token_holds(st
     tokens.lasts_seconds = 200
     await tokens.start()
     oauth = OAuth(f"{tokens.url}/token", "client", "", "refresh")
-    client = reader(mailbox(standing.port, oauth=oauth, idle=0.1))
+    client = reader(mailbox(standing, oauth=oauth, idle=0.1))
     await a_round(client, START)
     await client.close()
     tokens.status = 503
@@ -577,14 +582,14 @@ async def test_an_endpoint_that_is_away_does_not_matter_while_the_token_holds(st
 # --- settings and syntax -------------------------------------------------------------------------
 
 
-def given(port: int = 993, **more: Any) -> dict[str, Any]:
+def given(server: Postbox | None = None, **more: Any) -> dict[str, Any]:
     """Return settings that fit a server on this machine."""
     return {
         "mailbox": "service",
         "host": "127.0.0.1",
-        "port": port,
+        "port": 993 if server is None else server.port,
         "security": "none",
-        "username": "service",
+        "username": "service" if server is None else server.username,
         "password": SecretStr("secret"),
         "folders": "INBOX",
         "own_addresses": OWN.upper(),

@@ -240,7 +240,7 @@ def test_an_edit_is_the_same_thing_at_the_time_of_its_id():
 
 
 def test_the_news_of_an_edit_has_the_identity_of_the_edit():
-    """ "Compliance Data Objects", tweet_edit."""
+    """Source: `Compliance Data Objects`, tweet_edit."""
     news, draft = mapped(
         {
             "data": {
@@ -367,7 +367,7 @@ def test_what_a_compliance_job_does_not_delete_stays():
     ],
 )
 def test_what_compliance_tells_of_accounts_is_kept_with_its_time(name):
-    """ "Compliance Data Objects", user events: they toggle, so the network's time orders them."""
+    """Source: `Compliance Data Objects`, user events: they toggle, so the network's time orders them."""
     told = {"user": {"id": CUSTOMER}, "event_at": "2022-12-23T12:34:56.789Z"}
     identity, draft = mapped({"data": {name: told}})
     assert identity.object_id == f"x:network:user/{CUSTOMER}/{name}"

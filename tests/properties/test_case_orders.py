@@ -19,7 +19,14 @@ from klingel.domain.timers import due_at, fire
 from klingel.model.case import Case
 from klingel.model.case_command import CaseCommand
 from klingel.model.social_event import SocialEvent
-from klingel.testing.conversations import NOON, ROOT, compiled_brand, said
+from klingel.testing.conversations import (
+    NOON,
+    ROOT,
+    answered,
+    compiled_brand,
+    deleted,
+    said,
+)
 
 from .test_cases_fold import CUSTOMERS, conversations, orders
 
@@ -403,6 +410,44 @@ def merged(commands: Sequence[CaseCommand], settles: Sequence[bool]) -> World:
             world.settle()
     world.settle()
     return world
+
+
+@st.composite
+def further_words(draw: st.DrawFn) -> list[SocialEvent]:
+    """What is said where merges have been: words, answers to them or to nobody, deletions."""
+    events: list[SocialEvent] = []
+    for number in range(draw(st.integers(1, 5))):
+        part = draw(st.sampled_from(PARTS))
+        one = draw(st.sampled_from([*CUSTOMERS, OWN[part]]))
+        minute = 30 + draw(st.integers(0, 600))
+        parent = draw(st.sampled_from([None, f"{part[-5:]}-{one}"]))
+        name = f"further{number}"
+        if draw(st.booleans()):
+            events.append(said(name, one, minute, conversation=part, in_reply_to=parent))
+        else:
+            events.append(answered(name, minute, conversation=part, in_reply_to=parent))
+        if draw(st.integers(0, 3)) == 0:
+            gone = deleted(name, minute + 5)
+            events.append(replace(gone, conversation_id=part))
+    return events
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(commands=merges(threads=True), events=further_words())
+def test_what_is_sent_on_reaches_the_same_in_a_conversation_of_thousands(
+    commands: list[CaseCommand], events: list[SocialEvent]
+) -> None:
+    """Only whom a few facts can change is folded anew."""
+
+    def told(small: int) -> list[list[dict[str, Any]]]:
+        with patch.object(conversation, "SMALL", small):
+            world = merged(commands, [False] * len(commands))
+            for offset, event in enumerate(events):
+                world.hear(event, 100 + offset)
+                world.settle()
+        return [cases_of(world, part) for part in PARTS]
+
+    assert told(0) == told(10**9)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

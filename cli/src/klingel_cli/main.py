@@ -57,6 +57,11 @@ _COMMANDS = {
         "klingel_cli.commands.remap:remap",
         "Read raw events anew, by the present mappings and models.",
     ),
+    "doctor": ("klingel_cli.commands.doctor:doctor", "Find out what is wrong with a connector."),
+    "connectors": (
+        "klingel_cli.commands.connectors:connectors_group",
+        "See connectors and their gaps, and begin a new one.",
+    ),
     "status": ("klingel_cli.commands.status:status", "See who works and what waits."),
 }
 

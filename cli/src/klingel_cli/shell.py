@@ -128,7 +128,8 @@ def shown(value: object) -> str:
 
 def _names_of_connectors() -> tuple[str, ...]:
     """Names that belong to the connectors' own settings, which the command leaves alone."""
-    return ("KLINGEL_FORM_*", *(f"KLINGEL_{name.upper()}_*" for name in installed().names))
+    own = (f"KLINGEL_{name.upper()}_*" for name in installed().names)
+    return ("KLINGEL_FORM_*", "KLINGEL_HOOKS", "KLINGEL_HOOK_*", "KLINGEL_MEDIA_*", *own)
 
 
 pass_shell = click.make_pass_decorator(Shell, ensure=True)

@@ -5,12 +5,12 @@ programs look for each other under `/usr`; a mount namespace of their own shows 
 unpacked, so this needs root, or a kernel that gives namespaces to everybody.
 """
 
-import asyncio
 import contextlib
 import os
 import shutil
-import signal
+import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -125,15 +125,14 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 class Dovecot:
-    """One server with one mailbox; mails are put into its Maildir.
+    """One server; everybody has a mailbox who knows the password.
 
     Args:
         root: where it lies unpacked; None where it is installed.
         folder: for its files; each step of the path must be open to other users.
         port: to listen at.
         tls_port: to listen at with TLS; 0 for none.
-        username: of the mailbox.
-        password: of the mailbox.
+        password: of all mailboxes.
         tokeninfo_url: whom to ask about tokens; empty for no XOAUTH2.
         certificate: PEM files of certificate and key, for TLS.
     """
@@ -145,92 +144,50 @@ class Dovecot:
         port: int,
         *,
         tls_port: int = 0,
-        username: str = "service",
         password: str = "secret",  # noqa: S107 - of a stand-in
         tokeninfo_url: str = "",
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        self.username = username
         self.password = password
         self.port = port
         self.tls_port = tls_port
+        self.folder = folder
+        self.user = _NOBODY if os.geteuid() == 0 else os.geteuid()
         self._root = root
-        self._folder = folder
         self._tokeninfo_url = tokeninfo_url
         self._certificate = certificate
-        self._process: asyncio.subprocess.Process | None = None
-        self._delivered = 0
-        self._user = _NOBODY if os.geteuid() == 0 else os.geteuid()
+        self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start, and wait until it greets; raises NotToBeHad when it does not."""
-        for name in ("run", "state", f"home/{self.username}"):
-            (self._folder / name).mkdir(parents=True, exist_ok=True)
-        self._make("Maildir")
-        config = self._folder / "dovecot.conf"
+        for name in ("run", "state", "home"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        config = self.folder / "dovecot.conf"
         config.write_text(self._config(), encoding="utf-8")
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command(config),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+        self._process = subprocess.Popen(  # noqa: S603 - commands are this module's own
+            self._command(config),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self._greets()
-        except TimeoutError:
-            await self.stop()
-            raise NotToBeHad("Dovecot does not start here") from None
+        if not self._greets():
+            self.stop()
+            raise NotToBeHad("Dovecot does not start here")
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End it with all its children."""
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
-    def deliver(
-        self, content: bytes, folder: str = "INBOX", received_at: datetime | None = None
-    ) -> None:
-        """Put a mail into a folder; whoever idles hears of it."""
-        place = self._make("Maildir" if folder == "INBOX" else f"Maildir/.{folder}")
-        self._delivered += 1
-        name = f"{1_700_000_000 + self._delivered}.M{self._delivered}.stand-in"
-        waiting = place / "tmp" / name
-        waiting.write_bytes(content)
-        if received_at is not None:
-            os.utime(waiting, (received_at.timestamp(), received_at.timestamp()))
-        self._give(waiting)
-        waiting.rename(place / "new" / name)
+    def box(self, username: str) -> "DovecotBox":
+        """Return the mailbox of somebody."""
+        return DovecotBox(self, username)
 
-    def count_anew(self, validity: int) -> None:
-        """Forget all UIDs of the inbox: under another UIDVALIDITY each mail gets a new one."""
-        place = self._folder / "home" / self.username / "Maildir"
-        for each in place.glob("dovecot*"):
-            if each.is_file():
-                each.unlink()
-        uids = place / "dovecot-uidlist"
-        uids.write_text(f"3 V{validity} N1\n", encoding="ascii")
-        self._give(uids)
-
-    def flags(self) -> list[str]:
-        """Return the names of the inbox's mails that bear flags: none, if nobody wrote."""
-        place = self._folder / "home" / self.username / "Maildir" / "cur"
-        return sorted(each.name for each in place.iterdir() if not each.name.endswith(":2,"))
-
-    def _make(self, name: str) -> Path:
-        place = self._folder / "home" / self.username / name
-        for part in ("cur", "new", "tmp"):
-            (place / part).mkdir(parents=True, exist_ok=True)
-            self._give(place / part)
-        self._give(place)
-        self._give(self._folder / "home" / self.username)
-        return place
-
-    def _give(self, path: Path) -> None:
+    def give(self, path: Path) -> None:
+        """Make a file or folder that of the mailboxes' user."""
         if os.geteuid() == 0:
-            os.chown(path, self._user, self._user)
+            os.chown(path, self.user, self.user)
 
     def _config(self) -> str:
         ssl = "no"
@@ -238,19 +195,19 @@ class Dovecot:
             ssl = f"yes\nssl_cert = <{self._certificate[0]}\nssl_key = <{self._certificate[1]}"
         oauth = ""
         if self._tokeninfo_url:
-            oauth = _OAUTH.format(folder=self._folder)
-            (self._folder / "oauth2.conf").write_text(
+            oauth = _OAUTH.format(folder=self.folder)
+            (self.folder / "oauth2.conf").write_text(
                 f"tokeninfo_url = {self._tokeninfo_url}/tokeninfo?access_token=\n"
                 "introspection_mode = auth\n"
                 "username_attribute = email\n",
                 encoding="utf-8",
             )
         return _CONFIG.format(
-            folder=self._folder,
+            folder=self.folder,
             ssl=ssl,
             mechanisms="xoauth2" if oauth else "",
-            user="nobody" if self._user == _NOBODY else self._user,
-            group="nogroup" if self._user == _NOBODY else os.getegid(),
+            user="nobody" if self.user == _NOBODY else self.user,
+            group="nogroup" if self.user == _NOBODY else os.getegid(),
             password=self.password,
             oauth=oauth,
             port=self.port,
@@ -271,13 +228,69 @@ class Dovecot:
             space += ["--user", "--map-root-user"]
         return [*space, "sh", "-c", script, str(self._root / "usr/sbin/dovecot"), *run]
 
-    async def _greets(self) -> None:
-        while True:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    if (await reader.readline()).startswith(b"* OK"):
-                        return
-                finally:
-                    writer.close()
-            await asyncio.sleep(0.05)
+    def _greets(self) -> bool:
+        until = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < until:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), timeout=_READY_SECONDS) as to,
+            ):
+                if to.recv(4) == b"* OK":
+                    return True
+            time.sleep(0.05)
+        return False
+
+
+class DovecotBox:
+    """A mailbox; mails are put into its Maildir.
+
+    Args:
+        server: that has it.
+        username: of the login.
+    """
+
+    def __init__(self, server: Dovecot, username: str) -> None:
+        self.username = username
+        self.port = server.port
+        self._server = server
+        self._home = server.folder / "home" / username
+        self._delivered = 0
+        self._make("Maildir")
+
+    def deliver(
+        self, content: bytes, folder: str = "INBOX", received_at: datetime | None = None
+    ) -> None:
+        """Put a mail into a folder; whoever idles hears of it."""
+        place = self._make("Maildir" if folder == "INBOX" else f"Maildir/.{folder}")
+        self._delivered += 1
+        name = f"{1_700_000_000 + self._delivered}.M{self._delivered}.stand-in"
+        waiting = place / "tmp" / name
+        waiting.write_bytes(content)
+        if received_at is not None:
+            os.utime(waiting, (received_at.timestamp(), received_at.timestamp()))
+        self._server.give(waiting)
+        waiting.rename(place / "new" / name)
+
+    def count_anew(self, validity: int) -> None:
+        """Forget all UIDs of the inbox: under another UIDVALIDITY each mail gets a new one."""
+        place = self._home / "Maildir"
+        for each in place.glob("dovecot*"):
+            if each.is_file():
+                each.unlink()
+        uids = place / "dovecot-uidlist"
+        uids.write_text(f"3 V{validity} N1\n", encoding="ascii")
+        self._server.give(uids)
+
+    def marked(self) -> list[str]:
+        """Return the names of the inbox's mails that bear flags: none, if nobody wrote."""
+        read = self._home / "Maildir" / "cur"
+        return sorted(each.name for each in read.iterdir() if not each.name.endswith(":2,"))
+
+    def _make(self, name: str) -> Path:
+        place = self._home / name
+        for part in ("cur", "new", "tmp"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+            self._server.give(place / part)
+        self._server.give(place)
+        self._server.give(self._home)
+        return place

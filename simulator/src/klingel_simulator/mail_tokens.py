@@ -34,14 +34,14 @@ class TokenServer:
         self._mail = mail
         self._runner: web.AppRunner | None = None
 
-    async def start(self) -> None:
-        """Listen on the loopback."""
+    async def start(self, port: int = 0) -> None:
+        """Listen on the loopback; `port` 0 takes a free one."""
         app = web.Application()
         app.router.add_post("/token", self._token)
         app.router.add_get("/tokeninfo", self._tokeninfo)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 

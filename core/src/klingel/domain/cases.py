@@ -39,7 +39,7 @@ from klingel.domain.commands import (
     refusal_of,
     target_of,
 )
-from klingel.domain.conversation import ConversationState, customers_by_object, reach_of
+from klingel.domain.conversation import SMALL, ConversationState, customers_by_object, reach_of
 from klingel.domain.escalation import escalate, timer_id, told
 from klingel.domain.facts import Position, can_open, deletion_of, fact_of, join, supersedes
 from klingel.domain.identity import case_id, hash64
@@ -413,11 +413,40 @@ def _fold_sent(
     circles = tuple(gave_up_to_us(sent, known, command.at))
     if circles:
         sent = structs.replace(sent, commands=[*sent.commands, *circles])
-    news = _News(command.brand, command.conversation_id, sent=sent)
+    reach, sent = _reach_of_sent(state, sent, command.conversation_id)
+    news = _News(command.brand, command.conversation_id, customers=reach, sent=sent)
     folded = _refold(state, news, brand)
     if not folded.changed and not folded.removed:
         return CommandOutcome(Change(state), "repeated")
     return CommandOutcome(_change(folded, Cause(command.command_id), brand, now, sent), "applied")
+
+
+def _reach_of_sent(
+    state: ConversationState, sent: Sent, conversation_id: str
+) -> tuple[tuple[str, ...] | None, Sent]:
+    """Return the customers whose cases a few facts can change, and what is left of them that is new.
+
+    None where it may be anybody's.
+    """
+    if not state.is_large or sent.commands or sent.summary is not None:
+        return None, sent
+    if len(sent.facts) > SMALL:
+        return None, sent
+    index, root = state.index(), hash64(conversation_id)
+    reached: dict[str, None] = {}
+    new: list[Fact] = []
+    for fact in sent.facts:
+        _, known = state.find(fact.object)
+        after = fact if known is None else join(known, fact)
+        if after == known or (known is None and _folded_in(state, fact) is not None):
+            continue
+        new.append(fact)
+        reach = reach_of(state, index, after, known, root)
+        # Of several, one may answer what another says.
+        if reach is None or (len(sent.facts) > 1 and fact.direction == "outbound"):
+            return None, sent
+        reached.update(dict.fromkeys(reach))
+    return tuple(reached), structs.replace(sent, facts=new)
 
 
 def _overruled(case: Case, applied: AppliedCommand) -> tuple[Fact | None, Fact | None]:

@@ -15,15 +15,15 @@ merge them both ways mean the same.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import structs
+from msgspec import Meta, structs
 
 from klingel.domain.commands import by_time
 from klingel.domain.conversation import ConversationState
 from klingel.domain.identity import deterministic_id
-from klingel.domain.summaries import is_folded
+from klingel.domain.summaries import check, is_folded
 from klingel.domain.threading import BY as THREADED
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Terms
@@ -51,7 +51,7 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     commands: list[AppliedCommand] = []
     whole: str | None = None
     part: str | None = None
-    customer: str | None = None
+    customer: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
     summary: Summary | None = None
 
 
@@ -63,11 +63,14 @@ def part_of(conversation_id: str, customer_id: str) -> str:
 def read_sent(plain: dict[str, Any]) -> Sent:
     """Read what another conversation sends; raises InvalidMessage."""
     try:
-        return msgspec.convert(plain, Sent)
-    except msgspec.ValidationError:
+        sent = msgspec.convert(plain, Sent)
+        if sent.summary is not None:
+            check(sent.summary)
+    except ValueError:  # msgspec.ValidationError is one
         raise InvalidMessage(
             ErrorType.SCHEMA, "the facts of a merge are no facts of case.v1", path="facts"
         ) from None
+    return sent
 
 
 def merge_of(commands: Iterable[AppliedCommand], conversation_id: str) -> AppliedCommand | None:

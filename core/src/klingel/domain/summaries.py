@@ -26,6 +26,13 @@ def is_folded(summary: Summary, object_hash: str) -> bool:
     return at >= 0
 
 
+def check(summary: Summary) -> None:
+    """Raise ValueError where the objects of a summary that others sent are none."""
+    packed = b64decode(summary.hashes, validate=True)
+    if len(packed) % _HASH_BYTES or len(packed) > MAX_FOLDED * _HASH_BYTES:
+        raise ValueError("objects are packed in rows of 8 bytes")
+
+
 def with_hash(hashes: str, object_hash: str) -> str:
     """Append an object to packed hashes, forgetting the oldest beyond `MAX_FOLDED`."""
     packed = b64decode(hashes) + bytes.fromhex(object_hash)

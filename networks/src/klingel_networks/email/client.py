@@ -42,11 +42,13 @@ from klingel_networks.arrival import (
     GapClosed,
     Options,
     Report,
+    Rest,
     Tools,
 )
 from klingel_networks.contract import Delivery
 from klingel_networks.email.cursor import Position, first
 from klingel_networks.email.imap import (
+    CODES,
     Envelope,
     Selected,
     envelopes,
@@ -59,7 +61,6 @@ from klingel_networks.email.imap import (
 from klingel_networks.email.login import OAuth, Tokens
 from klingel_networks.email.mapping import (
     FLAGS,
-    INTERNAL_DATE,
     MAIL_BYTES,
     context_of,
     described,
@@ -67,6 +68,7 @@ from klingel_networks.email.mapping import (
     is_mailbox_name,
 )
 from klingel_networks.email.threads import (
+    INTERNAL_DATE,
     RELATED,
     RELATED_MOST,
     Related,
@@ -77,6 +79,8 @@ from klingel_networks.email.threads import (
 )
 from klingel_networks.email.wire import Connection, Refused
 
+POLL_SECONDS: Final = 30.0
+"""How often a server is asked that cannot tell by itself."""
 BATCH: Final = 100
 """Mails whose envelopes are asked for at once."""
 REMEMBERED: Final = 20_000
@@ -289,12 +293,7 @@ class EmailClient:
         self, connection: Connection, channel: str, opened: Selected, cursor: str | None
     ) -> AsyncGenerator[Arrival | Report, None]:
         if cursor is None:
-            next_uid = opened.next_uid
-            if next_uid is None:
-                next_uid = max(await self._uids(connection, "ALL"), default=0) + 1
-            position = first(
-                opened.validity, next_uid, self._tools.clock.now(), self._mailbox.history_days
-            )
+            position = await self._beginning(connection, opened)
             yield Arrival(None, position.encode())
         else:
             position = Position.decode(cursor)
@@ -315,7 +314,10 @@ class EmailClient:
             if reread:
                 yield GapClosed(key, "filled", position.encode(), position.newest)
             return
-        if heard or "IDLE" not in connection.can:
+        if heard:
+            return
+        if "IDLE" not in connection.can:
+            yield Rest(POLL_SECONDS)
             return
         answers = await connection.wait(self._mailbox.idle)
         if any(map(is_news, answers)):
@@ -323,19 +325,21 @@ class EmailClient:
                 async for arrival in news:
                     yield arrival
 
+    async def _beginning(self, connection: Connection, opened: Selected) -> Position:
+        """Return where to begin in a folder that was never read."""
+        next_uid = opened.next_uid
+        if next_uid is None:
+            next_uid = max(await self._uids(connection, "ALL"), default=0) + 1
+        days = self._mailbox.history_days
+        return first(opened.validity, next_uid, self._tools.clock.now(), days)
+
     async def _news(
         self, connection: Connection, position: Position
     ) -> AsyncGenerator[Arrival, None]:
         """Yield the mails behind a position, in order of UID."""
         for batch in _batches(await self._behind(connection, position)):
-            listed = ",".join(map(str, batch)).encode()
-            answers = await connection.command(
-                b"UID FETCH " + listed + b" (UID FLAGS INTERNALDATE RFC822.SIZE)"
-            )
             # One that was deleted meanwhile is missing; there is nothing to hear of it.
-            for each in sorted(envelopes(answers)):
-                if each.uid not in batch:
-                    continue
+            for each in await self._envelopes(connection, batch):
                 body = await self._body(connection, each.uid, each.size)
                 position = position.after(each.uid, each.received_at)
                 if body is None:
@@ -362,6 +366,18 @@ class EmailClient:
         return found_uids(await connection.command(b"UID SEARCH " + wanted.encode(), *literals))
 
     @staticmethod
+    async def _envelopes(connection: Connection, uids: Sequence[int]) -> list[Envelope]:
+        """Return what the server says of some mails, in order of UID."""
+        if not uids:
+            return []
+        wanted = b",".join(b"%d" % uid for uid in sorted(set(uids)))
+        answers = await connection.command(
+            b"UID FETCH " + wanted + b" (UID FLAGS INTERNALDATE RFC822.SIZE)"
+        )
+        found = {each.uid: each for each in envelopes(answers) if each.uid in uids}
+        return [found[uid] for uid in sorted(found)]
+
+    @staticmethod
     async def _body(connection: Connection, uid: int, size: int) -> bytes | None:
         """Return a mail, of one that is too long the beginning; None where it is gone."""
         part = b"" if size <= MAIL_BYTES else b"<0.%d>" % MAIL_BYTES
@@ -374,12 +390,7 @@ class EmailClient:
 
     async def _context(self, body: bytes, envelope: Envelope, folder: str) -> dict[str, str]:
         mailbox = self._mailbox
-        context = {"source": mailbox.name, "channel": mailbox.name, "folder": folder}
-        context["uid"] = str(envelope.uid)
-        if envelope.flags:
-            context[FLAGS] = " ".join(envelope.flags)
-        if envelope.received_at is not None:
-            context[INTERNAL_DATE] = format_datetime(envelope.received_at)
+        context = self._told(envelope, folder)
         try:
             context |= context_of(body, mailbox.own, mailbox.key)
             found = await self._related(body)
@@ -388,6 +399,16 @@ class EmailClient:
             self._remember(described(body, context))
         except InvalidMessage:
             return context  # the mapping refuses it with its reason
+        return context
+
+    def _told(self, envelope: Envelope, folder: str) -> dict[str, str]:
+        """Return what the server says of a mail, as context."""
+        name = self._mailbox.name
+        context = {"source": name, "channel": name, "folder": folder, "uid": str(envelope.uid)}
+        if envelope.flags:
+            context[FLAGS] = " ".join(envelope.flags)
+        if envelope.received_at is not None:
+            context[INTERNAL_DATE] = format_datetime(envelope.received_at)
         return context
 
     async def _related(self, body: bytes) -> list[Related]:
@@ -411,8 +432,10 @@ class EmailClient:
         return found
 
     def _remember(self, related: Related) -> None:
+        if not related.mid:
+            return
         known = self._remembered.setdefault(related.mid, [])
-        if related.mid and related not in known:
+        if related not in known and len(known) < _CANDIDATES:
             known.append(related)
         self._remembered.move_to_end(related.mid)
         while len(self._remembered) > REMEMBERED:
@@ -443,13 +466,14 @@ class EmailClient:
         except Refused:
             return []  # a server that cannot search so; the mail is told without
         found = []
-        for uid in uids[-_CANDIDATES:]:
-            body = await self._body(connection, uid, MAIL_BYTES + 1)
+        for each in await self._envelopes(connection, uids[:_CANDIDATES] + uids[-_CANDIDATES:]):
+            body = await self._body(connection, each.uid, each.size)
             if body is None:
                 continue
             with contextlib.suppress(InvalidMessage):
-                people = context_of(body, self._mailbox.own, self._mailbox.key)
-                related = described(body, people | {"source": self._mailbox.name})
+                context = self._told(each, folder)
+                context |= context_of(body, self._mailbox.own, self._mailbox.key)
+                related = described(body, context)
                 found.append(related)
                 self._remember(related)
         return found
@@ -507,7 +531,8 @@ class EmailClient:
         if error.code in {"LIMIT", "THROTTLED", "OVERQUOTA"}:
             wait = self._tools.permits.refused("connections", None)
             return RateLimited("the mail server wants fewer requests", retry_after=wait)
-        return SourceUnavailable("the mail server refuses a command")
+        code = error.code if error.code in CODES else "no code"
+        return SourceUnavailable(f"the mail server refuses a command ({code})")
 
     def _drop(self, channel: str) -> None:
         connection = self._connections.pop(channel, None)

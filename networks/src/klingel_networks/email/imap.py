@@ -15,6 +15,15 @@ from klingel.errors import ConfigurationError
 from klingel_networks.email.header import date
 
 UID_MAX = 2**32 - 1
+CODES = frozenset(
+    {
+        *("ALERT", "BADCHARSET", "PARSE", "TRYCREATE", "UNAVAILABLE", "AUTHENTICATIONFAILED"),
+        *("AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "NOPERM", "INUSE"),
+        *("EXPUNGEISSUED", "CORRUPTION", "SERVERBUG", "CLIENTBUG", "CANNOT", "LIMIT", "OVERQUOTA"),
+        *("NONEXISTENT", "THROTTLED"),
+    }
+)
+"""Response codes that may be told: RFC 5530 and 9051, and Microsoft's."""
 
 _SAFE = re.compile(r"[ !#-\[\]-~]*")
 _NUMBERS = re.compile(rb"\d{1,10}")

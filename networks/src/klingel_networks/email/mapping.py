@@ -26,7 +26,13 @@ from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.email.header import Header, date, read_header
 from klingel_networks.email.mime import Attachment, Parts, read_parts
 from klingel_networks.email.nature import kind_of, natures
-from klingel_networks.email.threads import Related, is_answer, place, related_to
+from klingel_networks.email.threads import (
+    INTERNAL_DATE,
+    Related,
+    is_answer,
+    place,
+    related_to,
+)
 from klingel_networks.email.who import OWN, People, ids_of, people_of, person_id
 from klingel_networks.generic import native_of
 
@@ -37,8 +43,6 @@ DEFAULT_MAILBOX = "mailbox"
 """Scope of a mail whose context names no source, such as a file that is mapped by hand."""
 FLAGS = "flags"
 """Key of the context: IMAP flags, separated by blanks."""
-INTERNAL_DATE = "internal_date"
-"""Key of the context: when the server got it, as `Date` is written."""
 TRUNCATED = "truncated"
 """Metric of a mail of which a part was left out, for its size, depth or number."""
 ATTACHMENTS = 100

@@ -19,15 +19,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from klingel_networks.email.header import Header
+from klingel_networks.email.header import Header, date
 from klingel_networks.email.who import People, person_id
 
+INTERNAL_DATE = "internal_date"
+"""Key of the context: when the server got it, as `Date` is written."""
 RELATED = "related"
 """Key of the context: what the mailbox knows of the mails that this one refers to, as JSON."""
 RELATED_MOST = 5
 """So many mails are looked for, the parent first."""
 _ID_CHARACTERS = 900
 _PREFIXES = 20
+_NEVER = 1 << 62
 
 _REPLY = re.compile(
     r"\s*(?:(?:re|aw|antw(?:ort)?|sv|vs|ref|rif|r|res|odp|ynt|tr|doorst|wg|fwd?|fw|i|enc|rv|vb"
@@ -54,7 +57,7 @@ class Related(msgspec.Struct, frozen=True, gc=False):
         author: id of its author; None where nobody is named.
         people: ids of everybody in it.
         subject: what is left of its subject, as a hash.
-        sent: seconds since 1970; 0 where it is not told.
+        received: when the server got it, seconds since 1970; 0 where it is not told.
     """
 
     id: str
@@ -64,7 +67,7 @@ class Related(msgspec.Struct, frozen=True, gc=False):
     author: str | None
     people: tuple[str, ...]
     subject: str
-    sent: int
+    received: int
 
 
 class Place(NamedTuple):
@@ -159,13 +162,14 @@ def _known(
 ) -> list[Related]:
     """Return the mails referred to that are known, the root first.
 
-    Of several with one message id the least counts: which a search finds first is chance. An answer
-    without references answers the newest mail of its subject in which its people take part.
+    Of several with one message id the one that the server got first counts: who forges an id has
+    read it before. An answer without references answers the newest mail of its subject in which its
+    people take part.
     """
     if listed:
         by_id: dict[str, Related] = {}
         for each in related:
-            if each.mid not in by_id or each.id < by_id[each.mid].id:
+            if each.mid not in by_id or _came(each) < _came(by_id[each.mid]):
                 by_id[each.mid] = each
         return [by_id[each] for each in listed if each in by_id]
     wanted = subject_hash(subject) if is_answer(subject) else ""
@@ -174,7 +178,12 @@ def _known(
         for each in related
         if wanted and each.subject == wanted and not parties.isdisjoint(each.people)
     ]
-    return [max(found, key=lambda each: (each.sent, each.id))] if found else []
+    return [max(found, key=lambda each: (each.received, each.id))] if found else []
+
+
+def _came(related: Related) -> tuple[int, str]:
+    """Return what orders mails by their receipt, those without one last."""
+    return related.received or _NEVER, related.id
 
 
 def _takes_part(people: People, known: list[Related], context: Mapping[str, str]) -> bool:
@@ -213,11 +222,11 @@ def related_to(
         header: of this mail.
         people: who takes part in it.
         object_id: of this mail.
-        context: with the ids of these people, and what is known of what this one refers to.
+        context: with the ids of these people, and when the server got it.
     """
     listed = references(header)
     author = person_id(people.speaker, context) if people.speaker else None
-    sent = header.date("date")
+    received = date(context.get(INTERNAL_DATE, "")) or header.date("date")
     return Related(
         id=object_id,
         mid=own_message_id(header),
@@ -226,7 +235,7 @@ def related_to(
         author=author,
         people=tuple(sorted({person_id(each, context) for each in people.addresses})),
         subject=subject_hash(header.text("subject")),
-        sent=0 if sent is None else int(sent.timestamp()),
+        received=0 if received is None else int(received.timestamp()),
     )
 
 

@@ -16,10 +16,12 @@ from klingel.model.social_event import Author, Media
 from klingel_networks.bounds import check_depth, read_utf8
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.meta.fields import (
+    ABSENT,
     Id,
     Part,
     Time,
     decode,
+    is_given,
     medium_id,
     milliseconds,
     moment,
@@ -101,7 +103,7 @@ class _Message(Part, frozen=True, gc=False, kw_only=True):
 
 class _Page(Part, frozen=True, gc=False):
     data: list[msgspec.Raw] | None = None
-    id: Id | None = None
+    error: msgspec.Raw = ABSENT
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -109,10 +111,10 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 
 
 def explode_page(delivery: Delivery) -> list[NativeObject | Refused]:
-    """Cut a page of Graph's answer into its objects; a body with an `id` of its own is one.
+    """Cut a page of Graph's answer into its objects; an answer without `data` is one object.
 
     Raises:
-        InvalidMessage: not JSON, not UTF-8, nested too deeply, or neither a page nor an object.
+        InvalidMessage: not JSON, not UTF-8, nested too deeply, or an error of Graph's.
     """
     body = delivery.body
     read_utf8(body)
@@ -121,9 +123,9 @@ def explode_page(delivery: Delivery) -> list[NativeObject | Refused]:
     page = decode(_PAGE, body)
     if page.data is not None:
         return [NativeObject(bytes(each), context) for each in page.data]
-    if page.id is None:
+    if is_given(page.error):
         raise InvalidMessage(
-            ErrorType.MISSING_FIELD, "the answer holds neither data nor an object", path="data"
+            ErrorType.INVALID_FIELD, "the answer is an error of Graph's", path="error"
         )
     return [NativeObject(body.strip(), context)]
 

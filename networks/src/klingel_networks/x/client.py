@@ -40,6 +40,7 @@ from klingel_networks.arrival import (
     Gap,
     GapCause,
     GapClosed,
+    GapOutcome,
     Mode,
     Options,
     Report,
@@ -65,7 +66,7 @@ DEADLINE_SECONDS = HEARTBEAT_SECONDS + 5.0
 """Without a byte for so long a stream is dead."""
 LINE_BYTES = 8 << 20
 """A line of X is far below 1 MiB; what is larger is not of this protocol."""
-WAITING_LINES = 20_000
+WAITING_LINES = 10_000
 """So many lines wait while we search; then the stream is read no further."""
 WINDOW_POSTS = 2_000
 """With more posts than this a window is searched in halves, so that memory stays bounded."""
@@ -99,7 +100,7 @@ class XOptions:
         owned_seconds: between two owned reads of an account.
         compliance_seconds: between two compliance jobs; 0 for none.
         deadline_seconds: without a byte for so long a stream is dead.
-        overlap_seconds: how far before and behind a gap to search.
+        overlap_seconds: how far before a gap to search.
         settle_seconds: how old a post must be to be found by search.
         tend_seconds: between two looks at brands and budget.
         job_seconds: between two looks at a compliance job.
@@ -134,6 +135,7 @@ class _Result(NamedTuple):
 
     deliveries: tuple[Delivery, ...]
     done: datetime | None = None
+    report: Report | None = None
 
 
 class _Due:
@@ -377,28 +379,36 @@ class XClient:
         lines: "asyncio.Queue[_Line | _Result | Exception]",
     ) -> None:
         """Cut the stream into lines until it ends; the last thing put is why."""
+        try:
+            await self._cut(response, lines)
+        except TimeoutError:
+            self._cause = "stalled"
+            await lines.put(Away("X fell silent"))
+        except (aiohttp.ClientError, OSError) as error:
+            await lines.put(Away(f"X broke off ({type(error).__name__})"))
+        except Away as error:
+            await lines.put(error)
+        finally:
+            # Nobody may wait for a stream that nobody reads.
+            with contextlib.suppress(asyncio.QueueFull):
+                lines.put_nowait(Away("the stream is read no longer"))
+
+    async def _cut(
+        self,
+        response: aiohttp.ClientResponse,
+        lines: "asyncio.Queue[_Line | _Result | Exception]",
+    ) -> None:
         rest = b""
-        clock = self._tools.clock
         while True:
-            try:
-                async with asyncio.timeout(self._options.deadline_seconds):
-                    chunk = await response.content.readany()
-            except TimeoutError:
-                self._cause = "stalled"
-                await lines.put(Away("X fell silent"))
-                return
-            except (aiohttp.ClientError, OSError) as error:
-                await lines.put(Away(f"X broke off ({type(error).__name__})"))
-                return
+            async with asyncio.timeout(self._options.deadline_seconds):
+                chunk = await response.content.readany()
             if not chunk:
                 # Half a line at the end is no line: what it was is found by search.
-                await lines.put(Away("X ended the stream"))
-                return
+                raise Away("X ended the stream")
             *whole, rest = (rest + chunk).split(b"\n")
             if len(rest) > LINE_BYTES:
-                await lines.put(Away(f"a line of X is longer than {LINE_BYTES:,} bytes"))
-                return
-            now = clock.now()
+                raise Away(f"a line of X is longer than {LINE_BYTES:,} bytes")
+            now = self._tools.clock.now()
             for line in whole:
                 await lines.put(_Line(line.rstrip(b"\r"), now))
 
@@ -421,6 +431,8 @@ class XClient:
             item = await self._next(lines, due)
             if isinstance(item, _Result):
                 here = here if item.done is None else replace(here, checked=item.done)
+                if item.report is not None:
+                    yield item.report
                 for delivery in item.deliveries:
                     yield Arrival(delivery, here.encode())
                 yield Arrival(None, here.encode())
@@ -516,16 +528,16 @@ class XClient:
             began_at=here.at,
         )
         self._cause = "disconnected"
-        outcome = window.outcome
+        outcome: GapOutcome = window.outcome
         queries = self._queries()
-        if outcome != "unrecoverable" and queries:
+        if queries:
             await self._settled(window.end)
             self._short = False
             async with contextlib.aclosing(self._search(api, queries, here, window)) as found:
                 async for arrival in found:
                     yield arrival
             outcome = "partial" if self._short else outcome
-        elif not queries and not self._options.owned:
+        elif not self._options.owned:
             outcome = "unrecoverable"
         yield GapClosed(here.gap, outcome, end=here.moved(connected).encode(), ended_at=connected)
 
@@ -644,6 +656,13 @@ class XClient:
                     await lines.put(_Result(await self._job(api, ids[at : at + _IDS_A_JOB])))
             except RetryableError:
                 await self._tools.sleep(min(every, 900.0))
+                continue
+            except ConfigurationError as error:
+                sentence = (
+                    f"compliance jobs are refused, so deletions of others stay unknown: {error}"
+                )
+                await lines.put(_Result((), report=Credential(sentence=sentence)))
+                checked = began
                 continue
             checked = began
             await lines.put(_Result((), done=began))

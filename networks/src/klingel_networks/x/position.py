@@ -12,6 +12,8 @@ from klingel_networks.x.ids import at_milliseconds, milliseconds_of
 
 HISTORY = timedelta(days=7)
 """How far recent search reaches."""
+BEHIND = timedelta(seconds=2)
+"""What is said so long after the stream was opened surely comes through it."""
 _EDGE = timedelta(minutes=1)
 """The oldest minute may be gone by the time it is asked for."""
 
@@ -76,7 +78,7 @@ class Window:
 
     start: datetime
     end: datetime
-    outcome: Literal["filled", "partial", "unrecoverable"]
+    outcome: Literal["filled", "partial"]
 
     def halves(self) -> tuple["Window", "Window"]:
         """Return the earlier and the later half."""
@@ -96,13 +98,11 @@ def missed(
     Args:
         position: until when everything was heard.
         connected_at: from when on the stream brings it again.
-        overlap: how far before and behind to look, for what was still under way.
+        overlap: how far before the position to look, for what was still under way.
         reposts: whether reposts were to be heard.
     """
-    start, end = position.at - overlap, connected_at + overlap
+    start, end = position.at - overlap, connected_at + BEHIND
     floor = connected_at - HISTORY + _EDGE
-    if end <= floor or position.at >= connected_at + overlap:
-        return Window(end, end, "unrecoverable" if end <= floor else "filled")
     if start < floor:
         return Window(floor, end, "partial" if position.at < floor or reposts else "filled")
     return Window(start, end, "partial" if reposts else "filled")

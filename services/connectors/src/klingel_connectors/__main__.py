@@ -19,7 +19,7 @@ from klingel.clock import Clock, SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
-from klingel_connectors.options import budget_of, own_pattern, read_options, setting_name
+from klingel_networks.options import budget_of, own_pattern, read_options, setting_name
 from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway, run_media
 from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
