@@ -278,7 +278,7 @@ def _fold_arrival(
     if place is not None and fact.customer is not None and event.change != "deleted":
         other = handed_over(event, fact.customer)
         if other is not None:
-            change = change._replace(commands=(*change.commands, other))
+            change = structs.replace(change, commands=(*change.commands, other))
     return FoldOutcome(change, decision, repeated=False)
 
 
