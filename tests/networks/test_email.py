@@ -16,7 +16,13 @@ from klingel_networks.contract import Delivery
 from klingel_networks.email import NETWORK
 from klingel_networks.email.charsets import codec_of, decoded
 from klingel_networks.email.header import addresses, date, read_header, words
-from klingel_networks.email.mapping import context_of, described, identify, kept
+from klingel_networks.email.mapping import (
+    attachment_of,
+    context_of,
+    described,
+    identify,
+    kept,
+)
 from klingel_networks.email.markup import text_of_html
 from klingel_networks.email.nature import natures
 from klingel_networks.email.threads import RELATED, base_subject, is_answer, written
@@ -395,6 +401,8 @@ def test_attachments_are_told_by_their_bytes() -> None:
     assert one["kind"] == "image"
     assert one["alt"] == "a.png"
     assert one["sha256"] == "e9c0f8b575cbfcb42ab3b78ecc87efa3b011d9a5d10b09fa4e96f240bf6a82f5"
+    assert attachment_of(mail(encoded, fields=type_), one["sha256"]) == b"ABCDEF"
+    assert attachment_of(mail(encoded, fields=type_), "0" * 64) is None
 
 
 # --- conversations -------------------------------------------------------------------------------

@@ -92,6 +92,13 @@ def test_an_edit_wins_by_its_time_and_keeps_the_conversation():
     assert (draft.text, draft.changed_at, draft.published_at) == ("neu", AT, None)
 
 
+def test_an_edit_without_a_text_blanks_nothing():
+    # Instagram tells so of new messages: neither sender nor text, num_edit 0.
+    spurious = {"timestamp": MS, "message_edit": {"mid": "m_1", "num_edit": 0}}
+    _, identity, draft, _ = one(items(spurious, of="instagram"))
+    assert (identity.kind, draft.text, "m_1" in identity.object_id) == ("unknown", None, False)
+
+
 def test_standby_names_the_same_message():
     said = item(message={"mid": "m_1", "text": "Hallo"})
     first, second = one(items(said)), one(items(said, by="standby"))

@@ -221,7 +221,10 @@ class _Session:
                 await self._endless()
             for _ in range(self.faults.flood):
                 self.writer.write(b"* OK still here\r\n")
-            end = await self._done(name, words[2:])
+            try:
+                end = await self._done(name, words[2:])
+            except (ValueError, IndexError):
+                end = "BAD what is that"
             self.writer.write(f"{tag} {end}\r\n".encode())
             await self.writer.drain()
             if name == "LOGOUT":
@@ -287,6 +290,9 @@ class _Session:
         if name == "LOGIN":
             self.logged_in = words == [self.server.username, self.server.password]
             return "OK in" if self.logged_in else "NO [AUTHENTICATIONFAILED] wrong"
+        if len(words) == 1:  # without an initial response
+            self.writer.write(b"+ \r\n")
+            words.append((await self.reader.readuntil(b"\r\n")).decode().strip())
         said = base64.b64decode(words[1]).decode()
         token = said.partition("Bearer ")[2].rstrip("\x01")
         self.logged_in = (

@@ -26,8 +26,9 @@ import zstandard
 from yarl import URL
 
 from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
-from klingel_networks.arrival import Arrival, Gap
+from klingel_networks.arrival import Arrival, Finding, Gap, Options, Tools
 from klingel_networks.contract import Delivery
+from klingel_networks.examining import clock_finding
 
 JETSTREAM = "wss://jetstream.us-west.bsky.network"
 _SECOND_WIRE = "/xrpc/network.bsky.jetstream.subscribeEvents"
@@ -171,7 +172,7 @@ class BlueskyClient:
                         if isinstance(arrival, Gap):
                             if not told:
                                 told = True
-                                yield arrival
+                                yield _since(position, arrival)
                         elif told and not closed and position is not None:
                             closed = True
                             yield replace(arrival, gap_seconds=_seconds_between(position, arrival))
@@ -181,11 +182,12 @@ class BlueskyClient:
                 exact = position is None or asked == position.seq or asked >= _TIME_CURSOR
                 if exact and not told:
                     told = True
-                    yield Gap(
+                    gap = Gap(
                         "cursor_too_old",
                         "Jetstream no longer keeps what followed our cursor; "
                         "reading goes on from the oldest event it has",
                     )
+                    yield _since(position, gap)
             except _CursorFromElsewhere:
                 continue
             else:
@@ -363,6 +365,33 @@ class BlueskyClient:
                 "Jetstream keeps less than our cursor asks for; reading goes on from its oldest event",
             )
         return None
+
+
+def _since(position: Position | None, gap: Gap) -> Gap:
+    """Return the gap with the place and the time behind which it begins."""
+    if position is None:
+        return gap
+    began = _EPOCH + timedelta(microseconds=position.time_us) if position.time_us else None
+    return replace(gap, start=position.encode(), began_at=began)
+
+
+async def examine(options: Options, tools: Tools) -> list[Finding]:
+    """Ask the instance over HTTP: does it answer, and what time is it there.
+
+    Raises:
+        SourceUnavailable: it does not answer.
+    """
+    url = URL(str(options["endpoint"]))
+    url = url.with_scheme("https" if url.scheme == "wss" else "http").with_path("/")
+    timeout = aiohttp.ClientTimeout(total=20)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            return [
+                Finding("subscription", "ok", "the instance answers; it needs no account"),
+                clock_finding(answer.headers.get("Date", ""), tools.clock.now()),
+            ]
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise SourceUnavailable(f"Jetstream is away ({type(error).__name__})") from None
 
 
 def _seconds_between(position: Position, behind: Arrival) -> float:

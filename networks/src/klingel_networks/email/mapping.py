@@ -24,7 +24,7 @@ from klingel.model.social_event import Author, Media
 from klingel_networks.bounds import TEXT_MAX
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.email.header import Header, date, read_header
-from klingel_networks.email.mime import Attachment, Parts, read_parts
+from klingel_networks.email.mime import Attachment, Parts, read_attachment, read_parts
 from klingel_networks.email.nature import kind_of, natures
 from klingel_networks.email.threads import (
     INTERNAL_DATE,
@@ -141,6 +141,16 @@ def described(mail: bytes, context: Mapping[str, str]) -> Related:
     return related_to(header, people, _object_id(mail, header, body, context), context)
 
 
+def attachment_of(mail: bytes, digest: str) -> bytes | None:
+    """Return the bytes of an attachment by its SHA-256 in hex; None where the mail has none such.
+
+    Raises:
+        InvalidMessage: it is no mail.
+    """
+    header, body = header_of(mail)
+    return read_attachment(header, mail[:MAIL_BYTES], body, digest)
+
+
 def header_of(native: bytes) -> tuple[Header, int]:
     """Return a mail's header and where its body begins.
 
@@ -246,12 +256,12 @@ def _target(people: People, recipients: tuple[str, ...], context: Mapping[str, s
 
 
 def _medium(attachment: Attachment) -> Media:
+    """Return an attachment; its bytes lie within the original (`attachment_of`), nothing is fetched."""
     kind = attachment.type.partition("/")[0]
     return Media(
         kind=kind if kind in {"image", "video", "audio"} else "file",  # type: ignore[arg-type]  # one of the closed set
         id=f"sha256:{attachment.sha256}",
         sha256=attachment.sha256,
-        status="remote",
         alt=attachment.filename,
     )
 

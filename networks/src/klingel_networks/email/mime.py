@@ -98,9 +98,28 @@ def read_parts(header: Header, data: bytes, start: int) -> Parts:
     root = reader.node(header.content, start, len(data), 0)
     texts = list(reader.texts(root))
     text = "\n\n".join(filter(None, (each.strip("\n") for each in texts)))
-    attachments = tuple(reader.attachments(root, is_root=True))
+    attachments = tuple(each for each, _ in reader.attachments(root, is_root=True))
     calendar = any(each.type == "text/calendar" for each in attachments)
     return Parts(text, attachments, reader.complete, calendar)
+
+
+def read_attachment(header: Header, data: bytes, start: int, digest: str) -> bytes | None:
+    """Return the bytes of the attachment whose SHA-256 is `digest`; None where it is not there.
+
+    Args:
+        header: of the mail.
+        data: the mail.
+        start: where its body begins.
+        digest: in hex, as `read_parts` tells it.
+    """
+    reader = _Reader(data)
+    root = reader.node(header.content, start, len(data), 0)
+    for _ in reader.texts(root):  # only so it is known which parts are texts
+        continue
+    for each, content in reader.attachments(root, is_root=True):
+        if each.sha256 == digest:
+            return content
+    return None
 
 
 class _Reader:
@@ -227,8 +246,10 @@ class _Reader:
         text = decoded(data, node.content.charset)
         return text_of_html(text) if node.content.type == "text/html" else text
 
-    def attachments(self, node: _Node, *, is_root: bool = False) -> Iterator[Attachment]:
-        """Yield the parts that no text was read from; an attached mail is one."""
+    def attachments(
+        self, node: _Node, *, is_root: bool = False
+    ) -> Iterator[tuple[Attachment, bytes]]:
+        """Yield the parts that no text was read from, with their bytes; an attached mail is one."""
         if node.children:
             for child in node.children:
                 yield from self.attachments(child)
@@ -243,13 +264,14 @@ class _Reader:
             data = _transferred(data, content)
         if not data:
             return
-        yield Attachment(
+        told = Attachment(
             type=content.type,
             filename=content.filename,
             sha256=sha256(data).hexdigest(),
             size=len(data),
             inline=content.disposition == "inline" or content.id is not None,
         )
+        yield told, data
 
 
 def _is_plain(node: _Node) -> bool:

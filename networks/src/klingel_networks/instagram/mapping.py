@@ -133,7 +133,7 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
             return identify_message(INSTAGRAM, native, context)
         own_id = native_id(decode(_OBJECT, native).id, "id")
         return Identity(PREFIX + own_id, 0, _graph_kind(context), "created")
-    loose = _loose(native)
+    loose = _loose(native, context)
     if loose.field is None:
         return identify_item(INSTAGRAM, native, context)
     value = _value(native, loose.field)
@@ -144,8 +144,13 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
     return Identity(PREFIX + found[1], 0, found[0], "created")
 
 
-def _loose(native: bytes | msgspec.Raw) -> _Loose:
-    """Return what tells a message from a change: a change has a field, a message has sides."""
+def _loose(native: bytes | msgspec.Raw, context: Mapping[str, str]) -> _Loose:
+    """Return what tells a message from a change: a change has a field, a message has sides.
+
+    An element of `messaging` is a message whatever it holds.
+    """
+    if context.get("by") in {"messaging", "standby"}:
+        return _Loose()
     loose = decode(_LOOSE, native)
     if loose.field is None and not (is_given(loose.sender) or is_given(loose.recipient)):
         return _Loose("none")
@@ -185,7 +190,7 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         if context.get(EDGE) == "messages":
             return draft_message(INSTAGRAM, MAPPING, native, context)
         return _graph_draft(decode(_OBJECT, native), context)
-    loose = _loose(native)
+    loose = _loose(native, context)
     if loose.field is None:
         return draft_item(INSTAGRAM, MAPPING, native, context)
     account = optional_id(context.get("channel"), "context.channel")

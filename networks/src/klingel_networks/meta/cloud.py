@@ -265,12 +265,12 @@ def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[Native
     value = told.value
     if value is None:
         return [NativeObject(change, shared)]
-    own = ""
-    if value.metadata is not None:
-        channel = optional_id(value.metadata.phone_number_id, "value.metadata.phone_number_id")
-        if channel is not None:
-            shared["channel"] = channel
-        own = _digits(value.metadata.display_phone_number, "value.metadata.display_phone_number")
+    own, metadata = "", value.metadata
+    if metadata is not None:
+        if metadata.phone_number_id:
+            path = "value.metadata.phone_number_id"
+            shared["channel"] = native_id(metadata.phone_number_id, path)
+        own = _digits(metadata.display_phone_number, "value.metadata.display_phone_number")
     common = _Common(shared, value.contacts or (), own, key[:HASH_KEY_MAX])
     found: list[NativeObject | Refused] = []
     for name, raws in value.lists:
@@ -360,31 +360,49 @@ def _piece(
 
 def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> dict[str, str]:
     found = {**common.shared, "of": name}
-    if named.id is not None and named.id != "":
-        found["id"] = common.hashed(native_id(named.id, "id"))
-    ref, group = _spoken_of(named), _group(named)
-    if ref is not None and ref != "":
-        found["ref"] = common.hashed(native_id(ref, "ref"))
-    if group is not None and group != "":
-        found["group"] = common.hashed(native_id(group, "group"))
+    for path, value in (("id", named.id), ("ref", _spoken_of(named)), ("group", _group(named))):
+        if value:
+            found[path] = common.hashed(native_id(value, path))
     if name == "message_echoes" or (name == "history" and _is_own(named, common.own)):
         found["by"] = "own"
     customer = _customer(name, named, common.own, thread)
     if customer is None:
         return found
-    username = None
     contact = _contact_of(customer, common.contacts)
-    if contact is not None:
-        users, parents, phones = customer
-        customer = _Customer(
-            (*users, contact.user_id), (*parents, contact.parent_user_id), (*phones, contact.wa_id)
-        )
-        if contact.profile is not None:
-            username = contact.profile.username
-            _put(found, "name", shown_name(contact.profile.name))
-            _put(found, "username", shown_handle(username))
-    _name(found, customer, username, common)
+    username = None if contact is None else _show(found, contact)
+    users, parents, phones = customer if contact is None else _with(customer, contact)
+    ids = [f"bsuid:{_plain(each, 'user_id')}" for each in users if each]
+    _call(found, ids, phones, common)
+    ids += [f"parent:{_plain(each, 'parent_user_id')}" for each in parents if each]
+    if ids:
+        found["customer"] = ids[0]
+        if username:
+            ids.append(f"username:{common.hashed(username.removeprefix('@').casefold())}")
+        found["ids"] = " ".join(dict.fromkeys(ids))
     return found
+
+
+def _show(found: dict[str, str], contact: Contact) -> str | None:
+    """Write how a customer calls himself; return his username."""
+    profile = contact.profile
+    if profile is None:
+        return None
+    _put(found, "name", shown_name(profile.name))
+    if profile.username:
+        _put(found, "username", shown_handle(profile.username))
+    return profile.username
+
+
+def _with(customer: _Customer, contact: Contact) -> _Customer:
+    """Return a customer with what his contact adds."""
+    users, parents, phones = customer
+    if contact.user_id not in users:
+        users += (contact.user_id,)
+    if contact.wa_id not in phones:
+        phones += (contact.wa_id,)
+    if contact.parent_user_id is not None:
+        parents += (contact.parent_user_id,)
+    return _Customer(users, parents, phones)
 
 
 def _put(found: dict[str, str], key: str, value: str | None) -> None:
@@ -392,38 +410,18 @@ def _put(found: dict[str, str], key: str, value: str | None) -> None:
         found[key] = value
 
 
-def _name(
-    found: dict[str, str], customer: _Customer, username: str | None, common: _Common
+def _call(
+    found: dict[str, str], ids: list[str], phones: tuple[Id | None, ...], common: _Common
 ) -> None:
-    """Write a customer's typed ids, and the phone number that one can call back."""
-    ids: list[str] = []
-    for each in customer.users:
+    """Add a customer's phone numbers to his ids, and the one that one can call back."""
+    own = common.own if "by" in found else None
+    for each in phones:
         if each:
-            _add(ids, "bsuid:" + _plain(each, "user_id"))
-    phone = None
-    own = common.own if found.get("by") == "own" else None
-    seen = None
-    for each in customer.phones:
-        if each and each != seen:
-            seen, digits = each, _digits(each, "phone")
+            digits = _digits(each, "phone")
             if digits != own:
-                phone = phone or digits
-                _add(ids, "phone:" + common.hashed(digits))
-    for each in customer.parents:
-        if each:
-            _add(ids, "parent:" + _plain(each, "parent_user_id"))
-    if not ids:
-        return
-    found["customer"] = ids[0]
-    _put(found, "phone", shown_handle(phone))
-    if username:
-        ids.append(f"username:{common.hashed(username.removeprefix('@').casefold())}")
-    found["ids"] = " ".join(ids)
-
-
-def _add(ids: list[str], new: str) -> None:
-    if new not in ids:
-        ids.append(new)
+                ids.append("phone:" + common.hashed(digits))
+                if "phone" not in found:
+                    _put(found, "phone", shown_handle(digits))
 
 
 def _plain(value: Id, path: str) -> str:

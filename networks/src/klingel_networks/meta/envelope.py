@@ -68,6 +68,11 @@ class _Body(Part, frozen=True, gc=False):
     value: msgspec.Raw = ABSENT
 
 
+class _Usual(Part, frozen=True, gc=False):
+    object: str
+    entry: list[_Entry]
+
+
 class _Change(Part, frozen=True, gc=False):
     field: str | None = None
     value: msgspec.Raw = ABSENT
@@ -78,6 +83,7 @@ class _Sides(Part, frozen=True, gc=False):
     recipient: msgspec.Raw = ABSENT
 
 
+_USUAL = msgspec.json.Decoder(_Usual)
 _BODY = msgspec.json.Decoder(_Body)
 _BODIES = msgspec.json.Decoder(list[msgspec.Raw])
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -135,6 +141,28 @@ def _pieces(body: bytes, key: bytes, sample_object: str) -> list[Piece]:
 
 
 def _of_body(body: bytes, key: bytes, sample_object: str, found: list[Piece]) -> None:
+    """Add the objects of one body; the usual one, each entry with a list, is read in one pass."""
+    try:
+        usual = _USUAL.decode(body)
+    except READ_ERRORS:
+        _of_unusual(body, key, sample_object, found)
+        return
+    start = len(found)
+    try:
+        for entry in usual.entry:
+            if not (entry.changes or entry.messaging or entry.standby):
+                break
+            _of_entry(b"", entry, usual.object, key, found)
+        else:
+            if usual.entry:
+                return
+    except InvalidMessage:
+        pass  # which entry is at fault, and its bytes, the other way finds out
+    del found[start:]
+    _of_unusual(body, key, sample_object, found)
+
+
+def _of_unusual(body: bytes, key: bytes, sample_object: str, found: list[Piece]) -> None:
     told = decode(_BODY, body)
     of = told.object or ""
     if told.entry is None:
@@ -148,21 +176,29 @@ def _of_body(body: bytes, key: bytes, sample_object: str, found: list[Piece]) ->
         return
     if not told.entry:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the delivery holds no entry", path="entry")
-    for entry in told.entry:
-        _of_entry(bytes(entry), of, key, found)
+    for raw in told.entry:
+        native = bytes(raw)
+        try:
+            _of_entry(native, decode(_ENTRY, native, "entry"), of, key, found)
+        except InvalidMessage as error:
+            found.append((_OBJECT.get(of, FACEBOOK), Refused(native, error)))
 
 
-def _of_entry(native: bytes, of: str, key: bytes, found: list[Piece]) -> None:
+def _of_entry(native: bytes, entry: _Entry, of: str, key: bytes, found: list[Piece]) -> None:
+    """Add the objects of one entry; raises InvalidMessage before it adds any.
+
+    Args:
+        native: of the entry; needed only where it holds no list.
+        entry: as decoded.
+        of: object of the webhook.
+        key: of the hashes.
+        found: what is added to.
+    """
     network = _OBJECT.get(of, FACEBOOK)
-    try:
-        entry = decode(_ENTRY, native, "entry")
-        if network == WHATSAPP:
-            _of_account(native, entry, key, found)
-            return
-        context = _context(entry, of)
-    except InvalidMessage as error:
-        found.append((network, Refused(native, error)))
+    if network == WHATSAPP:
+        _of_account(native, entry, key, found)
         return
+    context = _context(entry, of)
     before = len(found)
     owner = MESSENGER if of == "page" else network
     if entry.messaging:
@@ -182,8 +218,9 @@ def _of_entry(native: bytes, of: str, key: bytes, found: list[Piece]) -> None:
 def _of_account(native: bytes, entry: _Entry, key: bytes, found: list[Piece]) -> None:
     """Add the objects of an entry of WhatsApp; one without changes is an object itself."""
     shared = cloud.shared_context(entry.id, entry.time)
-    elsewhere = [*(entry.messaging or ()), *(entry.standby or ())]
-    changes = [*(entry.changes or ()), *elsewhere]
+    changes = entry.changes or entry.messaging or entry.standby or ()
+    if entry.changes and (entry.messaging or entry.standby):
+        changes = [*entry.changes, *(entry.messaging or ()), *(entry.standby or ())]
     for change in map(bytes, changes) if changes else (native,):
         found += [(WHATSAPP, piece) for piece in cloud.cut(change, shared, key)]
 

@@ -258,7 +258,7 @@ def identify_item(network: str, native: bytes, context: Mapping[str, str]) -> Id
     prefix = f"{network}:network:"
     if item.message is not None:
         return _message_identity(item.message, prefix, native)
-    if item.message_edit is not None:
+    if item.message_edit is not None and item.message_edit.text:
         mid = native_id(item.message_edit.mid, "message_edit.mid")
         return Identity(prefix + mid, _time(told), "direct_message", "updated")
     reacted = None if item.reaction is None else _REACTIONS.get(item.reaction.action or "")
@@ -292,6 +292,8 @@ def _message_kind(message: Message) -> Kind:
 
 def _event(item: Item, native: bytes | msgspec.Raw) -> str:
     """Return the name of an event that is nobody's word."""
+    if item.message_edit is not None:
+        return "message_edit"  # without a text it is no edit: Instagram tells so of new messages
     if item.postback is not None:
         return "postback"
     if item.reaction is not None:
@@ -334,7 +336,7 @@ def draft_item(
     prefix = f"{network}:network:"
     if item.message is not None:
         return _message(item.message, told, prefix, mapping)
-    if item.message_edit is not None:
+    if item.message_edit is not None and item.message_edit.text:
         native_id(item.message_edit.mid, "message_edit.mid")
         at = _time(told)
         text = said(item.message_edit.text, "message_edit.text")

@@ -41,8 +41,6 @@ from klingel_networks.meta.fields import (
     moment,
     native_id,
     said,
-    shown_handle,
-    shown_name,
     web_address,
 )
 from klingel_networks.meta.messaging import ONE_REACTION, MediaKind, alt_text
@@ -270,7 +268,7 @@ def _scope(context: Mapping[str, str]) -> str:
             "the id of the own number holds a colon",
             path="context.channel",
         )
-    return f"whatsapp:{native_id(found, 'context.channel')}:"
+    return f"whatsapp:{found}:"
 
 
 def read(native: bytes | msgspec.Raw, context: Mapping[str, str]) -> News:
@@ -382,7 +380,11 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     deleted = news.change == "deleted"
     message = None if deleted or news.message is None else news.message
     content = _content(message)
-    answered = _answered(news, context)
+    answered = news.target
+    answered_author = None
+    if message is not None and message.context is not None:
+        answered = _answered(news, context)
+        answered_author = _answered_author(news, own)
     conversation = _conversation(context, scope)
     at = None if news.at is None else moment(news.at)
     return SocialDraft(
@@ -395,12 +397,12 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         published_at=at if news.change == "created" else None,
         changed_at=None if news.change == "created" else at,
         in_reply_to=None if answered is None else scope + answered,
-        in_reply_to_author=_answered_author(news, own),
+        in_reply_to_author=answered_author,
         target=target,
         author=_author(speaker, context, ours=news.ours),
         text=_text(news, content),
         media=() if content is None else _media(content),
-        metrics=_metrics(content),
+        metrics=None if content is None or content.order is None else _metrics(content.order),
         direction="outbound" if news.ours else None,
     )
 
@@ -423,11 +425,10 @@ def _conversation(context: Mapping[str, str], scope: str) -> str | None:
 def _author(speaker: str | None, context: Mapping[str, str], *, ours: bool) -> Author | None:
     if speaker is None:
         return None
-    own_id = native_id(speaker, "context.customer")
     if ours:
-        return Author(id=own_id)
-    handle = shown_handle(context.get("phone")) or shown_handle(context.get("username"))
-    return Author(id=own_id, handle=handle, name=shown_name(context.get("name")))
+        return Author(id=speaker)
+    handle = context.get("phone") or context.get("username")
+    return Author(id=speaker, handle=handle, name=context.get("name"))
 
 
 def _answered(news: News, context: Mapping[str, str]) -> str | None:
@@ -542,8 +543,6 @@ def _place(place: Location) -> Media:
     )
 
 
-def _metrics(content: Content | None) -> dict[str, int] | None:
+def _metrics(order: Order) -> dict[str, int] | None:
     """Return how many products a basket holds."""
-    if content is None or content.order is None or content.order.product_items is None:
-        return None
-    return {"products": len(content.order.product_items)}
+    return None if order.product_items is None else {"products": len(order.product_items)}

@@ -1,0 +1,225 @@
+"""The mailbox's reader under the connectors' runner: killed, without Kafka, with another UIDVALIDITY."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from klingel.clock import SystemClock
+from klingel.contracts import codec
+from klingel.contracts.blobs import BlobStore
+from klingel.contracts.topics import Topic
+from klingel.metrics import Metrics
+from klingel.model import ConnectorCursor, ConnectorStatus, RawEvent
+from klingel.settings import KafkaSettings
+from klingel_connectors.books import Books
+from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.raw import Origin
+from klingel_connectors.runner import Plan, Runner
+from klingel_connectors.suppression import NoneSuppressed
+from klingel_connectors.testing import HeldLease, RecordingProducer
+from klingel_networks.arrival import Tools
+from klingel_networks.email import NETWORK
+from klingel_networks.email.client import EmailClient, Mailbox
+from klingel_simulator.mail_imap import MailServer
+
+FAST = Plan(back_off=(0.0,), grace_seconds=4.0, tick_seconds=0.005, poll_seconds=0.001)
+OWN = "service@nordlicht.example"
+ORIGIN = Origin("email", "email-1", "email", "holder", "service")
+SECONDS = 20
+
+
+def mail(number: int) -> bytes:
+    """Return a mail of one conversation."""
+    refers = "" if number == 1 else f"References: <1@k.example> <{number - 1}@k.example>\r\n"
+    return (
+        f"From: anna@k.example\r\nTo: {OWN}\r\nSubject: Frage\r\n{refers}"
+        f"Date: Mon, 23 Nov 2026 09:00:00 +0100\r\nMessage-ID: <{number}@k.example>\r\n\r\n{number}"
+    ).encode()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let the others run until something holds."""
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110 - what holds is any condition, also another thread's
+            await asyncio.sleep(0.001)
+
+
+class Process:
+    """A runner that reads the mailbox, and what it wrote; killed, it writes nothing more."""
+
+    def __init__(self, server: MailServer, folder: Path, cursors: list[ConnectorCursor]) -> None:
+        metrics, books = Metrics("test"), Books("connector-email", "holder", SystemClock().now())
+        self.producer = RecordingProducer()
+        self.publisher = Publisher(
+            KafkaSettings(),
+            client_id="test",
+            topics=(*TOPICS, Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES),
+            clock=SystemClock(),
+            bounds=Bounds(),
+            connect=lambda: self.producer,
+            sleep=lambda _seconds: asyncio.sleep(0),
+        )
+        self.blobs = BlobStore(folder / "blobs")
+        mailbox = Mailbox(
+            name="service",
+            host="127.0.0.1",
+            port=server.port,
+            security="none",
+            username=server.username,
+            password=server.password,
+            folders=("INBOX",),
+            own=(OWN,),
+            key=b"0123456789abcdef",
+            history_days=10,
+            deadline=2.0,
+            idle=5.0,
+        )
+        self.client = EmailClient(mailbox, Tools())
+        self.stop = asyncio.Event()
+        stored = {each.source: each for each in cursors}
+        intake = Intake(
+            NETWORK,
+            ORIGIN,
+            version="1.2.3",
+            blobs=self.blobs,
+            suppressions=NoneSuppressed(),
+            books=books,
+            metrics=metrics,
+            clock=SystemClock(),
+        )
+        self.runner = Runner(
+            client=self.client,
+            origin=ORIGIN,
+            intake=intake,
+            publisher=self.publisher,
+            lease=HeldLease(generation=len(cursors) + 1),
+            read_cursor=lambda _instance, _source: None,
+            read_cursors=lambda _instance: stored,
+            books=books,
+            metrics=metrics,
+            clock=SystemClock(),
+            plan=FAST,
+            stop=self.stop,
+        )
+        self.running = asyncio.create_task(self.runner.run())
+
+    def records(self, topic: Topic, shape: type[Any]) -> list[Any]:
+        """Return the acknowledged records of a topic."""
+        return [codec.decode(shape, record["value"]) for record in self.producer.of(topic)]
+
+    def raw(self) -> list[RawEvent]:
+        """Return the raw events."""
+        return self.records(Topic.RAW_EVENTS, RawEvent)
+
+    def cursors(self) -> list[ConnectorCursor]:
+        """Return the saved cursors."""
+        return self.records(Topic.CONNECTOR_CURSORS, ConnectorCursor)
+
+    async def kill(self) -> None:
+        """End it in the midst of whatever it does; nothing is flushed."""
+        ours = [
+            task
+            for task in asyncio.all_tasks()
+            if getattr(task.get_coro(), "__qualname__", "").startswith(("Runner.", "Publisher."))
+        ]
+        for task in ours:
+            task.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+        await self.client.close()
+        await self.publisher.close(0.0)
+
+    async def finish(self) -> None:
+        """Stop it as a SIGTERM does."""
+        self.stop.set()
+        async with asyncio.timeout(SECONDS):
+            await self.running
+        await self.client.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[MailServer]:
+    """A mail server."""
+    standing = MailServer()
+    await standing.start()
+    yield standing
+    await standing.stop()
+
+
+async def test_a_killed_process_is_followed_without_loss_and_in_order(server, tmp_path) -> None:
+    """Of what was acknowledged late or never, the next process reads again; ids make it once."""
+    for number in range(1, 8):
+        server.folder("INBOX").add(mail(number))
+    first = Process(server, tmp_path, [])
+    await until(lambda: len(first.raw()) == 7 and first.cursors())
+    cursors = first.cursors()
+    await first.kill()
+    second = Process(server, tmp_path, cursors)
+    for number in range(8, 11):
+        server.folder("INBOX").add(mail(number))
+    await until(lambda: len({each.object_id for each in first.raw() + second.raw()}) == 10)
+    await second.finish()
+    seen = dict.fromkeys(each.object_id for each in first.raw() + second.raw())
+    wanted = [
+        NETWORK.identify(mail(number), {"source": "service"}).object_id for number in range(1, 11)
+    ]
+    assert list(seen) == wanted
+    assert not server.offences
+
+
+async def test_no_cursor_passes_what_kafka_has_not_taken(server, tmp_path) -> None:
+    """While Kafka is away nothing is saved; then all of it is, in order."""
+    for number in (1, 2, 3):
+        server.folder("INBOX").add(mail(number))
+    process = Process(server, tmp_path, [])
+    process.producer.automatic = False
+    await until(lambda: len(process.raw()) == 3)
+    assert not [each for each in process.cursors() if int(each.cursor.split("|")[1]) > 0]
+    process.producer.automatic = True
+    process.producer.acknowledge()
+    await until(lambda: any(each.cursor.split("|")[1] == "3" for each in process.cursors()))
+    await process.finish()
+
+
+async def test_originals_lie_in_the_blob_store_byte_for_byte(server, tmp_path) -> None:
+    """A mail is no JSON: the raw event names where it lies, with channel and context."""
+    server.folder("INBOX").add(mail(1), SystemClock().now() - timedelta(days=1))
+    process = Process(server, tmp_path, [])
+    await until(process.raw)
+    await process.finish()
+    (raw,) = process.raw()
+    assert raw.native is None
+    assert process.blobs.get(raw.native_ref) == mail(1)
+    assert raw.channel == "service"
+    assert raw.mode == "backfill"
+    assert "@" not in (raw.context or {})["ids"]
+
+
+async def test_the_ledger_tells_a_change_of_uidvalidity_and_its_end(server, tmp_path) -> None:
+    """Opened and closed as filled, over a restart; the mails that come again have the same ids."""
+    for number in (1, 2):
+        server.folder("INBOX").add(mail(number))
+    first = Process(server, tmp_path, [])
+    await until(lambda: any(each.cursor.split("|")[1] == "2" for each in first.cursors()))
+    await first.finish()
+    server.folder("INBOX").count_anew(9)
+    server.folder("INBOX").add(mail(3))
+    second = Process(server, tmp_path, first.cursors())
+    await until(lambda: len(second.raw()) == 3)
+
+    def gaps() -> list[Any]:
+        told = second.records(Topic.CONNECTOR_STATUS, ConnectorStatus)
+        return [each.gap for each in told if each.gap is not None]
+
+    await until(lambda: len(gaps()) == 2)
+    await second.finish()
+    opened, closed = gaps()
+    assert opened.cause == "cursor_invalid"
+    assert closed.outcome == "filled"
+    ids = [each.object_id for each in second.raw()]
+    assert ids[:2] == [each.object_id for each in first.raw()]
+    assert len(set(ids)) == 3
