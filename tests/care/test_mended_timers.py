@@ -9,6 +9,7 @@ from klingel.contracts import codec
 from klingel.contracts.topics import Topic
 from klingel.domain.timers import PATIENCE, fire
 from klingel.model import Case, CaseEvent, Escalation
+from klingel.model.social_event import SocialEvent
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, deleted, said
 
 from .conftest import Desk
@@ -351,3 +352,41 @@ def test_a_case_that_comes_back_tells_no_escalation_again() -> None:
     kinds = [event.kind for event in case_events(desk)]
     assert kinds.count("escalated") == 1
     assert kinds.count("opened") == 2
+
+
+@pytest.mark.parametrize(
+    ("then", "end"),
+    [
+        pytest.param(answered("b", 30, in_reply_to="2"), "ended", id="answered"),
+        pytest.param(deleted("2", 30), "withdrawn", id="deleted"),
+    ],
+)
+def test_a_word_that_comes_to_light_after_the_closing_is_told(then: SocialEvent, end: str) -> None:
+    """It reopens nothing, so no clock runs for it: somebody has to be told."""
+    desk = Desk(brand(escalation=[{"id": "late", "on": ["late_unanswered"], "notify": ["chat"]}]))
+    desk.now = NOON + timedelta(minutes=20)
+    desk.hear(said("1", minute=0))
+    desk.order("acknowledge", at=NOON + timedelta(minutes=6))
+    desk.order("close", at=NOON + timedelta(minutes=10))
+    desk.hear(said("2", minute=5, received_after=timedelta(minutes=14)))
+    assert cases(desk)[f"{ROOT}:anna#1"].state == "closed"
+    assert escalations(desk) == [("late", "raised", 1)]
+    desk.stage.restart()
+    desk.hear(said("1", minute=0, change="updated", revision=1, text="my line is dead still"))
+    assert escalations(desk) == [("late", "raised", 1)]
+    desk.hear(then)
+    assert escalations(desk) == [("late", "raised", 1), ("late", end, 2)]
+
+
+def test_without_levels_the_team_of_the_queue_is_told_of_such_a_word() -> None:
+    desk = Desk(
+        compiled_brand(
+            targets=[{"id": "chat", "kind": "slack", "url_setting": "chat"}],
+            teams=[{"id": "team", "queues": ["first"], "notify": ["chat"]}],
+        )
+    )
+    desk.now = NOON + timedelta(minutes=20)
+    desk.hear(said("1", minute=0))
+    desk.order("close", at=NOON + timedelta(minutes=10))
+    desk.hear(said("2", minute=5, received_after=timedelta(minutes=14)))
+    assert escalations(desk) == [("unanswered", "raised", 1)]

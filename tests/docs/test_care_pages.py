@@ -220,7 +220,7 @@ def test_below_the_first_threshold_there_is_no_part():
 
 def test_the_points_of_a_brand_without_levels_are_told():
     """20 on a warning, 40 on a breach."""
-    points = {level.id: level.priority for level in DEFAULT_LEVELS}
+    points = {level.id: level.priority for level in DEFAULT_LEVELS if level.priority}
     assert points == {"warned": 20, "breached": 40}
     assert "20 points on a warning and 40 on a\nbreach" in ROUTING
 

@@ -30,7 +30,9 @@ from klingel.config.part import Part, Slug
 
 Setting = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 TargetKind = Literal["slack", "webhook", "email", "alertmanager"]
-EscalationCause = Literal["warned", "breached", "rule", "early_warning", "incident"]
+EscalationCause = Literal[
+    "warned", "breached", "rule", "early_warning", "incident", "late_unanswered"
+]
 ClockName = Literal["first_response", "next_response", "resolution"]
 EmailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
 
@@ -64,9 +66,10 @@ class EscalationLevel(Part):
     id: Slug = Field(description="Name of the level.")
     on: tuple[EscalationCause, ...] = Field(
         (),
-        max_length=5,
+        max_length=6,
         description="What brings a case here; none: only a level before it does. early_warning: its "
-        "targets are told of alerts.",
+        "targets are told of alerts. late_unanswered: a word from before the closing came to light "
+        "after it, and has no answer.",
     )
     clocks: tuple[ClockName, ...] = Field(
         (), max_length=3, description="Of which clocks; none named: of any."
@@ -157,5 +160,6 @@ class Outreach(Part):
 DEFAULT_LEVELS: Final = (
     EscalationLevel(id="warned", on=("warned",), priority=20),
     EscalationLevel(id="breached", on=("breached",), priority=40),
+    EscalationLevel(id="unanswered", on=("late_unanswered",)),
 )
-"""Levels of a brand that declares none: urgency grows, nobody is told."""
+"""Levels of a brand that declares none: urgency grows, and the queue's team alone is told."""

@@ -177,7 +177,7 @@ def _steps(old: Case | None, case: Case, cause: Cause, remembered: Case | None) 
         yield from _waiting_corrected(old, case, cause)
         if (old.queue, old.rule) != (case.queue, case.rule):
             yield _Step("routed", at)
-    if cause.fact is not None and _is_late_unanswered(case, cause.fact, old):
+    if cause.fact is not None and is_late_unanswered(case, cause.fact, old):
         yield _Step("late_unanswered", cause.fact.at)
 
 
@@ -298,10 +298,13 @@ def _waiting_corrected(old: Case, case: Case, cause: Cause) -> Iterator[_Step]:
         )
 
 
-def _is_late_unanswered(case: Case, fact: Fact, old: Case | None) -> bool:
-    """Whether a word from before the closing came after it, wants an answer and has none."""
+def is_late_unanswered(case: Case, fact: Fact, old: Case | None) -> bool:
+    """Whether a word from before the closing came after it, wants an answer and has none.
+
+    A closing by an answer answered all that was said before it.
+    """
     closed = case.closed_at
-    if closed is None or case.closed_because not in {"command", "answered"}:
+    if closed is None or case.closed_because != "command":
         return False
     if not fact.needs_answer or fact.at > closed or received_at(fact) <= closed:
         return False

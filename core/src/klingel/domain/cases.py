@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, TypedDict
 from msgspec import Struct, structs
 
 from klingel.config.compiled import CompiledBrand
-from klingel.domain.case_history import Cause, history, refused
+from klingel.domain.case_history import Cause, history, is_late_unanswered, refused
 from klingel.domain.case_record import (
     derived,
     held_record,
@@ -41,7 +41,15 @@ from klingel.domain.commands import (
 )
 from klingel.domain.conversation import SMALL, ConversationState, customers_by_object, reach_of
 from klingel.domain.escalation import escalate, timer_id, told
-from klingel.domain.facts import Position, can_open, deletion_of, fact_of, join, supersedes
+from klingel.domain.facts import (
+    Position,
+    can_open,
+    deletion_of,
+    fact_of,
+    join,
+    received_at,
+    supersedes,
+)
 from klingel.domain.identity import case_id, hash64
 from klingel.domain.merging import (
     Sent,
@@ -274,6 +282,8 @@ def _fold_arrival(
         fact,
         out_of_hours=_out_of_hours(arrival, folded.promises),
     )
+    if place is not None:
+        folded = _late_word(folded, place.identity, fact, brand)
     change = _change(folded, Cause(event.event_id, fact=fact), brand, now)
     if place is not None and fact.customer is not None and event.change != "deleted":
         other = handed_over(event, fact.customer)
@@ -506,6 +516,15 @@ def _escalated(
     if raised is case:
         return folded
     return _replaced(folded, case, raised)
+
+
+def _late_word(folded: _Folded, identity: str, fact: Fact, brand: CompiledBrand) -> _Folded:
+    """Raise what a word raises that comes to light after the closing and has no answer."""
+    case = folded.cases.get(identity)
+    if case is None or not is_late_unanswered(case, fact, folded.before.get(identity)):
+        return folded
+    raised = escalate(case, "late_unanswered", fact.object, received_at(fact), brand, None)
+    return folded if raised is case else _replaced(folded, case, raised)
 
 
 def _replaced(folded: _Folded, case: Case, other: Case) -> _Folded:

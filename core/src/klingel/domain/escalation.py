@@ -16,7 +16,7 @@ from klingel.config.calendars import seconds_of
 from klingel.config.compiled import CompiledBrand
 from klingel.config.escalations import EscalationLevel
 from klingel.domain.clocks import is_folded, may_be_hidden
-from klingel.domain.facts import utc
+from klingel.domain.facts import is_deleted, utc
 from klingel.domain.identity import deterministic_id
 from klingel.domain.priority import summed
 from klingel.model.case import Case, Clock, Escalated, Fired
@@ -265,7 +265,9 @@ def _settled(
     fate = _fate(escalated, case, fired, earlier)
     if fate is not None:
         state = fate
-    elif case.state in {"closed", "merged"}:
+    elif case.state == "merged" or (
+        case.state == "closed" and escalated.reason != "late_unanswered"
+    ):
         state = "ended"
     elif case.acknowledged_at is not None and case.acknowledged_at >= escalated.at:
         state = "acknowledged"
@@ -289,6 +291,8 @@ def _fate(
     escalated: Escalated, case: Case, fired: Iterable[Fired], earlier: Iterable[Escalated]
 ) -> State | None:
     """Return what became of an escalation's cause: withdrawn or ended; None while it stands."""
+    if escalated.reason == "late_unanswered":
+        return _fate_of_word(escalated, case)
     if escalated.reason == "not_acknowledged":
         for each in earlier:
             if raise_timer(case.case_id, each) == escalated.cause:
@@ -304,6 +308,17 @@ def _fate(
         return "withdrawn"
     # A clock that is not shown any more is over.
     return "ended" if cause.clock is not None and _is_over(clock_of_timer(case, cause)) else None
+
+
+def _fate_of_word(escalated: Escalated, case: Case) -> State | None:
+    """Return what became of a word that came to light after the closing."""
+    word = next((fact for fact in case.facts if fact.object == escalated.cause), None)
+    if word is None:
+        return escalated.state if escalated.state in _PAST else "ended"
+    if is_deleted(word):
+        return "withdrawn"
+    answers = (fact for fact in case.facts if fact.direction == "outbound")
+    return "ended" if any(fact.at >= word.at for fact in answers) else None
 
 
 def _is_over(clock: Clock | None) -> bool:
