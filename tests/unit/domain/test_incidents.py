@@ -3,7 +3,10 @@
 import gzip
 import json
 import random
+import zlib
+from array import array
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from klingel.domain.copies import comparable
 from klingel.domain.incidents import (
     KEPT,
     LATENESS,
@@ -366,6 +370,15 @@ def test_one_intent_of_real_customers_is_one_incident(shared_data: Path, intent:
     assert len(members & mine) / len(members) >= 0.9
     assert len(members & mine) / len(mine) >= 0.6
     assert told[0].at + LATENESS + STEP <= ring[19].at + 120
+
+
+@given(st.text(max_size=120))
+def test_terms_are_those_of_stems_and_of_pairs_of_neighbours(text: str) -> None:
+    """By the same numbers for ever: they are stored."""
+    stems = [word[:5] for word in comparable(text).words[:60]]
+    spelt = {*stems, *[f"{one} {other}" for one, other in pairwise(stems)]}
+    expected = sorted({zlib.crc32(each.encode("utf-8", "replace")) for each in spelt})
+    assert array("I", terms_of(text)).tolist() == expected
 
 
 def test_samples_of_the_scene_are_its_members() -> None:

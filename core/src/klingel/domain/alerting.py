@@ -72,7 +72,8 @@ _HISTORY = 24
 _USUAL_TEXTS = 96
 _NEVER = -(1 << 60)
 _FOR_EVER = 1 << 60
-_WAITING = 64
+# Hardly any interval is ever asked for what its rows say; so many that wait are gathered all the same.
+_WAITING = 128
 _CELLS = 512
 # With those that wait fewer than AUTHORS: their number is exact, whether gathered or not.
 _VOICES = 448

@@ -35,7 +35,6 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -307,12 +306,17 @@ def terms_of(text: str) -> bytes:
     Stems are the first _STEM code points of a word, which makes `card` and `cards`, `Rechnung` and
     `Rechnungen` meet; terms are stems and pairs of neighbours. Linear in the length.
     """
-    stems = [word[:_STEM] for word in comparable(text).words[:_WORDS]]
-    spelt = set(stems)
-    spelt.update([f"{one} {other}" for one, other in pairwise(stems)])
-    return array(
-        "I", sorted({zlib.crc32(each.encode("utf-8", "replace")) for each in spelt})
-    ).tobytes()
+    crc32 = zlib.crc32
+    found = set()
+    before = None
+    for word in comparable(text).words[:_WORDS]:
+        stem = word[:_STEM].encode("utf-8", "replace")
+        number = crc32(stem)
+        found.add(number)
+        if before is not None:
+            found.add(crc32(stem, crc32(b" ", before)))
+        before = number
+    return array("I", sorted(found)).tobytes()
 
 
 def due(post: Post) -> float:

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import cramjam
 import msgspec
 
 from klingel.config.calendars import seconds_of
@@ -50,10 +51,10 @@ SEEN_SECONDS: Final = 6 * 3600.0
 SEEN: Final = 100_000
 """Most objects of a brand that are known as heard; the oldest half is forgotten."""
 
-SNAPSHOT_SECONDS: Final = 900.0
+SNAPSHOT_SECONDS: Final = 3_600.0
 """Event time after which rows are folded into a snapshot."""
 
-SNAPSHOT_BYTES: Final = 400_000
+SNAPSHOT_BYTES: Final = 1_600_000
 """Rows of more bytes than this, and than four snapshots, are folded into a snapshot at once."""
 
 LANGUAGES: Final = 8
@@ -61,8 +62,11 @@ LANGUAGES: Final = 8
 
 POSTS_A_PIECE: Final = 500
 _OTHER = "und"
+_ZSTD = b"\x28"
 _ZLIB = b"\x78"
+"""As pieces of earlier versions begin."""
 _SMALL = 2_000
+_LEVEL = 1
 _T = TypeVar("_T")
 _Rows = list[tuple[float, bytes]]
 """Records of rows with the time at which each was decided; an empty one for time that passed."""
@@ -345,7 +349,7 @@ class BrandMemory:
                     else:
                         memory._pass_to(now, [])
                 memory._number = number + 1
-        except (msgspec.MsgspecError, zlib.error, ValueError) as error:
+        except (msgspec.MsgspecError, zlib.error, cramjam.DecompressionError, ValueError) as error:
             raise InvariantViolation("what watch remembers of a brand cannot be read") from error
         memory._unwritten = []
         memory._must_fold = False
@@ -372,10 +376,13 @@ class BrandMemory:
 
 def _pack(value: object) -> bytes:
     data = msgspec.msgpack.encode(value)
-    return data if len(data) < _SMALL else zlib.compress(data, 1)
+    return data if len(data) < _SMALL else bytes(cramjam.zstd.compress(data, _LEVEL))
 
 
 def _unpack(data: bytes, shape: type[_T]) -> _T:
-    # Every piece is an array, and none of those begins as zlib's streams do.
-    packed = zlib.decompress(data) if data[:1] == _ZLIB else data
-    return msgspec.msgpack.decode(packed, type=shape)
+    # Every piece is an array, and none of those begins as what was compressed does.
+    if data[:1] == _ZSTD:
+        data = bytes(cramjam.zstd.decompress(data))
+    elif data[:1] == _ZLIB:
+        data = zlib.decompress(data)
+    return msgspec.msgpack.decode(data, type=shape)
