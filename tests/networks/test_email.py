@@ -242,11 +242,8 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-FORWARDS = {
-    "embedded_email_german_3.txt": "only the greeting is the author's; the trimmer keeps nothing",
-    "forwarded_apple.txt": "the trimmer calls what stands before a forward `before`, not trimmed",
-    "forwarded_gmail.txt": "as above",
-}
+FORWARDS = {"embedded_email_german_3.txt", "forwarded_apple.txt", "forwarded_gmail.txt"}
+"""Their outcome stands in `before`: what the author wrote before what is forwarded."""
 
 
 def test_recorded_replies_are_trimmed_as_expected(payloads) -> None:

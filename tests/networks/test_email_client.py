@@ -534,6 +534,20 @@ async def test_a_search_that_is_refused_leaves_a_mail_as_it_is(standing) -> None
     assert standing.nothing_was_written()
 
 
+async def test_what_was_looked_for_once_is_not_looked_for_again(standing) -> None:
+    """A thread of many mails whose root is not here costs one search; one that comes is known."""
+    for number in (1, 2, 3):
+        standing.deliver(mail(number, References="<root@x>", Subject="Re: Frage"))
+    client = reader(mailbox(standing))
+    told = await a_round(client, START)
+    assert len([each for each in standing.commands if each == "UID SEARCH"]) == 2
+    assert all("in_reply_to" not in each for each in events(told))
+    standing.deliver(mail(4, Message_ID="<root@x>"))
+    standing.deliver(mail(5, References="<root@x>", Subject="Re: Frage"))
+    root, answer = events(await a_round(client, last(told)))
+    assert answer["in_reply_to"] == root["object_id"]
+
+
 async def test_tokens_are_renewed_and_their_end_is_told(standing) -> None:
     """An access token that ends, one that is withdrawn, an endpoint that is away, a revocation."""
     tokens = TokenServer("service", mail=standing)

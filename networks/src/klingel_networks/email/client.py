@@ -422,6 +422,8 @@ class EmailClient:
             if known is None and is_searchable(message_id):
                 known = await self._searched(f'HEADER Message-ID "{message_id}"')
                 known = [each for each in known if each.mid == message_id]
+                # Also that there is none: whatever comes later is noted as it comes.
+                self._remembered.setdefault(message_id, [])
             found += known or []
         subject = header.text("subject")
         if not listed and is_answer(subject) and base_subject(subject):
