@@ -18,7 +18,7 @@ PREFIX = "x:network:"
 HOME_COUNTRY = "DE"
 """Where posts are read, unless the context says another country."""
 
-_ID = re.compile(r"[0-9]{1,19}")
+_DIGITS = 19
 _NATIVE_ID = re.compile(r"[^\x00-\x20\x7f]{1,200}")
 _SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 _SNOWFLAKE_BITS = 22
@@ -41,14 +41,14 @@ def checked_id(value: str | None, path: str) -> str:
     """Return a numeric id; raises InvalidMessage when it is none."""
     if not value:
         raise InvalidMessage(ErrorType.MISSING_FIELD, f"{path} is missing", path=path)
-    if _ID.fullmatch(value) is None:
+    if not is_id(value):
         raise InvalidMessage(ErrorType.INVALID_FIELD, f"{path} is no id of X", path=path)
     return value
 
 
 def is_id(value: str | None) -> bool:
     """Return whether `value` is a numeric id."""
-    return value is not None and _ID.fullmatch(value) is not None
+    return value is not None and len(value) <= _DIGITS and value.isascii() and value.isdigit()
 
 
 def is_native_id(value: str) -> bool:
@@ -93,7 +93,7 @@ def milliseconds(value: str | None, path: str) -> datetime | None:
     """
     if value is None:
         return None
-    if _ID.fullmatch(value) is None or int(value) >= REVISION_MAX:
+    if not is_id(value) or int(value) >= REVISION_MAX:
         raise InvalidMessage(
             ErrorType.INVALID_FIELD, f"{path} is no time in milliseconds", path=path
         )

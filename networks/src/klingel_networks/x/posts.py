@@ -69,9 +69,19 @@ def references_of(references: Sequence[Reference] | None) -> References:
     for reference in references:
         if reference.type is not None and reference.type in _KINDS:
             found[reference.type] = checked_id(reference.id, "referenced_tweets.id")
-    reposted, parent, quoted = (found.get(type_) for type_ in ("retweeted", "replied_to", "quoted"))
-    kind = next((kind for type_, kind in _KINDS.items() if type_ in found), _ORIGINAL.kind)
-    return References(kind, reposted, parent, quoted)
+    return References(
+        kind_of(references), found.get("retweeted"), found.get("replied_to"), found.get("quoted")
+    )
+
+
+def kind_of(references: Sequence[Reference] | None) -> Kind:
+    """Return the kind that references make of a post."""
+    if not references:
+        return "post"
+    if len(references) == 1:
+        return _KINDS.get(references[0].type or "", "post")
+    types = {reference.type for reference in references}
+    return next((kind for type_, kind in _KINDS.items() if type_ in types), "post")
 
 
 _ORIGINAL = References("post", None, None, None)
@@ -85,7 +95,7 @@ def post_identity(head: Head) -> Identity:
     """
     post_id = checked_id(head.id if isinstance(head.id, str) else head.id_str, "id")
     first = chain_of(post_id, head.edit_history_tweet_ids)
-    kind = references_of(head.referenced_tweets).kind
+    kind = kind_of(head.referenced_tweets)
     if post_id == first:
         return Identity(post_object(first), 0, kind, "created")
     return Identity(post_object(first), snowflake_ms(post_id), kind, "updated")
@@ -124,7 +134,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         author=author,
         text=None if hidden else text,
         langs=language(post.lang),
-        media=() if hidden else tuple(_attached(post, includes)),
+        media=() if hidden or post.attachments is None else tuple(_attached(post, includes)),
         links=links,
         hashtags=hashtags,
         mentions=mentions,
@@ -135,7 +145,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
 
 def author_of(user_id: str | None, users: Sequence[User] | None) -> Author | None:
     """Return who acted, with what the answer tells of the account."""
-    if not is_id(user_id) or user_id is None:
+    if user_id is None or not is_id(user_id):
         return None
     user = _user(user_id, users)
     if user is None:
@@ -249,20 +259,29 @@ def _marked(
     """Return mentioned accounts, hashtags and links."""
     if entities is None:
         return (), (), ()
-    mentions = [
-        mention.id if is_id(mention.id) else mention.username for mention in entities.mentions or ()
-    ]
-    hashtags = [tag_of(tag.tag) for tag in entities.hashtags or ()]
-    links = [
-        link.unwound_url if is_link(link.unwound_url) else link.expanded_url
-        for link in entities.urls or ()
-        if link.media_key is None and not _shows_attachment(link.expanded_url)
-    ]
-    return (
-        tuple(dict.fromkeys(each for each in mentions if each and _is_plain(each, _HANDLE_MAX))),
-        tuple(dict.fromkeys(each for each in hashtags if each)),
-        tuple(dict.fromkeys(each for each in links if each and is_link(each))),
-    )
+    mentions: list[str | None] = []
+    hashtags: list[str] = []
+    links: list[str | None] = []
+    if entities.mentions:
+        mentions = [each.id if is_id(each.id) else each.username for each in entities.mentions]
+        mentions = [each for each in mentions if each and _is_plain(each, _HANDLE_MAX)]
+    if entities.hashtags:
+        hashtags = [tag for tag in [tag_of(each.tag) for each in entities.hashtags] if tag]
+    if entities.urls:
+        links = [
+            each.unwound_url if is_link(each.unwound_url) else each.expanded_url
+            for each in entities.urls
+            if each.media_key is None and not _shows_attachment(each.expanded_url)
+        ]
+        links = [each for each in links if is_link(each)]
+    return _once(mentions), _once(hashtags), _once(links)
+
+
+def _once(values: Sequence[str | None]) -> tuple[str, ...]:
+    """Return what there is, each once, in its order."""
+    if not values:
+        return ()
+    return tuple(dict.fromkeys([each for each in values if each is not None]))
 
 
 def _shows_attachment(url: str | None) -> bool:

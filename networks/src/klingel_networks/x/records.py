@@ -131,6 +131,9 @@ class Post(Struct, frozen=True, gc=False):
     public_metrics: PostMetrics | None = None
     note_tweet: NoteTweet | None = None
     withheld: Withheld | None = None
+    event_type: str | None = None
+    sender_id: str | None = None
+    user: Raw = NOTHING
 
 
 class UserMetrics(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -227,6 +230,13 @@ class Line(Struct, frozen=True, gc=False):
 
     data: Raw = NOTHING
     includes: Raw = NOTHING
+
+
+class PostLine(Struct, frozen=True, gc=False):
+    """A line of the stream as it nearly always is: a post and what belongs to it."""
+
+    data: Post
+    includes: Includes | None = None
 
 
 class HeadLine(Struct, frozen=True, gc=False):
@@ -419,6 +429,7 @@ class OldPost(Struct, frozen=True, gc=False):
 
 BODY = msgspec.json.Decoder(Body)
 LINE = msgspec.json.Decoder(Line)
+POST_LINE = msgspec.json.Decoder(PostLine)
 HEAD_LINE = msgspec.json.Decoder(HeadLine)
 HEAD = msgspec.json.Decoder(Head)
 POST = msgspec.json.Decoder(Post)
