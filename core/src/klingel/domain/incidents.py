@@ -759,7 +759,7 @@ class _Sketch:
     """Counts of terms by the ages of posts; some terms share a count."""
 
     def __init__(self) -> None:
-        self._counts: NDArray[np.int32] = np.zeros((_PAST + 1, _BINS), np.int32)
+        self._counts: NDArray[np.int16] = np.zeros((_PAST + 1, _BINS), np.int16)
 
     def count(self, terms: bytes, number: int, age: int) -> None:
         self._counts[age][np.frombuffer(terms, np.uint32) % _BINS] += number
