@@ -197,7 +197,7 @@ def _page(status: int, sentence: str) -> Answer:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Deletion of your data</title>'
         f"<p>{escape(sentence)}</p></html>"
     )
-    return Answer(status, page.encode(), "text/html; charset=utf-8")
+    return Answer(status, page.encode(), "text/html")
 
 
 def explode_deletion(delivery: Delivery) -> list[NativeObject | Refused]:
