@@ -406,10 +406,14 @@ def test_attachments_are_told_by_their_bytes() -> None:
 
 
 def answer(
-    *references: str, author: str = f"Anna <{ANNA}>", mid: str = "9@x", **more: Any
+    *references: str,
+    author: str = f"Anna <{ANNA}>",
+    mid: str = "9@x",
+    fields: str = "",
+    **more: Any,
 ) -> bytes:
     """Return a mail that refers to others."""
-    fields = f"References: {' '.join(f'<{each}>' for each in references)}\r\n"
+    fields += f"References: {' '.join(f'<{each}>' for each in references)}\r\n"
     return mail("Und?", author=author, mid=mid, subject="Re: Kein Netz", fields=fields, **more)
 
 
@@ -472,6 +476,33 @@ def test_who_forges_a_message_id_draws_nobody_over() -> None:
         later = answer("1@kunde.example", author=author)
         for order in (found, found[::-1]):
             assert delivered(later, **{RELATED: written(order)})["conversation_id"] == theirs
+
+
+DISOWNED = "Authentication-Results: mx.nordlicht.example; spf=fail; dmarc=fail (p=none)\r\n"
+
+
+@pytest.mark.parametrize("forged", [OWN[0], ANNA, BERT])
+def test_who_forges_an_address_neither_speaks_for_it_nor_joins(forged) -> None:
+    """What the receiving server calls disowned is somebody else's word, a stranger's."""
+    content = mail(
+        "Erledigt!",
+        author=forged,
+        to=f"{OWN[0]}, {ANNA}",
+        subject="Re: Kein Netz",
+        mid="f@x",
+        fields=DISOWNED + "References: <1@kunde.example>\r\n",
+    )
+    told = knowing(content, FIRST)
+    genuine = knowing(content.replace(b"dmarc=fail", b"dmarc=pass"), FIRST)
+    assert genuine["conversation_id"] == delivered(FIRST)["conversation_id"]
+    assert told["conversation_id"] not in {genuine["conversation_id"], None}
+    assert delivered(content)["conversation_id"] == told["conversation_id"]
+    assert told["author"]["id"] != genuine["author"]["id"]
+    assert told["metrics"] == {"forged_sender": 1}
+    assert "metrics" not in genuine
+    # Nor does what answers the forged mail bring it in.
+    again = answer("1@kunde.example", "f@x", author=forged, fields=DISOWNED)
+    assert knowing(again, FIRST, content)["conversation_id"] == told["conversation_id"]
 
 
 def test_the_brands_answer_to_a_stranger_stays_with_the_stranger() -> None:

@@ -33,7 +33,14 @@ from klingel_networks.email.threads import (
     place,
     related_to,
 )
-from klingel_networks.email.who import OWN, People, ids_of, people_of, person_id
+from klingel_networks.email.who import (
+    OWN,
+    People,
+    author_id,
+    ids_of,
+    people_of,
+    person_id,
+)
 from klingel_networks.generic import native_of
 
 MAPPING = "email/1"
@@ -242,7 +249,7 @@ def _author(people: People, context: Mapping[str, str]) -> Author | None:
     if not author.address:  # a daemon without an address is no person, but has a name
         return Author(id=person_id(author.name, context), name=author.name)
     return Author(
-        id=person_id(author.address, context),
+        id=author_id(people, context),
         handle=author.address[:256],
         name=author.name or None,
     )

@@ -15,6 +15,7 @@ from typing import Final
 
 from klingel.domain.draft import Kind
 from klingel_networks.email.header import Address, Header
+from klingel_networks.email.who import fails_authentication
 
 AUTO_REPLY: Final = "auto_reply"
 """An absence, a receipt of a ticket: a program answered a mail."""
@@ -32,7 +33,9 @@ BULK: Final = "bulk"
 """It went to many."""
 SPAM: Final = "spam_flag"
 """A filter before us called it spam."""
-NATURES: Final = (AUTO_REPLY, BOUNCE, RECEIPT, COMPLAINT, GENERATED, LIST, BULK, SPAM)
+FORGED: Final = "forged_sender"
+"""The receiving server says that the author's domain disowns it."""
+NATURES: Final = (AUTO_REPLY, BOUNCE, RECEIPT, COMPLAINT, GENERATED, LIST, BULK, SPAM, FORGED)
 
 _NOBODYS_WORD = frozenset({AUTO_REPLY, BOUNCE, RECEIPT, COMPLAINT})
 _REPORTS = {
@@ -72,6 +75,8 @@ def natures(header: Header, flags: Collection[str] = ()) -> tuple[str, ...]:
     found = {_report(header), *_answer(header), *_sending(header)} - {""}
     if _is_spam(header) or not _JUNK.isdisjoint(flag.lower() for flag in flags):
         found.add(SPAM)
+    if fails_authentication(header):
+        found.add(FORGED)
     if BOUNCE in found:
         found.discard(AUTO_REPLY)
     return tuple(each for each in NATURES if each in found)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from klingel_networks.email.header import Header, date
-from klingel_networks.email.who import People, person_id
+from klingel_networks.email.who import People, author_id, counterpart_id, person_id
 
 INTERNAL_DATE = "internal_date"
 """Key of the context: when the server got it, as `Date` is written."""
@@ -128,7 +128,7 @@ def place(header: Header, people: People, mailbox: str, context: Mapping[str, st
         context: with what the mailbox knows of related mails, where it was asked.
     """
     listed = references(header)
-    counterpart = person_id(people.counterpart, context) if people.counterpart else ""
+    counterpart = counterpart_id(people, context)
     subject = header.text("subject")
     known = _known(listed, related_in(context), subject, _parties(people, context))
     nearest = known[-1] if known else None
@@ -154,7 +154,7 @@ def _parties(people: People, context: Mapping[str, str]) -> frozenset[str]:
     """Return the ids that must be in what a mail without references answers."""
     if people.is_own:
         return frozenset(person_id(each.address, context) for each in people.to)
-    return frozenset({person_id(people.speaker, context)} if people.speaker else ())
+    return frozenset({author_id(people, context)} - {""})
 
 
 def _known(
@@ -225,15 +225,16 @@ def related_to(
         context: with the ids of these people, and when the server got it.
     """
     listed = references(header)
-    author = person_id(people.speaker, context) if people.speaker else None
+    author = author_id(people, context) or None
+    recipients = (person_id(each.address, context) for each in people.to)
     received = date(context.get(INTERNAL_DATE, "")) or header.date("date")
     return Related(
         id=object_id,
         mid=own_message_id(header),
         root=listed[0] if listed else own_message_id(header),
-        to=person_id(people.counterpart, context) if people.counterpart else "",
+        to=counterpart_id(people, context),
         author=author,
-        people=tuple(sorted({person_id(each, context) for each in people.addresses})),
+        people=tuple(sorted({*recipients, author or ""} - {""})),
         subject=subject_hash(header.text("subject")),
         received=0 if received is None else int(received.timestamp()),
     )

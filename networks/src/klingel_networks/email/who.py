@@ -6,6 +6,7 @@ hashes of the addresses. The brand's own addresses are its own names: they stay 
 brand's configuration names them so.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
@@ -24,6 +25,7 @@ PEOPLE = 50
 _ID_CHARACTERS = 512
 
 _IDS = msgspec.json.Decoder(dict[str, str])
+_DISOWNED = re.compile(r"\bdmarc\s{0,2}=\s{0,2}fail\b")
 _FORWARDERS = ("x-original-from", "x-original-sender", "x-google-original-from")
 
 
@@ -34,6 +36,7 @@ class People(NamedTuple):
         author: whose word it is; None where nobody is named.
         to: whom it goes to, in order, without the author: To, then Cc.
         is_own: whether the brand itself speaks.
+        is_forged: whether the receiving server says that the author is not who the mail names.
         counterpart: address of whom the brand talks with: a foreign author, else the first foreign
             recipient; empty where the brand talks with itself or nobody is named.
     """
@@ -41,6 +44,7 @@ class People(NamedTuple):
     author: Address | None
     to: tuple[Address, ...]
     is_own: bool
+    is_forged: bool
     counterpart: str
 
     @property
@@ -75,13 +79,42 @@ def people_of(header: Header, own: Collection[str]) -> People:
             if each.address and (author is None or each.address != author.address):
                 to.setdefault(each.address, each)
     recipients = tuple(to.values())[:PEOPLE]
-    is_own = author is not None and author.address in own
+    is_forged = fails_authentication(header)
+    is_own = author is not None and author.address in own and not is_forged
     if author is not None and not is_own:
         counterpart = author.address or author.name.lower()
     else:
         foreign = (each.address for each in recipients if each.address not in own)
         counterpart = next(foreign, "")
-    return People(author, recipients, is_own, counterpart)
+    return People(author, recipients, is_own, is_forged, counterpart)
+
+
+def fails_authentication(header: Header) -> bool:
+    """Whether the server that received a mail says that its author's domain disowns it (RFC 8601).
+
+    Only the first field counts: each server writes its own above those that came with the mail.
+    """
+    told = header.value("authentication-results").lower()
+    return _DISOWNED.search(told) is not None
+
+
+def author_id(people: People, context: Mapping[str, str]) -> str:
+    """Return the id of a mail's author; empty without an address.
+
+    Whoever forges an address is not the person who has it, least of all the brand.
+    """
+    if not people.speaker:
+        return ""
+    if people.is_forged:
+        return f"email:{_hash(f'forged {people.speaker}', 16)}"
+    return person_id(people.speaker, context)
+
+
+def counterpart_id(people: People, context: Mapping[str, str]) -> str:
+    """Return the id of whom the brand talks with; empty where there is nobody."""
+    if people.is_forged:
+        return author_id(people, context)
+    return person_id(people.counterpart, context) if people.counterpart else ""
 
 
 def _behind(header: Header, own: Collection[str]) -> Address | None:
