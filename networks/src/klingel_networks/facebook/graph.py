@@ -80,7 +80,7 @@ class _Thing(Part, frozen=True, gc=False, kw_only=True):
     reviewer: Actor | None = None
     message: str | None = None
     review_text: str | None = None
-    rating: int | None = None
+    rating: int | str | None = None
     recommendation_type: str | None = None
     open_graph_story: _Ref | None = None
     parent: _Ref | None = None
@@ -161,10 +161,10 @@ def _visibility(thing: _Thing) -> Visibility:
 _STARS_MAX = 5
 
 
-def stars(rating: int | None, recommendation: str | None) -> dict[str, int] | None:
+def stars(rating: int | str | None, recommendation: str | None) -> dict[str, int] | None:
     """Return the stars of a rating and whether it recommends; None where neither is told."""
     found = {}
-    if rating is not None and 0 <= rating <= _STARS_MAX:
+    if isinstance(rating, int) and 0 <= rating <= _STARS_MAX:
         found["stars"] = rating
     recommends = {"POSITIVE": 1, "NEGATIVE": 0}.get((recommendation or "").upper())
     if recommends is not None:

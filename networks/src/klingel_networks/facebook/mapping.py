@@ -123,7 +123,7 @@ class Value(Part, frozen=True, gc=False, kw_only=True):
     edited_time: Time | None = None
     message: str | None = None
     review_text: str | None = None
-    rating: int | None = None
+    rating: int | str | None = None
     recommendation_type: str | None = None
     reaction_type: str | None = None
     link: str | None = None
