@@ -29,6 +29,7 @@ FACT_BYTES = 52_000
 _FACT_BYTES = 420
 """Of a fact without what sources name."""
 _ALWAYS_HELD = 8
+"""So many facts have room in any record, whatever sources name."""
 _FOLDED = "folded"
 
 Closing = Literal["answered", "customer_deleted", "generation_full", "command"]
@@ -337,7 +338,9 @@ class Generation:
     def is_before_folded(self, at: datetime, object_hash: str) -> bool:
         """Whether a fact of this time lies among those that are folded already."""
         summary = self.summary
-        return summary is not None and (at, object_hash) < (summary.last_at, summary.last_object)
+        if summary is None or at > summary.last_at:
+            return False
+        return (at, object_hash) < (summary.last_at, summary.last_object)
 
     def absorb(self, fact: Fact) -> None:
         """Count a fact that comes later than facts that are folded: it changes what commutes."""
@@ -478,7 +481,7 @@ class Timeline:
             self._take(item, at, step)
         for generation in self.generations:
             generation.wake_up(self._woken)
-            if len(generation.facts) > generation.room:
+            if len(generation.facts) > _ALWAYS_HELD:
                 generation.fold_oldest(self._promises, closes=self._closes(generation))
         if len(self.held) > _ALWAYS_HELD:
             self.held = _weightiest(self.held)

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.escalation import (
+    ClockName,
     clock_timer,
     escalate,
     raise_further,
@@ -22,7 +23,7 @@ from klingel.domain.escalation import (
     settle,
     timer_id,
 )
-from klingel.model.case import Case, Clock, Escalated, Fired
+from klingel.model.case import Case, Escalated, Fired
 
 PATIENCE = timedelta(seconds=60)
 """How long a timer waits for what may lie before it."""
@@ -71,6 +72,35 @@ class Ordered(Protocol):
         ...
 
 
+class Promised(Protocol):
+    """What timers need of a clock."""
+
+    @property
+    def name(self) -> ClockName:
+        """What is promised."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """State as the facts say."""
+        ...
+
+    @property
+    def started_at(self) -> datetime:
+        """The word that started it."""
+        ...
+
+    @property
+    def deadline(self) -> datetime:
+        """When it is breached."""
+        ...
+
+    @property
+    def warn_at(self) -> datetime | None:
+        """When is warned."""
+        ...
+
+
 class Timed(Protocol):
     """What timers need of a record: a `Case`, or as much of it as was read."""
 
@@ -115,7 +145,7 @@ class Timed(Protocol):
         ...
 
     @property
-    def clocks(self) -> list[Clock] | None:
+    def clocks(self) -> Sequence[Promised] | None:
         """Its clocks."""
         ...
 
@@ -144,7 +174,7 @@ class Timer(Struct, frozen=True, gc=False):
     due: datetime
     kind: TimerKind
     id: str
-    clock: Clock | None = None
+    clock: Promised | None = None
     level: Escalated | None = None
 
 
@@ -234,14 +264,19 @@ def _clock_timers(case: Timed, done: set[str]) -> Iterator[Timer]:
     for clock in case.clocks or ():
         if clock.state != "running":
             continue
-        breach = clock_timer(case.case_id, clock, "breached")
+        breach = _clock_timer(case, clock, "breached")
         if breach in done:
             continue
         yield Timer(clock.deadline, "breached", breach, clock=clock)
         if clock.warn_at is not None and clock.warn_at < clock.deadline:
-            warning = clock_timer(case.case_id, clock, "warned")
+            warning = _clock_timer(case, clock, "warned")
             if warning not in done:
                 yield Timer(clock.warn_at, "warned", warning, clock=clock)
+
+
+def _clock_timer(case: Timed, clock: Promised, kind: str) -> str:
+    # Name and start of a clock make the id.
+    return clock_timer(case.case_id, clock, kind)  # type: ignore[arg-type]  # it asks no more
 
 
 def due_at(case: Timed, max_open_age: timedelta) -> datetime | None:

@@ -19,9 +19,10 @@ import msgspec
 from klingel.contracts import codec
 from klingel.domain.cases import Change
 from klingel.domain.conversation import ConversationState
+from klingel.domain.escalation import ClockName
 from klingel.domain.timers import Timed, due_at, is_history
 from klingel.model import Case
-from klingel.model.case import Clock, Escalated, Fired
+from klingel.model.case import Escalated, Fired
 from klingel.stage.fates import Put
 from klingel.stage.ports import StateTable, StateView
 
@@ -124,6 +125,16 @@ class Ordered(msgspec.Struct, frozen=True, gc=False):
     anchor: str | None = None
 
 
+class Running(msgspec.Struct, frozen=True, gc=False):
+    """What a rebuilding needs of a clock."""
+
+    name: ClockName
+    state: str
+    started_at: datetime
+    deadline: datetime
+    warn_at: datetime | None = None
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """As much of a record as a rebuilding needs; the rest is skipped, at a quarter of the cost."""
 
@@ -138,7 +149,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     updated_at: datetime | None = None
     closed_at: datetime | None = None
     snoozed_until: datetime | None = None
-    clocks: list[Clock] | None = None
+    clocks: list[Running] | None = None
     fired: list[Fired] | None = None
     escalations: list[Escalated] | None = None
 
@@ -256,8 +267,8 @@ def puts_of(
     change: Change,
     records: Sequence[bytes],
     max_open_age: timedelta,
-) -> Iterator[Put]:
-    """Yield what a change makes of the table.
+) -> Sequence[Put]:
+    """Return what a change makes of the table.
 
     Args:
         place: partition key of the conversation.
@@ -266,20 +277,21 @@ def puts_of(
         records: the changed records, encoded.
         max_open_age: of the brand.
     """
+    puts: list[Put] = []
     for case, encoded in zip(change.changed, records, strict=True):
-        yield Put(CASES, b"c" + case.case_id.encode(), encoded)
-        yield from timer_puts(_record(before, case.case_id), case, max_open_age)
+        puts.append(Put(CASES, b"c" + case.case_id.encode(), encoded))
+        puts += timer_puts(_record(before, case.case_id), case, max_open_age)
     for case_id in change.removed:
-        yield from removal(place, case_id, _record(before, case_id), max_open_age)
+        puts += removal(place, case_id, _record(before, case_id), max_open_age)
     token = _token(change)
     if token is None:
-        return
+        return puts
     if before.size > _NOTED < change.state.size:
-        yield noted(place, token, None)
-        yield from (_listed(place, case.case_id) for case in change.changed)
+        puts.append(noted(place, token, None))
+        puts += (_listed(place, case.case_id) for case in change.changed)
     else:
-        records_now = sorted(record.case_id for record in change.state.records())
-        yield from _all_noted(place, token, records_now)
+        puts += _all_noted(place, token, sorted(each.case_id for each in change.state.records()))
+    return puts
 
 
 def _record(state: ConversationState, case_id: str) -> Case | None:
