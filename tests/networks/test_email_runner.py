@@ -1,12 +1,16 @@
 """The mailbox's reader under the connectors' runner: killed, without Kafka, with another UIDVALIDITY."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -223,3 +227,76 @@ async def test_the_ledger_tells_a_change_of_uidvalidity_and_its_end(server, tmp_
     ids = [each.object_id for each in second.raw()]
     assert ids[:2] == [each.object_id for each in first.raw()]
     assert len(set(ids)) == 3
+
+
+@asynccontextmanager
+async def running(
+    command: list[str], environ: dict[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a process; it is over when this is."""
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdout=quiet, stderr=quiet
+    )
+    try:
+        yield process
+        async with asyncio.timeout(SECONDS):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.servers
+@pytest.mark.faults
+async def test_the_connector_is_killed_and_every_mail_is_in_kafka(
+    server, kafka_bootstrap, topic_prefix, tmp_path
+) -> None:
+    """The real process on the real Kafka, killed between mails: each is there, in their order."""
+    environ = os.environ | {
+        "KLINGEL_KAFKA__BOOTSTRAP": kafka_bootstrap,
+        "KLINGEL_KAFKA__TOPIC_PREFIX": topic_prefix,
+        "KLINGEL_KAFKA__GROUP_PREFIX": topic_prefix,
+        "KLINGEL_KAFKA__SESSION_TIMEOUT_SECONDS": "6",
+        "KLINGEL_BLOBS__DIR": str(tmp_path / "blobs"),
+        "KLINGEL_EMAIL_PASSWORD": server.password,
+        "KLINGEL_EMAIL_ADDRESS_KEY": "0123456789abcdef",
+    }
+    command = [sys.executable, "-m", "klingel_connectors", "run", "email", "--holder", "one"]
+    command += ["--mailbox", "service", "--host", "127.0.0.1", "--port", str(server.port)]
+    command += ["--security", "none", "--username", server.username, "--own-addresses", OWN]
+    command += ["--history-days", "10"]
+    consumer = KafkaConsumer(
+        f"{topic_prefix}raw-events",
+        bootstrap_servers=kafka_bootstrap,
+        auto_offset_reset="earliest",
+        group_id=None,
+    )
+    heard: list[RawEvent] = []
+
+    async def hear(uids: int) -> None:
+        async with asyncio.timeout(40):
+            while len({each.object_id for each in heard}) < uids:
+                found = await asyncio.to_thread(consumer.poll, 200)
+                for records in found.values():
+                    heard.extend(codec.decode(RawEvent, each.value) for each in records)
+
+    for number in range(1, 6):
+        server.folder("INBOX").add(mail(number))
+    try:
+        async with running(command, environ) as process:
+            await hear(3)
+            process.kill()
+        for number in range(6, 11):
+            server.folder("INBOX").add(mail(number))
+        async with running(command, environ) as process:
+            await hear(10)
+            process.terminate()
+    finally:
+        consumer.close()
+    wanted = {
+        NETWORK.identify(mail(number), {"source": "service"}).object_id for number in range(1, 11)
+    }
+    assert {each.object_id for each in heard} == wanted
+    assert not server.offences

@@ -17,6 +17,7 @@ from klingel.config.loader import load_brand
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited
 from klingel_networks.arrival import Arrival, Away, Credential, Gap, GapClosed, Tools, Unbounded
 from klingel_networks.x.client import UNNAMED_ITEM, XClient, XOptions, examine
+from klingel_networks.x.cost import Meter, month_left_seconds
 from klingel_networks.x.mapping import explode, identify
 from klingel_networks.x.position import Position
 from klingel_networks.x.rules import TAG_PREFIX
@@ -381,6 +382,29 @@ async def test_a_spent_budget_rests_every_rule_and_tells_it(bench):
     assert {each.outcome for each in bench.reports(GapClosed) if "budget" in each.key} == {
         "unrecoverable"
     }
+
+
+async def test_a_budget_that_is_short_rests_the_least_valuable_rule_first(bench):
+    """By what each rule has cost so far; the others go on."""
+    bench.permits = _Budget()
+    bench.more = {"tend_seconds": 0.05}
+    client = bench.client()
+    now = datetime.now(UTC)
+    client._meter = Meter(now - timedelta(hours=2))
+    products = f"{TAG_PREFIX}nordlicht/products"
+    for number in range(60):
+        for name, price in ((NAME, 0.01), (products, 1.0)):
+            client._meter.note(f"{name}{number}", [name], price, now)
+    bench.permits.rest = month_left_seconds(now) / 3600 * 2
+    async with bench.hearing(client):
+        await bench.streaming()
+        assert {rule.tag for rule in bench.server.rules.values()} == {
+            f"{TAG_PREFIX}nordlicht/accounts",
+            NAME,
+        }
+        assert [gap.key for gap in bench.reports(Gap)] == [f"budget/{products}"]
+        said = bench.post("nordlicht")
+        await bench.until(lambda: said in bench.ids())
 
 
 async def test_owned_accounts_are_read_by_owned_reads_and_resume(bench):

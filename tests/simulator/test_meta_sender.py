@@ -4,6 +4,7 @@ The receiver is klingel's own: the gateway's check of the signature and handshak
 explode, the networks' identities. What the sender writes as truth is what they find.
 """
 
+import asyncio
 import json
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from klingel_networks.contract import Delivery, NativeObject
 from klingel_networks.mapped import raw_event
 from klingel_networks.meta import FAMILY
 from klingel_networks.registry import installed
+from klingel_simulator.meta_command import main
 from klingel_simulator.meta_sender import FORGERIES, MetaSender, Posting, forged, sign
 from klingel_simulator.meta_traffic import BATCH_MOST, to_bodies, to_body, to_comment, variants
 from klingel_simulator.traffic import GENERIC, Mix, Traffic
@@ -146,3 +148,30 @@ def test_simulated_talk_is_understood_as_it_was_meant():
         assert len(updates) > 50
         found = understood(to_body(updates))
         assert found == [(each.network, each.object_id, each.revision) for each in updates]
+
+
+async def test_the_command_rings_and_tells_what_it_sent(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("META_SECRET", SECRET.decode())
+    monkeypatch.setenv("META_KEY", KEY.decode())
+    heard, truth = [], tmp_path / "truth.ndjson"
+    async with receiver(heard, []) as url:
+        arguments = ["--url", url, "--secret-env", "META_SECRET", "--key-env", "META_KEY"]
+        arguments += ["--variants", "--events", "60", "--rate", "0", "--batch", "5"]
+        code = await asyncio.to_thread(
+            main, [*arguments, "--redeliver", "0", "--truth", str(truth)]
+        )
+    assert code == 0
+    tally = json.loads(capsys.readouterr().out)
+    found = [each for body in heard for each in understood(body)]
+    assert tally["sent"] == len(found) > len(everything())
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    sent = Counter((each["network"], each["object_id"], each["revision"]) for each in lines)
+    assert not sent - Counter(found)
+    assert {each[0] for each in found} == set(FAMILY.networks)
+
+
+@pytest.mark.parametrize("wrong", [["--batch", "0"], ["--networks", "x"], ["--secret-env", "NONE"]])
+def test_bad_options_get_one_sentence(wrong, monkeypatch, capsys):
+    monkeypatch.setenv("META_SECRET", "s")
+    assert main(["--url", "http://127.0.0.1:1", "--secret-env", "META_SECRET", *wrong]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -9,19 +9,22 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Final, Literal
 
 import aiohttp
 
 from klingel_simulator.meta_traffic import Update, to_bodies
+from klingel_simulator.pacing import Pace
 from klingel_simulator.truth import Sent, TruthFile
 
 HEADER: Final = "X-Hub-Signature-256"
 Forgery = Literal["none", "missing", "wrong", "truncated", "sha1", "reserialised"]
 FORGERIES: Final[tuple[Forgery, ...]] = ("missing", "wrong", "truncated", "sha1", "reserialised")
+_Delivery = tuple[bytes, tuple[Update, ...]]
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
 
@@ -109,18 +112,36 @@ class MetaSender:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0
 
-    async def run(self, updates: Iterable[Update]) -> None:
-        """Send everything, several deliveries at once, as fast as the receiver answers."""
+    async def run(self, updates: Iterable[Update], rate: float = 0.0) -> None:
+        """Send everything; ``rate`` updates a second, 0 for as fast as the receiver answers."""
         timeout = aiohttp.ClientTimeout(total=self._posting.timeout_seconds)
-        bodies = to_bodies(updates, self._posting.batch)
+        queue: asyncio.Queue[_Delivery | None] = asyncio.Queue(self._posting.connections)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             for _ in range(self._posting.connections):
-                group.create_task(self._work(session, bodies))
+                group.create_task(self._work(session, queue))
+            await self._fill(queue, iter(updates), rate)
+            for _ in range(self._posting.connections):
+                await queue.put(None)
+
+    async def _fill(
+        self, queue: "asyncio.Queue[_Delivery | None]", updates: Iterator[Update], rate: float
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        pace = Pace(rate, clock())
+        while True:
+            due = pace.due(clock())
+            chunk = list(islice(updates, due))
+            for delivery in to_bodies(chunk, self._posting.batch):
+                await queue.put(delivery)
+            if len(chunk) < due:
+                return
+            await asyncio.sleep(pace.pause_seconds(due))
 
     async def _work(
-        self, session: aiohttp.ClientSession, bodies: Iterable[tuple[bytes, tuple[Update, ...]]]
+        self, session: aiohttp.ClientSession, queue: "asyncio.Queue[_Delivery | None]"
     ) -> None:
-        for body, updates in bodies:
+        while (delivery := await queue.get()) is not None:
+            body, updates = delivery
             await self._deliver(session, body, updates)
             if self._rng.random() < self._posting.redeliver:
                 self.tally.redelivered += 1

@@ -213,10 +213,10 @@ class _Common(NamedTuple):
     shared: Mapping[str, str]
     contacts: Sequence[Contact]
     own: str
-    key: bytes
+    hasher: blake2b
 
     def hashed(self, value: str) -> str:
-        found = _hasher(self.key).copy()
+        found = self.hasher.copy()
         found.update(value.encode())
         return found.hexdigest()
 
@@ -271,7 +271,7 @@ def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[Native
             path = "value.metadata.phone_number_id"
             shared["channel"] = native_id(metadata.phone_number_id, path)
         own = _digits(metadata.display_phone_number, "value.metadata.display_phone_number")
-    common = _Common(shared, value.contacts or (), own, key[:HASH_KEY_MAX])
+    common = _Common(shared, value.contacts or (), own, _hasher(key[:HASH_KEY_MAX]))
     found: list[NativeObject | Refused] = []
     for name, raws in value.lists:
         for raw in raws:
@@ -360,9 +360,13 @@ def _piece(
 
 def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> dict[str, str]:
     found = {**common.shared, "of": name}
-    for path, value in (("id", named.id), ("ref", _spoken_of(named)), ("group", _group(named))):
-        if value:
-            found[path] = common.hashed(native_id(value, path))
+    if named.id:
+        found["id"] = common.hashed(native_id(named.id, "id"))
+    ref, group = _spoken_of(named), _group(named)
+    if ref:
+        found["ref"] = common.hashed(native_id(ref, "ref"))
+    if group:
+        found["group"] = common.hashed(native_id(group, "group"))
     if name == "message_echoes" or (name == "history" and _is_own(named, common.own)):
         found["by"] = "own"
     customer = _customer(name, named, common.own, thread)
@@ -371,9 +375,9 @@ def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> di
     contact = _contact_of(customer, common.contacts)
     username = None if contact is None else _show(found, contact)
     users, parents, phones = customer if contact is None else _with(customer, contact)
-    ids = [f"bsuid:{_plain(each, 'user_id')}" for each in users if each]
+    ids = _typed("bsuid:", users)
     _call(found, ids, phones, common)
-    ids += [f"parent:{_plain(each, 'parent_user_id')}" for each in parents if each]
+    ids += _typed("parent:", parents)
     if ids:
         found["customer"] = ids[0]
         if username:
@@ -424,9 +428,17 @@ def _call(
                     _put(found, "phone", shown_handle(digits))
 
 
-def _plain(value: Id, path: str) -> str:
+def _typed(prefix: str, values: tuple[Id | None, ...]) -> list[str]:
+    found = []
+    for value in values:
+        if value:
+            found.append(prefix + _plain(value))  # noqa: PERF401 - a list of one or two costs less so
+    return found
+
+
+def _plain(value: Id) -> str:
     """Return an id that can stand in a list with blanks between."""
-    text = native_id(value, path)
+    text = native_id(value, "user_id")
     return text.replace(" ", "_") if " " in text else text
 
 

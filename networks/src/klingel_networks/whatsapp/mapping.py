@@ -49,6 +49,7 @@ MAPPING = "whatsapp/1"
 
 _MESSAGES = frozenset({"messages", "message_echoes", "history"})
 _SILENT_CATEGORIES = ("marketing", "utility", "authentication")
+_SPEAKS_OF = frozenset({"revoke", "edit", "reaction"})
 _ORDINARY = frozenset({"text", "button", "interactive", "order", "unsupported", "errors"})
 _MEDIA: Mapping[str, MediaKind] = {
     "image": "image",
@@ -58,6 +59,8 @@ _MEDIA: Mapping[str, MediaKind] = {
     "document": "file",
     "sticker": "sticker",
 }
+_SAID = _ORDINARY | set(_MEDIA) | {"location", "contacts", "template"}
+"""Types that somebody says; others are nobody's word, or not known yet."""
 _FLOW_LINES = 100
 _SEGMENT_MAX = 100
 
@@ -295,9 +298,17 @@ def _entry_time(context: Mapping[str, str]) -> int | None:
 
 def _message_news(message: Message, context: Mapping[str, str]) -> News:
     at = None if message.timestamp is None else milliseconds(message.timestamp, "timestamp")
-    own_id, ref = context["id"], context.get("ref")
-    ours = _is_ours(context)
+    ours = context.get("by") == "own"
     told = message.type or "unknown"
+    if told in _SPEAKS_OF:
+        return _about(told, message, at, context)
+    kind: Kind = "direct_message" if told in _SAID else "unknown"
+    return News(kind, "created", context["id"], 0, at, message, ours)
+
+
+def _about(told: str, message: Message, at: int | None, context: Mapping[str, str]) -> News:
+    """Return the news of a message that speaks of another one: revoke, edit, reaction."""
+    ref, ours = context.get("ref"), context.get("by") == "own"
     if told == "revoke":
         return News(
             "direct_message",
@@ -311,25 +322,12 @@ def _message_news(message: Message, context: Mapping[str, str]) -> News:
     if told == "edit":
         ref = _known(ref, "edit.original_message_id")
         return News("direct_message", "updated", ref, _time(at), at, message, ours)
-    if told == "reaction":
-        target = _known(ref, "reaction.message_id")
-        actor = context.get("channel") if ours else context.get("customer")
-        change: Change = (
-            "created" if message.reaction is not None and message.reaction.emoji else "deleted"
-        )
-        reaction_id = f"{target}/reaction/{_known(actor, 'from')}/{ONE_REACTION}"
-        return News("reaction", change, reaction_id, _time(at), at, message, ours, target)
-    kind: Kind = "direct_message" if _is_word(told) else "unknown"
-    return News(kind, "created", own_id, 0, at, message, ours)
-
-
-def _is_word(told: str) -> bool:
-    """Whether a type is something that somebody says."""
-    return told in _MEDIA or told in _ORDINARY or told in {"location", "contacts", "template"}
-
-
-def _is_ours(context: Mapping[str, str]) -> bool:
-    return context.get("by") == "own"
+    target = _known(ref, "reaction.message_id")
+    actor = context.get("channel") if ours else context.get("customer")
+    given = message.reaction is not None and message.reaction.emoji
+    change: Change = "created" if given else "deleted"
+    reaction_id = f"{target}/reaction/{_known(actor, 'from')}/{ONE_REACTION}"
+    return News("reaction", change, reaction_id, _time(at), at, message, ours, target)
 
 
 def _known(value: str | None, path: str) -> str:

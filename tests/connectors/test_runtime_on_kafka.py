@@ -1,0 +1,202 @@
+"""Polling, gaps, media and the gateway's answers against the real Kafka."""
+
+import argparse
+import asyncio
+import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from klingel.clock import SystemClock
+from klingel.contracts import codec
+from klingel.contracts.topics import Topic
+from klingel.errors import SourceUnavailable
+from klingel.model import ConnectorStatus, MediaJob, RawEvent
+from klingel.model.media_job import MediumToFetch
+from klingel.settings import KafkaSettings, Settings
+from klingel_connectors.cursor import read_cursors
+from klingel_connectors.fetch import FetchBounds
+from klingel_connectors.media import job_output
+from klingel_connectors.runner import Plan
+from klingel_connectors.service import Job, run_connector, run_media
+from klingel_connectors.settings import MediaSettings
+from klingel_connectors.testing import ScriptedPoller
+from klingel_networks.arrival import Arrival, Gap, GapClosed
+from klingel_networks.contract import Delivery
+from klingel_networks.registry import installed_network
+
+pytestmark = pytest.mark.servers
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap, topic_prefix):
+    return KafkaSettings(
+        bootstrap=kafka_bootstrap,
+        topic_prefix=topic_prefix,
+        group_prefix=topic_prefix,
+        session_timeout_seconds=6,
+    )
+
+
+@pytest.fixture
+def settings(kafka, tmp_path):
+    return Settings.model_validate(
+        {
+            "kafka": kafka,
+            "blobs": {"dir": tmp_path / "blobs"},
+            "http": {"host": "127.0.0.1", "port": 0},
+        }
+    )
+
+
+@pytest.fixture
+def read(kafka):
+    """Read a topic to its end: keys and values."""
+
+    def records(topic):
+        name = kafka.topic_prefix + topic
+        consumer = KafkaConsumer(
+            bootstrap_servers=kafka.bootstrap, group_id=None, auto_offset_reset="earliest"
+        )
+        try:
+            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name)]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            ends = consumer.end_offsets(places)
+            found = []
+            while any(consumer.position(place) < ends[place] for place in places):
+                for batch in consumer.poll(timeout_ms=1000).values():
+                    found.extend(batch)
+            return found
+        finally:
+            consumer.close()
+
+    return records
+
+
+def heard(generic, number, mode="live"):
+    """Return an arrival."""
+    body = json.dumps(generic(number)).encode()
+    return Arrival(Delivery(body, {"source": "src"}), cursor=str(number), mode=mode)
+
+
+@pytest.fixture
+def run_poller(settings):
+    """Run a poller as a process would, until something holds."""
+
+    async def run(poller, holds):
+        stop = asyncio.Event()
+        job = Job(
+            connector="poller",
+            network=installed_network("replay"),
+            connect=lambda _tools: poller,
+            instance="poller-1",
+            holder="pod-0",
+            static_holder=True,
+            plan=Plan(tick_seconds=0.05, poll_seconds=0.05, back_off=(0.05,)),
+        )
+        running = asyncio.create_task(run_connector(settings, job, SystemClock(), stop))
+        async with asyncio.timeout(60):
+            while not holds() and not running.done():  # noqa: ASYNC110  any condition
+                await asyncio.sleep(0.05)
+        stop.set()
+        await running
+
+    return run
+
+
+async def test_channels_resume_and_a_gap_is_closed_by_the_next_process(
+    run_poller, kafka, read, generic
+):
+    """Killed between the opening of a gap and its end: one entry, closed by who comes next."""
+    gap = Gap("disconnected", "the network was away", key="g", start="2")
+    first = ScriptedPoller(
+        {
+            "a": [[heard(generic, 1), heard(generic, 2), gap, SourceUnavailable("away")]],
+            "b": [[heard(generic, 10)]],
+        }
+    )
+    await run_poller(first, lambda: ("b", "10") in first.asked and ("a", "2") in first.asked)
+    stored = await asyncio.to_thread(read_cursors, kafka, "poller-1")
+    assert {source: each.cursor for source, each in stored.items()} == {
+        "script/a": "2",
+        "script/b": "10",
+    }
+    filled = [heard(generic, 3, "gap_fill"), GapClosed("g", "filled"), heard(generic, 4)]
+    second = ScriptedPoller({"a": [filled], "b": [[heard(generic, 11)]]})
+    await run_poller(second, lambda: ("a", "4") in second.asked and ("b", "11") in second.asked)
+    assert second.asked[:2] == [("a", "2"), ("b", "10")]
+    ids = [codec.decode(RawEvent, each.value).object_id for each in read(Topic.RAW_EVENTS)]
+    assert sorted(ids) == sorted(f"replay:src:{number}" for number in (1, 2, 3, 4, 10, 11))
+    told = [
+        (each.key, codec.decode(ConnectorStatus, each.value).gap)
+        for each in read(Topic.CONNECTOR_STATUS)
+        if b"/gap/" in each.key
+    ]
+    assert len({key for key, _ in told}) == 1
+    assert [gap.outcome for _, gap in told] == ["open", "filled"]
+    assert told[-1][1].recovered == 1
+
+
+async def test_a_media_job_becomes_a_completion(settings, kafka, read, tmp_path):
+    """From the topic of jobs to the completed event, the bytes under their hash."""
+
+    async def picture(_request):
+        return web.Response(body=PNG)
+
+    app = web.Application()
+    app.router.add_get("/a", picture)
+    host = TestServer(app)
+    await host.start_server()
+    now = SystemClock().now()
+    job = MediaJob(
+        object_id="webhook:shop:1",
+        revision=0,
+        network="webhook",
+        kind="post",
+        mode="live",
+        requested_at=now,
+        media=[MediumToFetch(kind="image", id="a", url=f"http://127.0.0.1:{host.port}/a")],
+    )
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    output = job_output(job, "test", now)
+    name = kafka.topic_prefix + output.topic
+    producer.send(name, key=output.key, value=output.value).get(10)
+    producer.close()
+    stop = asyncio.Event()
+    bounds = FetchBounds(ports=frozenset({host.port}), allowed=lambda address: True)
+    running = asyncio.create_task(
+        run_media(settings, MediaSettings(), {}, "h", SystemClock(), stop, bounds=bounds)
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not (found := await asyncio.to_thread(read, Topic.RAW_EVENTS)):  # noqa: ASYNC110  Kafka tells no event
+                await asyncio.sleep(0.2)
+    finally:
+        stop.set()
+        await running
+        await host.close()
+    (raw,) = [codec.decode(RawEvent, each.value) for each in found]
+    assert (raw.event_id, raw.change, raw.context) == (
+        "webhook:shop:1@0",
+        "completed",
+        {"via": "media"},
+    )
+    (medium,) = json.loads(bytes(raw.native))["media"]
+    digest = medium["sha256"]
+    assert (tmp_path / "blobs" / digest[:2] / digest).read_bytes() == PNG
+
+
+def test_what_was_answered_survives_the_gateways_death(kafka, tmp_path):
+    """Killed under load, twice here and a hundred times by `benchmarks/gateway.py --kills 100`."""
+    path = Path(__file__).parents[2] / "benchmarks" / "gateway.py"
+    spec = spec_from_file_location("benchmark_of_the_gateway", path)
+    benchmark = module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    given = argparse.Namespace(kafka=kafka.bootstrap, kills=2, connections=16)
+    assert benchmark.kills(given, str(tmp_path))
