@@ -116,6 +116,9 @@ class Api:
         endpoint: address of the API, without a slash at its end.
         token: bearer token of the app.
         tools: time and limits.
+
+    Attributes:
+        date: what the last answer said of the time.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Api:
         self._endpoint = endpoint
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "klingel"}
         self._tools = tools
+        self.date = ""
         self._posts = _Posts(self)
         self._rules = _StreamRules(self)
 
@@ -167,6 +171,7 @@ class Api:
                 timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
             ) as response:
                 body = await bounded(response)
+                self.date = response.headers.get("Date", "")
                 self.check(bucket, response, body)
                 return Answer(response.status, body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

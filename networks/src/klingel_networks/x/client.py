@@ -47,6 +47,7 @@ from klingel_networks.arrival import (
     Tools,
 )
 from klingel_networks.contract import Delivery, NativeObject
+from klingel_networks.examining import clock_finding
 from klingel_networks.x.api import WANTED, Api, Job, TooManyConnections, bounded
 from klingel_networks.x.cost import Meter, affordable, month_left_seconds
 from klingel_networks.x.ids import HOME_COUNTRY, is_id, snowflake_at
@@ -799,6 +800,7 @@ async def examine(options: Options, tools: Tools) -> list[Finding]:
         except RetryableError as error:
             return [Finding("credentials", "unknown", str(error), "ask again later")]
     findings.append(Finding("credentials", "ok", "X accepts the bearer token"))
+    findings.append(clock_finding(api.date, tools.clock.now()))
     if brands is None:
         findings.append(
             Finding("rules", "unknown", "the brands are not read", "apply the brand files")
@@ -822,7 +824,7 @@ async def examine(options: Options, tools: Tools) -> list[Finding]:
         )
         for each in plan.left_out
     ]
-    if len(findings) == 1:
+    if all(each.check != "rules" for each in findings):
         findings.append(Finding("rules", "ok", f"{len(plan.rules)} stream rules fit"))
     return findings
 
