@@ -741,7 +741,7 @@ def test_a_header_without_end_is_refused_politely() -> None:
     assert told["sentence"] == "the header is longer than 256 KiB"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
     st.binary(max_size=400),
     st.sampled_from(["base64", "quoted-printable", "x-uuencode", "7bit", "x"]),
@@ -754,7 +754,7 @@ def test_any_bytes_under_any_declaration_are_an_event(content, encoding, kind, c
     assert delivered(mail(content, fields=fields))["kind"] == "email"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=200))
 def test_any_text_comes_through_whole(text) -> None:
     """What is written without anything to trim is said, control characters apart."""

@@ -676,3 +676,52 @@ def test_answers() -> None:
     assert internal_date(" 3-Nov-2026 10:00:00 +0100") == datetime(2026, 11, 3, 9, tzinfo=UTC)
     with pytest.raises(ConfigurationError):
         Position.decode("7|x")
+
+
+async def test_a_password_of_any_characters_logs_in() -> None:
+    """What a quoted string cannot hold goes as a literal."""
+    server = _StandIn(password='pä"ss\\wort')
+    await server.start()
+    server.deliver(mail(1))
+    told = await a_round(reader(mailbox(server, password='pä"ss\\wort')), START)
+    assert texts(told) == ["Text 1"]
+    await all_closed()
+    await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        ({"password": SecretStr("wrong-4711")}, "credentials"),
+        ({"folders": "INBOX,Nix"}, "permissions"),
+        ({"port": 1}, "server"),
+        ({"mailbox": "a:b"}, "settings"),
+    ],
+)
+async def test_doctor_says_what_to_do(standing, wrong, check) -> None:
+    """Every finding that is not fine names a remedy, and none a secret."""
+    findings = await examine(given(standing, **wrong), Tools())
+    failed = [each for each in findings if each.state == "failed"]
+    assert [each.check for each in failed] == [check]
+    assert all(each.remedy for each in failed)
+    assert "4711" not in repr(findings)
+
+
+def test_how_mails_reach_us() -> None:
+    """History and what was heard before open nothing; what was missed is gap fill; the rest live."""
+    start = Position(1, 0, 1000, history=1000)
+    told = datetime.fromtimestamp
+    assert start.mode(told(999, UTC)) == "backfill"
+    assert start.mode(told(1001, UTC)) == "live"
+    assert start.mode(None) == "backfill"
+    known = Position(1, 7, 90_000)
+    assert known.mode(told(1, UTC)) == "live"
+    reread = known.renewed(2)
+    assert (reread.validity, reread.uid, reread.reading) == (2, 0, 90_000)
+    assert reread.mode(told(80_000, UTC)) == "backfill"
+    assert reread.mode(told(89_000, UTC)) == "gap_fill"
+    assert reread.mode(told(91_000, UTC)) == "gap_fill"
+    later = reread.after(3, told(95_000, UTC))
+    assert later.renewed(3).reading == 90_000
+    assert later.caught_up().mode(told(1, UTC)) == "live"
+    assert Position.decode(later.encode()) == later
