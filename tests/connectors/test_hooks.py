@@ -24,7 +24,7 @@ from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings, gateway_settings
 from klingel_connectors.signatures import proved, shake, websub_topic
 from klingel_connectors.testing import RecordingProducer
-from klingel_networks.contract import Answer, Delivery, Endpoint, Family
+from klingel_networks.contract import Answer, Delivery, Endpoint, Family, NativeObject
 from klingel_networks.registry import installed_network
 from klingel_networks.websub import subscription_id, subscription_secret
 
@@ -309,6 +309,18 @@ async def test_our_own_stumbling_is_a_letter_too_and_in_the_end_503(make_bench):
     assert statuses[-1] == 503
     assert len(bench.letters()) == statuses.count(200)
     assert bench.gateway.broken
+
+
+async def test_an_object_of_no_member_is_a_letter(make_bench):
+    """A family that names a network it does not have loses nothing."""
+
+    def explode(delivery):
+        return [("stranger", NativeObject(delivery.body, {}))]
+
+    bench = await make_bench(explode=explode)
+    assert (await bench.post(b"{}", meta))[0] == 200
+    assert bench.letters() == ["unhandled:LookupError"]
+    assert bench.gateway.last_event_at is not None
 
 
 async def test_what_kafka_never_takes_becomes_a_letter(make_bench, generic):

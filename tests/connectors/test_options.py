@@ -6,8 +6,8 @@ from pydantic import SecretStr
 
 from klingel.errors import ConfigurationError
 from klingel_connectors.__main__ import main, plan_of
-from klingel_networks.options import budget_of, read_options
 from klingel_networks.manifest import Manifest, read_manifest
+from klingel_networks.options import budget_of, read_options
 from klingel_networks.registry import installed
 
 MANIFEST = """

@@ -225,6 +225,21 @@ async def test_when_nobody_can_be_polled_the_state_says_so(make_bench, eventuall
     await bench.finish(running)
 
 
+async def test_a_credential_that_is_accepted_again_is_well(
+    make_bench, arrival, eventually, monkeypatch
+):
+    """A person renewed it: the next round says so."""
+    monkeypatch.setattr("klingel_connectors.rounds.PARKED_SECONDS", 0.05)
+    rounds = {"a": [[CredentialsRejected("sign in anew")], [arrival(1)]]}
+    bench = make_bench(rounds, plan=replace(FAST, credential="ok"))
+    running = asyncio.create_task(bench.runner.run())
+    await eventually(lambda: bench.runner.health.credential == "revoked")
+    await eventually(lambda: bench.keys() == ["replay:src:1"])
+    await eventually(lambda: bench.runner.health.credential == "ok")
+    assert bench.runner.health.state == "running"
+    await bench.finish(running)
+
+
 async def test_no_more_rounds_at_once_than_planned(make_bench, eventually):
     rounds = {f"c{number}": [[ScriptedClient.WAIT]] for number in range(10)}
     bench = make_bench(rounds, plan=replace(FAST, rounds_at_once=4))

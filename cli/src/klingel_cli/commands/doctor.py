@@ -62,11 +62,8 @@ def doctor(
     found += _webhook(manifest, base or os.environ.get("KLINGEL_HOOK_BASE", ""))
     kafka = shell.settings.kafka
     with reading(kafka) as log:
-        told = [
-            each
-            for each in statuses(log).values()
-            if each.connector == (connector if manifest.mode != "webhook" else "webhook")
-        ]
+        of = _tellers(manifest)
+        told = [each for each in statuses(log).values() if each.connector in of]
     found += judge(connector, _start(manifest), told, shell.now())
     if not no_event:
         found.append(_round_trip(kafka, wait))
@@ -79,6 +76,13 @@ def doctor(
         )
     if any(each.state == "failed" for each in found):
         shell.found_wrong()
+
+
+def _tellers(manifest: Manifest) -> set[str]:
+    """Return the connectors whose status concerns this one; webhooks come through the gateway."""
+    ways = {manifest.mode, *manifest.also}
+    found = {manifest.name} if ways - {"webhook"} else set()
+    return found | ({"webhook"} if "webhook" in ways else set())
 
 
 def _start(manifest: Manifest) -> str:

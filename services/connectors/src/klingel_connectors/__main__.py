@@ -19,7 +19,6 @@ from klingel.clock import Clock, SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
-from klingel_networks.options import budget_of, own_pattern, read_options, setting_name
 from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway, run_media
 from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
@@ -27,6 +26,7 @@ from klingel_networks.arrival import MediaAddresses, Mode, Tools
 from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
 from klingel_networks.contract import Network
 from klingel_networks.manifest import Manifest
+from klingel_networks.options import budget_of, own_pattern, read_options, setting_name
 from klingel_networks.registry import installed
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
 

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -110,6 +111,7 @@ class Gateway:
         self._log = structlog.get_logger()
         self._open = 0
         self.broken = ""
+        self.last_event_at: datetime | None = None
         rate = settings.form_rate
         self._allowances = {
             form: Allowance(rate, max(1.0, rate * _FORM_BURST_SECONDS)) for form in settings.forms
@@ -261,6 +263,7 @@ class Gateway:
                 await self._durable(pieces)
         except (TimeoutError, RetryableError):
             raise _not_stored() from None
+        self.last_event_at = self._clock.now()
 
     async def _durable(self, pieces: list[Piece]) -> None:
         """Publish all, then wait for all; what Kafka can never store becomes a dead letter."""
@@ -332,6 +335,7 @@ class Gateway:
                 await self._stored(intake, await intake.records(results))
         except (TimeoutError, RetryableError):
             raise _not_stored() from None
+        self.last_event_at = self._clock.now()
         ids = [result.raw.object_id for result in results if isinstance(result, Heard)]
         return _json(202, {"ids": ids})
 

@@ -13,7 +13,7 @@ from klingel.errors import InvariantViolation
 from klingel_connectors.intake import Intake
 from klingel_connectors.raw import Read, TurnedAway
 from klingel_connectors.signatures import Shaken, proved, shake, websub_topic
-from klingel_networks.contract import Delivery, Family
+from klingel_networks.contract import Delivery, Family, NativeObject, Refused
 
 Piece = tuple[Intake, Read]
 
@@ -68,8 +68,13 @@ class Hook:
         except Exception as error:  # noqa: BLE001  what pure code raises on is a dead letter
             first = self.intakes[self.family.networks[0]]
             return [(first, first.turned_away(TurnedAway(delivery.body, error)))]
-        found = []
-        for member, piece in pieces:
-            intake = self.intakes[member]
-            found.append((intake, intake.read_piece(piece, "live", received_at)))
-        return found
+        return [self._read(member, piece, received_at) for member, piece in pieces]
+
+    def _read(self, member: str, piece: NativeObject | Refused, received_at: datetime) -> Piece:
+        intake = self.intakes.get(member)
+        if intake is None:
+            # Our own mistake; the object is kept all the same, and the brake counts it.
+            first = self.intakes[self.family.networks[0]]
+            stray = TurnedAway(piece.native, LookupError("an object of no member of the family"))
+            return first, first.turned_away(stray)
+        return intake, intake.read_piece(piece, "live", received_at)

@@ -194,6 +194,7 @@ class Runner:
         self._letters: set[asyncio.Task[None]] = set()
         self._ledger = Ledger()
         self._credentials: dict[str, Credential] = {}
+        self._refused: set[str] = set()
         self._standing = Standing(plan.credential)
 
     # --- the way through -----------------------------------------------------------------------
@@ -256,6 +257,7 @@ class Runner:
         self._dirty = set()
         self._finished = False
         self._credentials = {}
+        self._refused = set()
         if self._read_before is not None:
             read = self._read_before
             before = await self._stored(lambda: read(self._origin.instance), Before())
@@ -435,9 +437,11 @@ class Runner:
         error = task.exception()
         if error is None:
             reading.attempt = 0
+            self._accepted(reading)
             schedule.done(reading.channel, began, now, reading.rest)
         elif isinstance(error, CredentialsRejected):
             self._credential(reading, Credential(revoked=True, sentence=str(error)))
+            self._refused.add(reading.channel)
             schedule.parked(reading.channel, now)
         elif isinstance(error, RetryableError):
             self._metrics.count(Metric.RECONNECTS, reason=type(error).__name__)
@@ -539,6 +543,14 @@ class Runner:
     def _credential(self, reading: _Reading, told: Credential) -> None:
         self._credentials[reading.channel] = told
         self._judge()
+
+    def _accepted(self, reading: _Reading) -> None:
+        """A round went well: a refusal of the credential is over."""
+        if reading.channel in self._refused:
+            self._refused.discard(reading.channel)
+            if self._credentials[reading.channel].revoked:
+                del self._credentials[reading.channel]
+            self._judge()
 
     def _judge(self) -> None:
         """Derive the credential's state; a change is told at once."""

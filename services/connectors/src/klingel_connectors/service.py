@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from typing import NamedTuple
@@ -201,7 +202,16 @@ async def run_gateway(
     app.add_routes(gateway.routes())
     seen = _Seen(metrics, health, publisher)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
-    house = _House(publisher, origin, books, health, metrics, clock, lambda: gateway.broken)
+    house = _House(
+        publisher,
+        origin,
+        books,
+        health,
+        metrics,
+        clock,
+        lambda: gateway.broken,
+        lambda: gateway.last_event_at,
+    )
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     await stop.wait()
@@ -236,7 +246,7 @@ async def run_media(
     health = Health()
     seen = _Seen(metrics, health, publisher)
     server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
-    house = _House(publisher, origin, books, health, metrics, clock, lambda: "")
+    house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     stopping = asyncio.create_task(stop.wait())
@@ -332,9 +342,11 @@ class _House:
         metrics: Metrics,
         clock: Clock,
         broken: Callable[[], str],
+        last_event_at: Callable[[], datetime | None],
     ) -> None:
         self._publisher = publisher
         self._broken = broken
+        self._last_event_at = last_event_at
         self._also: Callable[[], str] = str
         self._origin = origin
         self._books = books
@@ -383,6 +395,7 @@ class _House:
                 self._metrics.set(Metric.STATE, 1.0 if known == state else 0.0, state=known)
 
     def _measure(self) -> None:
+        self._health.last_event_at = self._last_event_at()
         self._health.in_flight = self._publisher.in_flight
         self._health.published = self._publisher.acknowledged
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)
