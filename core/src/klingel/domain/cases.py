@@ -1100,7 +1100,7 @@ def _decision(
     if case is None and fact is None:
         return Decision(
             number=number,
-            triage=reason.value,
+            triage=str(reason),
             direction=event.direction,
             routed_at=now,
             config_version=brand.version,
@@ -1109,7 +1109,7 @@ def _decision(
         )
     return Decision(
         number=number,
-        triage=reason.value,
+        triage=str(reason),
         direction=event.direction,
         routed_at=now,
         config_version=brand.version,

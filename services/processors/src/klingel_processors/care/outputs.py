@@ -34,7 +34,7 @@ class Outputs:
 
     Args:
         message: that caused them; None where a timer did.
-        cause: id of what caused them.
+        timer: id of the timer; empty where a message caused them.
         source: who writes them, as `ce_source`.
         subject: what it is about; everything said of it shares a trace.
         now: when it was decided.
@@ -44,14 +44,14 @@ class Outputs:
     def __init__(
         self,
         message: Message | None,
-        cause: str,
+        timer: str,
         source: str,
         subject: str,
         now: datetime,
         partition: int,
     ) -> None:
         self._message = message
-        self._cause = cause
+        self._timer = timer
         self._source = source
         self._trace = trace_id(subject)
         self._now = now
@@ -61,8 +61,7 @@ class Outputs:
     @classmethod
     def of_message(cls, message: Message, source: str, subject: str, now: datetime) -> "Outputs":
         """Return the outputs of a message, each with its source position."""
-        cause = f"{message.topic}.{message.partition}.{message.offset}"
-        return cls(message, cause, source, subject, now, message.partition)
+        return cls(message, "", source, subject, now, message.partition)
 
     @classmethod
     def of_timer(
@@ -70,6 +69,14 @@ class Outputs:
     ) -> "Outputs":
         """Return the outputs of a timer; whoever runs the timers adds their source position."""
         return cls(None, timer, source, subject, now, partition)
+
+    @property
+    def _cause(self) -> str:
+        """Id of what caused them."""
+        message = self._message
+        if message is None:
+            return self._timer
+        return f"{message.topic}.{message.partition}.{message.offset}"
 
     @property
     def all(self) -> tuple[Output, ...]:
@@ -184,7 +191,7 @@ class Outputs:
                 subject=subject,
                 time=self._now,
                 trace=self._trace,
-                cause=self._cause,
+                cause=self._timer,
                 extra=extra,
             )
         ordinal = len(self._written)
