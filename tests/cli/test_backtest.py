@@ -98,7 +98,7 @@ def test_two_brand_files_stand_side_by_side(run, files: tuple[Path, Path], tmp_p
         (["--brand", "BRAND"], "name --brand and --input, or --counts alone"),
         (["--brand", "BRAND", "--input", "nothing"], "nothing: No such file or directory"),
         (["--brand", "nothing", "--input", "EVENTS"], "nothing: No such file or directory"),
-        (["--brand", "BRAND", "--input", "EVENTS", "--network", "x"], "no network is called"),
+        (["--brand", "BRAND", "--input", "EVENTS", "--network", "no-such"], "no network is called"),
         (["--counts", "x", "--brand", "BRAND"], "--counts stands alone"),
     ],
 )

@@ -14,7 +14,7 @@ from klingel.errors import InvalidMessage
 from klingel_networks.conformance import NetworkConformance, Sample
 from klingel_networks.contract import Delivery, NativeObject, Refused
 from klingel_networks.feed import NETWORK
-from klingel_networks.feed.mapping import NOTICED, SAME_AS, VANISHED
+from klingel_networks.feed.mapping import NOTICED, SAME_AS, VANISHED, name_of
 from klingel_networks.feed.memory import KNOWN_MAX, NO_LINK, Known, Memory, Seen, compare
 from klingel_networks.mapped import map_delivery, raw_event
 
@@ -65,7 +65,7 @@ class TestFeed(NetworkConformance):
             HERE,
             again=(
                 Delivery(rss("<guid>1</guid><title>Störung</title><link>/x</link>"), HERE),
-                Delivery(ONE, {"channel": "blog"}),
+                Delivery(ONE, {"source": "blog"}),
             ),
             edited=(
                 Delivery(
@@ -130,6 +130,19 @@ def test_a_change_that_tells_no_time_has_the_time_at_which_it_was_noticed():
     )
     assert (renamed.object_id, renamed.revision) == (first.object_id, 1783175900000)
     assert (draft.change, draft.changed_at.year) == ("updated", 2026)
+
+
+def test_a_push_and_a_poll_name_an_entry_alike():
+    """By the feed's address, which the subscription proves."""
+    topic = "https://blog.example/feed"
+    pushed = {"subscription": "a" * 40, "topic": topic, "content_type": "application/rss+xml"}
+    polled = {"source": name_of(topic), "url": topic}
+    ids = []
+    for context in (pushed, polled):
+        (piece,) = NETWORK.explode(Delivery(ONE, context))
+        ids.append(NETWORK.identify(piece.native, piece.context).object_id)
+    assert ids[0] == ids[1]
+    assert ids[0].startswith("feed:blog.example-")
 
 
 def test_a_vanished_entry_is_a_deletion():

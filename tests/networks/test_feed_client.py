@@ -9,7 +9,8 @@ import pytest
 from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
 from klingel_networks.arrival import Arrival, Gap, GapClosed, Rest, Tools
 from klingel_networks.feed import NETWORK
-from klingel_networks.feed.client import FeedClient, FeedOptions, connect, hub_of, name_of
+from klingel_networks.feed.client import FeedClient, FeedOptions, connect, hub_of
+from klingel_networks.feed.mapping import name_of
 from klingel_networks.feed.memory import Memory
 from klingel_networks.mapped import map_delivery
 from klingel_networks.registry import installed
@@ -155,7 +156,7 @@ async def test_a_hub_is_asked_to_push_once_a_lease() -> None:
     """Address and secret of the subscription derive from the key."""
     async with FeedServer({"a": [Item("1", "a")]}, with_hub=True) as server:
         url = f"{server.url}/a"
-        name = name_of(url, b"key")
+        name = name_of(url)
         options = FeedOptions({name: url}, callback=f"{server.url}/-/none", key=b"key")
         client = FeedClient(options)
         await round_of(client, name)

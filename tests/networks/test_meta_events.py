@@ -82,7 +82,7 @@ def test_an_echo_is_our_own_word_and_names_whom_it_answers():
     assert (network, identity.object_id) == ("messenger", "messenger:network:m_e")
     assert (draft.direction, draft.author.id, draft.target) == ("outbound", PAGE, FAN)
     assert draft.conversation_id == one(items(item(message={"mid": "m_f"})))[2].conversation_id
-    assert window_until(draft) is None
+    assert window_until(draft) is draft.window_until is None
 
 
 def test_an_edit_wins_by_its_time_and_keeps_the_conversation():
@@ -137,7 +137,7 @@ def test_story_reply_and_unsent_message():
     assert [(each.kind, each.id, each.url) for each in draft.media] == [
         ("link", "179", "https://s.example/1")
     ]
-    assert window_until(draft) == AT + timedelta(hours=24)
+    assert window_until(draft) == draft.window_until == AT + timedelta(hours=24)
     _, identity, gone, _ = one(
         items(item(message={"mid": "m_s", "is_deleted": True}), of="instagram")
     )
@@ -156,7 +156,7 @@ def test_a_story_mention_opens_the_window():
     }
     _, identity, draft, _ = one(items(item(message=mention), of="instagram"))
     assert (identity.kind, draft.mentions) == ("story", (PAGE,))
-    assert window_until(draft) == AT + timedelta(hours=24)
+    assert window_until(draft) == draft.window_until == AT + timedelta(hours=24)
 
 
 def test_an_older_reaction_that_comes_again_has_the_older_revision():

@@ -360,6 +360,21 @@ async def test_rules_follow_the_brands_without_a_reconnect(bench):
     assert bench.server.asked["/2/tweets/search/stream"] == 1
 
 
+async def test_a_change_of_rules_that_failed_half_way_is_done_again(bench):
+    """Deleted, but not yet added: the next look at the brands finishes it."""
+    bench.more = {"tend_seconds": 0.05}
+    async with bench.hearing():
+        await bench.streaming()
+        for _ in range(2):
+            bench.server.refuse("POST /2/tweets/search/stream/rules", web.Response(status=503))
+        bench.brands = [
+            BRAND.model_copy(update={"listening": (ListeningRule(id="new", query="polarlicht"),)})
+        ]
+        wanted = {f"{TAG_PREFIX}nordlicht/accounts", f"{TAG_PREFIX}nordlicht/new"}
+        await bench.until(lambda: {rule.tag for rule in bench.server.rules.values()} == wanted)
+    assert bench.errors == []
+
+
 class _Budget(Unbounded):
     rest: float | None = 100.0
 
@@ -378,6 +393,7 @@ async def test_a_spent_budget_rests_every_rule_and_tells_it(bench):
         assert len(bench.reports(Gap)) == 3
         bench.permits.rest = 100.0
         await bench.until(lambda: len(bench.server.rules) == 3)
+        await bench.until(lambda: len(bench.reports(GapClosed)) >= 6)
     assert {gap.key for gap in bench.reports(Gap)} >= {f"budget/{NAME}"}
     assert {each.outcome for each in bench.reports(GapClosed) if "budget" in each.key} == {
         "unrecoverable"

@@ -156,7 +156,7 @@ class XServer:
         self.actions[post_id] = {"action": "delete", "redacted_at": at, "reason": "deleted"}
 
     def refuse(self, part: str, *answers: web.Response) -> None:
-        """Answer the next requests whose path ends in `part` with these."""
+        """Answer the next requests whose `<method> <path>` ends in `part` with these."""
         self.refusals.setdefault(part, deque()).extend(answers)
 
     def fault(self, name: str) -> None:
@@ -203,7 +203,7 @@ class XServer:
             return answer
         self.asked[request.path] += 1
         for part, answers in self.refusals.items():
-            if request.path.endswith(part) and answers:
+            if f"{request.method} {request.path}".endswith(part) and answers:
                 return answers.popleft()
         if not self.token or request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response(

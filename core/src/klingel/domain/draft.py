@@ -39,6 +39,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         langs: what the network says of the language, most likely first.
         direction: only where a generic source claims it.
         label: network name given by a generic source.
+        window_until: until when the network lets us answer freely, where this event says so.
     """
 
     mapping: str
@@ -65,3 +66,4 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     url: str | None = None
     direction: Literal["inbound", "outbound", "third_party"] | None = None
     label: str | None = None
+    window_until: datetime | None = None

@@ -10,7 +10,6 @@ entries are compared with those it told last; a feed that was never heard tells 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urljoin
@@ -41,6 +40,7 @@ from klingel_networks.feed.mapping import (
     content_of,
     entry_of,
     key_of,
+    name_of,
     vanished,
 )
 from klingel_networks.feed.memory import Memory, Seen, compare, short
@@ -85,14 +85,6 @@ class FeedOptions:
         return f"klingel/1 (+{self.contact})" if self.contact else "klingel/1"
 
 
-def name_of(url: str, key: bytes = b"") -> str:
-    """Return a feed's name in ids and cursors: of its subscription, else host and hash."""
-    if key:
-        return subscription_id(key, url)
-    host = re.sub(r"[^a-z0-9.-]", "-", (URL(url).host or "feed").lower())[:80]
-    return f"{host.strip('.-') or 'feed'}-{sha256(url.encode()).hexdigest()[:12]}"
-
-
 def connect(options: Options, tools: Tools) -> "FeedClient":
     """Return the client of the manifest's settings."""
     key = options.get("websub_key")
@@ -103,7 +95,7 @@ def connect(options: Options, tools: Tools) -> "FeedClient":
     addresses = _addresses(options)
     return FeedClient(
         FeedOptions(
-            {name_of(url, secret): url for url in addresses},
+            {name_of(url): url for url in addresses},
             every_seconds=float(str(options["every_seconds"])),
             contact=str(options.get("contact") or ""),
             callback=callback,
@@ -300,12 +292,14 @@ class FeedClient:
             return
         if now - self._subscribed.get(channel, -DAY) < _LEASE_SECONDS / 2:
             return
+        topic = options.feeds[channel]
+        subscription = subscription_id(options.key, topic)
         form = {
             "hub.mode": "subscribe",
-            "hub.topic": options.feeds[channel],
-            "hub.callback": f"{options.callback}/{channel}",
+            "hub.topic": topic,
+            "hub.callback": f"{options.callback}/{subscription}",
             "hub.lease_seconds": str(int(_LEASE_SECONDS)),
-            "hub.secret": subscription_secret(options.key, channel),
+            "hub.secret": subscription_secret(options.key, subscription),
         }
         try:
             async with self._session() as session, session.post(hub, data=form) as response:

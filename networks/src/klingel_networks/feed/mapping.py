@@ -13,8 +13,9 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from resiliparse.extract.html2text import extract_plain_text
 
@@ -40,9 +41,13 @@ SAME_AS: Final = "same_as"
 NOTICED: Final = "noticed"
 VANISHED: Final = "vanished"
 ENTRY: Final = "entry"
+TOPIC: Final = "topic"
+SUBSCRIPTION: Final = "subscription"
 """Keys of the context: key of the entry that this one is; epoch ms of a change; key of an entry that
-is gone; that the delivery is one entry, cut out already."""
+is gone; that the delivery is one entry, cut out already; of a push, the feed's address as proved by
+the subscription, and the subscription."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_NAME = re.compile(r"[^a-z0-9.-]")
 _KEY = re.compile(r"[0-9a-f]{16}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,5}")
 _LINK_MAX, _NAME_MAX, _TAG_MAX, _TITLE_MAX = 4096, 640, 640, 10_000
@@ -77,14 +82,27 @@ def _checked(
     return NativeObject(native, context)
 
 
-def scope_of(context: Mapping[str, str]) -> str:
-    """Return the feed's name in ids: the poller's, or of the subscription by which it was pushed.
+def name_of(url: str) -> str:
+    """Return a feed's name in ids and cursors: its host, and a hash of its address."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    host = _NO_NAME.sub("-", host.lower())[:80].strip(".-")
+    return f"{host or 'feed'}-{sha256(url.encode()).hexdigest()[:12]}"
 
-    A document that is mapped by hand belongs to the feed `feed`.
+
+def scope_of(context: Mapping[str, str]) -> str:
+    """Return the feed's name in ids: of the poller, or of the subscription's topic.
+
+    A push that does not name its topic belongs to its subscription, a document that is mapped by
+    hand to the feed `feed`.
     """
-    if "source" in context or "channel" not in context:
-        return source_of({"source": "feed", **context})
-    return source_of({"source": context["channel"]})
+    if "source" in context:
+        return source_of(context)
+    if context.get(TOPIC):
+        return name_of(context[TOPIC])
+    return source_of({"source": context.get(SUBSCRIPTION) or "feed"})
 
 
 def identify(native: bytes, context: Mapping[str, str]) -> Identity:
@@ -230,7 +248,7 @@ def _web(link: str | None, context: Mapping[str, str]) -> str | None:
     if link is None:
         return None
     try:
-        url = urljoin(context.get("url", ""), link)
+        url = urljoin(context.get("url") or context.get(TOPIC) or "", link)
     except ValueError:
         return None
     is_web = url[:8].lower().startswith(("http://", "https://"))

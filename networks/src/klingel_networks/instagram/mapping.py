@@ -49,6 +49,7 @@ from klingel_networks.meta.graph_objects import (
     named,
 )
 from klingel_networks.meta.messaging import MediaKind, draft_item, identify_item, stable_id
+from klingel_networks.meta.window import with_window
 
 MAPPING = "instagram/1"
 PREFIX = "instagram:network:"
@@ -184,6 +185,10 @@ def _graph_kind(context: Mapping[str, str]) -> Kind:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an object; raises InvalidMessage."""
+    return with_window(_drafted(raw))
+
+
+def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     native = native_of(raw)
     if context.get(VIA) == GRAPH:

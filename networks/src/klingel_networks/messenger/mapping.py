@@ -17,6 +17,7 @@ from klingel_networks.meta.graph_objects import (
     identify_message,
 )
 from klingel_networks.meta.messaging import draft_item, identify_item
+from klingel_networks.meta.window import with_window
 
 MAPPING = "messenger/1"
 
@@ -39,6 +40,10 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an item; raises InvalidMessage."""
+    return with_window(_drafted(raw))
+
+
+def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     if context.get(VIA) == GRAPH:
         return draft_message(MESSENGER, MAPPING, native_of(raw), context)

@@ -9,6 +9,8 @@ edit, a removal, a comment and our own words do not.
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec import structs
+
 from klingel.domain.draft import SocialDraft
 
 WINDOW: Final = timedelta(hours=24)
@@ -25,3 +27,9 @@ def window_until(draft: SocialDraft) -> datetime | None:
     if not opens or draft.change != "created" or draft.published_at is None:
         return None
     return draft.published_at + WINDOW
+
+
+def with_window(draft: SocialDraft) -> SocialDraft:
+    """Return an event with the window that it opens."""
+    until = window_until(draft)
+    return draft if until is None else structs.replace(draft, window_until=until)

@@ -44,6 +44,7 @@ from klingel_networks.meta.fields import (
     web_address,
 )
 from klingel_networks.meta.messaging import ONE_REACTION, MediaKind, alt_text
+from klingel_networks.meta.window import with_window
 
 MAPPING = "whatsapp/1"
 
@@ -369,6 +370,10 @@ def _is_template(status: Status) -> bool:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an object; raises InvalidMessage."""
+    return with_window(_drafted(raw))
+
+
+def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     news = read(native_of(raw), context)
     scope = _scope(context)

@@ -271,7 +271,6 @@ class XClient:
             reposts=self._options.reposts,
             foreign=sum(not rule.tag.startswith(TAG_PREFIX) for rule in held),
         )
-        self._brands = tuple(brands)
         paused = self._to_pause()
         wanted = [rule for rule in self._plan.rules if rule.tag not in paused]
         todo = change(held, wanted)
@@ -279,7 +278,9 @@ class XClient:
         if todo.delete:
             await api.delete_rules(todo.delete)
         refused = await api.add_rules(todo.add) if todo.add else []
-        return [*self._tell_refused(refused), *self._tell_paused(paused)]
+        # Only now: what failed half-way is done again the next time.
+        first, self._brands = self._brands is None, tuple(brands)
+        return [*self._tell_refused(refused), *self._tell_paused(paused, first=first)]
 
     def _to_pause(self) -> frozenset[str]:
         """Return the rules that the budget does not carry, of the plan in force."""
@@ -307,10 +308,12 @@ class XClient:
                 told.append(Gap("dropped_by_network", f"X refuses the stream rule {name}"))
         return told
 
-    def _tell_paused(self, paused: frozenset[str]) -> list[Report]:
-        """Return the gaps that pausing opens and resuming closes."""
+    def _tell_paused(self, paused: frozenset[str], *, first: bool) -> list[Report]:
+        """Return the gaps that pausing opens and resuming closes, also those of an earlier process."""
         now = self._tools.clock.now()
         ranked = [rule.tag for rule in self._plan.rules]
+        # A key that is not open is ignored.
+        resting = set(ranked) if self._tools.permits.left() is not None else set()
         told: list[Report] = [
             Gap(
                 "rate_limited",
@@ -323,7 +326,7 @@ class XClient:
         ]
         told += [
             GapClosed(f"budget/{name}"[:200], "unrecoverable", ended_at=now)
-            for name in sorted(self._paused - paused)
+            for name in sorted(self._paused - paused if not first else resting - paused)
         ]
         self._paused = paused
         return told

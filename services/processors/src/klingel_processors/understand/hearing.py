@@ -692,4 +692,9 @@ def _social_event(
 
 
 def _reply(raw: RawEvent, draft: SocialDraft) -> Reply:
-    return Reply(channel=raw.channel or raw.connector, target=raw.object_id, permalink=draft.url)
+    return Reply(
+        channel=raw.channel or raw.connector,
+        target=raw.object_id,
+        permalink=draft.url,
+        window_until=draft.window_until,
+    )
