@@ -11,6 +11,7 @@ import click
 
 from klingel.errors import ConfigurationError
 from klingel_cli.commands.doctor import statuses
+from klingel_cli.composing import as_yaml, entries
 from klingel_cli.kafka import reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.registry import installed
@@ -84,6 +85,23 @@ def gaps_command(shell: Shell, *, open_only: bool, as_json: bool) -> None:
         shell.table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     else:
         shell.say("no gap is known" if not open_only else "no gap is open")
+
+
+@connectors_group.command("compose")
+@click.argument("name")
+@pass_shell
+def compose_command(shell: Shell, name: str) -> None:
+    """Print the entry of connector NAME for Docker Compose, with the names of its Secrets.
+
+    Write it to a file beside docker-compose.yml, put each secret into ./secrets, and start with
+    `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in.
+    """
+    found = entries(installed().manifest(name))
+    if not found["services"]:
+        raise ConfigurationError(
+            f"{name} has no entry of its own: name its sources in the gateway's settings"
+        )
+    shell.say(as_yaml(found).rstrip())
 
 
 @connectors_group.command("new")
