@@ -13,8 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited, SourceUnavailable
-from klingel_cli.commands.connectors import write_scaffold
-from klingel_cli.composing import as_yaml, entries
+from klingel_cli.commands.connectors import compose_entries, write_scaffold
+from klingel_cli.composing import as_yaml
+from klingel_connectors.settings import gateway_settings
 from klingel_networks.arrival import Tools, Unbounded
 from klingel_networks.manifest import read_manifest, read_quality
 from klingel_networks.options import read_options
@@ -161,7 +162,7 @@ def test_every_connector_has_an_entry_that_gives_it_what_it_needs(tmp_path):
     """Every required setting and every secret, by a name that the connector reads; no value at all."""
     for name in installed().names:
         manifest = installed().manifest(name)
-        found = yaml.safe_load(as_yaml(entries(manifest)))
+        found = yaml.safe_load(as_yaml(compose_entries(name)))
         for service in found["services"].values():
             assert set(service.get("secrets", [])) <= set(found["secrets"])
         own = found["services"].get(name)
@@ -176,6 +177,24 @@ def test_every_connector_has_an_entry_that_gives_it_what_it_needs(tmp_path):
         }
         assert read_options(manifest, environ, {}) is not None
         assert own["command"][:2] == ["run", name]
+
+
+def test_the_gateway_gets_every_secret_of_a_family(tmp_path):
+    """What the entry names is enough for the gateway to start."""
+    secret = tmp_path / "secret"
+    secret.write_text("a-secret-of-16-bytes")
+    for name in installed().names:
+        gateway = compose_entries(name)["services"].get("gateway")
+        if gateway is None:
+            continue
+        environ = {
+            variable: str(secret) if variable.endswith("_FILE") else value
+            for variable, value in gateway["environment"].items()
+        }
+        settings = gateway_settings(environ)
+        family = installed().family(installed().manifest(name).family)
+        assert set(settings.hooks) == {family.name}
+        assert bool(settings.hash_key) == family.hashes
 
 
 def test_the_entry_is_printed(run):

@@ -18,11 +18,15 @@ def secret_name(variable: str) -> str:
     return variable.lower().replace("_", "-")
 
 
-def entries(manifest: Manifest) -> dict[str, Any]:
+def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
     """Return what a connector adds to docker-compose.yml: services and secrets.
 
     A connector that reads is a service of its own; what rings at the gateway adds its endpoint to the
     gateway's environment. Secrets are files, never values.
+
+    Args:
+        manifest: of the connector.
+        hash_key: setting of the gateway's key of hashed ids, where the family has such.
     """
     services: dict[str, Any] = {}
     secrets: dict[str, str] = {}
@@ -40,7 +44,7 @@ def entries(manifest: Manifest) -> dict[str, Any]:
         )
     if manifest.family is not None:
         variable = f"KLINGEL_HOOK_SECRET_{manifest.family.upper()}"
-        own = {secret_name(variable): variable}
+        own = {secret_name(each): each for each in (variable, hash_key) if each}
         services[_DOOR] = _service(None, {"KLINGEL_HOOKS": manifest.family}, own, None)
         secrets |= own
     return {

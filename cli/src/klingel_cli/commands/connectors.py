@@ -6,6 +6,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import click
 
@@ -16,6 +17,7 @@ from klingel_cli.kafka import reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.registry import installed
 
+_HASH_KEY = "KLINGEL_WHATSAPP_HASH_KEY"
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,38}[a-z0-9]")
 _PLACES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -96,12 +98,19 @@ def compose_command(shell: Shell, name: str) -> None:
     Write it to a file beside docker-compose.yml, put each secret into ./secrets, and start with
     `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in.
     """
-    found = entries(installed().manifest(name))
+    found = compose_entries(name)
     if not found["services"]:
         raise ConfigurationError(
             f"{name} has no entry of its own: name its sources in the gateway's settings"
         )
     shell.say(as_yaml(found).rstrip())
+
+
+def compose_entries(name: str) -> dict[str, Any]:
+    """Return the entries of an installed connector; raises ConfigurationError."""
+    manifest = installed().manifest(name)
+    hashes = manifest.family is not None and installed().family(manifest.family).hashes
+    return entries(manifest, hash_key=_HASH_KEY if hashes else "")
 
 
 @connectors_group.command("new")
