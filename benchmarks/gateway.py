@@ -171,6 +171,7 @@ class Gateway:
             "KLINGEL_HTTP__HOST": "127.0.0.1",
             "KLINGEL_HTTP__PORT": str(self.port),
             "KLINGEL_HOOKS": "meta",
+            "KLINGEL_WHATSAPP_HASH_KEY": "a key of the benchmark",
             "KLINGEL_HOOK_SECRET_META": SECRET.decode(),
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -8,14 +8,18 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited, SourceUnavailable
-from klingel_cli.commands.connectors import write_scaffold
+from klingel_cli.commands.connectors import compose_entries, write_scaffold
+from klingel_cli.composing import as_yaml
+from klingel_connectors.settings import gateway_settings
 from klingel_networks.arrival import Tools, Unbounded
 from klingel_networks.manifest import read_manifest, read_quality
 from klingel_networks.options import read_options
+from klingel_networks.registry import installed
 
 
 @pytest.fixture
@@ -152,3 +156,50 @@ def test_the_command_says_what_it_wrote_and_overwrites_nothing(run, tmp_path):
 def test_installed_connectors_are_listed(run):
     assert "bluesky" in run("connectors", "list").output
     assert '"name": "bluesky"' in run("connectors", "list", "--json").output
+
+
+def test_every_connector_has_an_entry_that_gives_it_what_it_needs(tmp_path):
+    """Every required setting and every secret, by a name that the connector reads; no value at all."""
+    for name in installed().names:
+        manifest = installed().manifest(name)
+        found = yaml.safe_load(as_yaml(compose_entries(name)))
+        for service in found["services"].values():
+            assert set(service.get("secrets", [])) <= set(found["secrets"])
+        own = found["services"].get(name)
+        if own is None:
+            assert not {"poll", "stream"} & {manifest.mode, *manifest.also}
+            continue
+        secret = tmp_path / "secret"
+        secret.write_text("hunter2")
+        environ = {
+            variable: str(secret) if variable.endswith("_FILE") else "1"
+            for variable in own["environment"]
+        }
+        assert read_options(manifest, environ, {}) is not None
+        assert own["command"][:2] == ["run", name]
+
+
+def test_the_gateway_gets_every_secret_of_a_family(tmp_path):
+    """What the entry names is enough for the gateway to start."""
+    secret = tmp_path / "secret"
+    secret.write_text("a-secret-of-16-bytes")
+    for name in installed().names:
+        gateway = compose_entries(name)["services"].get("gateway")
+        if gateway is None:
+            continue
+        environ = {
+            variable: str(secret) if variable.endswith("_FILE") else value
+            for variable, value in gateway["environment"].items()
+        }
+        settings = gateway_settings(environ)
+        family = installed().family(installed().manifest(name).family)
+        assert set(settings.hooks) == {family.name}
+        assert bool(settings.hash_key) == family.hashes
+
+
+def test_the_entry_is_printed(run):
+    result = run("connectors", "compose", "bluesky")
+    assert yaml.safe_load(result.output)["services"]["bluesky"]["extends"]["service"] == "bluesky"
+    refused = run("connectors", "compose", "webhook")
+    assert refused.exit_code == 2
+    assert "no entry of its own" in refused.output

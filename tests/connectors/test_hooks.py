@@ -413,8 +413,10 @@ def test_hooks_come_from_the_environment(tmp_path):
             "KLINGEL_HOOK_VERIFY_META": "token",
             "KLINGEL_HOOK_SECRET_TELEGRAM_SUPPORT_BOT_FILE": str(file),
             "KLINGEL_HOOK_BASE": "https://hooks.example/",
+            "KLINGEL_WHATSAPP_HASH_KEY": "sixteen bytes at least",
         }
     )
+    assert settings.hash_key == "sixteen bytes at least"
     assert settings.hooks == {
         "meta": HookSettings("meta", "", (b"newest-secret", b"older-secret"), b"token"),
         "telegram/support-bot": HookSettings("telegram", "support-bot", (b"a-secret-token",)),
@@ -431,6 +433,14 @@ def test_hooks_come_from_the_environment(tmp_path):
         (
             {"KLINGEL_HOOKS": "x", "KLINGEL_HOOK_SECRET_X": "hunter2"},
             "KLINGEL_HOOK_SECRET_X: a secret has 8 to 256 bytes",
+        ),
+        (
+            {
+                "KLINGEL_HOOKS": "meta",
+                "KLINGEL_HOOK_SECRET_META": "long-enough",
+                "KLINGEL_WHATSAPP_HASH_KEY": "hunter2",
+            },
+            "KLINGEL_WHATSAPP_HASH_KEY: a key has 16 to 64 bytes",
         ),
         (
             {

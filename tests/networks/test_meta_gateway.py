@@ -38,6 +38,7 @@ from klingel_simulator.whatsapp_traffic import Customer
 from klingel_simulator.whatsapp_traffic import variants as whatsapp_variants
 
 SECRET, TOKEN = b"the app secret of the tests", b"our token"
+HASH_KEY = "a key of the tests"
 MS = 1_783_175_888_130
 CANARY = "canary-Zq7RtX"
 
@@ -75,7 +76,7 @@ async def gateway(tmp_path):
         hook_base="https://hooks.example",
         wait_seconds=5.0,
     )
-    hooks = {"meta": Hook(FAMILY, (SECRET,), TOKEN, intakes)}
+    hooks = {"meta": Hook(FAMILY, (SECRET,), TOKEN, intakes, HASH_KEY)}
     app = web.Application()
     app.add_routes(Gateway(settings, Doors({}, {}, hooks), publisher, metrics, clock).routes())
     client = TestClient(TestServer(app))
@@ -103,7 +104,7 @@ async def test_every_variant_is_stored_once_under_its_channel(gateway):
     customer = Customer("491711234567", "DE.13491208655302741918", "@erika")
     updates = [
         *variants("12345654332", "17841452691600098", "987654321432", MS),
-        *whatsapp_variants("102290129340398", "106540352242922", customer, MS, b""),
+        *whatsapp_variants("102290129340398", "106540352242922", customer, MS, HASH_KEY.encode()),
     ]
     await sender_to(client, batch=9).run(updates)
     raws = stored(producer)

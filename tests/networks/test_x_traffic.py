@@ -49,7 +49,7 @@ async def test_every_object_that_must_be_heard_arrives_with_the_identity_that_th
             )
         )
         options = XOptions(
-            SecretStr(TOKEN), f"http://127.0.0.1:{await listening}", deadline_seconds=0.5
+            SecretStr(TOKEN), f"http://127.0.0.1:{await listening}", deadline_seconds=1.0
         )
         client = XClient(options, Tools(brands=lambda: [BRAND]))
         # The source falls silent when all is said, and the client's deadline ends the reading.

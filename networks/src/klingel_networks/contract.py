@@ -171,6 +171,8 @@ class Family:
         explode: delivery to (member, object): n objects in, n out (K4). An object that no member
             knows goes to the member it most likely is of, as kind `unknown`; only what is no valid
             object is Refused. Raises InvalidMessage when the delivery as a whole cannot be read.
+        hashes: whether ids of members are hashes under the gateway's key, which each delivery's
+            context then holds as `hash_key`; without it the gateway does not start.
         callbacks: side doors by name, served under `/hook/<name>/-/<callback>[/<rest>]`, such as
             Meta's `deletion`: pure, each proves its caller itself.
     """
@@ -180,6 +182,7 @@ class Family:
     endpoint: Endpoint
     explode: Callable[[Delivery], list[tuple[str, NativeObject | Refused]]]
     callbacks: Mapping[str, Callable[[Call], Answer]] = field(default_factory=dict)
+    hashes: bool = False
 
     @classmethod
     def of(cls, network: Network, endpoint: Endpoint) -> "Family":

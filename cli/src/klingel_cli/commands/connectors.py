@@ -6,15 +6,18 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import click
 
 from klingel.errors import ConfigurationError
 from klingel_cli.commands.doctor import statuses
+from klingel_cli.composing import as_yaml, entries
 from klingel_cli.kafka import reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.registry import installed
 
+_HASH_KEY = "KLINGEL_WHATSAPP_HASH_KEY"
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,38}[a-z0-9]")
 _PLACES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -84,6 +87,30 @@ def gaps_command(shell: Shell, *, open_only: bool, as_json: bool) -> None:
         shell.table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     else:
         shell.say("no gap is known" if not open_only else "no gap is open")
+
+
+@connectors_group.command("compose")
+@click.argument("name")
+@pass_shell
+def compose_command(shell: Shell, name: str) -> None:
+    """Print the entry of connector NAME for Docker Compose, with the names of its Secrets.
+
+    Write it to a file beside docker-compose.yml, put each secret into ./secrets, and start with
+    `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in.
+    """
+    found = compose_entries(name)
+    if not found["services"]:
+        raise ConfigurationError(
+            f"{name} has no entry of its own: name its sources in the gateway's settings"
+        )
+    shell.say(as_yaml(found).rstrip())
+
+
+def compose_entries(name: str) -> dict[str, Any]:
+    """Return the entries of an installed connector; raises ConfigurationError."""
+    manifest = installed().manifest(name)
+    hashes = manifest.family is not None and installed().family(manifest.family).hashes
+    return entries(manifest, hash_key=_HASH_KEY if hashes else "")
 
 
 @connectors_group.command("new")

@@ -29,6 +29,7 @@ class Topic(StrEnum):
     ALERTS = "alerts"
     INCIDENTS = "incidents"
     MEDIA_JOBS = "media-jobs"
+    CHAT_OUTBOX = "chat-outbox"
     WATCH_STATE = "watch-state"
     NOTIFICATIONS = "notifications"
     ROUTED_EVENTS = "routed-events"

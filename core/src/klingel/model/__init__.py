@@ -6,6 +6,7 @@ from klingel.model.brand_signals import BrandSignals
 from klingel.model.case_command import CaseCommand
 from klingel.model.case_event import CaseEvent
 from klingel.model.case import Case
+from klingel.model.chat_reply import ChatReply
 from klingel.model.connector_cursor import ConnectorCursor
 from klingel.model.connector_lease import ConnectorLease
 from klingel.model.connector_status import ConnectorStatus
@@ -31,6 +32,7 @@ __all__ = [
     "Case",
     "CaseCommand",
     "CaseEvent",
+    "ChatReply",
     "ConnectorCursor",
     "ConnectorLease",
     "ConnectorStatus",

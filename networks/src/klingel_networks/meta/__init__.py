@@ -18,4 +18,5 @@ FAMILY = Family(
     endpoint=Endpoint(signature="meta", handshake="meta"),
     explode=explode,
     callbacks={"deletion": deletion, "deauthorize": deauthorize},
+    hashes=True,
 )

@@ -27,12 +27,14 @@ class Hook:
         keys: secrets, newest first.
         verify_token: of Meta's handshake.
         intakes: by member.
+        hash_key: under which members make ids of what must not be read in them.
     """
 
     family: Family
     keys: Sequence[bytes]
     verify_token: bytes
     intakes: Mapping[str, Intake]
+    hash_key: str = ""
 
     @property
     def by_subscription(self) -> bool:
@@ -53,7 +55,8 @@ class Hook:
             topic = websub_topic(headers.get("Link", ""), last, self.keys)
             kind = headers.get("Content-Type", "")[:200]
             return {"subscription": last, "topic": topic, "content_type": kind}
-        return {"channel": last} if last else {}
+        context = {"channel": last} if last else {}
+        return context | {"hash_key": self.hash_key} if self.family.hashes else context
 
     def read(self, delivery: Delivery, received_at: datetime) -> list[Piece]:
         """Cut a delivery into the pieces of its members: n objects in, n out.

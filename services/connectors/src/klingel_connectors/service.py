@@ -17,6 +17,7 @@ from klingel.clock import Clock
 from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
+from klingel.errors import ConfigurationError
 from klingel.metrics import Metric, Metrics
 from klingel.model import RawEvent
 from klingel.settings import Settings
@@ -34,7 +35,7 @@ from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
-from klingel_connectors.settings import GatewaySettings, HookSettings, MediaSettings
+from klingel_connectors.settings import HASH_KEY, GatewaySettings, HookSettings, MediaSettings
 from klingel_connectors.status import (
     EVERY_SECONDS,
     STATES,
@@ -173,6 +174,11 @@ async def run_gateway(
 
     def hook(name: str, given: HookSettings) -> Hook:
         family = families.family(given.family)
+        if family.hashes and not own.hash_key:
+            raise ConfigurationError(
+                f"{HASH_KEY}: hook {name} needs a key of 16 to 64 bytes, and {HASH_KEY}_FILE may "
+                "name its file; ids are hashes under it, so it must never change"
+            )
         at = {
             member: Origin(
                 member, _named(instance, "hook", name), member, holder, given.channel or None
@@ -189,6 +195,7 @@ async def run_gateway(
                 )
                 for member, place in at.items()
             },
+            own.hash_key,
         )
 
     doors = Doors(

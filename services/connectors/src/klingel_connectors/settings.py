@@ -11,6 +11,8 @@ KLINGEL_HOOK_SECRET_<HOOK>      its secrets, separated by blanks while one is ro
                                 secret, X' consumer secret, Telegram's secret token, a key for
                                 WebSub; or …_FILE. <HOOK>: as <SOURCE> above, `/` as `_`
 KLINGEL_HOOK_VERIFY_<HOOK>      the verify token that Meta's dashboard was given; or …_FILE
+KLINGEL_WHATSAPP_HASH_KEY       for hook `meta`: key of 16 to 64 bytes under which phone numbers and
+                                the ids that hold them become ids; it must never change; or …_FILE
 KLINGEL_HOOK_BASE               public address of the gateway, for answers that name one
 KLINGEL_MEDIA_MOST_BYTES        largest medium, 25 MiB by default
 KLINGEL_MEDIA_SECONDS           a fetch may take, redirects included, 60 by default
@@ -44,9 +46,11 @@ OWN_NAMES = (
     "KLINGEL_HOOK_*",
     "KLINGEL_HOOKS",
     "KLINGEL_MEDIA_*",
+    "KLINGEL_WHATSAPP_HASH_KEY*",
 )
 """What `klingel.settings.load_settings` must leave to us."""
 
+HASH_KEY = "KLINGEL_WHATSAPP_HASH_KEY"
 SECRET_PREFIX = "whsec_"  # noqa: S105  the standard's prefix, not a secret
 _SECRET_BYTES = range(16, 65)
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -103,6 +107,7 @@ class GatewaySettings:
         wait_seconds: how long a delivery may wait for Kafka.
         hooks: the networks' own endpoints, by `<family>` or `<family>/<channel>`.
         hook_base: public address of the gateway.
+        hash_key: under which phone numbers and the ids that hold them become ids.
     """
 
     webhooks: Mapping[str, tuple[bytes, ...]]
@@ -115,6 +120,7 @@ class GatewaySettings:
     wait_seconds: float = 10.0
     hooks: Mapping[str, HookSettings] = field(default_factory=dict)
     hook_base: str = ""
+    hash_key: str = ""
 
 
 def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
@@ -155,6 +161,7 @@ def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
         form_rate=_number(environ, "KLINGEL_FORM_RATE", 5.0, 0.01, 10_000),
         wait_seconds=_number(environ, "KLINGEL_WEBHOOK_WAIT_SECONDS", 10.0, 0.1, 300),
         hooks={hook: _hook(environ, hook) for hook in hooks},
+        hash_key=_hash_key(environ),
         hook_base=_hook_base(environ),
     )
 
@@ -311,6 +318,13 @@ def _form_key(environ: Mapping[str, str]) -> bytes:
         raise ConfigurationError(
             "KLINGEL_FORM_KEY: a form needs a key of 16 to 64 bytes for the hash of addresses"
         )
+    return key
+
+
+def _hash_key(environ: Mapping[str, str]) -> str:
+    key = _secret(environ, HASH_KEY).strip()
+    if key and len(key.encode()) not in _FORM_KEY_BYTES:
+        raise ConfigurationError(f"{HASH_KEY}: a key has 16 to 64 bytes")
     return key
 
 
