@@ -166,43 +166,7 @@ async def run_gateway(
     books = Books("connector-webhook", holder, clock.now(), metrics)
     publisher = _publisher(settings, instance, clock, (), linger_ms=_LINGER_MS)
 
-    def door(kind: str, source: str) -> Intake:
-        at = _door(origin, kind, source)
-        return _intake(settings, network, at, books, metrics, clock, None)
-
-    families = installed()
-
-    def hook(name: str, given: HookSettings) -> Hook:
-        family = families.family(given.family)
-        if family.hashes and not own.hash_key:
-            raise ConfigurationError(
-                f"{HASH_KEY}: hook {name} needs a key of 16 to 64 bytes, and {HASH_KEY}_FILE may "
-                "name its file; ids are hashes under it, so it must never change"
-            )
-        at = {
-            member: Origin(
-                member, _named(instance, "hook", name), member, holder, given.channel or None
-            )
-            for member in family.networks
-        }
-        return Hook(
-            family,
-            given.keys,
-            given.verify_token,
-            {
-                member: _intake(
-                    settings, families.network(member), place, books, metrics, clock, None
-                )
-                for member, place in at.items()
-            },
-            own.hash_key,
-        )
-
-    doors = Doors(
-        webhooks={source: door("webhook", source) for source in own.webhooks},
-        forms={source: door("form", source) for source in own.forms},
-        hooks={name: hook(name, given) for name, given in own.hooks.items()},
-    )
+    doors = _Doors(settings, own, origin, books, metrics, clock).build(network)
     gateway = Gateway(own, doors, publisher, metrics, clock)
     health = Health(credential="ok" if own.webhooks or own.hooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
@@ -233,6 +197,49 @@ async def run_gateway(
         starting.cancel()
 
 
+class _Doors(NamedTuple):
+    """Builds the intake of each of the gateway's sources."""
+
+    settings: Settings
+    own: GatewaySettings
+    origin: Origin
+    books: Books
+    metrics: Metrics
+    clock: Clock
+
+    def build(self, network: Network) -> Doors:
+        """Return the doors; raises ConfigurationError."""
+        return Doors(
+            webhooks={each: self._door(network, "webhook", each) for each in self.own.webhooks},
+            forms={each: self._door(network, "form", each) for each in self.own.forms},
+            hooks={name: self._hook(name, given) for name, given in self.own.hooks.items()},
+        )
+
+    def _door(self, network: Network, kind: str, source: str) -> Intake:
+        return self._intake(network, _door(self.origin, kind, source))
+
+    def _hook(self, name: str, given: HookSettings) -> Hook:
+        families = installed()
+        family = families.family(given.family)
+        if family.hashes and not self.own.hash_key:
+            raise ConfigurationError(
+                f"{HASH_KEY}: hook {name} needs a key of 16 to 64 bytes, and {HASH_KEY}_FILE may "
+                "name its file; ids are hashes under it, so it must never change"
+            )
+        instance = _named(self.origin.instance, "hook", name)
+        intakes = {
+            member: self._intake(
+                families.network(member),
+                Origin(member, instance, member, self.origin.holder, given.channel or None),
+            )
+            for member in family.networks
+        }
+        return Hook(family, given.keys, given.verify_token, intakes, self.own.hash_key)
+
+    def _intake(self, network: Network, origin: Origin) -> Intake:
+        return _intake(self.settings, network, origin, self.books, self.metrics, self.clock, None)
+
+
 async def run_media(
     settings: Settings,
     own: MediaSettings,
@@ -261,15 +268,12 @@ async def run_media(
     try:
         if not stop.is_set():
             await starting
-            store: MediaStore = FolderStore(BlobStore(settings.blobs.dir))
-            if own.s3 is not None:
-                store = S3Store(own.s3, clock)
             limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
             worker = MediaWorker(
                 instance=instance,
                 jobs=await asyncio.to_thread(_jobs, settings, instance),
                 fetcher=Fetcher(limits),
-                store=store,
+                store=_store(settings, own, clock),
                 addresses=addresses,
                 publisher=publisher,
                 books=books,
@@ -292,6 +296,12 @@ async def run_media(
             await house.last_words(20.0)
         else:
             starting.cancel()
+
+
+def _store(settings: Settings, own: MediaSettings, clock: Clock) -> MediaStore:
+    if own.s3 is not None:
+        return S3Store(own.s3, clock)
+    return FolderStore(BlobStore(settings.blobs.dir))
 
 
 def _jobs(settings: Settings, instance: str) -> KafkaConsumer:
