@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from klingel.contracts import codec
 from klingel.domain.notices import LONGEST_VALUE, lasting, notice_of, plain, targets_of
@@ -85,6 +86,18 @@ def test_the_sentence_of_an_alert(kind):
         kind=kind, longevity_seconds=5400.0, network="bluesky", channel="main", queue="outages"
     )
     assert notice_of(said).title == KINDS[kind]
+
+
+def test_a_silent_connector_tells_why_while_it_is_silent():
+    reason = "bluesky-1 said failed at 2026-03-20T08:00:00+00:00: the network refuses it."
+    said = alert(
+        kind="silent_connector", longevity_seconds=5400.0, network="bluesky", channel="main"
+    )
+    said = structs.replace(said, reason=reason)
+    assert notice_of(said).title == f"{KINDS['silent_connector']}: {reason[:-1]}"
+    over = notice_of(structs.replace(said, state="ended"))
+    assert over.title == f"Over: {KINDS['silent_connector']}"
+    assert "\u202e" not in notice_of(structs.replace(said, reason="\u202eevil")).title
 
 
 def test_evidence_is_told():

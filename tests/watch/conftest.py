@@ -11,6 +11,7 @@ from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
 from klingel.model import Alert, BrandSignals, CaseCommand, ConnectorStatus, Incident
 from klingel.model.brand_signals import Signal
+from klingel.model.connector_status import GapRecord
 from klingel.stage.fates import Outcome
 from klingel.testing.broker import InMemoryBroker
 from klingel.testing.conversations import compiled_brand
@@ -127,7 +128,12 @@ class Post:
 
     def logic(self, partition: int) -> WatchLogic:
         """Build the logic of one partition."""
-        return WatchLogic(partition, brands=lambda: self.brands, connectors=self.connectors.known)
+        return WatchLogic(
+            partition,
+            brands=lambda: self.brands,
+            connectors=self.connectors.known,
+            gaps=self.connectors.gaps,
+        )
 
     def tell(self, state: str, **fields: Any) -> None:
         """Let the connector of network x say how it is, now."""
@@ -141,6 +147,27 @@ class Post:
         )
         value = codec.encode(status)
         self.connectors.take(Message(Topic.CONNECTOR_STATUS, 0, 0, b"x-1", value))
+
+    def tell_gap(self, begin: float, outcome: str, end: float | None = None, **fields: Any) -> None:
+        """Let the connector of network x enter a gap into its ledger; minutes."""
+        gap = GapRecord(
+            cause="disconnected",
+            outcome=outcome,  # type: ignore[arg-type] # one of the schema's words
+            opened_at=START + timedelta(minutes=begin),
+            began_at=START + timedelta(minutes=begin),
+            ended_at=None if end is None else START + timedelta(minutes=end),
+            **{"channel": ""} | fields,
+        )
+        status = ConnectorStatus(
+            instance="x-1/gap/0123",
+            connector="x",
+            network="x",
+            state="running",
+            at=self.now,
+            gap=gap,
+        )
+        value = codec.encode(status)
+        self.connectors.take(Message(Topic.CONNECTOR_STATUS, 0, 0, b"x-1/gap/0123", value))
 
     def put(self, rows: list[Signal], a_record: int = 7) -> None:
         """Write rows, some a record."""

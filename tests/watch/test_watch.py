@@ -1,6 +1,6 @@
 """What watch says of what was heard, and that neither restarts nor repeats say it twice."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.model import WatchState
+from klingel.model.brand_signals import Signal
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import compiled_brand
 
@@ -196,16 +197,68 @@ def test_a_connector_falls_silent_and_speaks_again(post: Post) -> None:
 
 
 def test_what_a_connector_says_is_followed(post: Post) -> None:
-    """The newest status counts; of gaps, of what was forgotten and of nonsense there is none."""
+    """The newest status counts; of what was forgotten and of nonsense there is none."""
     post.tell("running")
     post.tell("failed")
     (known,) = post.connectors.known()
     assert (known.instance, known.network, known.state) == ("x-1", "x", "failed")
+    post.tell_gap(3, "open")
+    post.tell_gap(3, "filled", 9)
+    (gap,) = post.connectors.gaps()
+    begin = START.timestamp() + 180
+    assert gap == ("x-1", "x", begin, begin + 360, False)
+    assert post.connectors.known() == (known,)
+    post.tell_gap(3, "open", channel="one of many")
+    assert not post.connectors.gaps()
     for value in (b"{", None):
         post.connectors.take(Message(Topic.CONNECTOR_STATUS, 0, 0, b"x-1", value))
         assert not post.connectors.known()
     post.connectors.take(Message(Topic.BRAND_CONFIG, 0, 0, b"x-1", b"{}"))
     assert not post.connectors.known()
+
+
+def complaints(begin: float, minutes: int, filled_at: datetime | None = None) -> list[Signal]:
+    """Return a wave of negative posts, three a minute; heard at once, or when a gap was filled."""
+    wave = [row(f"c{n}", begin + n / 3, "Ausfall") for n in range(3 * minutes)]
+    if filled_at is None:
+        return wave
+    return [replace(each, mode="gap_fill", received_at=filled_at) for each in wave]
+
+
+def test_a_gap_is_no_calm_and_what_fills_it_no_surge(post: Post) -> None:
+    """Away for six hours; what was said then is told at once, later, each with its own time."""
+    post.hear(usual(30), 99)
+    end = 30 * 60.0
+    post.tell("running")
+    post.tell_gap(end, "open")
+    post.pass_time(end + 300)
+    post.stage.restart()
+    back = end + 360
+    arrived = START + timedelta(minutes=back)
+    filling = complaints(end + 10, 340, arrived)
+    undated = [
+        replace(each, event_id=f"nordlicht/x:network:t{n}@0", at=arrived)
+        for n, each in enumerate(filling[:300])
+    ]
+    live = [row(f"l{n}", back + 10 * n) for n in range(18)]
+    post.tell_gap(end, "filled", back - 10)
+    post.pass_time(back)
+    post.hear([*filling, *undated], 99)
+    post.hear(live)
+    post.pass_time(back + 180)
+    assert not {each.kind for each in post.alerts()} & {"negative", "volume", "positive"}
+
+
+def test_a_crisis_behind_a_gap_is_told_at_once(post: Post) -> None:
+    post.hear(usual(30), 99)
+    end = 30 * 60.0
+    post.tell("running")
+    post.tell_gap(end, "open")
+    post.pass_time(end + 180)
+    post.tell_gap(end, "filled", end + 180)
+    post.pass_time(end + 181)
+    post.hear(complaints(end + 185, 30), 9)
+    assert "negative" in {each.kind for each in post.alerts()}
 
 
 def test_while_it_is_not_known_what_was_read_no_silence_is_told(post: Post) -> None:

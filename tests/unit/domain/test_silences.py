@@ -19,10 +19,12 @@ from klingel.domain.silences import (
     MOST_WAITING,
     RHYTHM_DAYS,
     Connector,
+    Gap,
     SilenceRules,
     Silences,
     look,
     note,
+    unheard,
 )
 from klingel.model.brand_signals import Signal
 from klingel.testing.conversations import NOON, said
@@ -321,3 +323,43 @@ def test_a_rhythm_does_not_depend_on_order_or_repeats(
     ]
     again = chance.sample([*rows, *rows[:9]], len(rows) + len(rows[:9]))
     assert heard(*rows).rhythms == heard(*again).rhythms
+
+
+def away(
+    begin: float, end: float | None, *, open_: bool = False, instance: str = "bluesky-1"
+) -> Gap:
+    """Return an entry of the ledger, hours since the last row was heard."""
+    last = MONDAY + DAY
+    over = None if end is None else last + 3600 * end
+    return Gap(instance, instance.partition("-")[0], last + 3600 * begin, over, open_)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "known", "found"),
+    [
+        ([], [], []),
+        ([away(0, 4)], [], [(0, 4)]),
+        ([away(1, None, open_=True)], [], [(1, None)]),
+        ([away(-3, None, open_=True)], [], [(-3, 0)]),  # heard again since
+        ([away(1, None)], [], []),  # over, and nobody says when
+        ([away(4, 1)], [], []),
+        ([away(-99, -50)], [], []),
+        ([away(0, 4), away(2, 9, instance="bluesky-2")], ["bluesky-2"], [(2, 4)]),
+        ([away(0, 4)], ["bluesky-2"], []),  # the other one goes on
+        ([away(0, 4, instance="youtube-1")], [], []),  # where nothing was ever heard
+    ],
+)
+def test_unheard_is_what_nobody_could_hear(
+    gaps: list[Gap], known: list[str], found: list[tuple[float, float | None]]
+) -> None:
+    last = MONDAY + DAY
+    silences = heard(came(last))
+    connectors = [Connector(each, "bluesky", "running", last) for each in ("bluesky-1", *known)]
+    assert unheard(silences, connectors, gaps, last + 5 * 3600) == [
+        (last + 3600 * begin, None if end is None else last + 3600 * end) for begin, end in found
+    ]
+
+
+def test_while_another_network_speaks_nothing_is_unheard() -> None:
+    silences = heard(came(MONDAY + DAY), replace(came(MONDAY + DAY + 1), network="x"))
+    assert not unheard(silences, [], [away(0, 4)], MONDAY + 2 * DAY)

@@ -341,7 +341,7 @@ class BrandWatch:
         self._first = _NEVER
         self._closed = _NEVER
         self._head = _NEVER
-        self._gaps: list[tuple[int, int]] = []
+        self._gaps: list[tuple[int, int, bool]] = []
         self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
         self._usual_day = _NEVER
         self._cells: dict[tuple[Any, ...], list[_Cell]] = {}
@@ -443,22 +443,52 @@ class BrandWatch:
             series.bar_of = _NEVER
         self._first = min(self._first, earliest)
 
-    def note_gap(self, begin: float, end: float | None) -> None:
+    def note_gap(self, begin: float, end: float | None, *, piles_up: bool = True) -> None:
         """Tell that nothing is known of a time, because the sources were away.
 
         Args:
             begin: seconds since 1970.
             end: the same; None while it lasts: tell it again, with the same beginning, when it ends.
+            piles_up: whether what was said in the meantime may be dated to its arrival; then as long
+                a time after the gap is left alone as well.
         """
         seconds = self.policy.interval_seconds
         first = int(begin // seconds)
         last = _FOR_EVER if end is None else max(first, math.ceil(end / seconds) - 1)
         self._gaps = [gap for gap in self._gaps if gap[0] != first]
-        self._gaps.append((first, last))
+        self._gaps.append((first, last, piles_up))
         self._gaps.sort()
         del self._gaps[:-_GAPS]
         for series in self._series.values():  # what was reckoned without the gap
             series.bar_of = _NEVER
+
+    def follow_gaps(self, gaps: Sequence[tuple[float, float | None]], now: float) -> bool:
+        """Follow the ledger of gaps; return whether anything is new.
+
+        A gap counts once it is longer than an interval takes rows, and goes on until it is told with
+        an end, or is not told any more. Gaps of this kind pile nothing up: what fills them carries
+        the time at which it was said.
+
+        Args:
+            gaps: times of which nothing is known, seconds since 1970; None while one lasts.
+            now: seconds since 1970 up to which everything was read.
+        """
+        seconds = self.policy.interval_seconds
+        known = {first: last for first, last, _ in self._gaps}
+        told = {int(begin // seconds): (begin, end) for begin, end in gaps}
+        found = False
+        for first, (begin, end) in told.items():
+            is_open = known.get(first) == _FOR_EVER
+            is_long = (now if end is None else end) - begin > self.policy.lateness_seconds
+            is_late = end is not None and int(end // seconds) <= self._closed
+            if (is_open and end is not None) or (first not in known and is_long and not is_late):
+                self.note_gap(begin, end, piles_up=False)
+                found = True
+        for first, last in known.items():
+            if last == _FOR_EVER and first not in told:
+                self.note_gap(first * seconds, now, piles_up=False)
+                found = True
+        return found
 
     def open_alerts(self) -> Sequence[str]:
         """Return the ids of the alerts that stand."""
@@ -582,7 +612,7 @@ class BrandWatch:
         if silent > self._week:
             series.state = self._detector.after_zeros(self._week)
             series.history.clear()
-        elif any(first <= upto and last > series.upto for first, last in self._gaps):
+        elif any(first <= upto and last > series.upto for first, last, _ in self._gaps):
             for each in range(series.upto + 1, upto + 1):
                 series.state, _ = self._observed(series.state, each, 0)
         else:
@@ -609,7 +639,10 @@ class BrandWatch:
     def _observed(self, state: State, interval: int, posts: int) -> tuple[State, float]:
         """Return the state and the surprise after an interval."""
         if self._gaps and self._in_gap(interval):
-            return self._detector.miss(state, 1), 0.0
+            missed = self._detector.miss(state, 1)
+            if not any(piles for first, last, piles in self._gaps if first <= interval <= last):
+                missed = missed._replace(missing=state.missing)
+            return missed, 0.0
         if state.missing or state.settling:
             return self._detector.observe(state, posts)[0], 0.0
         return self._detector.step(state, posts)
@@ -923,7 +956,7 @@ class BrandWatch:
         self._usual[0].add(event, text)
 
     def _in_gap(self, interval: int) -> bool:
-        return any(first <= interval <= last for first, last in self._gaps)
+        return any(first <= interval <= last for first, last, _ in self._gaps)
 
     # ------------------------------------------------------------------ restart
 
@@ -962,7 +995,8 @@ class BrandWatch:
             made = cls(plain["brand"], policy)
             made.counters = Counters(*plain["counters"])
             made._first, made._closed, made._head = plain["first"], plain["closed"], plain["head"]
-            made._gaps = [(first, last) for first, last in plain["gaps"]]
+            # Earlier versions wrote two numbers.
+            made._gaps = [(gap[0], gap[1], bool((*gap, True)[2])) for gap in plain["gaps"]]
             made._usual_day = plain["usual_day"]
             today, before = (Texts.from_plain(texts) for texts in plain["usual"])
             made._usual = (today, before)

@@ -308,12 +308,14 @@ def _alarmed(record: Alert) -> str:
     long = (
         f" for {lasting(record.longevity_seconds)}" if record.longevity_seconds is not None else ""
     )
+    # What its status says now is no news of a silence that is over.
+    why = (record.reason or "").rstrip(".") if record.state != "ended" else ""
     sentences = {
         "negative": f"Negative posts {about} are rising (severity {record.severity})",
         "volume": f"Posts {about} are rising (severity {record.severity})",
         "positive": f"Praise {about} is spreading (severity {record.severity})",
         "dormant_channel": f"Nothing has come through {source}{long}",
-        "silent_connector": f"Connector {source} has been silent{long}",
+        "silent_connector": f"Connector {source} has been silent{long}{f': {why}' if why else ''}",
         "nobody_answered": f"Nobody has answered {where}{long}",
         "oldest_unanswered": f"A customer {where} has been waiting{long}",
     }

@@ -122,6 +122,14 @@ def says_something_new(row: Signal) -> bool:
     return row.change in _FIRST_SAID and row.mode in {"live", "gap_fill"}
 
 
+def is_dated(row: Signal) -> bool:
+    """Whether it is known when it was said.
+
+    What fills a gap and bears the time of its arrival piled up there, and counts for no time.
+    """
+    return row.mode != "gap_fill" or row.at < row.received_at
+
+
 def is_history(row: Signal) -> bool:
     """Whether a row is no news, and tells what was usual: somebody's word from an import."""
     return row.mode == "backfill" and row.direction == "inbound" and row.change in _FIRST_SAID

@@ -63,6 +63,8 @@ DEAD_SEVERITY: Final = 8
 """Least severity of a silence whose connector gives no sign of life, or says that it failed."""
 
 _HIGHEST = 10
+_DAY = 86_400.0
+_MOST_SPANS = 100
 _QUARTER = 900
 _QUARTERS = 96
 _LONGEST_WALK = 14 * _QUARTERS
@@ -135,6 +137,24 @@ class Connector(NamedTuple):
     at: float
     reason: str = ""
     credential: str = ""
+
+
+class Gap(NamedTuple):
+    """An entry of the gap ledger: an instance heard nothing of its network, or not all.
+
+    Args:
+        instance: name of the connector.
+        network: what it listens to.
+        begin: seconds since 1970.
+        end: the same, as far as it is told.
+        is_open: whether its outcome is uncertain yet.
+    """
+
+    instance: str
+    network: str
+    begin: float
+    end: float | None
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +352,60 @@ def look(
             known.revision += 1
             told.append(_told(known, "open", now, connectors))
     return told
+
+
+def unheard(
+    silences: Silences, connectors: Sequence[Connector], gaps: Sequence[Gap], now: float
+) -> list[tuple[float, float | None]]:
+    """Return the times, begin and end, in which nothing of a brand could be heard; None: it lasts.
+
+    Those are the gaps that all of its networks share, and all connectors of each: while one of them
+    goes on, what is counted is less than all, which alerts nobody. An open gap is over once its
+    network was heard again: it may be filled for long after that.
+
+    Args:
+        silences: of the brand.
+        connectors: what those that listen say of themselves.
+        gaps: the ledger's entries of whole connectors.
+        now: seconds since 1970; what ended a day before is left aside.
+    """
+    shared: list[tuple[float, float]] | None = None
+    by_network: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for gap in gaps:
+        rhythm = silences.rhythms.get(gap.network)
+        if rhythm is None or not rhythm.newest:
+            continue
+        end = gap.end
+        if end is None and gap.is_open:
+            end = rhythm.newest if rhythm.newest > gap.begin else math.inf
+        if end is not None and end > max(gap.begin, now - _DAY):
+            its = by_network.setdefault(gap.network, {}).setdefault(gap.instance, [])
+            its.append((gap.begin, end))
+    if not by_network:
+        return []
+    for network, rhythm in silences.rhythms.items():
+        if not rhythm.newest:
+            continue
+        found = by_network.get(network)
+        if found is None:
+            return []
+        listening = {
+            each.instance
+            for each in connectors
+            if each.network == network and each.state != "finished"
+        }
+        for instance in listening | found.keys():
+            spans = found.get(instance, [])
+            shared = spans if shared is None else _both(shared, spans)
+    return [(begin, None if end == math.inf else end) for begin, end in shared or ()]
+
+
+def _both(
+    some: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Return the times that are in both."""
+    both = ((max(a, c), min(b, d)) for a, b in some for c, d in others)
+    return [(begin, end) for begin, end in both if begin < end][-_MOST_SPANS:]
 
 
 def _silent(silences: Silences, rules: SilenceRules) -> Iterator[tuple[str, float, float]]:

@@ -26,7 +26,10 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
 
     def logic(partition: int) -> WatchLogic:
         return WatchLogic(
-            partition, brands=lambda: around.brands.by_name, connectors=connectors.known
+            partition,
+            brands=lambda: around.brands.by_name,
+            connectors=connectors.known,
+            gaps=connectors.gaps,
         )
 
     wiring = Wiring(

@@ -23,7 +23,7 @@ from klingel.contracts.envelope import (
     trace_id,
 )
 from klingel.contracts.topics import Topic
-from klingel.domain.silences import Connector
+from klingel.domain.silences import Connector, Gap
 from klingel.errors import ErrorType, InvalidMessage, InvariantViolation, SourceUnavailable
 from klingel.model import BrandSignals, WatchState
 from klingel.stage.batch import Coordinates
@@ -58,6 +58,7 @@ class WatchLogic:
         partition: number of the partition.
         brands: current brands, by name.
         connectors: what those that listen say of themselves; asked at every tick.
+        gaps: what their ledger says they did not hear; asked at every tick.
     """
 
     name = NAME
@@ -71,10 +72,12 @@ class WatchLogic:
         *,
         brands: Callable[[], Mapping[str, CompiledBrand]],
         connectors: Callable[[], Sequence[Connector]] = tuple,
+        gaps: Callable[[], Sequence[Gap]] = tuple,
     ) -> None:
         self._partition = partition
         self._brands = brands
         self._connectors = connectors
+        self._gaps = gaps
         self._memories: dict[str, BrandMemory] = {}
         self._rules: dict[str, Rules] = {}
         self._read: dict[int, BrandSignals] = {}
@@ -207,7 +210,7 @@ class WatchLogic:
         self, brand: CompiledBrand, memory: BrandMemory, now: datetime, read_to: float
     ) -> Outcome | None:
         try:
-            says = memory.pass_time(now.timestamp(), read_to, self._connectors())
+            says = memory.pass_time(now.timestamp(), read_to, self._connectors(), self._gaps())
             stored = memory.store()
         except Exception:
             self._memories.pop(brand.brand, None)

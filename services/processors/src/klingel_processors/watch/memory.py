@@ -34,13 +34,23 @@ from klingel.domain.incidents import (
 )
 from klingel.domain.signals import (
     counted_of,
+    is_dated,
     is_history,
     is_question,
     object_of,
     post_of,
     says_something_new,
 )
-from klingel.domain.silences import Connector, SilenceRules, Silences, Told, look, note
+from klingel.domain.silences import (
+    Connector,
+    Gap,
+    SilenceRules,
+    Silences,
+    Told,
+    look,
+    note,
+    unheard,
+)
 from klingel.errors import InvariantViolation
 from klingel.model import BrandSignals
 from klingel.model.brand_signals import Signal
@@ -202,7 +212,7 @@ class BrandMemory:
         self._new_seen.append(key)
         note(self._silences, row, at)
         self.watermark = max(self.watermark, at)
-        if row.direction == "inbound":
+        if row.direction == "inbound" and is_dated(row):
             counted = counted_of(row, object_id, at)
             said = self._watch.add(counted, now, int.from_bytes(key, "big"))
             if said:
@@ -237,7 +247,11 @@ class BrandMemory:
             self._seen = {key: at for key, at in (newest or self._seen.items()) if at > least}
 
     def pass_time(
-        self, now: float, read_to: float, connectors: Sequence[Connector] = ()
+        self,
+        now: float,
+        read_to: float,
+        connectors: Sequence[Connector] = (),
+        gaps: Sequence[Gap] = (),
     ) -> list[Says]:
         """Return what time alone makes of it.
 
@@ -245,7 +259,11 @@ class BrandMemory:
             now: seconds since 1970.
             read_to: seconds since 1970 up to which every row is heard.
             connectors: what those that listen say of themselves.
+            gaps: what their ledger says they did not hear.
         """
+        blind = unheard(self._silences, connectors, gaps, read_to) if gaps else []
+        if self._watch.follow_gaps(blind, read_to):
+            self._must_fold = True
         says: list[Says] = list(self._watch.advance(now, until=read_to))
         if read_to > self.watermark and any(each.waits for each in self._windows.values()):
             self._unwritten.append((read_to, b""))
