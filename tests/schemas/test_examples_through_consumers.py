@@ -15,7 +15,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, ce_headers, trace_id
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import ConnectorStatus, LedgerLine
+from klingel.model import ConnectorStatus, IdentityLink, LedgerLine
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import by_slot, standing
 from klingel.stage.batch import Overlay
@@ -163,6 +163,15 @@ def follow(message: Message) -> None:
     Surroundings().take(message)
 
 
+def follow_link(message: Message) -> None:
+    """Read as understand and the command line follow which ids are one customer."""
+    around = Surroundings()
+    around.take(message)
+    if message.value is not None:
+        known = codec.decode(IdentityLink, message.value)
+        assert around.customers.knows(known.brand, known.one)
+
+
 def index(message: Message) -> object:
     """Read as the indexer does."""
     assert message.topic in INPUTS
@@ -276,6 +285,8 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.UNDERSTAND_MARKS, "understand"): restoring(understand, MARKS),
     (Topic.OBJECT_DIRECTORY, "understand"): restoring(understand, DIRECTORY),
     (Topic.TRACKED_CONVERSATIONS, "understand"): follow,
+    (Topic.IDENTITY_LINKS, "understand"): follow_link,
+    (Topic.IDENTITY_LINKS, "cli"): follow_link,
     (Topic.BRAND_CONFIG, "understand"): follow,
     (Topic.SOCIAL_EVENTS, "care"): stepping(care),
     (Topic.CASE_COMMANDS, "care"): stepping(care),

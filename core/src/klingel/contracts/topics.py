@@ -19,6 +19,7 @@ class Topic(StrEnum):
     UNDERSTAND_MARKS = "understand-marks"
     UNTHREADED_EVENTS = "unthreaded-events"
     CONVERSATION_LINKS = "conversation-links"
+    IDENTITY_LINKS = "identity-links"
     SOCIAL_EVENTS = "social-events"
     CASES = "cases"
     TRACKED_CONVERSATIONS = "tracked-conversations"

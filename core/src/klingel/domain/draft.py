@@ -35,6 +35,8 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         threading: `network` the network names the conversation, `root` the object is the first of
             its own, `parent_only` only a parent is known (the object's own id is the conversation).
         in_reply_to_author: author id of the parent, where the network tells it.
+        customer_ids: all ids under which the object names its customer, `<network>:<author id>`, the
+            present one first; empty where a network's authors have one id each.
         target: account id or source the object is addressed to.
         langs: what the network says of the language, most likely first.
         direction: only where a generic source claims it.
@@ -54,6 +56,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     in_reply_to_author: str | None = None
     quotes: str | None = None
     reposts: str | None = None
+    customer_ids: tuple[str, ...] = ()
     target: str | None = None
     author: Author | None = None
     text: str | None = None

@@ -175,7 +175,8 @@ def gave_up_to_us(
 def goes_the_other_way(command: CaseCommand) -> bool:
     """Whether the other side has to give up: the smaller id goes on, so no merges make a circle.
 
-    A conversation that answers goes on in the one that it answers, whatever they are called.
+    A conversation that answers goes on in the one that it answers, whatever they are called, and a
+    customer under the id that names him: there his next word is expected.
     """
     if command.kind != "merge" or command.by == THREADED:
         return False

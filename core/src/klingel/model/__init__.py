@@ -14,6 +14,7 @@ from klingel.model.conversation_link import ConversationLink
 from klingel.model.dead_letter import DeadLetter
 from klingel.model.directory_entry import DirectoryEntry
 from klingel.model.escalation import Escalation
+from klingel.model.identity_link import IdentityLink
 from klingel.model.incident import Incident
 from klingel.model.ledger_line import LedgerLine
 from klingel.model.mark import MarkBatch
@@ -40,6 +41,7 @@ __all__ = [
     "DeadLetter",
     "DirectoryEntry",
     "Escalation",
+    "IdentityLink",
     "Incident",
     "LedgerLine",
     "MarkBatch",
