@@ -5,6 +5,8 @@ What Graph returns of a conversation's messages is mapped to the same ids (`meta
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from klingel.domain.draft import SocialDraft
 from klingel.model import RawEvent
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
@@ -16,6 +18,7 @@ from klingel_networks.meta.graph_objects import (
     explode_page,
     identify_message,
 )
+from klingel_networks.meta.identities import seen_ids
 from klingel_networks.meta.messaging import draft_item, identify_item
 from klingel_networks.meta.window import with_window
 
@@ -47,4 +50,5 @@ def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     if context.get(VIA) == GRAPH:
         return draft_message(MESSENGER, MAPPING, native_of(raw), context)
-    return draft_item(MESSENGER, MAPPING, native_of(raw), context)
+    draft = draft_item(MESSENGER, MAPPING, native_of(raw), context)
+    return structs.replace(draft, customer_ids=seen_ids(raw))

@@ -43,6 +43,7 @@ from klingel_networks.meta.fields import (
     said,
     web_address,
 )
+from klingel_networks.meta.identities import seen_ids
 from klingel_networks.meta.messaging import ONE_REACTION, MediaKind, alt_text
 from klingel_networks.meta.window import with_window
 
@@ -401,6 +402,7 @@ def _drafted(raw: RawEvent) -> SocialDraft:
         changed_at=None if news.change == "created" else at,
         in_reply_to=None if answered is None else scope + answered,
         in_reply_to_author=answered_author,
+        customer_ids=seen_ids(raw),
         target=target,
         author=_author(speaker, context, ours=news.ours),
         text=_text(news, content),

@@ -13,9 +13,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from klingel.config.brands import Brands
+from klingel.contracts import codec
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
-from klingel.errors import SourceUnavailable
+from klingel.domain.identity_links import Customers
+from klingel.errors import InvalidMessage, SourceUnavailable
+from klingel.model import IdentityLink
 from klingel.settings import KafkaSettings
 from klingel_processors.kafka_ports import client_options, to_message
 
@@ -90,11 +93,12 @@ class Follower:
 
 
 class Surroundings:
-    """What stages know beside their own state: brands and, for understand, tracked conversations."""
+    """What stages know beside their own state: brands; for understand also what is tracked and linked."""
 
     def __init__(self) -> None:
         self.brands = Brands()
         self.tracking: dict[str, frozenset[str]] = {}
+        self.customers = Customers()
 
     def take(self, message: Message) -> int:
         """Take one followed record; return how many brands are refused after it."""
@@ -102,7 +106,17 @@ class Surroundings:
             self.brands.take(message)
         elif message.topic is Topic.TRACKED_CONVERSATIONS and message.key is not None:
             self._track(message.key.decode("utf-8", "replace"), tracked=message.value is not None)
+        elif message.topic is Topic.IDENTITY_LINKS and message.key is not None:
+            self._link(message.key, message.value)
         return len(self.brands.refused)
+
+    def _link(self, key: bytes, value: bytes | None) -> None:
+        try:
+            known = None if value is None else codec.decode(IdentityLink, value)
+        except InvalidMessage:
+            structlog.get_logger().warning("identity_link_unreadable")
+            return
+        self.customers.take(key, known)
 
     def _track(self, key: str, *, tracked: bool) -> None:
         brand, _, conversation = key.partition("|")

@@ -39,14 +39,16 @@ def _build(
 ) -> tuple[Frame, BatchService]:
     around = Surroundings()
     follower = Follower(
-        settings.kafka, (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS), around.take
+        settings.kafka,
+        (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS, Topic.IDENTITY_LINKS),
+        around.take,
     )
     detect = load_detector()
     models = Models(settings.processor.models_dir)
     blobs = BlobStore(settings.blobs.dir)
 
     def world() -> World:
-        return World(around.brands.by_name, around.tracking)
+        return World(around.brands.by_name, around.tracking, around.customers)
 
     def logic(partition: int) -> HearingLogic:
         return stage(

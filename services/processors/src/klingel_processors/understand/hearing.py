@@ -8,7 +8,7 @@ the two stages says for itself.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -35,12 +35,21 @@ from klingel.domain.draft import SocialDraft
 from klingel.domain.enrichment import enrich
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
+from klingel.domain.identity_links import (
+    Customers,
+    join,
+    link_key,
+    links_of,
+    named_by,
+    naming,
+    native_of,
+)
 from klingel.domain.matching import RuleDocument
 from klingel.domain.signals import is_packed, pack, records, row_of
 from klingel.errors import InvalidMessage
 from klingel.language.identify import Detector, identify_language
 from klingel.language.sense import Reader, Sense, Text
-from klingel.model import DirectoryEntry, RawEvent, SocialEvent
+from klingel.model import CaseCommand, DirectoryEntry, IdentityLink, RawEvent, SocialEvent
 from klingel.model.directory_entry import Contribution
 from klingel.model.raw_event import BlobRef
 from klingel.model.social_event import Lang, Match, Origin, Reply
@@ -63,10 +72,12 @@ class World:
     Attributes:
         brands: compiled brands, by name.
         tracking: conversation to the brands with an open case in it.
+        customers: which ids are one customer.
     """
 
     brands: Mapping[str, CompiledBrand]
     tracking: Mapping[str, Collection[str]]
+    customers: Customers = field(default_factory=Customers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,26 @@ class Case:
     seen: Sequence[Sighting]
     state: StateView
     placed: Place | None = None
+
+
+class Customer(NamedTuple):
+    """Whose an event is, of the ids that are one customer.
+
+    Attributes:
+        brand: that owns the account; what it knows of its customers is nobody else's.
+        present: id under which the event names him.
+        named: id that names him in its conversation.
+        oldest: id that names him from now on.
+        others: conversations that were named by his other ids, with these.
+        news: links that are not known yet.
+    """
+
+    brand: str
+    present: str
+    named: str
+    oldest: str
+    others: Mapping[str, str]
+    news: Sequence[IdentityLink]
 
 
 class Told(NamedTuple):
@@ -467,6 +498,7 @@ class HearingLogic(ABC):
         ahead = case.ahead if whole is case.said else None
         lang = self._language(whole.draft) if ahead is None else ahead.lang
         document = rule_document(whole.draft, raw.network, lang)
+        customer, whole = self._customer(case, whole)
         place = self.place(case, whole)
         if only is None and entry is not None and entry.deleted:
             only = entry.brands  # nobody comes to know of what was deleted before
@@ -479,13 +511,15 @@ class HearingLogic(ABC):
         words = Words(lang, fingerprint, document, {} if ahead is None else ahead.senses)
         after = entry_after(case, whole, place, hearing, mark=mark)
         events = [
-            self._social_event(message, whole, words, after, world.brands[name], why)
-            for name, why in sorted(new.items())
+            self._social_event(message, whole, words, after, world.brands[each], why, customer)
+            for each, why in sorted(new.items())
         ]
         outputs = [
             _social_output(message, event, ordinal, self.source)
             for ordinal, event in enumerate(events)
         ]
+        if customer is not None and customer.brand in new:
+            outputs += self._linked(message, whole, place, customer, len(outputs))
         signals = [pack(each.brand, row) for each in events if (row := row_of(each)) is not None]
         told = Told(whole, place, after, frozenset(hearing), mark)
         remembered = self.remember(case, told, len(outputs))
@@ -496,6 +530,77 @@ class HearingLogic(ABC):
             puts=remembered.puts,
             rows=(*remembered.rows, *signals),
         )
+
+    def _customer(self, case: Case, whole: Said) -> tuple[Customer | None, Said]:
+        """Return whose an event is where its network has several ids for one, and the event so named.
+
+        An object that is known stays where it is, and is his who names that conversation.
+        """
+        raw, draft = whole.raw, whole.draft
+        brand = self._owner(whole) if draft.customer_ids else None
+        if brand is None:
+            return None, whole
+        known = self.world.customers
+        ids = draft.customer_ids
+        news = known.news(links_of(brand, ids, raw.received_at))
+        if news:
+            known = known.about(brand, [*news, *links_of(brand, ids, raw.received_at)])
+        found = naming(known, brand, ids, draft.conversation_id)
+        assert found is not None
+        named = found.customer
+        if case.entry is not None:
+            conversation = case.entry.conversation_id
+            named = named_by(known.ids_of(brand, named), conversation) or named
+        target = draft.target
+        if target == native_of(ids[0]):
+            target = native_of(named)
+        renamed = msgspec.structs.replace(draft, conversation_id=found.conversation, target=target)
+        customer = Customer(brand, ids[0], named, found.customer, found.others, news)
+        return customer, Said(raw, renamed, whole.content)
+
+    def _owner(self, said: Said) -> str | None:
+        """Return the brand whose account an event came through, None where it is not one alone."""
+        raw, draft = said.raw, said.draft
+        owners = [
+            name
+            for name, brand in self.world.brands.items()
+            if brand.hears_channel(raw.network, raw.channel)
+            or brand.hears_channel(raw.network, draft.target)
+            or brand.owns(raw.network, draft.target)
+        ]
+        return owners[0] if len(owners) == 1 else None
+
+    def _linked(
+        self, message: Message, said: Said, place: Place, customer: Customer, ordinal: int
+    ) -> list[Output]:
+        """Return what follows of several ids: cases that go on as one, links; ordinals count on."""
+        raw, brand = said.raw, customer.brand
+        into = said.draft.conversation_id or place.conversation
+        met = bool(customer.news)
+        commands = [
+            join(
+                brand,
+                conversation,
+                other,
+                into,
+                customer.oldest,
+                cause=raw.event_id,
+                at=raw.received_at,
+            )
+            for conversation, other in customer.others.items()
+            if conversation != into
+            and (
+                brand in self.world.tracking.get(conversation, ())
+                or (met and self.world.customers.knows(brand, other))
+            )
+        ]
+        return [
+            *(
+                _command_output(message, raw, command, ordinal + at, self.source)
+                for at, command in enumerate(commands)
+            ),
+            *(_link_output(raw, each, self.source) for each in customer.news),
+        ]
 
     def _language(self, draft: SocialDraft) -> Lang | None:
         if draft.text is None:
@@ -523,10 +628,16 @@ class HearingLogic(ABC):
         entry: DirectoryEntry,
         brand: CompiledBrand,
         why: tuple[Match, ...],
+        customer: Customer | None,
     ) -> SocialEvent:
         sense = self._sense(said.draft, words, brand)
         origin = self.origin(message)
-        return _social_event(origin, said, words, entry, brand, why, sense)
+        event = _social_event(origin, said, words, entry, brand, why, sense)
+        if customer is None or customer.brand != brand.brand:
+            return event
+        if event.customer_id != customer.present:
+            return event
+        return msgspec.structs.replace(event, customer_id=customer.named)
 
 
 def _social_output(message: Message, event: SocialEvent, ordinal: int, source: str) -> Output:
@@ -544,6 +655,43 @@ def _social_output(message: Message, event: SocialEvent, ordinal: int, source: s
             caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
         ),
         partition_key=conversation_key(event.brand, event.conversation_id),
+    )
+
+
+def _command_output(
+    message: Message, raw: RawEvent, command: CaseCommand, ordinal: int, source: str
+) -> Output:
+    return Output(
+        topic=Topic.CASE_COMMANDS,
+        key=command.command_id.encode(),
+        value=codec.encode(command),
+        headers=ce_headers(
+            Topic.CASE_COMMANDS,
+            event_id=command.command_id,
+            source=source,
+            subject=command.conversation_id,
+            time=command.at,
+            trace=trace_id(raw.object_id),
+            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+        ),
+        partition_key=conversation_key(command.brand, command.conversation_id),
+    )
+
+
+def _link_output(raw: RawEvent, known: IdentityLink, source: str) -> Output:
+    key = link_key(known)
+    return Output(
+        topic=Topic.IDENTITY_LINKS,
+        key=key,
+        value=codec.encode(known),
+        headers=ce_headers(
+            Topic.IDENTITY_LINKS,
+            event_id=key.decode(),
+            source=source,
+            subject=key.decode(),
+            time=known.first_seen,
+            trace=trace_id(raw.object_id),
+        ),
     )
 
 
