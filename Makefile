@@ -4,8 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := core[testing,enrichment,training] models networks[runtime] services/connectors services/processors services/indexer services/notifier cli simulator deploy/local
-SOURCES := core models networks services cli simulator deploy schemas/generate tests benchmarks
+PACKAGES := core[testing,enrichment,training] models networks[runtime] streams services/connectors services/processors services/indexer services/notifier cli simulator deploy/local
+SOURCES := core models networks streams services cli simulator deploy schemas/generate tests benchmarks
 READY := $(VENV)/.ready
 
 .PHONY: help
@@ -50,7 +50,7 @@ lint: setup ## Lint and check the format
 
 .PHONY: types
 types: setup ## Check the types
-	$(BIN)/mypy -p klingel -p klingel_models -p klingel_networks -p klingel_connectors -p klingel_processors -p klingel_indexer -p klingel_notifier -p klingel_cli -p klingel_simulator -p klingel_local
+	$(BIN)/mypy -p klingel -p klingel_models -p klingel_networks -p klingel_streams -p klingel_connectors -p klingel_processors -p klingel_indexer -p klingel_notifier -p klingel_cli -p klingel_simulator -p klingel_local
 
 .PHONY: imports
 imports: setup ## Check who may import whom

@@ -20,8 +20,9 @@ from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel_indexer.bulk import Answer
 from klingel_indexer.convert import INPUTS
-from klingel_indexer.kafka import KafkaSink, KafkaSource
+from klingel_indexer.kafka import KafkaSource
 from klingel_indexer.service import Indexer, IndexerOptions, Position
+from klingel_streams.sink import KafkaSink
 
 PLACE = aiokafka.TopicPartition("connector-status", 3)
 
@@ -43,7 +44,7 @@ class Raising:
 def source(monkeypatch):
     def build(*errors):
         monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda *_a, **_k: Raising(*errors))
-        monkeypatch.setattr("klingel_indexer.kafka.AIOKafkaAdminClient", lambda **_k: None)
+        monkeypatch.setattr("klingel_streams.group.AIOKafkaAdminClient", lambda **_k: None)
         return KafkaSource(
             {}, group="g", topic_prefix="", instance=None, session_timeout_seconds=10
         )
@@ -130,7 +131,7 @@ def member(monkeypatch):
     def build(*answers, revoked=nothing, clock=None):
         client, coordinator = Members(), Coordinator(*answers)
         monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda *_a, **_k: client)
-        monkeypatch.setattr("klingel_indexer.kafka.AIOKafkaAdminClient", lambda **_k: coordinator)
+        monkeypatch.setattr("klingel_streams.group.AIOKafkaAdminClient", lambda **_k: coordinator)
         source = KafkaSource(
             {}, group="g", topic_prefix="", instance=None, session_timeout_seconds=10, clock=clock
         )

@@ -82,7 +82,7 @@ def source(monkeypatch):
 
     def build(group, revoked=None):
         monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda *_a, **_k: group)
-        monkeypatch.setattr("klingel_notifier.kafka.AIOKafkaAdminClient", lambda **_k: group)
+        monkeypatch.setattr("klingel_streams.group.AIOKafkaAdminClient", lambda **_k: group)
         made = KafkaSource({}, group="g", topic_prefix="", instance=None, session_timeout_seconds=9)
         made._revoked = revoked
         return made

@@ -22,9 +22,10 @@ from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import ElasticsearchSettings, Settings, load_settings
 from klingel_indexer.bulk import BulkLimits, ElasticsearchTransport, elasticsearch_client
-from klingel_indexer.kafka import KafkaSink, KafkaSource
+from klingel_indexer.kafka import KafkaSource
 from klingel_indexer.service import STAGE, Indexer, IndexerOptions
 from klingel_indexer.templates import FOLDER, check_templates
+from klingel_streams.sink import KafkaSink
 
 _WAIT_SECONDS = 2.0
 _STUCK_SECONDS = 60.0

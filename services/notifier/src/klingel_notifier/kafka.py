@@ -1,45 +1,27 @@
-"""Kafka behind the notifier's ports: a group over all inputs, a producer, brands as they change."""
+"""Kafka behind the notifier's ports: a group over all inputs, and brands as they change."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiokafka
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    IllegalStateError,
-    KafkaConnectionError,
-    KafkaError,
-    KafkaTimeoutError,
-    NoError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
-from klingel.contracts.envelope import Message, Output
-from klingel.contracts.partition import partition_for
+from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
-from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel_notifier.service import INPUTS, Slot, Start
-
-Revoked = Callable[[], Awaitable[None]]
-
-_LOOK_UP_SECONDS = 5.0
-"""Longest wait for one answer about positions; the loop's back-off follows."""
+from klingel_streams.group import GroupSource, to_message
 
 log = structlog.get_logger()
 
 
-class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+class KafkaSource(GroupSource[Start]):
     """Membership in the group.
 
     Inputs begin at their committed offset; without one at their beginning. The notifier's own topic
     begins at its beginning, whatever is committed: its state is what lies in it.
-
-    The client logs and swallows whatever a rebalance listener raises. So the listener only notes
-    and pauses what was assigned; `look_up`, called by the loop, asks where it begins. What fails
-    while partitions are let go is raised by the next `look_up`.
 
     Args:
         connection: bootstrap servers and security, as aiokafka names them.
@@ -58,261 +40,35 @@ class KafkaSource(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # 
         instance: str | None,
         session_timeout_seconds: float,
     ) -> None:
-        self._group = group
-        self._prefix = topic_prefix
-        self._revoked: Revoked
-        self._new: frozenset[aiokafka.TopicPartition] = frozenset()
-        self._told = False
-        self._fault: Exception | None = None
-        self._admin = AIOKafkaAdminClient(**connection)
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **connection,
-            group_id=group,
-            group_instance_id=instance,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            session_timeout_ms=int(session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(session_timeout_seconds * 300),
-            max_partition_fetch_bytes=2 << 20,
-            fetch_max_wait_ms=100,
+        super().__init__(
+            connection,
+            inputs=INPUTS,
+            needed=(*INPUTS, Topic.BRAND_CONFIG, Topic.DEAD_LETTERS),
+            lost="what lay between was told to nobody. Reset the group's offset",
+            group=group,
+            topic_prefix=topic_prefix,
+            instance=instance,
+            session_timeout_seconds=session_timeout_seconds,
         )
 
-    async def connect(self) -> None:
-        """Connect without joining; raises SourceUnavailable while Kafka is away."""
-        try:
-            await self._admin.start()
-        except (KafkaError, OSError) as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-
-    async def join(self, revoked: Revoked) -> None:
-        """Join the group; raises SourceUnavailable while Kafka is away.
-
-        Args:
-            revoked: awaited before partitions are let go.
-        """
-        self._revoked = revoked
-        self._consumer.subscribe([self._prefix + topic for topic in INPUTS], listener=self)
-        try:
-            await self._consumer.start()
-        except (KafkaError, OSError) as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-
-    async def missing_topics(self) -> list[str]:
-        """Return the topics that Kafka does not have; none is made here."""
-        wanted = (*INPUTS, Topic.BRAND_CONFIG, Topic.DEAD_LETTERS)
-        there = set(await self._admin.list_topics())
-        return sorted(self._prefix + topic for topic in wanted if self._prefix + topic not in there)
-
-    async def stop(self) -> None:
-        """Leave the group and close."""
-        await self._consumer.stop()
-        await self._admin.close()
-
-    async def on_partitions_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
-        """Let the notifier finish and commit, as long as the partitions are still ours."""
-        self._new = frozenset()
-        if not revoked:
-            return
-        try:
-            await self._revoked()
-        except Exception as error:  # noqa: BLE001  the client would swallow it; `look_up` raises it
-            self._fault = error
-
-    async def on_partitions_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
-        """Note what is ours now; nothing of it is fetched before `look_up` and `resume`."""
-        self._consumer.pause(*assigned)
-        self._new = frozenset(assigned)
-        self._told = True
-
-    async def look_up(self) -> Mapping[Slot, Start]:
-        """Return where the newly assigned partitions begin, and set the consumer there.
-
-        They stay paused until `resume`. Empty when nothing is new, or when the partitions were let
-        go while Kafka was asked: what it said then may be overtaken.
-
-        Raises:
-            SourceUnavailable: Kafka does not say for now; ask again.
-            InvariantViolation: it never will.
-        """
-        if self._fault is not None:
-            raise self._fault
-        new = self._new
-        if not new:
-            return {}
-        found = await self._starts(sorted(new))
-        # Every assignment and every revocation makes a new set. No await from here on.
-        if self._new is not new:
-            return {}
-        for one, start in found.items():
-            self._consumer.seek(one, start.offset)
-        self._new = frozenset()
-        return {self._slot(one): start for one, start in found.items()}
-
-    async def _starts(
-        self, new: list[aiokafka.TopicPartition]
+    async def _begin(
+        self, held: Mapping[aiokafka.TopicPartition, OffsetAndMetadata]
     ) -> dict[aiokafka.TopicPartition, Start]:
-        try:
-            async with asyncio.timeout(_LOOK_UP_SECONDS):
-                held = await self._admin.list_consumer_group_offsets(self._group, partitions=new)
-                if not held.keys() >= set(new):
-                    # An error of the whole answer, which the client does not look at. Without a
-                    # committed offset Kafka says -1; it leaves out nothing that it was asked.
-                    raise SourceUnavailable("Kafka: no answer about committed positions")
-                beginnings = await self._consumer.beginning_offsets(new)
-                ends = await self._consumer.end_offsets(new)
-        except (KafkaTimeoutError, OSError, NoError) as error:
-            # NoError is how the client reports an error of one partition: it reads the wrong code.
-            # TimeoutError is an OSError.
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-        except KafkaError as error:
-            if error.retriable:
-                raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-            raise InvariantViolation(
-                f"Kafka does not say where the partitions begin: {type(error).__name__}"
-            ) from None
+        beginnings = await self._consumer.beginning_offsets(list(held))
+        ends = await self._consumer.end_offsets(list(held))
         return {
             one: Start(
                 beginnings[one]
-                if held[one].offset < 0 or self._slot(one)[0] is Topic.NOTIFICATIONS
-                else held[one].offset,
+                if at.offset < 0 or self._slot(one)[0] is Topic.NOTIFICATIONS
+                else at.offset,
                 ends[one],
             )
-            for one in new
+            for one, at in held.items()
         }
 
-    def assignment(self) -> set[Slot] | None:
-        """Return what the group gave us, None before its first word."""
-        if not self._told:
-            return None
-        return {self._slot(one) for one in self._consumer.assignment()}
-
-    async def fetch(self, max_records: int, wait_seconds: float) -> Sequence[Message]:
-        """Return messages; raises InvariantViolation when retention has taken the next one."""
-        try:
-            fetched = await self._consumer.getmany(
-                timeout_ms=int(wait_seconds * 1000), max_records=max_records
-            )
-        except NoOffsetForPartitionError:
-            # The client looked for the first position before `look_up` had set it. It would say so
-            # again at once.
-            await asyncio.sleep(wait_seconds)
-            return []
-        except OffsetOutOfRangeError as error:
-            gone = ", ".join(f"{one.topic}/{one.partition}" for one in error.args[0])
-            raise InvariantViolation(
-                f"{gone}: the log no longer has the next offset; what lay between was told to "
-                "nobody. Reset the group's offset"
-            ) from None
-        messages: list[Message] = []
-        for one, records in fetched.items():
-            topic = Topic(one.topic.removeprefix(self._prefix))
-            messages += (_message(topic, one.partition, record) for record in records)
-        return messages
-
-    async def consumed(self, slot: Slot) -> int | None:
-        """Return the consumer's position, None once the partition is not ours."""
-        try:
-            async with asyncio.timeout(1):
-                position: int = await self._consumer.position(self._physical(slot))
-        except (IllegalStateError, TimeoutError):
-            return None
-        return position
-
-    def lag(self, slot: Slot) -> int | None:
-        """Return how many offsets lie between the position and the last stable one."""
-        one = self._physical(slot)
-        if one not in self._consumer.assignment():
-            return None
-        end = self._consumer.last_stable_offset(one)
-        state = self._consumer._subscription.subscription.assignment.state_value(one)  # noqa: SLF001  position() is a coroutine; a gauge must not wait
-        if end is None or end < 0 or state is None or not state.has_valid_position:
-            return None
-        return int(max(0, end - state.position))
-
-    def pause(self, slots: Sequence[Slot]) -> None:
-        """Fetch nothing of these."""
-        self._consumer.pause(*self._ours(slots))
-
-    def resume(self, slots: Sequence[Slot]) -> None:
-        """Fetch these again."""
-        self._consumer.resume(*self._ours(slots))
-
     async def commit(self, positions: Mapping[Slot, int]) -> None:
-        """Commit positions."""
-        offsets = {self._physical(slot): offset for slot, offset in positions.items()}
-        try:
-            await self._consumer.commit(offsets)
-        except (KafkaError, OSError) as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-
-    def _slot(self, one: aiokafka.TopicPartition) -> Slot:
-        return Topic(one.topic.removeprefix(self._prefix)), one.partition
-
-    def _physical(self, slot: Slot) -> aiokafka.TopicPartition:
-        return aiokafka.TopicPartition(self._prefix + slot[0], slot[1])
-
-    def _ours(self, slots: Sequence[Slot]) -> list[aiokafka.TopicPartition]:
-        held = self._consumer.assignment()
-        return [one for one in map(self._physical, slots) if one in held]
-
-
-class KafkaSink:
-    """Entries and dead letters: an idempotent producer, every record acknowledged.
-
-    Args:
-        connection: bootstrap servers and security, as aiokafka names them.
-        topic_prefix: before every topic name.
-    """
-
-    def __init__(self, connection: Mapping[str, Any], topic_prefix: str) -> None:
-        self._prefix = topic_prefix
-        self._producer = aiokafka.AIOKafkaProducer(
-            **connection, enable_idempotence=True, acks="all", compression_type="zstd"
-        )
-
-    async def start(self) -> None:
-        """Connect; raises SourceUnavailable while Kafka is away."""
-        try:
-            await self._producer.start()
-        except (KafkaError, OSError) as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-
-    async def stop(self) -> None:
-        """Send what waits and close."""
-        await self._producer.stop()
-
-    async def publish(self, outputs: Sequence[Output]) -> None:
-        """Return once all are acknowledged.
-
-        Raises:
-            SourceUnavailable: Kafka is away; publishing again is harmless.
-            InvariantViolation: Kafka will never take one of them.
-        """
-        try:
-            sent = [await self._send(output) for output in outputs]
-            await asyncio.gather(*sent)
-        except (KafkaConnectionError, KafkaTimeoutError, OSError) as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-        except KafkaError as error:
-            if error.retriable:
-                raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-            raise InvariantViolation(f"Kafka refuses a record: {type(error).__name__}") from None
-
-    async def _send(self, output: Output) -> Awaitable[Any]:
-        topic = self._prefix + output.topic
-        partition = output.partition
-        if partition is None and output.partition_key is not None:
-            count = len(await self._producer.partitions_for(topic))
-            partition = partition_for(output.partition_key, count)
-        sent: Awaitable[Any] = await self._producer.send(
-            topic,
-            value=output.value,
-            key=output.key,
-            partition=partition,
-            headers=list(output.headers),
-        )
-        return sent
+        """Commit positions; raises SourceUnavailable while Kafka is away."""
+        await self._commit(positions)
 
 
 class BrandFollower:
@@ -357,24 +113,12 @@ class BrandFollower:
             await consumer.seek_to_beginning(*places)
             while True:
                 batches = await consumer.getmany(timeout_ms=200)
-                for place, records in batches.items():
+                for records in batches.values():
                     for record in records:
-                        self._take(_message(Topic.BRAND_CONFIG, place.partition, record))
+                        self._take(to_message(Topic.BRAND_CONFIG, record))
                 if not self.caught_up.is_set():
                     reached = [await consumer.position(place) >= ends[place] for place in places]
                     if all(reached):
                         self.caught_up.set()
         finally:
             await consumer.stop()
-
-
-def _message(topic: Topic, partition: int, record: Any) -> Message:
-    return Message(
-        topic,
-        partition,
-        record.offset,
-        record.key,
-        record.value,
-        record.headers,
-        record.timestamp,
-    )

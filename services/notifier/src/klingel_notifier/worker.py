@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 import aiohttp
 import structlog
@@ -17,37 +16,24 @@ from aiohttp import web
 from aiokafka.errors import KafkaError
 
 from klingel.clock import SystemClock
+from klingel.contracts.connection import connection, tls_context
 from klingel.domain.notifications import Backoff
 from klingel.errors import ConfigurationError, KlingelError, RetryableError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
-from klingel.settings import KafkaSettings, NotifierSettings, Settings, load_settings
+from klingel.settings import NotifierSettings, Settings, load_settings
 from klingel_notifier.addresses import Addresses
 from klingel_notifier.factory import Senders
-from klingel_notifier.kafka import BrandFollower, KafkaSink, KafkaSource
+from klingel_notifier.kafka import BrandFollower, KafkaSource
 from klingel_notifier.service import Notifier, NotifierOptions
 from klingel_notifier.targets import Targets
 from klingel_notifier.telling import STAGE
+from klingel_streams.sink import KafkaSink
 
 _WAIT_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
 
 log = structlog.get_logger()
-
-
-def kafka_connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the connection as aiokafka's clients name it."""
-    connection: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap,
-        "security_protocol": settings.security_protocol,
-    }
-    if settings.security_protocol.endswith("SSL"):
-        connection["ssl_context"] = ssl.create_default_context(cafile=settings.ssl_cafile)
-    if settings.sasl_mechanism is not None and settings.sasl_password is not None:
-        connection["sasl_mechanism"] = settings.sasl_mechanism
-        connection["sasl_plain_username"] = settings.sasl_username
-        connection["sasl_plain_password"] = settings.sasl_password.get_secret_value()
-    return connection
 
 
 def http_session(settings: NotifierSettings) -> aiohttp.ClientSession:
@@ -83,12 +69,12 @@ class Worker:
         self._session = http_session(settings.notifier)
         senders = Senders(addresses, settings.notifier, self._session, self._clock)
         self._targets = Targets(senders.build, timedelta(hours=settings.notifier.give_up_hours))
-        connection = kafka_connection(settings.kafka)
+        connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
         prefix = settings.kafka.topic_prefix
-        self._brands = BrandFollower(connection, prefix, self._targets.take)
-        self._sink = KafkaSink(connection, prefix)
+        self._brands = BrandFollower(connected, prefix, self._targets.take)
+        self._sink = KafkaSink(connected, prefix)
         self._source = KafkaSource(
-            connection,
+            connected,
             group=f"{settings.kafka.group_prefix}{prefix}{STAGE}",
             topic_prefix=prefix,
             instance=settings.notifier.instance,
