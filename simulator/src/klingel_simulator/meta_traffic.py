@@ -104,6 +104,7 @@ def messages(of: str, account: str, customer: str, at_ms: int) -> list[Update]:
         "payload": {"url": "https://scontent.xx.fbcdn.net/v/t1/1_2_n.jpg?oh=1"},
     }
     reacted = {"mid": "m_text", "action": "react", "reaction": "love", "emoji": "❤"}
+    taken_back = {"mid": "m_text", "action": "unreact"}
     found = [
         update("m_text", message={"mid": "m_text", "text": "Wo bleibt mein Paket?"}),
         update("m_media", message={"mid": "m_media", "attachments": [image, image]}),
@@ -113,11 +114,7 @@ def messages(of: str, account: str, customer: str, at_ms: int) -> list[Update]:
         update("m_text", gone, message={"mid": "m_text", "is_deleted": True}),
         update("m_odd", message={"mid": "m_odd", "is_unsupported": True}),
         update(f"m_text/reaction/{customer}/one", at_ms, reaction=reacted),
-        update(
-            f"m_text/reaction/{customer}/one",
-            at_ms,
-            reaction={"mid": "m_text", "action": "unreact"},
-        ),
+        update(f"m_text/reaction/{customer}/one", at_ms, reaction=taken_back),
         update("m_button", postback={"mid": "m_button", "title": "Hilfe", "payload": "HELP"}),
         update("m_other", by="standby", message={"mid": "m_other", "text": "an die andere App"}),
         update(read={"watermark": at_ms}),
@@ -129,20 +126,21 @@ def messages(of: str, account: str, customer: str, at_ms: int) -> list[Update]:
         update(something_new={"a": 1}),
     ]
     test = message_item(account, customer, at_ms, message={"mid": "m_test", "text": "test_message"})
-    change = {"field": "messages", "value": test}
-    found.append(
-        Update(of, account, "changes", change, at_ms, network, f"{network}:network:m_test")
-    )
+    change, known = {"field": "messages", "value": test}, f"{network}:network:m_test"
+    found.append(Update(of, account, "changes", change, at_ms, network, known))
     if of == INSTAGRAM_OBJECT:
-        story = {"id": "17900000000000001", "url": "https://lookaside.fbsbx.com/ig?asset_id=9"}
-        mention = {"type": "story_mention", "payload": {"url": story["url"]}}
-        found += [
-            update(
-                "m_story", message={"mid": "m_story", "text": "!", "reply_to": {"story": story}}
-            ),
-            update("m_mention", message={"mid": "m_mention", "attachments": [mention]}),
-        ]
+        found += [update(told["mid"], message=told) for told in _of_stories()]
     return found
+
+
+def _of_stories() -> list[dict[str, Any]]:
+    """Build a reply to a story and a mention in one, as Instagram alone has them."""
+    story = {"id": "17900000000000001", "url": "https://lookaside.fbsbx.com/ig?asset_id=9"}
+    mention = {"type": "story_mention", "payload": {"url": story["url"]}}
+    return [
+        {"mid": "m_story", "text": "!", "reply_to": {"story": story}},
+        {"mid": "m_mention", "attachments": [mention]},
+    ]
 
 
 def feed_value(item: str, verb: str, at_ms: int, author: str, **more: Any) -> dict[str, Any]:

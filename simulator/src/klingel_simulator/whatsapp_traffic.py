@@ -93,10 +93,8 @@ def variants(account: str, number: str, customer: Customer, at_ms: int, key: byt
     scope = f"whatsapp:{number}:"
 
     def update(change: dict[str, Any], own_id: str = "", revision: int = 0) -> Update:
-        known = scope + own_id if own_id else ""
-        return Update(
-            WHATSAPP_OBJECT, account, "changes", change, at_ms, "whatsapp", known, revision
-        )
+        known, of = scope + own_id if own_id else "", WHATSAPP_OBJECT
+        return Update(of, account, "changes", change, at_ms, "whatsapp", known, revision)
 
     def message(kind: str, content: Any, name: str, known: str, revision: int = 0) -> Update:
         told = {
@@ -116,35 +114,50 @@ def variants(account: str, number: str, customer: Customer, at_ms: int, key: byt
         message(kind, content, kind, own(kind)) for kind, content in (_CONTENTS | _NOBODYS).items()
     ]
     event_ms = at_ms // 1000 * 1000
-    edit = {
-        "original_message_id": "wamid.text=",
-        "message": {"type": "text", "text": {"body": "Oh"}},
-    }
-    reaction = {"message_id": "wamid.out=", "emoji": "👍"}
+    text = {"type": "text", "text": {"body": "Oh"}}
+    edit = {"original_message_id": "wamid.text=", "message": text}
+    taken = {"message_id": "wamid.out="}
+    reaction = {**taken, "emoji": "👍"}
     reacted = f"{own('out')}/reaction/{customer.author(key)}/one"
     said += [
         message("edit", edit, "e1", own("text"), event_ms),
         message("revoke", {"original_message_id": "wamid.text="}, "e2", own("text"), _GONE),
         message("reaction", reaction, "e3", reacted, event_ms),
-        message("reaction", {"message_id": "wamid.out="}, "e4", reacted, event_ms),
+        message("reaction", taken, "e4", reacted, event_ms),
     ]
-    for status in STATUSES:
-        told = {
-            "id": "wamid.out=",
-            "status": status,
-            "timestamp": str(at_ms // 1000),
-            **customer.recipient(),
-            "pricing": {"category": "service"},
-        }
-        known = own("out") if status in {"sent", "failed"} else f"{own('out')}/status/{status}"
-        said.append(
-            update(
-                change_of(number, "messages", customer.contact(), statuses=[told]),
-                known,
-                _GONE if status == "failed" else 0,
-            )
+    said += [
+        update(
+            change_of(number, "messages", customer.contact(), statuses=[told]),
+            own("out") if status in {"sent", "failed"} else f"{own('out')}/status/{status}",
+            _GONE if status == "failed" else 0,
         )
-    echo = {
+        for status, told in _statuses(customer, at_ms)
+    ]
+    echo = change_of(number, "smb_message_echoes", None, message_echoes=[_echo(customer, at_ms)])
+    changed = {"user_id_update": [_changed(customer, at_ms)]}
+    return [
+        *said,
+        update(echo, own("app")),
+        update(change_of(number, "user_id_update", customer.contact(), **changed)),
+        update({"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}),
+        update({"field": "something_new", "value": 5}),
+    ]
+
+
+def _statuses(customer: Customer, at_ms: int) -> list[tuple[str, dict[str, Any]]]:
+    """Build what becomes of one of our messages, status by status."""
+    common = {
+        "id": "wamid.out=",
+        "timestamp": str(at_ms // 1000),
+        **customer.recipient(),
+        "pricing": {"category": "service"},
+    }
+    return [(status, {**common, "status": status}) for status in STATUSES]
+
+
+def _echo(customer: Customer, at_ms: int) -> dict[str, Any]:
+    """Build a message that the brand sent from the Business app."""
+    return {
         "from": "15550783881",
         "to": customer.phone,
         "id": "wamid.app=",
@@ -152,18 +165,15 @@ def variants(account: str, number: str, customer: Customer, at_ms: int, key: byt
         "type": "text",
         "text": {"body": "Aus der App"},
     }
-    changed = {
+
+
+def _changed(customer: Customer, at_ms: int) -> dict[str, Any]:
+    """Build the change of somebody's business-scoped id."""
+    return {
         "wa_id": customer.phone,
         "user_id": {"previous": "DE.1", "current": customer.user},
         "timestamp": str(at_ms // 1000),
     }
-    return [
-        *said,
-        update(change_of(number, "smb_message_echoes", None, message_echoes=[echo]), own("app")),
-        update(change_of(number, "user_id_update", customer.contact(), user_id_update=[changed])),
-        update({"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}),
-        update({"field": "something_new", "value": 5}),
-    ]
 
 
 def to_message(
