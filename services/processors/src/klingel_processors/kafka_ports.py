@@ -5,7 +5,6 @@ Kafka is away or the outcome is unknown, OwnershipLost when somebody fenced us.
 """
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from klingel.contracts.connection import connection, tls_context
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -40,19 +40,12 @@ FETCH_BYTES = 4 << 20
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the options that every aiokafka client shares."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
-        "security_protocol": kafka.security_protocol,
+    return {
+        **connection(kafka),
+        **tls_context(kafka),
         "request_timeout_ms": 20_000,
         "retry_backoff_ms": 100,
     }
-    if kafka.security_protocol.endswith("SSL"):
-        options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
-    if kafka.sasl_mechanism and kafka.sasl_password:
-        options["sasl_mechanism"] = kafka.sasl_mechanism
-        options["sasl_plain_username"] = kafka.sasl_username
-        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
-    return options
 
 
 def to_message(topic: Topic, record: Any) -> Message:
