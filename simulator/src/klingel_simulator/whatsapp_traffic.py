@@ -4,6 +4,7 @@ Forms from developers.facebook.com, "WhatsApp Cloud API: Webhooks" and "Business
 The receiver's ids are keyed hashes, so the truth is written with the same key.
 """
 
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -107,9 +108,7 @@ def variants(account: str, number: str, customer: Customer, at_ms: int, key: byt
         change = change_of(number, "messages", customer.contact(), messages=[told])
         return update(change, known, revision)
 
-    def own(name: str) -> str:
-        return hashed(f"wamid.{name}=", key)
-
+    own = partial(_own, key)
     said = [
         message(kind, content, kind, own(kind)) for kind, content in (_CONTENTS | _NOBODYS).items()
     ]
@@ -142,6 +141,10 @@ def variants(account: str, number: str, customer: Customer, at_ms: int, key: byt
         update({"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}),
         update({"field": "something_new", "value": 5}),
     ]
+
+
+def _own(key: bytes, name: str) -> str:
+    return hashed(f"wamid.{name}=", key)
 
 
 def _statuses(customer: Customer, at_ms: int) -> list[tuple[str, dict[str, Any]]]:
