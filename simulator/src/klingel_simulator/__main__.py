@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from aiohttp import web
 
+from klingel_simulator import networks
 from klingel_simulator.brand import Brand, to_brand
 from klingel_simulator.generic import GenericRenderer
 from klingel_simulator.jetstream_server import Faults, JetstreamServer, Limits
@@ -49,6 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_jetstream(commands.add_parser("jetstream", parents=[shared], help="serve Jetstream"))
     _add_webhook(commands.add_parser("webhook", parents=[shared], help="send signed webhooks"))
     _add_ndjson(commands.add_parser("ndjson", parents=[shared], help="write generic events"))
+    networks.add_options(
+        commands.add_parser("networks", parents=[shared], help="X, WhatsApp, Facebook and mail")
+    )
     _add_receiver(commands.add_parser("receiver", help="receive what the notifier tells"))
     return parser
 
@@ -118,17 +122,25 @@ def _add_ndjson(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="time of the first event (RFC 3339), else so as to end now")
 
 
+def _to_brand(options: argparse.Namespace) -> Brand:
+    if options.brand is None:
+        return Brand()
+    description = json.loads(options.brand.read_text(encoding="utf-8"))
+    if not isinstance(description, dict):
+        raise ValueError("brand description: it must be a JSON object")  # noqa: TRY004 - of options
+    return to_brand(description)
+
+
+def _to_mix(options: argparse.Namespace) -> Mix:
+    return Mix(**{name: getattr(options, name) for name in (*_COUNTS, *_FRACTIONS)})
+
+
 def _to_traffic(options: argparse.Namespace, dialect: Dialect) -> Traffic:
     """Build the traffic; raises ``ValueError`` with one sentence for impossible options."""
-    brand = Brand()
-    if options.brand is not None:
-        description = json.loads(options.brand.read_text(encoding="utf-8"))
-        if not isinstance(description, dict):
-            raise ValueError("brand description: it must be a JSON object")
-        brand = to_brand(description)
+    brand = _to_brand(options)
     if options.events < 0 or options.rate < 0:
         raise ValueError("--events and --rate must not be negative")
-    mix = Mix(**{name: getattr(options, name) for name in (*_COUNTS, *_FRACTIONS)})
+    mix = _to_mix(options)
     account = brand.handle if dialect is BLUESKY else brand.account
     return Traffic(
         options.seed, count=options.events, dialect=dialect, brand=brand, account=account, mix=mix
@@ -251,6 +263,10 @@ def _open_out(name: str) -> Any:
     return Path(name).open("wb")
 
 
+async def _ring_networks(options: argparse.Namespace) -> None:
+    await networks.run(options, _to_mix(options), _to_brand(options), _until_stopped)
+
+
 async def _for_ever() -> None:
     await asyncio.Event().wait()
 
@@ -276,6 +292,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] 
     "jetstream": _serve_jetstream,
     "webhook": _send_webhooks,
     "ndjson": _write_ndjson,
+    "networks": _ring_networks,
     "receiver": _receive,
 }
 
