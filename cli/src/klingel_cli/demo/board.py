@@ -66,6 +66,7 @@ def draw(
         _stages(snapshot, width),
         Text(),
         Text(latency(snapshot), style="bold"),
+        Text(f"by network: {_networks(snapshot)}", no_wrap=True, overflow="ellipsis"),
         Text(f"dead letters: {_letters(snapshot)}"),
         Text(),
         *_beside(_queues(snapshot), _due(snapshot), width),
@@ -101,7 +102,8 @@ def in_one_line(snapshot: Snapshot) -> str:
         f"{snapshot.told.count:,} told"
     )
     letters = f"dead letters: {_letters(snapshot)}"
-    return f"{rates}; {latency(snapshot)}; {promises}; {letters}.{fallen}"
+    heard = f"by network: {_networks(snapshot)}"
+    return f"{rates}; {latency(snapshot)}; {heard}; {promises}; {letters}.{fallen}"
 
 
 def latency(snapshot: Snapshot) -> str:
@@ -268,6 +270,12 @@ def _letters(snapshot: Snapshot) -> str:
         return "none"
     of = sorted(snapshot.dead_letters.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind}" for kind, count in of)
+
+
+def _networks(snapshot: Snapshot) -> str:
+    """Say how many posts of each network are searchable, most first."""
+    rows = sorted(snapshot.networks.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {count:,}" for name, count in rows) or "nothing yet"
 
 
 def _span(span: timedelta) -> str:

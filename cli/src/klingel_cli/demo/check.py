@@ -18,7 +18,7 @@ from klingel_cli.books import read_books
 from klingel_cli.demo.index import TOLD, Index, Sightings
 from klingel_cli.demo.judging import Sent, Verdict, judge, percentile, read_recording, read_truth
 from klingel_cli.demo.observe import told_to
-from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, until
+from klingel_cli.demo.processes import CONNECTORS, SOURCE, Fleet, FleetError, until
 from klingel_cli.demo.rehearsal import (
     Recording,
     Say,
@@ -48,6 +48,7 @@ class Result:
             searchable; None where nothing came into sight.
         told_to: notifications that the simulated receiver got.
         tally: warnings, breaches, escalations, alerts and incidents in the index.
+        networks: posts in the index by network.
     """
 
     verdict: Verdict
@@ -58,6 +59,7 @@ class Result:
     events_per_second: float | None
     told_to: int = 0
     tally: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -77,6 +79,7 @@ class Result:
             "events_per_second": self.events_per_second and round(self.events_per_second, 1),
             "rung": self.rung,
             **{name: self.tally.get(name, 0) for name in (*TOLD, "alerts", "incidents")},
+            "networks": dict(self.networks),
             "notified": self.told_to,
             "never_seen": self.verdict.never_seen,
             "audit": "clean" if self.audit.clean else "wrong",
@@ -139,6 +142,7 @@ def check(
         events_per_second=_per_second(raw, sightings),
         told_to=told_to(fleet, 0).count,
         tally=index.tally(),
+        networks=index.networks(),
     )
 
 
@@ -152,7 +156,7 @@ def judge_index(truth: list[Sent], index: Index, brand: str) -> Verdict:
 
 
 def _await_sources(fleet: Fleet, source: Traffic | Recording, seconds: float, say: Say) -> None:
-    names = ("jetstream-0", "webhook-0") if isinstance(source, Traffic) else ("replay-0",)
+    names = [f"{name}-0" for name in _rings(source)]
     ended: set[str] = set()
     told = _Rarely(say)
 
@@ -166,6 +170,13 @@ def _await_sources(fleet: Fleet, source: Traffic | Recording, seconds: float, sa
         late = ", ".join(name for name in names if name not in ended)
         raise FleetError(f"{late} still rings after {seconds:.0f} s; see {fleet.folder / 'logs'}")
     say("The sources have sent everything.")
+
+
+def _rings(source: Traffic | Recording) -> tuple[str, ...]:
+    """Return the kinds of the processes that ring; each simulator keeps a list of what it sent."""
+    if isinstance(source, Recording):
+        return ("replay",)
+    return ("jetstream", "webhook", *(("networks",) if source.networks is not None else ()))
 
 
 def _is_over(fleet: Fleet, name: str) -> bool:
@@ -209,7 +220,7 @@ def _in_flight(fleet: Fleet) -> bool:
     return any(
         sample.value > 0
         for name in fleet.children
-        if name.startswith(("bluesky", "gateway", "replay"))
+        if name.startswith(("gateway", *CONNECTORS))
         for sample in fleet.metrics(name)
         if sample.name == "klingel_in_flight_messages"
     )
@@ -249,7 +260,7 @@ class _Rarely:
 def _truth(fleet: Fleet, source: Traffic | Recording) -> list[Sent]:
     if isinstance(source, Recording):
         return list(chain.from_iterable(read_recording(_lines(p), SOURCE) for p in source.files))
-    files = (truth_file(fleet, name) for name in ("jetstream", "webhook"))
+    files = (truth_file(fleet, name) for name in _rings(source))
     return list(chain.from_iterable(read_truth(_lines(path)) for path in files))
 
 

@@ -29,6 +29,8 @@ from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Shell, pass_she
 from klingel_local.errors import LocalStackError
 
 _BLUESKY_SHARE = 2 / 3
+_NETWORKS_SHARE = 1 / 30
+"""Of X, WhatsApp, Facebook and mail, beside the others."""
 _OVERDUE_OF_FEW = 0.4
 _OVERDUE_OF_MANY = 0.02
 
@@ -94,7 +96,9 @@ def demo(
     brand = brand_path or brand_file()
     name = load_brand(brand).brand.brand
     pace = rate if rate is not None else (300.0 if is_check else 100.0)
-    source = _source(files, network, events if is_check else 0, pace, seed)
+    source = _source(
+        files, network, events if is_check else 0, pace, seed, is_example=brand_path is None
+    )
     if isinstance(source, Traffic) and calm_day and not is_check and pace > 0:
         source = replace(source, overdue=_OVERDUE_OF_FEW, calm_day=True)
     if is_check and source is None:
@@ -146,16 +150,22 @@ def _run(
 
 
 def _source(
-    files: tuple[Path, ...], network: str | None, events: int, rate: float, seed: int
+    files: tuple[Path, ...],
+    network: str | None,
+    events: int,
+    rate: float,
+    seed: int,
+    *,
+    is_example: bool,
 ) -> Traffic | Recording | None:
-    """Return who rings; None for a live network."""
+    """Return who rings; None for a live network. Only the example brand has the accounts of all."""
     if files:
         return Recording(files, network or "replay", rate)
     if network:
         return None
-    bluesky = round(events * _BLUESKY_SHARE)
+    bluesky, networks = round(events * _BLUESKY_SHARE), round(events * _NETWORKS_SHARE)
     overdue = _OVERDUE_OF_FEW if events else _OVERDUE_OF_MANY
-    return Traffic(seed, bluesky, events - bluesky, rate, overdue)
+    return Traffic(seed, bluesky, events - bluesky, networks if is_example else None, rate, overdue)
 
 
 def _tell(shell: Shell, result: Result) -> None:

@@ -325,6 +325,17 @@ class Index:
             told[kind] = int(self._client.count(index=index, allow_no_indices=True)["count"])
         return told
 
+    def networks(self) -> dict[str, int]:
+        """Return how many posts of each network there are, most first."""
+        found = self._client.search(
+            index=f"{self.prefix}events-*",
+            allow_no_indices=True,
+            size=0,
+            aggs={"networks": {"terms": {"field": "network", "size": 50}}},
+        )
+        buckets = found.get("aggregations", {}).get("networks", {}).get("buckets", [])
+        return {each["key"]: int(each["doc_count"]) for each in buckets}
+
     def last_posts(self, count: int) -> list[PostRow]:
         """Return the posts that were routed to a queue last, the newest first."""
         found = self._client.search(

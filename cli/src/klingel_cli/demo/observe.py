@@ -19,10 +19,11 @@ _LAG = "klingel_lag_messages"
 _OLDEST = "klingel_oldest_unprocessed_seconds"
 _STATE = "klingel_state"
 _LETTERS = "klingel_dead_lettered_total"
-_SIMULATORS = frozenset({"jetstream", "webhook", "receiver"})
+_SIMULATORS = frozenset({"jetstream", "webhook", "networks", "receiver"})
 _MEANINGS = {
     "jetstream": "simulated Bluesky",
     "webhook": "simulated help desk",
+    "networks": "simulated X, Meta, mail",
     "receiver": "simulated chats, mail",
 }
 _LATE_ROWS = 3
@@ -78,6 +79,7 @@ class Snapshot:
     trouble: str | None
     care: Care
     told: Told
+    networks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -126,12 +128,13 @@ class Observer:
         queues: list[QueueRow] = []
         posts: list[PostRow] = []
         letters: dict[str, int] = {}
+        networks: dict[str, int] = {}
         care = Care()
         trouble = None
         try:
             care = self._index.care(_LATE_ROWS, _DUE_ROWS, _MATTER_ROWS)
             queues, posts = self._index.queues(), self._index.last_posts(8)
-            letters = self._index.dead_letters()
+            letters, networks = self._index.dead_letters(), self._index.networks()
         except UNWELL as error:
             trouble = f"Elasticsearch does not answer ({type(error).__name__})"
         return Snapshot(
@@ -150,6 +153,7 @@ class Observer:
             trouble=trouble,
             care=care,
             told=told_to(self._fleet, _TOLD_ROWS),
+            networks=networks,
         )
 
     def _stage(self, child: Child, samples: list[Sample], now: float) -> StageRow:
@@ -184,6 +188,12 @@ class Observer:
             except (OSError, HTTPException):
                 return None
             return float(json.loads(body)["next_seq"] - 1) if status == 200 else None
+        if child.kind == "networks":
+            try:
+                _, body = self._fleet.get(child.name, KINDS[child.kind].probe or "")
+            except (OSError, HTTPException):
+                return None
+            return float(sum(json.loads(body)["sent"].values()))
         if child.kind == "receiver":
             return float(told_to(self._fleet, 0).count)
         received = [each.value for each in samples if each.name == _RECEIVED]
@@ -212,8 +222,11 @@ def in_order(children: list[Child]) -> list[Child]:
     way = (
         "jetstream",
         "webhook",
+        "networks",
         "replay",
         "bluesky",
+        "x",
+        "email",
         "gateway",
         "understand",
         "thread",

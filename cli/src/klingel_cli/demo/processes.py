@@ -35,6 +35,12 @@ SOURCE: Final = "nordlicht"
 ORIGIN: Final = "http://127.0.0.1"
 """Web origin that may post the form."""
 
+X_TOKEN: Final = "bearer-of-the-stand-in"  # noqa: S105 - the simulated X's own
+MAILBOX: Final = "service"
+MAIL_ADDRESS: Final = "service@nordlicht.example"
+MAIL_LOGIN: Final = ("service", "secret")
+"""User and password of the simulated mail server."""
+
 _POLL_SECONDS = 0.1
 _HTTP_SECONDS = 2.0
 _TERM_SECONDS = 25.0
@@ -93,18 +99,24 @@ KINDS: Final[Mapping[str, Kind]] = {
     "gateway": Kind("klingel_connectors", ("gateway",)),
     "bluesky": Kind("klingel_connectors", ("run", "bluesky")),
     "replay": Kind("klingel_connectors", ("run", "replay")),
+    "x": Kind("klingel_connectors", ("run", "x")),
+    "email": Kind("klingel_connectors", ("run", "email")),
     "jetstream": Kind(
         "klingel_simulator", ("jetstream",), "/control/status", shared=False, port_option="--port"
     ),
     "webhook": Kind("klingel_simulator", ("webhook",), None, shared=False),
     "ndjson": Kind("klingel_simulator", ("ndjson",), None, shared=False),
+    "networks": Kind(
+        "klingel_simulator", ("networks",), "/control/status", shared=False, port_option="--port"
+    ),
     "receiver": Kind(
         "klingel_simulator", ("receiver",), "/control/status", shared=False, port_option="--port"
     ),
 }
 TARGETS: Final = "KLINGEL_NOTIFIER__TARGETS__"
 """Beginning of the settings that hold the addresses and secrets of targets."""
-_CONNECTORS: Final = frozenset({"bluesky", "replay"})
+CONNECTORS: Final = ("bluesky", "x", "email", "replay")
+"""Kinds that read a network by themselves."""
 _PROCESSORS: Final = frozenset({"understand", "thread", "care", "watch"})
 
 
@@ -177,6 +189,7 @@ class Fleet:
     settings: Mapping[str, str] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     _secret: str = field(default_factory=_new_secret)
+    _key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     _ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -228,6 +241,8 @@ class Fleet:
         """Return what one process gets beside the shared settings."""
         if kind == "webhook":
             return {"KLINGEL_DEMO_SECRET": self._secret}
+        if kind == "networks":
+            return {"KLINGEL_DEMO_SECRET": self._secret, "KLINGEL_DEMO_KEY": self._key}
         if not KINDS[kind].shared:
             return {}
         own = {"KLINGEL_HTTP__PORT": str(port)}
@@ -246,7 +261,21 @@ class Fleet:
             own[f"KLINGEL_WEBHOOK_SECRET_{SOURCE.upper()}"] = self._secret
             own["KLINGEL_FORM_SOURCES"] = SOURCE
             own["KLINGEL_FORM_ORIGINS"] = ORIGIN
-            own["KLINGEL_FORM_KEY"] = self._secret
+            own["KLINGEL_FORM_KEY"] = self._key
+            own["KLINGEL_HOOKS"] = "meta"
+            own["KLINGEL_HOOK_SECRET_META"] = self._secret
+            own["KLINGEL_WHATSAPP_HASH_KEY"] = self._key
+        elif kind == "x":
+            own["KLINGEL_X_BEARER_TOKEN"] = X_TOKEN
+            own["KLINGEL_X_ENDPOINT"] = f"http://127.0.0.1:{self.port_of('networks-0')}"
+        elif kind == "email":
+            own["KLINGEL_EMAIL_HOST"] = "127.0.0.1"
+            own["KLINGEL_EMAIL_PORT"] = str(self.port_of("networks-mail"))
+            own["KLINGEL_EMAIL_SECURITY"] = "none"
+            own["KLINGEL_EMAIL_MAILBOX"] = MAILBOX
+            own["KLINGEL_EMAIL_OWN_ADDRESSES"] = MAIL_ADDRESS
+            own["KLINGEL_EMAIL_USERNAME"], own["KLINGEL_EMAIL_PASSWORD"] = MAIL_LOGIN
+            own["KLINGEL_EMAIL_ADDRESS_KEY"] = self._key
         return own
 
     def told_settings(self, brand: Path) -> dict[str, str]:
@@ -291,12 +320,14 @@ class Fleet:
         how = KINDS[kind]
         port = self.port_of(name) if how.probe else 0
         command = [sys.executable, self.mark, "-m", how.module, *how.verbs, *options]
-        if kind in _CONNECTORS:
+        if kind in CONNECTORS:
             command += ["--holder", name]
         if how.port_option:
             command += [how.port_option, str(port)]
         if kind == "receiver":
             command += ["--smtp-port", str(self.port_of("receiver-mail"))]
+        if kind == "networks":
+            command += ["--imap-port", str(self.port_of("networks-mail"))]
         whole = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KLINGEL_")},
             "PYTHONUNBUFFERED": "1",

@@ -32,6 +32,10 @@ of other things, and a day's past of all of it could not be replayed in minutes.
 _HELP_DESK = 0.002
 _OF_OTHER_THINGS = 0.998
 _PERIOD_SECONDS = 1_800
+_NETWORKS_ONE_IN = 30
+"""So many events of Bluesky and the help desk are there for one of X, WhatsApp, Facebook and mail."""
+_NETWORKS_ONE_IN_CALM = 1_000
+"""The same after a calm day, for early warning must not take a network more for a crisis."""
 _CRISIS = ("--crisis-start", "0.04", "--crisis-end", "0.54", "--crisis-share", "0.9")
 _CALM_MIX = (
     *("--noise", "0", "--addressed", "0", "--crisis-share", "0", "--edits", "0"),
@@ -53,6 +57,8 @@ class Traffic:
     Attributes:
         seed: same seed, same traffic.
         bluesky, webhook: how many events; 0 without end.
+        networks: how many of X, WhatsApp, Facebook and mail together, beside those; 0 without end,
+            None where they are silent.
         rate: events a second of both together; 0 as fast as they are taken.
         overdue: share of the help desk's first posts that were said 30 to 80 minutes earlier.
         calm_day: a calm day is replayed first, and what rings then is in proportion to it.
@@ -61,6 +67,7 @@ class Traffic:
     seed: int = 7
     bluesky: int = 6_000
     webhook: int = 3_000
+    networks: int | None = None
     rate: float = 300.0
     overdue: float = 0.2
     calm_day: bool = False
@@ -207,6 +214,31 @@ def ring_simulated(fleet: Fleet, traffic: Traffic, *, connections: int = 8) -> N
         # What rings at a help desk is meant for it.
         *("--noise", "0", "--addressed", "0.8", "--overdue", str(traffic.overdue)),
     )
+    if traffic.networks is not None:
+        ring_networks(fleet, traffic)
+
+
+def ring_networks(fleet: Fleet, traffic: Traffic) -> None:
+    """Start simulated X, WhatsApp, Facebook and mail, and the connectors that read them.
+
+    WhatsApp and Facebook post to the gateway. X and the mailbox ring once their connectors listen.
+
+    Raises:
+        FleetError: one of them failed.
+    """
+    one_in = _NETWORKS_ONE_IN_CALM if traffic.calm_day else _NETWORKS_ONE_IN
+    gateway = fleet["gateway-0"].port
+    fleet.start(
+        "networks",
+        *("--seed", str(traffic.seed), "--events", str(traffic.networks or 0)),
+        *("--rate", f"{traffic.rate / one_in:.3f}", "--noise", "0", "--addressed", "0.8"),
+        *("--hook-url", f"http://127.0.0.1:{gateway}/hook/meta"),
+        *("--secret-env", "KLINGEL_DEMO_SECRET", "--key-env", "KLINGEL_DEMO_KEY"),
+        *("--truth", str(truth_file(fleet, "networks"))),
+    )
+    fleet.wait_ready("networks-0")
+    for kind in ("x", "email"):
+        fleet.start(kind)
 
 
 def _period(rate: float) -> Sequence[str]:
