@@ -31,6 +31,10 @@ _COMMANDS = {
         "klingel_cli.commands.case:case_group",
         "See cases, and say what shall become of them.",
     ),
+    "customer": (
+        "klingel_cli.commands.customer:customer_group",
+        "See which ids are one customer, and link two.",
+    ),
     "incident": (
         "klingel_cli.commands.incident:incident_group",
         "See incidents, and close all their cases at once.",
