@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, ClassVar
 
 import msgspec
@@ -360,15 +359,26 @@ def _planted(body: bytes, values: Sequence[Any]) -> Iterator[bytes]:
     if not _is_json(body):
         yield from _planted_words(body, values)
         return
-    for at, _ in enumerate(_places(json.loads(body))):
+    tree = json.loads(body)
+    for holder, key in list(_places(tree)):
+        before = holder.copy()
         for value in (_ABSENT, *values):
-            tree = json.loads(body)
-            holder, key = next(islice(_places(tree), at, None))
             if value is _ABSENT:
                 del holder[key]
             else:
                 holder[key] = value
-            yield json.dumps(tree).encode()
+            planted = json.dumps(tree).encode()
+            _restore(holder, before)
+            yield planted
+
+
+def _restore(holder: Any, before: Any) -> None:
+    """Make an object or a list hold what it held, in its order."""
+    if isinstance(holder, dict):
+        holder.clear()
+        holder.update(before)
+    else:
+        holder[:] = before
 
 
 def _is_json(body: bytes) -> bool:
