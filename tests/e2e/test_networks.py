@@ -19,7 +19,7 @@ from klingel_simulator import mail_imap, x_server, x_source
 from klingel_simulator.networks import ADDRESS, COMPLAINTS, MAILBOX, NUMBER, PAGE
 
 BRAND = "nordlicht"
-TRAFFIC = Traffic(5, 60, 20, 80, rate=300)
+TRAFFIC = Traffic(5, 60, 20, 40, rate=900)
 
 
 def quiet(_sentence):
