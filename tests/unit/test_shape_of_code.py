@@ -20,13 +20,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def sources() -> list[Path]:
     """Return every module that is shipped and written by hand."""
-    found = [path for folder in ROOT.glob("**/src") for path in folder.rglob("*.py")]
-    hidden = {".venv", ".klingel"}
-    return [
-        path
-        for path in sorted(set(found))
-        if GENERATED not in path.parents and not hidden & set(path.relative_to(ROOT).parts)
-    ]
+    shown = [top for top in ROOT.iterdir() if top.is_dir() and not top.name.startswith(".")]
+    found = [path for top in shown for src in top.glob("**/src") for path in src.rglob("*.py")]
+    return [path for path in sorted(set(found)) if GENERATED not in path.parents]
 
 
 def functions(source: str) -> Iterator[tuple[str, int]]:
