@@ -69,7 +69,7 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     _, said, at = _read(native_of(raw), context)
     channel, session = context["channel"], context["session"]
     customer = f"{channel}/{session}"
-    ours = isinstance(said, ChatReply)
+    brand = Author(id=channel, name=said.name) if isinstance(said, ChatReply) else None
     return SocialDraft(
         mapping=MAPPING,
         kind="chat",
@@ -78,10 +78,10 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         threading="network",
         conversation_id=f"chat:{channel}:{session}",
         published_at=at,
-        author=Author(id=channel, name=said.name) if ours else Author(id=customer),
-        target=customer if ours else channel,
+        author=brand or Author(id=customer),
+        target=customer if brand else channel,
         text=said.text,
-        direction="outbound" if ours else "inbound",
+        direction="outbound" if brand else "inbound",
     )
 
 

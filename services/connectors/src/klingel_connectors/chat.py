@@ -50,6 +50,7 @@ REPLACED = 4001
 ENDED = 4002
 """Close code: the session's time is over, or the token is none of ours."""
 _AGAIN_SECONDS = 3
+_CLOSE_SECONDS = 2.0
 _MOST_REFUSALS = 50
 _MOST_KNOWN = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,6 +95,12 @@ class _Line:
         self.frames = Allowance(settings.frame_rate, settings.frame_burst)
         self.acknowledged: set[str] = set()
         self.refusals = 0
+        self.left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def leave(self, code: int) -> None:
+        """Ask for the end of the connection, with this close code."""
+        if not self.left.done():
+            self.left.set_result(code)
 
 
 class NotTakenError(Exception):
@@ -153,9 +160,7 @@ class Chat:
     async def close(self, _app: web.Application | None = None) -> None:
         """End every connection; pages come back by themselves."""
         for line in list(self._lines.values()):
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await line.socket.close(code=WSCloseCode.GOING_AWAY)
+            line.leave(WSCloseCode.GOING_AWAY)
 
     @property
     def channels(self) -> Collection[str]:
@@ -196,7 +201,10 @@ class Chat:
             self._refuse("chat_full")
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"})
         socket = web.WebSocketResponse(
-            heartbeat=self._settings.heartbeat_seconds, max_msg_size=FRAME_BYTES, compress=False
+            timeout=_CLOSE_SECONDS,
+            heartbeat=self._settings.heartbeat_seconds,
+            max_msg_size=FRAME_BYTES,
+            compress=False,
         )
         self._open += 1
         self._of_address[address] = here + 1
@@ -223,10 +231,10 @@ class Chat:
         before = self._lines.get(line.session)
         self._lines[line.session] = line
         if before is not None:
-            await before.socket.close(code=REPLACED)
+            before.leave(REPLACED)
         telling = asyncio.create_task(self._tell(line, seen))
         try:
-            await self._listen(line)
+            await self._until_left(line)
         finally:
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
@@ -274,6 +282,22 @@ class Chat:
             },
         )
         return line, seen
+
+    async def _until_left(self, line: _Line) -> None:
+        """Listen until the page leaves, or somebody wants the connection to end.
+
+        Only who listens may close: another task's close would wait for an answer that the listener
+        takes away.
+        """
+        listening = asyncio.create_task(self._listen(line))
+        try:
+            await asyncio.wait([listening, line.left], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await listening
+        if line.left.done():
+            await line.socket.close(code=line.left.result(), drain=False)
 
     # --- what the page says ----------------------------------------------------------------------
 

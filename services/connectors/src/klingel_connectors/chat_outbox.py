@@ -61,15 +61,17 @@ class Outbox:
             consumer: KafkaConsumer | None = None
             try:
                 consumer = await asyncio.to_thread(self._connected)
-                while True:
-                    polled = await asyncio.to_thread(consumer.poll, _POLL_MS)
-                    await self._take(consumer, polled)
+                await self._follow(consumer)
             except kafka_errors.KafkaError as error:
                 self._log.info("outbox_waits", error=type(error).__name__)
             finally:
                 if consumer is not None:
                     consumer.close()
             await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _follow(self, consumer: KafkaConsumer) -> None:
+        while True:
+            await self._take(consumer, await asyncio.to_thread(consumer.poll, _POLL_MS))
 
     def _connected(self) -> KafkaConsumer:
         """Return a consumer that stands where the oldest open session began; blocks."""
