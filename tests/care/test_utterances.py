@@ -49,7 +49,7 @@ def test_what_was_said_just_before_the_opener_belongs_to_the_case(order: tuple[i
 @pytest.mark.parametrize(
     "between",
     [
-        pytest.param(answered("b", 1, in_reply_to="x"), id="the brand spoke"),
+        pytest.param(answered("b", 1, in_reply_to="1"), id="the brand answered"),
         pytest.param(deleted("1", 1), id="it was deleted"),
     ],
 )
@@ -63,6 +63,14 @@ def test_an_utterance_is_parted(between: SocialEvent) -> None:
 def test_what_another_says_in_between_parts_nobodys_utterance() -> None:
     desk = Desk(brand())
     for event in (greeting("1", 0), greeting("2", 1, "bert"), said("3", minute=2)):
+        desk.hear(event)
+    assert names(desk) == [0, 2]
+
+
+def test_what_the_brand_says_to_others_parts_nobodys_utterance() -> None:
+    """Whose answer it is may show later: a case of this customer must not change with it."""
+    desk = Desk(brand())
+    for event in (greeting("1", 0), answered("b", 1, in_reply_to="x"), said("3", minute=2)):
         desk.hear(event)
     assert names(desk) == [0, 2]
 

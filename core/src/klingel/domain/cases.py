@@ -763,17 +763,15 @@ def _refold(
     else:
         after = ConversationState(cases, held, left)
     changed += gone
-    removed: list[str] = []
     if held is not None and held is not state.held:
         changed.append(held)
-    elif held is None and state.held is not None:
-        removed.append(state.held.case_id)
+    removed = () if held is not None or state.held is None else (state.held.case_id,)
     return _Folded(
         after,
         before,
         cases,
         tuple(changed),
-        tuple(removed),
+        removed,
         timeline,
         material.promises,
         material.home,

@@ -300,9 +300,13 @@ class Generation:
         """
         self.opener = fact.object
         newest, taken = fact, []
+        own = {each.object for each in held if each.customer == self.customer}
         for each in reversed(held):
             if each.direction == "outbound":
-                break
+                # What the brand says to others parts nothing here: it may yet find its own case.
+                if each.in_reply_to in own:
+                    break
+                continue
             if each.customer != self.customer or is_deleted(each):
                 continue
             if not self._goes_on(each, newest):
