@@ -19,6 +19,7 @@ from klingel.clock import Clock, SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
+from klingel_connectors.chat_settings import CHAT_NAMES, chat_settings
 from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway, run_media
 from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
@@ -246,13 +247,18 @@ def gateway(port: int | None, host: str | None) -> None:
     )
     settings = settings.model_copy(update={"http": http})
     try:
-        own = gateway_settings(os.environ)
+        chat = chat_settings(os.environ)
+        own = gateway_settings(os.environ, chat=chat is not None)
         network = _network("webhook")
     except ConfigurationError as error:
         _refuse(error)
     _configure_logs("gateway", settings)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _run(lambda stop: run_gateway(settings, own, network, _holder(None), SystemClock(), stop))
+    _run(
+        lambda stop: run_gateway(
+            settings, own, network, _holder(None), SystemClock(), stop, chat=chat
+        )
+    )
 
 
 @main.command()
@@ -291,7 +297,7 @@ def _addresses(clock: Clock) -> dict[str, MediaAddresses]:
 
 def _settings() -> Settings:
     try:
-        return load_settings(os.environ, also=OWN_NAMES)
+        return load_settings(os.environ, also=(*OWN_NAMES, CHAT_NAMES))
     except ConfigurationError as error:
         _refuse(error)
 

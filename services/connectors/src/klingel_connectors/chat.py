@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 import structlog
@@ -291,7 +292,8 @@ class Chat:
         """
         listening = asyncio.create_task(self._listen(line))
         try:
-            await asyncio.wait([listening, line.left], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [listening, line.left]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):

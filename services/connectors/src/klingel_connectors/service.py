@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,9 @@ from klingel.model import RawEvent
 from klingel.settings import Settings
 from klingel_connectors import broker
 from klingel_connectors.books import Books
+from klingel_connectors.chat import Chat
+from klingel_connectors.chat_outbox import Outbox
+from klingel_connectors.chat_settings import ChatSettings
 from klingel_connectors.cursor import read_cursor, read_cursors, read_whole
 from klingel_connectors.fetch import FetchBounds, Fetcher
 from klingel_connectors.filters import BrandFilter
@@ -156,6 +159,7 @@ async def run_gateway(
     clock: Clock,
     stop: asyncio.Event,
     *,
+    chat: ChatSettings | None = None,
     grace_seconds: float = 20.0,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
@@ -164,13 +168,20 @@ async def run_gateway(
     instance = settings.connector.instance or "gateway"
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
-    publisher = _publisher(settings, instance, clock, (), linger_ms=_LINGER_MS)
+    also = (Topic.CHAT_OUTBOX,) if chat is not None else ()
+    publisher = _publisher(settings, instance, clock, also, linger_ms=_LINGER_MS)
 
-    doors = _Doors(settings, own, origin, books, metrics, clock).build(network)
+    builder = _Doors(settings, own, origin, books, metrics, clock)
+    doors = builder.build(network)
     gateway = Gateway(own, doors, publisher, metrics, clock)
     health = Health(credential="ok" if own.webhooks or own.hooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
     app.add_routes(gateway.routes())
+    talk = None
+    if chat is not None:
+        talk = Chat(chat, builder.chats(chat), publisher, metrics, clock)
+        app.add_routes(talk.routes())
+        app.on_shutdown.append(talk.close)
     seen = _Seen(metrics, health, publisher)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
     house = _House(
@@ -180,12 +191,20 @@ async def run_gateway(
         health,
         metrics,
         clock,
-        lambda: gateway.broken,
+        lambda: gateway.broken or ("" if talk is None else talk.broken),
         lambda: gateway.last_event_at,
     )
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
+    answering = None
+    if chat is not None and talk is not None:
+        outbox = Outbox(settings.kafka, instance, talk, chat.hours, clock)
+        answering = asyncio.create_task(_once(starting, outbox.run))
     await stop.wait()
+    if answering is not None:
+        answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
     health.turn("stopped")
     await server.stop()
     keeping.cancel()
@@ -195,6 +214,12 @@ async def run_gateway(
         await house.last_words(grace_seconds)
     else:
         starting.cancel()
+
+
+async def _once(starting: "asyncio.Task[None]", run: Callable[[], Awaitable[None]]) -> None:
+    """Run what needs a publisher, once there is one."""
+    await asyncio.shield(starting)
+    await run()
 
 
 class _Doors(NamedTuple):
@@ -214,6 +239,23 @@ class _Doors(NamedTuple):
             forms={each: self._door(network, "form", each) for each in self.own.forms},
             hooks={name: self._hook(name, given) for name, given in self.own.hooks.items()},
         )
+
+    def chats(self, chat: ChatSettings) -> dict[str, Intake]:
+        """Return the intake of each chat."""
+        network = installed().network("chat")
+        return {
+            name: self._intake(
+                network,
+                Origin(
+                    "chat",
+                    _named(self.origin.instance, "chat", name),
+                    "chat",
+                    self.origin.holder,
+                    name,
+                ),
+            )
+            for name in chat.channels
+        }
 
     def _door(self, network: Network, kind: str, source: str) -> Intake:
         return self._intake(network, _door(self.origin, kind, source))

@@ -123,8 +123,8 @@ class GatewaySettings:
     hash_key: str = ""
 
 
-def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
-    """Read the gateway's settings.
+def gateway_settings(environ: Mapping[str, str], *, chat: bool = False) -> GatewaySettings:
+    """Read the gateway's settings; with a `chat` it may have nothing else to listen to.
 
     Raises:
         ConfigurationError: a source without a secret, a secret that is none, an unknown name, no
@@ -133,7 +133,7 @@ def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
     sources = _names(environ, "KLINGEL_WEBHOOK_SOURCES")
     forms = _names(environ, "KLINGEL_FORM_SOURCES")
     hooks = _hook_names(environ)
-    if not sources and not forms and not hooks:
+    if not sources and not forms and not hooks and not chat:
         raise ConfigurationError(
             "KLINGEL_WEBHOOK_SOURCES: the gateway has nobody to listen to; name a source there, "
             "a network's endpoint in KLINGEL_HOOKS, or a form in KLINGEL_FORM_SOURCES"
