@@ -157,8 +157,8 @@ class Customers:
         if told.other is None:
             since = self._since.get((told.brand, told.one))
             return since is None or told.first_seen < since
-        known = self._links.get(link_key(told))
-        return known is None or told.first_seen < known.first_seen
+        key = self._near.get((told.brand, told.one), {}).get(told.other)
+        return key is None or told.first_seen < self._links[key].first_seen
 
     def knows(self, brand: str, customer: str) -> bool:
         """Whether anything is known of an id."""
