@@ -24,6 +24,7 @@ from klingel.stage.guard import Brake, guard
 from klingel.testing.broker import InMemoryBroker, InMemoryTable
 from klingel_cli.commands import config, status
 from klingel_cli.letters import Letter
+from klingel_connectors.chat_outbox import read_reply
 from klingel_connectors.cursor import _cursors, newest
 from klingel_connectors.filters import BrandFilter
 from klingel_indexer.convert import INPUTS, convert
@@ -199,6 +200,11 @@ def connector_tracked(message: Message) -> None:
     assert len(known._known.tracked) == (message.value is not None)
 
 
+def connector_reply(message: Message) -> None:
+    """Read as the chat does."""
+    assert (read_reply(message.value or b"") is not None) == (message.value is not None)
+
+
 def connector_cursor(message: Message) -> None:
     """Read as a connector that takes its source over."""
     found = newest(_cursors([message], message.key or b""))
@@ -306,6 +312,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.CONNECTOR_STATUS, "indexer"): index,
     (Topic.BRAND_CONFIG, "connectors"): connector_brand,
     (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
+    (Topic.CHAT_OUTBOX, "connectors"): connector_reply,
     (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,
     (Topic.CONNECTOR_LEASES, "connectors"): connector_lease,
     (Topic.ESCALATIONS, "notifier"): notify,

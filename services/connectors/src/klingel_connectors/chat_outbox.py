@@ -33,6 +33,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REPLY = msgspec.json.Decoder(ChatReply)
 
 
+def read_reply(value: bytes) -> ChatReply | None:
+    """Read a record of the outbox; None for what is no reply."""
+    try:
+        return _REPLY.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 class Outbox:
     """Reads replies until cancelled.
 
@@ -119,9 +127,8 @@ class Outbox:
 
     async def _one(self, value: bytes, offset: int, place: TopicPartition) -> None:
         now = self._clock.now()
-        try:
-            reply = _REPLY.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        reply = read_reply(value)
+        if reply is None:
             if offset >= self._told.get(place, 0):
                 await self._kept(None, Delivery(value, {SIDE: BRAND}), now)
             return
