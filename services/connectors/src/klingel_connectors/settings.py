@@ -28,6 +28,13 @@ KLINGEL_FORM_ORIGINS            comma list of web origins that may post them
 KLINGEL_FORM_KEY                key of the address hash, at least 16 bytes; or …_FILE
 KLINGEL_FORM_RATE               submissions a second and form, 5 by default
 KLINGEL_FORM_LIMIT_BYTES        largest submission, 128 KiB by default
+KLINGEL_CHAT_CHANNELS           comma list of web chats; each is a channel of a brand, network `chat`
+KLINGEL_CHAT_BASE               public address of the gateway, such as https://chat.example
+KLINGEL_CHAT_ORIGINS            comma list of web origins whose pages may show the chat
+KLINGEL_CHAT_KEY                16 to 64 bytes for the tokens of sessions, the same for all
+                                gateways; or …_FILE
+KLINGEL_CHAT_HOURS              a session can be resumed, 24 by default
+KLINGEL_CHAT_PROXIES            proxies in front that append to X-Forwarded-For, 0 by default
 """
 
 import base64
