@@ -15,7 +15,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, ce_headers, trace_id
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import ConnectorStatus, IdentityLink, LedgerLine
+from klingel.model import ConnectorStatus, IdentityLink, LedgerLine, MediaJob
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import by_slot, standing
 from klingel.stage.batch import Overlay
@@ -193,6 +193,11 @@ def connector_brand(message: Message) -> None:
     known._renew()
 
 
+def media_job(message: Message) -> None:
+    """Read as the media worker does."""
+    assert codec.decode(MediaJob, message.value).media
+
+
 def connector_tracked(message: Message) -> None:
     """Read as a connector's filter does."""
     known = filtering()
@@ -313,6 +318,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.BRAND_CONFIG, "connectors"): connector_brand,
     (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
     (Topic.CHAT_OUTBOX, "connectors"): connector_reply,
+    (Topic.MEDIA_JOBS, "connectors"): media_job,
     (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,
     (Topic.CONNECTOR_LEASES, "connectors"): connector_lease,
     (Topic.ESCALATIONS, "notifier"): notify,
