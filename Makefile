@@ -66,7 +66,7 @@ check-generated: setup ## Fail when generated files lag
 
 .PHONY: unit
 unit: setup ## Run the tests that need no servers
-	$(BIN)/python -m pytest -m "not servers and not faults" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not servers and not faults and not browser" -n auto --dist loadfile
 
 .PHONY: check
 check: lint types imports check-generated unit ## The gate: everything without servers, under two minutes
@@ -80,6 +80,10 @@ test-all: check check-model ## `test` on both Elasticsearch versions, the model 
 	KLINGEL_LOCAL_ES=8 $(BIN)/python -m pytest -m servers
 	KLINGEL_LOCAL_ES=9 $(BIN)/python -m pytest -m servers
 	$(MAKE) test-faults
+
+.PHONY: test-browser
+test-browser: setup ## The chat's page in a real browser (Debian's chromium-headless-shell)
+	$(BIN)/python -m pytest -m browser
 
 .PHONY: test-faults
 test-faults: setup ## Kill and freeze every process while 30,000 events ring

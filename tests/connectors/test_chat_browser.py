@@ -33,7 +33,10 @@ LINES = '() => [...document.querySelectorAll("#log li")].map((each) => each.text
 OPEN = '() => document.readyState === "complete" && document.querySelector("#state:empty") !== null'
 SENT = '() => document.querySelectorAll("#log .own:not(.waiting)").length'
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed here")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed here"),
+]
 
 
 class Tab:

@@ -112,7 +112,15 @@ def test_no_topic_name_is_spelt_outside_contracts(root):
     """
     sources = [
         path
-        for folder in ("core", "networks", "streams", "services/*", "cli", "simulator", "deploy/local")
+        for folder in (
+            "core",
+            "networks",
+            "streams",
+            "services/*",
+            "cli",
+            "simulator",
+            "deploy/local",
+        )
         for path in sorted(root.glob(f"{folder}/src/**/*.py"))
         if "contracts" not in path.parts
     ]
