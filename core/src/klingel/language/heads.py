@@ -459,20 +459,21 @@ class Heads:
         self._word_number = {word: number for number, word in enumerate(weights.words, NOTHING + 1)}
         self._shout = self._word_number.get(SHOUT)
         self._bound = own + memo_rows
-        # Of each row the weights of its parts and of its word, and the squares of their idf; two
-        # bytes hold the sum of a word's parts. Pages that were never written take no memory.
-        self._rows = np.empty((self._bound + SCRATCH_ROWS, 2 * wide), np.int16)
+        # Of each row the weights of its parts, and the squares of its parts' and its word's idf; two
+        # bytes hold the sum of a word's parts. The word's own weights stay where they were read.
+        # Pages that were never written take no memory.
+        self._rows = np.empty((self._bound + SCRATCH_ROWS, wide), np.int16)
         self._squares = np.empty((self._bound + SCRATCH_ROWS, 2), np.float32)
         self._plain = np.zeros(self._bound + SCRATCH_ROWS, np.int64)
         self._plain[:own] = np.arange(own)
+        self._shouts = np.zeros(self._bound + SCRATCH_ROWS, np.bool_)
         self._rows[: NOTHING + 1] = 0
         self._squares[: NOTHING + 1] = 0
         for at in range(0, words, _AT_ONCE):
             some = weights.words[at : at + _AT_ONCE]
             place = slice(at + NOTHING + 1, at + NOTHING + 1 + len(some))
             found = self._evaluate([self._parts_of(word) for word in some])
-            self._rows[place, :wide], self._squares[place, 0] = found
-        self._rows[NOTHING + 1 : own, wide:] = weights.word_weights[:words]
+            self._rows[place], self._squares[place, 0] = found
         self._squares[NOTHING + 1 : own, 1] = self._word_squares[:words]
         self._free = own
         self._memo = {
@@ -523,13 +524,38 @@ class Heads:
         numbers = np.array(flat, np.int64)
         until = np.array(ends, np.int64)
         starts = np.concatenate(([0], until[:-1]))
+        plain = self._plain.take(numbers)
         sums = _Sums(
-            np.add.reduceat(self._rows.take(numbers, 0), starts, dtype=np.int32),
+            np.concatenate(
+                (
+                    np.add.reduceat(self._rows.take(numbers, 0), starts, dtype=np.int32),
+                    self._of_words(numbers, plain, starts),
+                ),
+                axis=1,
+            ),
             np.add.reduceat(self._squares.take(numbers, 0), starts),
         )
-        self._add_pairs(sums, numbers, until, starts)
+        self._add_pairs(sums, plain, until, starts)
         scores[start : start + len(ends)] = self._finish(sums)
         return len(ends)
+
+    def _of_words(
+        self, numbers: NDArray[np.int64], plain: NDArray[np.int64], starts: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Return the sums of the words' own weights, shouting included, (texts, outputs)."""
+        known = plain > NOTHING
+        weights = self._weights.word_weights
+        taken = weights.take(np.where(known, plain - NOTHING - 1, 0), 0) if len(weights) else None
+        if taken is None:
+            return np.zeros((len(starts), self._wide), np.int32)
+        taken[~known] = 0
+        sums: NDArray[np.int32] = np.add.reduceat(taken, starts, dtype=np.int32)
+        if self._shout is not None:
+            shouted = self._shouts.take(numbers)
+            if shouted.any():
+                times = np.add.reduceat(shouted, starts, dtype=np.int32)
+                sums += times[:, None] * weights[self._shout - NOTHING - 1].astype(np.int32)
+        return sums
 
     def _rows_of_piece(self, piece: str) -> tuple[int, ...]:
         known, look = self._memo.get, self._look
@@ -577,16 +603,15 @@ class Heads:
 
     def _fill(self, unknown: _Unknown) -> None:
         """Evaluate the words that were met for the first time."""
-        wide, new = self._wide, unknown.new
+        new = unknown.new
         numbers = np.array([number for number, _ in new])
-        plain = self._plain[numbers]
-        rows, squares = self._rows[plain], self._squares[plain]
-        rows[:, :wide], squares[:, 0] = self._evaluate(unknown.pending)
+        squares = self._squares[self._plain[numbers]]
+        self._rows[numbers], squares[:, 0] = self._evaluate(unknown.pending)
         if self._shout is not None:
-            shouted = [shouted for _, shouted in new]
-            rows[shouted, wide:] += self._rows[self._shout, wide:]
+            shouted = np.array([shouted for _, shouted in new])
             squares[shouted, 1] += self._squares[self._shout, 1]
-        self._rows[numbers], self._squares[numbers] = rows, squares
+            self._shouts[numbers] = shouted
+        self._squares[numbers] = squares
 
     def _parts_of(self, word: str) -> list[int]:
         """Return the numbers of the known parts of a word."""
@@ -617,14 +642,13 @@ class Heads:
     def _add_pairs(
         self,
         sums: _Sums,
-        numbers: NDArray[np.int64],
+        plain: NDArray[np.int64],
         ends: NDArray[np.int64],
         starts: NDArray[np.int64],
     ) -> None:
         """Add the known pairs of neighbouring words, none across two texts."""
-        if not len(self._pair_keys) or len(numbers) < 2:
+        if not len(self._pair_keys) or len(plain) < 2:
             return
-        plain = self._plain.take(numbers)
         keys = (plain[:-1] << 32) | plain[1:]
         may_be = self._pair_sieve.take(_mixed(keys))
         may_be[ends[:-1] - 1] = False
