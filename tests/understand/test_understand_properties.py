@@ -177,6 +177,24 @@ def test_merging_piece_by_piece_is_merging_at_once(drafts: list[SocialDraft]) ->
         assert content_hash(again) == content_hash(merge_drafts(drafts))
 
 
+@given(st.permutations(["remote", "stored", "failed"]), st.booleans())
+def test_what_became_of_a_medium_beats_what_was_said_of_it(states: list[str], late: bool) -> None:
+    """A completion wins over the original in every order, medium by medium."""
+    other = Media(kind="image", id="m2", status="remote")
+
+    def told(change: str, status: str) -> SocialDraft:
+        digest = "a" * 64 if status == "stored" else None
+        medium = Media(
+            kind="image", id="m1", url="https://x.example/1", status=status, sha256=digest
+        )
+        return SocialDraft(mapping="t/1", kind="post", change=change, media=(medium, other))
+
+    drafts = [told("created" if each == "remote" else "completed", each) for each in states]
+    merged = merge_drafts(drafts if late else drafts[::-1])
+    assert [each.status for each in merged.media] == ["stored", "remote"]
+    assert merge_drafts(drafts[:1]).media == drafts[0].media
+
+
 def test_the_memory_of_one_revision_is_bounded() -> None:
     """A source that rings one thing for ever costs no more than SIGHTINGS; it stays a duplicate."""
     value = None

@@ -13,6 +13,7 @@ import msgspec
 
 from klingel.domain.draft import SocialDraft
 from klingel.domain.identity import hash64, hash64_bytes
+from klingel.model.social_event import Media
 
 ROW = struct.Struct(">16sQQ")
 """Mark key (object hash, revision), offset, content with two flags: 32 bytes."""
@@ -20,6 +21,7 @@ ROW = struct.Struct(">16sQQ")
 SIGHTINGS = 32
 """Raw events of one revision that local state remembers."""
 
+_KNOWN_MEDIA = {"stored": 3, "failed": 2, "remote": 1}
 _HEARD = 1
 _DELETION = 2
 _SIGHTING = struct.Struct(">QQ")
@@ -168,7 +170,8 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
     """Merge what several deliveries said of one revision; the order does not matter.
 
     A present field beats an absent one; of two present values the one with the greater hash wins.
-    A deletion beats everything else that has its revision.
+    A deletion beats everything else that has its revision. What was found out about a medium later
+    (it is stored, it can never be had) beats what the event itself said of it.
     """
     drafts = [draft for draft in drafts if draft.change == "deleted"] or drafts
     merged = {}
@@ -176,7 +179,29 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
         values = [value for draft in drafts if _present(value := getattr(draft, name))]
         if values:
             merged[name] = max(values, key=_weight)
+    if "media" in merged:
+        merged["media"] = _merge_media(drafts)
     return SocialDraft(**merged)
+
+
+def _merge_media(drafts: Sequence[SocialDraft]) -> tuple[Media, ...]:
+    """Return the media of the list that wins, each as it is known best."""
+    best: dict[tuple[str | None, ...], Media] = {}
+    for medium in (each for draft in drafts for each in draft.media):
+        known = best.get(_place(medium))
+        if known is None or _how_well(medium) > _how_well(known):
+            best[_place(medium)] = medium
+    lists = [[_place(medium) for medium in draft.media] for draft in drafts if draft.media]
+    return tuple(best[place] for place in max(lists, key=_weight))
+
+
+def _place(medium: Media) -> tuple[str | None, ...]:
+    """Return what names a medium, whatever became of it."""
+    return medium.kind, medium.id, None if medium.id else medium.url
+
+
+def _how_well(medium: Media) -> tuple[int, str]:
+    return _KNOWN_MEDIA.get(medium.status or "", 0), _weight(medium)
 
 
 def _present(value: object) -> bool:
