@@ -31,7 +31,7 @@ FILLER = b"filler"  # rolls the active segment, which compaction leaves alone
 def key_of(topic: Topic, record: dict[str, object]) -> bytes:
     """Make the key from the fields that the topic's file names."""
     fields = [field.strip() for field in topic_specs()[topic].key.split(",")]
-    return "|".join(str(record[field]) for field in fields).encode()
+    return "|".join(str(record.get(field, "")) for field in fields).encode()
 
 
 def newest_records(topic: Topic) -> dict[bytes, bytes]:
