@@ -25,8 +25,8 @@ from klingel.settings import KafkaSettings
 from klingel_connectors import broker
 
 _RETRY_SECONDS = 1.0
-_ANSWER_SECONDS = 45.0
-"""How long a group may take to say whether the lease is ours; then we join anew."""
+_ANSWER_SECONDS = (10.0, 45.0)
+"""Least and most that a group may take to say whether the lease is ours; then we join anew."""
 
 
 def lease_output(instance: str, holder: str, epoch: int, now: datetime) -> Output:
@@ -117,10 +117,11 @@ class Lease:
                 )
             listener = _Listener(self, consumer)
             consumer.subscribe([topic], listener=listener)
-            began = time.monotonic()
+            least, most = _ANSWER_SECONDS
+            patience = min(most, max(least, 4 * self._kafka.session_timeout_seconds))
             while not self._stopping.is_set():
                 consumer.poll(timeout_ms=300)
-                if not listener.answered and time.monotonic() - began > _ANSWER_SECONDS:
+                if listener.waits_for() > patience:
                     raise kafka_errors.KafkaTimeoutError("the group does not answer")
         finally:
             consumer.close(autocommit=False, timeout_ms=3_000)
@@ -157,18 +158,25 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
     def __init__(self, lease: Lease, consumer: Any) -> None:
         self._lease = lease
         self._consumer = consumer
-        self.answered = False
+        self._asked_at: float | None = time.monotonic()
+
+    def waits_for(self) -> float:
+        """Return for how many seconds the group has owed an answer; 0 when it owes none."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        # The group is joined again: that may stay without an answer as the first time.
+        self._asked_at = time.monotonic()
         if revoked:
             self._lease.given_up()
 
     def on_partitions_lost(self, lost: set[Any]) -> None:
+        self._asked_at = time.monotonic()
         if lost:
             self._lease.given_up()
 
     def on_partitions_assigned(self, assigned: set[Any]) -> None:
-        self.answered = True
+        self._asked_at = None
         if assigned:
             self._consumer.pause(*assigned)
             self._lease.taken(self._consumer.group_metadata().generation_id)
