@@ -316,8 +316,6 @@ FUNCTIONS = {
     "RuleSet.match": Function(
         lambda text: RULES.match(RuleDocument(text=text)),
         are_hits,
-        # Up to 5 ms on a core of its own; who shares its caches slows it down.
-        seconds=0.0075,
         but={"random Unicode": 0.025, "emoji": 0.01, "flags": 0.01},
     ),
     "mended": Function(mended, is_another_text),
