@@ -16,6 +16,8 @@ from klingel.domain.rule_text import (
     TOKEN_LIMIT,
     fold,
     lines_of,
+    places_of,
+    starts_of,
     terms_of,
     tokens,
     words_of,
@@ -123,6 +125,7 @@ def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> 
     if lined is not None:
         assert lined.split() == terms_of(folded)
         assert len(lined) == len(folded) + 2
+        assert starts_of(lined) == [start for start, _ in places_of(folded, terms_of(folded))]
 
 
 @pytest.mark.parametrize(

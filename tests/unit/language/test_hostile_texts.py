@@ -32,7 +32,7 @@ from klingel.language.signature import Agents, find_signature
 
 LENGTH = 30_000
 LIMIT_SECONDS = 0.005
-TRIES = 25
+TRIES = 100
 
 
 def many(piece: str) -> str:

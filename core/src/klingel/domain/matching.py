@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
+from itertools import compress, count, islice
 from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import msgspec
@@ -59,6 +59,7 @@ from klingel.domain.rule_text import (
     fold,
     fold_value,
     lines_of,
+    starts_of,
     terms_of,
     tokens,
 )
@@ -328,7 +329,7 @@ class _Heard:
         """Give the first places of any of some words of the text, rising, at most SPAN_LIMIT."""
         self.scans += self.is_long
         if self.scans <= _SCANS:
-            places = (at for at, term in enumerate(self.terms) if term in words)
+            places = compress(count(), map(words.__contains__, self.terms))
             return list(islice(places, SPAN_LIMIT))
         found = sorted(at for word in words for at in self.index[word][:SPAN_LIMIT])
         return found[:SPAN_LIMIT]
@@ -382,10 +383,13 @@ class _Heard:
     def span(self, first: int, last: int) -> Span:
         """Give the place of the tokens from the first to the last one.
 
-        Those before it are looked for once, those behind it never.
+        Those before it are looked for once, those behind it never; of many all at once.
         """
         starts, terms, end = self.starts, self.terms, self.end
-        if last >= len(starts):
+        lined = self.document.lined if last >= len(starts) + _LONG else None
+        if lined is not None:
+            starts = self.starts = starts_of(lined)
+        elif last >= len(starts):
             find = self.folded.index
             for term in terms[len(starts) : last + 1]:
                 start = find(term, end)

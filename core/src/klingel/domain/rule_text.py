@@ -25,6 +25,8 @@ case. The text is taken as it was said: nothing is composed or decomposed.
 import re
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 TOKEN_LIMIT: Final = 255
 """Longest token in code points; a longer run is cut there, on both sides."""
 
@@ -378,6 +380,14 @@ def lines_of(folded: str) -> str | None:
         if at < 0:
             return None
     return lined
+
+
+def starts_of(lined: str) -> list[int]:
+    """Give where each word starts in the text of which `lines_of` made lines."""
+    letters = np.frombuffer(lined.encode("latin-1"), np.uint8)
+    ends = letters == ord(LINE_END)
+    starts: list[int] = np.flatnonzero(ends[:-1] & ~ends[1:]).tolist()
+    return starts
 
 
 def places_of(folded: str, terms: list[str]) -> list[tuple[int, int]]:
