@@ -28,11 +28,12 @@ _STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "watch": ("watch",),
 }
 """Stages that a principal runs: each has a group and transactional ids of its own."""
-_READERS: Final[Mapping[str, tuple[str, ...]]] = {
+_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    **_STAGES,
     "indexer": ("indexer",),
     "notifier": ("notifier",),
 }
-"""Groups of those that read without transactions; they are named as those of stages."""
+"""Groups by principal: those of stages, and of those that read without transactions."""
 _CONNECTOR_GROUPS: Final = (("media", "literal"), ("chat", "literal"), ("lease-", "prefix"))
 """Groups of connectors; a lease is the membership of a group that is named after its instance."""
 
