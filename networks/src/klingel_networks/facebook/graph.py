@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from klingel.domain.draft import Kind, SocialDraft, Visibility
-from klingel.model.social_event import Author, Media
+from klingel.model.social_event import Media
 from klingel_networks.contract import Identity
+from klingel_networks.meta.drafting import Actor, Ref, author_of, links_of, placed
 from klingel_networks.meta.fields import (
     Id,
     Part,
@@ -28,7 +29,7 @@ from klingel_networks.meta.fields import (
     said,
     web_address,
 )
-from klingel_networks.meta.graph_objects import CHANNEL, EDGE, PARENT, Actor, named
+from klingel_networks.meta.graph_objects import CHANNEL, EDGE, PARENT
 from klingel_networks.meta.messaging import MediaKind, alt_text, stable_id
 
 PREFIX = "facebook:network:"
@@ -39,10 +40,6 @@ _KINDS: Mapping[str, Kind] = {
     "comments": "comment",
     "ratings": "review",
 }
-
-
-class _Ref(Part, frozen=True, gc=False):
-    id: Id | None = None
 
 
 class _Source(Part, frozen=True, gc=False):
@@ -82,8 +79,8 @@ class _Thing(Part, frozen=True, gc=False, kw_only=True):
     review_text: str | None = None
     rating: int | str | None = None
     recommendation_type: str | None = None
-    open_graph_story: _Ref | None = None
-    parent: _Ref | None = None
+    open_graph_story: Ref | None = None
+    parent: Ref | None = None
     attachment: _Attachment | None = None
     attachments: _Attachments | None = None
     permalink_url: str | None = None
@@ -117,12 +114,12 @@ def draft(mapping: str, native: bytes | msgspec.Raw, context: Mapping[str, str])
     thing = decode(_THING, native)
     kind = _kind(context)
     page = optional_id(context.get(CHANNEL), "context.channel")
-    author = _author(thing)
+    author = author_of(thing.from_ or thing.reviewer)
     ours = author is not None and author.id == page
     media = tuple(_media(thing))
     post = optional_id(context.get(PARENT), "context.parent") if kind == "comment" else None
     parent = None if thing.parent is None else optional_id(thing.parent.id, "parent.id")
-    answered = (parent or post) if kind == "comment" else None
+    place = placed(PREFIX, post, parent if kind == "comment" else None)
     created = thing.created_time
     tagged = context.get(EDGE) == "tagged"
     return SocialDraft(
@@ -130,26 +127,20 @@ def draft(mapping: str, native: bytes | msgspec.Raw, context: Mapping[str, str])
         kind=kind,
         change="created",
         visibility=_visibility(thing),
-        threading="network" if post else "parent_only" if answered else "root",
-        conversation_id=None if post is None else PREFIX + post,
+        threading=place.threading,
+        conversation_id=place.conversation_id,
         published_at=None if created is None else moment(milliseconds(created, "created_time")),
-        in_reply_to=None if answered is None else PREFIX + answered,
+        in_reply_to=place.in_reply_to,
         target=None if ours or tagged else page,
         author=author,
         text=said(thing.review_text or thing.message, "message"),
         media=media,
-        links=tuple(dict.fromkeys(each.url for each in media if each.kind == "link" and each.url)),
+        links=links_of(media),
         mentions=(page,) if tagged and page is not None else (),
         metrics=stars(thing.rating, thing.recommendation_type) if kind == "review" else None,
         url=web_address(thing.permalink_url),
         direction="outbound" if ours else None,
     )
-
-
-def _author(thing: _Thing) -> Author | None:
-    actor = thing.from_ or thing.reviewer
-    found = None if actor is None else optional_id(actor.id, "from.id")
-    return None if found is None else named(found, actor)
 
 
 def _visibility(thing: _Thing) -> Visibility:

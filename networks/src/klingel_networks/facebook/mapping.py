@@ -35,6 +35,7 @@ from klingel_networks.meta.deletion import (
     explode_deletion,
     identify_deletion,
 )
+from klingel_networks.meta.drafting import Actor, links_of
 from klingel_networks.meta.envelope import FACEBOOK, VIA, exploder
 from klingel_networks.meta.fields import (
     Id,
@@ -51,7 +52,7 @@ from klingel_networks.meta.fields import (
     shown_name,
     web_address,
 )
-from klingel_networks.meta.graph_objects import GRAPH, explode_page
+from klingel_networks.meta.graph_objects import GRAPH, with_pages
 from klingel_networks.meta.messaging import ONE_REACTION, MediaKind, stable_id
 
 MAPPING = "facebook/1"
@@ -87,13 +88,6 @@ _REMOVED = frozenset({"remove", "delete"})
 _HIDDEN: Mapping[str, Visibility] = {"hide": "followers", "unhide": "public"}
 
 
-class From(Part, frozen=True, gc=False):
-    """Who acted."""
-
-    id: Id | None = None
-    name: str | None = None
-
-
 class Post(Part, frozen=True, gc=False):
     """What the network adds about a post."""
 
@@ -114,7 +108,7 @@ class Value(Part, frozen=True, gc=False, kw_only=True):
     share_id: Id | None = None
     event_id: Id | None = None
     open_graph_story_id: Id | None = None
-    from_: From | None = msgspec.field(default=None, name="from")
+    from_: Actor | None = msgspec.field(default=None, name="from")
     sender_id: Id | None = None
     sender_name: str | None = None
     reviewer_id: Id | None = None
@@ -172,17 +166,14 @@ class News(NamedTuple):
     value: Value | None
 
 
-_explode_webhook = exploder(FACEBOOK)
+_explode_told = with_pages(exploder(FACEBOOK))
 
 
 def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     """Cut a webhook delivery, a page of Graph's answer, or a deletion; raises InvalidMessage."""
-    via = delivery.context.get(VIA)
-    if via == GRAPH:
-        return explode_page(delivery)
-    if via == DELETION:
+    if delivery.context.get(VIA) == DELETION:
         return explode_deletion(delivery)
-    return _explode_webhook(delivery)
+    return _explode_told(delivery)
 
 
 def identify(native: bytes, context: Mapping[str, str]) -> Identity:
@@ -371,9 +362,7 @@ def _draft(news: News, context: Mapping[str, str]) -> SocialDraft:
         author=author,
         text=None if deleted else _words(news, value),
         media=() if deleted else media,
-        links=()
-        if deleted
-        else tuple(each.url for each in media if each.kind == "link" and each.url),
+        links=() if deleted else links_of(media),
         mentions=(page,) if mention and page is not None else (),
         metrics=(
             graph.stars(value.rating, value.recommendation_type)

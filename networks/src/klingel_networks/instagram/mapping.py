@@ -17,9 +17,10 @@ import msgspec
 
 from klingel.domain.draft import Kind, SocialDraft
 from klingel.model import RawEvent
-from klingel.model.social_event import Author, Media
-from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
+from klingel.model.social_event import Media
+from klingel_networks.contract import Identity
 from klingel_networks.generic import native_of
+from klingel_networks.meta.drafting import Actor, Ref, author_of, named, placed
 from klingel_networks.meta.envelope import INSTAGRAM, VIA, exploder
 from klingel_networks.meta.fields import (
     ABSENT,
@@ -42,11 +43,9 @@ from klingel_networks.meta.graph_objects import (
     EDGE,
     GRAPH,
     PARENT,
-    Actor,
     draft_message,
-    explode_page,
     identify_message,
-    named,
+    with_pages,
 )
 from klingel_networks.meta.messaging import MediaKind, draft_item, identify_item, stable_id
 from klingel_networks.meta.window import with_window
@@ -61,19 +60,13 @@ _MEDIA_EDGES = frozenset({"media", "tags", "stories"})
 _KINDS: Mapping[str, Kind] = {"comments": "comment", "stories": "story"}
 
 
-class Medium(Part, frozen=True, gc=False):
-    """The medium under which somebody comments."""
-
-    id: Id | None = None
-
-
 class Value(Part, frozen=True, gc=False, kw_only=True):
     """What a comment or a mention says."""
 
     id: Id | None = None
     text: str | None = None
     from_: Actor | None = msgspec.field(default=None, name="from")
-    media: Medium | None = None
+    media: Ref | None = None
     parent_id: Id | None = None
     comment_id: Id | None = None
     media_id: Id | None = None
@@ -102,9 +95,9 @@ class _Object(Part, frozen=True, gc=False, kw_only=True):
     timestamp: Time | None = None
     username: str | None = None
     from_: Actor | None = msgspec.field(default=None, name="from")
-    owner: Medium | None = None
+    owner: Ref | None = None
     parent_id: Id | None = None
-    media: Medium | None = None
+    media: Ref | None = None
     hidden: bool | None = None
     media_type: str | None = None
     media_url: str | None = None
@@ -117,14 +110,7 @@ _CHANGED = msgspec.json.Decoder(Changed)
 _LOOSE = msgspec.json.Decoder(_Loose)
 _OBJECT = msgspec.json.Decoder(_Object)
 
-_explode_webhook = exploder(INSTAGRAM)
-
-
-def explode(delivery: Delivery) -> list[NativeObject | Refused]:
-    """Cut a webhook delivery, or a page of Graph's answer; raises InvalidMessage."""
-    if delivery.context.get(VIA) == GRAPH:
-        return explode_page(delivery)
-    return _explode_webhook(delivery)
+explode = with_pages(exploder(INSTAGRAM))
 
 
 def identify(native: bytes, context: Mapping[str, str]) -> Identity:
@@ -209,23 +195,23 @@ def _drafted(raw: RawEvent) -> SocialDraft:
 def _draft(
     field: str, kind: Kind, value: Value, account: str | None, context: Mapping[str, str]
 ) -> SocialDraft:
-    author = _author(value.from_)
+    author = author_of(value.from_)
     ours = author is not None and author.id == account
     medium = (
         value.media_id if field == _MENTIONS else None if value.media is None else value.media.id
     )
     thread = optional_id(medium, "value.media.id") if kind == "comment" else None
-    parent = optional_id(value.parent_id, "value.parent_id") or thread
+    place = placed(PREFIX, thread, optional_id(value.parent_id, "value.parent_id"))
     mention = field == _MENTIONS
     at = value.created_time if value.created_time is not None else context.get("time")
     return SocialDraft(
         mapping=MAPPING,
         kind=kind,
         change="created",
-        threading="network" if thread else "parent_only" if parent else "root",
-        conversation_id=None if thread is None else PREFIX + thread,
+        threading=place.threading,
+        conversation_id=place.conversation_id,
         published_at=None if at is None else moment(milliseconds(at, "entry.time")),
-        in_reply_to=None if parent is None else PREFIX + parent,
+        in_reply_to=place.in_reply_to,
         target=None if ours or mention else account,
         author=author,
         text=said(value.text, "value.text"),
@@ -234,21 +220,16 @@ def _draft(
     )
 
 
-def _author(actor: Actor | None) -> Author | None:
-    found = None if actor is None else optional_id(actor.id, "from.id")
-    return None if found is None else named(found, actor)
-
-
 def _graph_draft(told: _Object, context: Mapping[str, str]) -> SocialDraft:
     kind = _graph_kind(context)
     account = optional_id(context.get(CHANNEL), "context.channel")
-    author = _author(told.from_)
+    author = author_of(told.from_)
     if author is None and told.owner is not None and told.owner.id is not None:
         author = named(native_id(told.owner.id, "owner.id"), Actor(username=told.username))
     ours = author is not None and author.id == account
     medium = context.get(PARENT) or (None if told.media is None else told.media.id)
     thread = optional_id(medium, "media.id") if kind == "comment" else None
-    parent = optional_id(told.parent_id, "parent_id") or thread
+    place = placed(PREFIX, thread, optional_id(told.parent_id, "parent_id"))
     tagged = context.get(EDGE) == "tags"
     at = told.timestamp
     return SocialDraft(
@@ -256,10 +237,10 @@ def _graph_draft(told: _Object, context: Mapping[str, str]) -> SocialDraft:
         kind=kind,
         change="created",
         visibility="followers" if told.hidden else "public",
-        threading="network" if thread else "parent_only" if parent else "root",
-        conversation_id=None if thread is None else PREFIX + thread,
+        threading=place.threading,
+        conversation_id=place.conversation_id,
         published_at=None if at is None else moment(milliseconds(at, "timestamp")),
-        in_reply_to=None if parent is None else PREFIX + parent,
+        in_reply_to=place.in_reply_to,
         target=None if ours or tagged else account,
         author=author,
         text=said(told.text or told.caption, "text"),

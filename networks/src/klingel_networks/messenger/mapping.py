@@ -9,14 +9,14 @@ from msgspec import structs
 
 from klingel.domain.draft import SocialDraft
 from klingel.model import RawEvent
-from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
+from klingel_networks.contract import Identity
 from klingel_networks.generic import native_of
 from klingel_networks.meta.envelope import MESSENGER, VIA, exploder
 from klingel_networks.meta.graph_objects import (
     GRAPH,
     draft_message,
-    explode_page,
     identify_message,
+    with_pages,
 )
 from klingel_networks.meta.identities import seen_ids
 from klingel_networks.meta.messaging import draft_item, identify_item
@@ -24,14 +24,7 @@ from klingel_networks.meta.window import with_window
 
 MAPPING = "messenger/1"
 
-_explode_webhook = exploder(MESSENGER)
-
-
-def explode(delivery: Delivery) -> list[NativeObject | Refused]:
-    """Cut a webhook delivery, or a page of Graph's answer; raises InvalidMessage."""
-    if delivery.context.get(VIA) == GRAPH:
-        return explode_page(delivery)
-    return _explode_webhook(delivery)
+explode = with_pages(exploder(MESSENGER))
 
 
 def identify(native: bytes, context: Mapping[str, str]) -> Identity:

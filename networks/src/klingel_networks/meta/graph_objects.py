@@ -6,15 +6,17 @@ Source: developers.facebook.com, "Graph API: Paginated results", "Conversation",
 post or medium they stand under). Ids are those of the webhooks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from klingel.domain.draft import Kind, SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model.social_event import Author, Media
+from klingel.model.social_event import Media
 from klingel_networks.bounds import check_depth, read_utf8
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
+from klingel_networks.meta.drafting import Actor, links_of, named
+from klingel_networks.meta.envelope import VIA
 from klingel_networks.meta.fields import (
     ABSENT,
     Id,
@@ -28,8 +30,6 @@ from klingel_networks.meta.fields import (
     native_id,
     optional_id,
     said,
-    shown_handle,
-    shown_name,
     web_address,
 )
 from klingel_networks.meta.messaging import MediaKind, alt_text, stable_id
@@ -38,14 +38,6 @@ GRAPH = "graph"
 """Value of `via` in the context of what was polled."""
 EDGE, CHANNEL, PARENT = "edge", "channel", "parent"
 _KEPT = ("via", EDGE, CHANNEL, PARENT)
-
-
-class Actor(Part, frozen=True, gc=False):
-    """Somebody, as Graph names him."""
-
-    id: Id | None = None
-    name: str | None = None
-    username: str | None = None
 
 
 class _Actors(Part, frozen=True, gc=False):
@@ -106,8 +98,19 @@ class _Page(Part, frozen=True, gc=False):
     error: msgspec.Raw = ABSENT
 
 
+Cut = Callable[[Delivery], list[NativeObject | Refused]]
 _PAGE = msgspec.json.Decoder(_Page)
 _MESSAGE = msgspec.json.Decoder(_Message)
+
+
+def with_pages(webhook: Cut) -> Cut:
+    """Return an `explode` that cuts the pages of Graph's answers, too, beside its deliveries."""
+
+    def cut(delivery: Delivery) -> list[NativeObject | Refused]:
+        polled = delivery.context.get(VIA) == GRAPH
+        return explode_page(delivery) if polled else webhook(delivery)
+
+    return cut
 
 
 def explode_page(delivery: Delivery) -> list[NativeObject | Refused]:
@@ -185,17 +188,10 @@ def draft_message(
         author=None if speaker is None else named(speaker, told.from_),
         text=said(told.message, "message"),
         media=media,
-        links=tuple(dict.fromkeys(each.url for each in media if each.kind == "link" and each.url)),
+        links=links_of(media),
         mentions=(account,) if kind == "story" and not ours and account else (),
         direction="outbound" if ours else None,
     )
-
-
-def named(own_id: str, actor: Actor | None) -> Author:
-    """Return an author with the names that Graph gives."""
-    if actor is None:
-        return Author(id=own_id)
-    return Author(id=own_id, handle=shown_handle(actor.username), name=shown_name(actor.name))
 
 
 def _media(told: _Message) -> Iterator[Media]:

@@ -26,6 +26,7 @@ from klingel.domain.identity import DELETED_WITHOUT_REVISION
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.social_event import Author, Media
 from klingel_networks.contract import Identity
+from klingel_networks.meta.drafting import links_of
 from klingel_networks.meta.fields import (
     ABSENT,
     Id,
@@ -425,11 +426,6 @@ def _message(message: Message, told: Told, prefix: str, mapping: str) -> SocialD
             answered_author = None if told.ours else told.account
             url = web_address(reply.story.url)
             media += (Media(kind="link", id=medium_id(reply.story.id), url=url),)
-    links = tuple(
-        dict.fromkeys(
-            medium.url for medium in media if medium.kind == "link" and medium.url is not None
-        )
-    )
     mentioned = kind == "story" and not told.ours and told.account is not None
     return _draft(
         told,
@@ -439,7 +435,7 @@ def _message(message: Message, told: Told, prefix: str, mapping: str) -> SocialD
         "created",
         text=text,
         media=media,
-        links=links,
+        links=links_of(media),
         mentions=(told.account,) if mentioned and told.account else (),
         in_reply_to=answered,
         in_reply_to_author=answered_author,
