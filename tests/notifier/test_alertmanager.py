@@ -14,7 +14,7 @@ from klingel.clock import SystemClock
 from klingel_notifier.letters import Letter
 from klingel_notifier.senders import Accepted, Refused, alertmanager_sender
 
-from .debian import NotToBeHad, find_alertmanager
+from ..debian import NotToBeHad, find_alertmanager
 
 pytestmark = pytest.mark.servers
 

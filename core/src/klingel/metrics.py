@@ -17,7 +17,9 @@ Label = Literal[
     "component", "network", "reason", "error_type", "topic", "partition", "outcome", "state"
 ]
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+HOURS = (1, 10, 60, 300, 900, 3600, 7200, 14400, 28800, 43200, 57600, 72000, 86400)
+"""Bounds for what has a day's time, in seconds; 20 h and 24 h are among them."""
 
 
 class Metric(StrEnum):
@@ -64,15 +66,24 @@ class Metric(StrEnum):
     RESENT = "klingel_resent_total"
     RECORDED_TO_TOLD = "klingel_recorded_to_told_seconds"
     STATE = "klingel_state"
+    REQUESTS = "klingel_requests_total"
+    STALLED_SECONDS = "klingel_stalled_seconds"
+    SLA_BREACHES = "klingel_sla_breaches_total"
+    AUDIT_DIFFERENCE = "klingel_audit_difference_messages"
+    AUDIT_AGE_SECONDS = "klingel_audit_age_seconds"
+    DELETION_SECONDS = "klingel_deletion_seconds"
+    DELETION_OLDEST_SECONDS = "klingel_deletion_oldest_seconds"
+    CERTIFICATE_DAYS = "klingel_certificate_days"
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Type, meaning and labels of a metric."""
+    """Type, meaning and labels of a metric; upper bounds in seconds, if it is a histogram."""
 
     kind: type[Counter] | type[Gauge] | type[Histogram]
     meaning: str
     labels: tuple[Label, ...] = ("component",)
+    buckets: tuple[float, ...] = SECONDS
 
 
 DEFINITIONS: dict[Metric, Definition] = {
@@ -125,6 +136,32 @@ DEFINITIONS: dict[Metric, Definition] = {
     ),
     Metric.RECORDED_TO_TOLD: Definition(Histogram, "Escalation, alert or incident to its target."),
     Metric.STATE: Definition(Gauge, "1 for the state a component is in.", ("component", "state")),
+    Metric.REQUESTS: Definition(
+        Counter,
+        "Deliveries at the gateway: `taken`, `refused` (the sender's matter), `failed` (ours).",
+        ("component", "outcome"),
+    ),
+    Metric.STALLED_SECONDS: Definition(
+        Gauge, "Time for which nothing was committed although messages wait and Kafka answers."
+    ),
+    Metric.SLA_BREACHES: Definition(
+        Counter, "Promised times that were missed, by clock.", ("component", "reason")
+    ),
+    Metric.AUDIT_DIFFERENCE: Definition(
+        Gauge,
+        "Messages that the books of two stages disagree on, by kind.",
+        ("component", "reason"),
+    ),
+    Metric.AUDIT_AGE_SECONDS: Definition(Gauge, "Time since the books were last checked."),
+    Metric.DELETION_SECONDS: Definition(
+        Histogram, "From a demand for deletion to its report.", buckets=HOURS
+    ),
+    Metric.DELETION_OLDEST_SECONDS: Definition(
+        Gauge, "Age of the oldest demand for deletion that is not met everywhere."
+    ),
+    Metric.CERTIFICATE_DAYS: Definition(
+        Gauge, "Days until the first of the certificates in use ends."
+    ),
 }
 
 
@@ -133,10 +170,18 @@ def _closed(error_type: str) -> str:
     return error_type if error_type in set(ErrorType) else str(ErrorType.UNHANDLED)
 
 
-def _histogram(
-    name: str, meaning: str, labels: tuple[Label, ...], *, registry: CollectorRegistry
-) -> Histogram:
-    return Histogram(name, meaning, labels, registry=registry, buckets=_SECONDS)
+def _made(
+    name: str, definition: Definition, registry: CollectorRegistry
+) -> Counter | Gauge | Histogram:
+    if definition.kind is Histogram:
+        return Histogram(
+            name,
+            definition.meaning,
+            definition.labels,
+            registry=registry,
+            buckets=definition.buckets,
+        )
+    return definition.kind(name, definition.meaning, definition.labels, registry=registry)
 
 
 class Metrics:
@@ -151,10 +196,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._metrics: dict[Metric, Counter | Gauge | Histogram] = {}
         for name, definition in DEFINITIONS.items():
-            build = _histogram if definition.kind is Histogram else definition.kind
-            self._metrics[name] = build(
-                str(name), definition.meaning, definition.labels, registry=self.registry
-            )
+            self._metrics[name] = _made(str(name), definition, self.registry)
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
