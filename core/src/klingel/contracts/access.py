@@ -34,7 +34,11 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "notifier": ("notifier",),
 }
 """Groups by principal: those of stages, and of those that read without transactions."""
-_CONNECTOR_GROUPS: Final = (("media", "literal"), ("chat", "literal"), ("lease-", "prefix"))
+_CONNECTOR_GROUPS: Final[tuple[tuple[str, Pattern], ...]] = (
+    ("media", "literal"),
+    ("chat", "literal"),
+    ("lease-", "prefix"),
+)
 """Groups of connectors; a lease is the membership of a group that is named after its instance."""
 
 
