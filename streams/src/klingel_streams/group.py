@@ -20,11 +20,9 @@ from aiokafka.structs import OffsetAndMetadata
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
 from klingel.errors import InvariantViolation, SourceUnavailable
+from klingel_streams.ports import Slot
 
 Revoked = Callable[[], Awaitable[None]]
-
-Slot = tuple[Topic, int]
-"""A partition."""
 
 _LOOK_UP_SECONDS = 5.0
 """Longest wait for one answer about positions; the loop's back-off follows."""

@@ -1,32 +1,12 @@
 """`klingel-indexer run`: one worker until SIGTERM."""
 
-import argparse
-import os
-import sys
-
-import structlog
-
-from klingel.errors import ConfigurationError, KlingelError
 from klingel_indexer.worker import run
+from klingel_streams import process
 
 
 def main() -> None:
-    """Read the command line and run; exit 2 for a wrong setting, 1 for anything else of ours."""
-    parser = argparse.ArgumentParser(
-        prog="klingel-indexer", description="From Kafka to Elasticsearch, item by item."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("run", help="index until SIGTERM; settings are KLINGEL_* variables")
-    parser.parse_args()
-    try:
-        code = run(os.environ)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
-    except KlingelError as error:
-        structlog.get_logger().error("stopped", reason=str(error), error_class=type(error).__name__)
-        sys.exit(1)
-    sys.exit(code)
+    """Read the command line and run."""
+    process.main("klingel-indexer", "From Kafka to Elasticsearch, item by item.", "index", run)
 
 
 if __name__ == "__main__":

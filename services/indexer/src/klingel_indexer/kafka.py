@@ -9,8 +9,9 @@ from aiokafka.structs import OffsetAndMetadata
 from klingel.clock import Clock, SystemClock
 from klingel.errors import SourceUnavailable
 from klingel_indexer.convert import INPUTS
-from klingel_indexer.service import Position, Slot
+from klingel_indexer.service import Position
 from klingel_streams.group import GroupSource
+from klingel_streams.ports import Slot
 
 
 class KafkaSource(GroupSource[Position]):

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
@@ -32,17 +31,12 @@ from klingel.stage.ledger import Tally, brake_of, ledger_output
 from klingel_indexer.bulk import BulkLimits, BulkTransport, BulkWriter, Item, Settled, Sleep
 from klingel_indexer.convert import Write, convert
 from klingel_indexer.offsets import OffsetTracker, Ticket
+from klingel_streams.ports import Sink, Slot, Source, TakeOver
 
 STAGE = "indexer"
 
 _OBSERVED = 200
 """Latencies noted of one answer: evenly taken from all. A histogram costs 5 µs a value."""
-
-_BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between two questions where the assigned partitions begin."""
-
-Slot = tuple[Topic, int]
-"""An input partition."""
 
 log = structlog.get_logger()
 
@@ -53,53 +47,6 @@ class Position:
 
     offset: int
     metadata: str = ""
-
-
-class Source(Protocol):
-    """Membership in the consumer group over all inputs; see `kafka.py`."""
-
-    async def look_up(self) -> Mapping[Slot, Position]:
-        """Return where newly assigned partitions begin; they are paused until `resume`.
-
-        Raises RetryableError while that is unknown.
-        """
-        ...
-
-    def assignment(self) -> set[Slot] | None:
-        """Return what the group gave us, None before its first word."""
-        ...
-
-    async def fetch(self, max_records: int, wait_seconds: float) -> Sequence[Message]:
-        """Return messages, of each partition in offset order; none of paused partitions."""
-        ...
-
-    async def consumed(self, slot: Slot) -> int | None:
-        """Return the offset behind everything fetched, transaction markers included."""
-        ...
-
-    def lag(self, slot: Slot) -> int | None:
-        """Return how many offsets lie ahead, None when unknown."""
-        ...
-
-    def pause(self, slots: Sequence[Slot]) -> None:
-        """Fetch nothing of these."""
-        ...
-
-    def resume(self, slots: Sequence[Slot]) -> None:
-        """Fetch these again."""
-        ...
-
-    async def commit(self, positions: Mapping[Slot, Position]) -> None:
-        """Commit; raises RetryableError when it is unknown whether that worked."""
-        ...
-
-
-class Sink(Protocol):
-    """Where ledger lines and dead letters go; see `kafka.py`."""
-
-    async def publish(self, outputs: Sequence[Output]) -> None:
-        """Return once every one is acknowledged; raises RetryableError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +98,7 @@ class Indexer:
 
     def __init__(
         self,
-        source: Source,
+        source: Source[Position, Position],
         sink: Sink,
         transport: BulkTransport,
         *,
@@ -172,8 +119,7 @@ class Indexer:
         self._committing = asyncio.Lock()
         self._committed_at = clock.monotonic()
         self._throttled = False
-        self._unanswered = 0
-        self._look_up_at = clock.monotonic()
+        self._taking_over = TakeOver(clock, metrics)
         self.ticked_at = clock.monotonic()
         self.writer = BulkWriter(
             transport,
@@ -210,24 +156,12 @@ class Indexer:
             await self.commit(final=True)
         finally:
             self._partitions.clear()
-            self._unanswered = 0
-            self._look_up_at = self._clock.monotonic()
+            self._taking_over.forget()
             self._metrics.set(Metric.PARTITIONS, 0)
 
     async def _take_over(self) -> None:
         """Register what the group gave us once Kafka says where it begins, then fetch it."""
-        if self._clock.monotonic() < self._look_up_at:
-            return
-        try:
-            positions = await self._source.look_up()
-        except RetryableError as error:
-            pause = _BACK_OFF[min(self._unanswered, len(_BACK_OFF) - 1)]
-            self._unanswered += 1
-            self._look_up_at = self._clock.monotonic() + pause
-            self._metrics.count(Metric.RETRIES, reason="open")
-            log.warning("waiting", waiting_for="kafka", reason=str(error))
-            return
-        self._unanswered = 0
+        positions = await self._taking_over.ask(self._source)
         if not positions:
             return
         self.assign(positions)
@@ -505,7 +439,7 @@ class Indexer:
     @property
     def waiting_for(self) -> str | None:
         """The server without which it cannot go on, None when both answer."""
-        return "kafka" if self._unanswered else self.writer.waiting_for
+        return self.writer.waiting_for if self._taking_over.is_answered else "kafka"
 
     def progress(self) -> dict[str, dict[str, int | bool]]:
         """Return position, committed offset and waiting messages by partition."""

@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from aiohttp import web
 from aiokafka.errors import KafkaError
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
@@ -17,7 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from klingel.clock import SystemClock
 from klingel.contracts.connection import connection, tls_context
 from klingel.contracts.resources import schemas_dir
-from klingel.errors import CredentialsRejected, KlingelError, RetryableError, SourceUnavailable
+from klingel.errors import CredentialsRejected, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import ElasticsearchSettings, Settings, load_settings
@@ -25,10 +23,8 @@ from klingel_indexer.bulk import BulkLimits, ElasticsearchTransport, elasticsear
 from klingel_indexer.kafka import KafkaSource
 from klingel_indexer.service import STAGE, Indexer, IndexerOptions
 from klingel_indexer.templates import FOLDER, check_templates
+from klingel_streams.process import Process
 from klingel_streams.sink import KafkaSink
-
-_WAIT_SECONDS = 2.0
-_STUCK_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -53,7 +49,7 @@ def template_overrides(settings: ElasticsearchSettings) -> dict[str, Any]:
     }
 
 
-class Worker:
+class Worker(Process):
     """The process, from first connection to last commit.
 
     Args:
@@ -61,9 +57,8 @@ class Worker:
     """
 
     def __init__(self, settings: Settings) -> None:
+        clock, metrics = SystemClock(), Metrics(STAGE)
         self._settings = settings
-        self._clock = SystemClock()
-        self._metrics = Metrics(STAGE)
         self._client = elasticsearch_from(settings.elasticsearch)
         connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
         self._sink = KafkaSink(connected, settings.kafka.topic_prefix)
@@ -79,60 +74,32 @@ class Worker:
             self._sink,
             ElasticsearchTransport(self._client),
             options=_options(settings),
-            clock=self._clock,
-            metrics=self._metrics,
+            clock=clock,
+            metrics=metrics,
         )
-        self._waiting_for: str | None = "start"
-        self._stopping = asyncio.Event()
+        super().__init__(self._indexer, settings.http, clock, metrics)
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+    async def work(self) -> None:
+        """Index until `stop`.
 
         Raises:
             CredentialsRejected: Elasticsearch refuses ours.
             InvariantViolation: going on would make it worse.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        server = await self._serve()
-        try:
-            if await self._prepared():
-                self._waiting_for = None
-                log.info("started", instance=_holder(self._settings))
-                await self._indexer.run()
-        finally:
-            await self._close()
-            await server.cleanup()
-
-    def stop(self) -> None:
-        """Finish what is in flight, commit and end."""
-        self._stopping.set()
-        self._indexer.stop()
+        if await self._prepared():
+            self.waiting_for = None
+            log.info("started", instance=_holder(self._settings))
+            await self._indexer.run()
 
     async def _prepared(self) -> bool:
         """Wait for Kafka, its topics and the templates; False when stopped before."""
         return (
-            await self._until("templates", self._check_templates)
-            and await self._until("kafka", self._sink.start)
-            and await self._until("kafka", self._source.connect)
-            and await self._until("topics", self._check_topics)
-            and await self._until("kafka", self._join)
+            await self.until("templates", self._check_templates)
+            and await self.until("kafka", self._sink.start)
+            and await self.until("kafka", self._source.connect)
+            and await self.until("topics", lambda: self.check_topics(self._source))
+            and await self.until("kafka", self._join)
         )
-
-    async def _until(self, what: str, attempt: Callable[[], Awaitable[None]]) -> bool:
-        while not self._stopping.is_set():
-            self._waiting_for = what
-            try:
-                await attempt()
-            except RetryableError as error:
-                log.warning("waiting", waiting_for=what, reason=str(error))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_WAIT_SECONDS):
-                        await self._stopping.wait()
-            else:
-                return True
-        return False
 
     async def _join(self) -> None:
         await self._source.join(self._indexer.revoke)
@@ -151,51 +118,16 @@ class Worker:
         if differences:
             raise SourceUnavailable(f"{differences[0]}; run `klingel index apply`")
 
-    async def _check_topics(self) -> None:
-        try:
-            missing = await self._source.missing_topics()
-        except KafkaError as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-        if missing:
-            raise SourceUnavailable(f"topic {missing[0]} is missing; run `klingel topics apply`")
-
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close what was opened, whatever state it is in."""
         await self._indexer.writer.close()
         for close in (self._source.stop, self._sink.stop, self._client.close):
             with contextlib.suppress(KafkaError, KlingelError, OSError, TransportError):
                 await close()
 
-    # ------------------------------------------------------------------ HTTP
-
-    async def _serve(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/metrics", self._get_metrics)
-        app.router.add_get("/healthz", self._get_health)
-        app.router.add_get("/readyz", self._get_ready)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        http = self._settings.http
-        await web.TCPSite(runner, http.host, http.port).start()
-        log.info("listening", host=http.host, port=runner.addresses[0][1])
-        return runner
-
-    async def _get_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), content_type="text/plain")
-
-    async def _get_health(self, _request: web.Request) -> web.Response:
-        """Answer 503 only when the loop itself stands still: waiting for a server is health."""
-        idle = self._clock.monotonic() - self._indexer.ticked_at
-        stuck = self._waiting_for is None and idle > _STUCK_SECONDS
-        body = {"waiting_for": self._waiting(), "partitions": self._indexer.progress()}
-        return web.json_response(body, status=503 if stuck else 200)
-
-    async def _get_ready(self, _request: web.Request) -> web.Response:
-        ready = self._waiting_for is None and self._indexer.ready
-        body = {"ready": ready, "waiting_for": self._waiting()}
-        return web.json_response(body, status=200 if ready else 503)
-
-    def _waiting(self) -> str | None:
-        return self._waiting_for or self._indexer.waiting_for
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether it has taken over all that the group gave it."""
+        return self._indexer.ready, {}
 
 
 def _holder(settings: Settings) -> str:

@@ -11,8 +11,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
-from klingel_notifier.service import INPUTS, Slot, Start
+from klingel_notifier.service import INPUTS, Start
 from klingel_streams.group import GroupSource, to_message
+from klingel_streams.ports import Slot
 
 log = structlog.get_logger()
 

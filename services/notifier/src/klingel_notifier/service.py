@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
@@ -28,21 +27,17 @@ from klingel_notifier.intake import KINDS, take_in
 from klingel_notifier.mailbox import Addressee, Mailbox
 from klingel_notifier.targets import Targets
 from klingel_notifier.telling import STAGE, Teller
+from klingel_streams.ports import Sink, Slot, Source, TakeOver
 
 INPUTS = (*KINDS, Topic.NOTIFICATIONS)
 """What the group reads: the inputs, and the notifier's own topic."""
-
-_BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-Slot = tuple[Topic, int]
-"""A partition."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition that was taken over begins.
+    """Where a partition that was taken over begins; the notifier's own topic: at its beginning.
 
     Attributes:
         offset: read from here.
@@ -51,54 +46,6 @@ class Start:
 
     offset: int
     end: int
-
-
-class Source(Protocol):
-    """Membership in the consumer group over all inputs; see `kafka.py`."""
-
-    async def look_up(self) -> Mapping[Slot, Start]:
-        """Return where newly assigned partitions begin; they are paused until `resume`.
-
-        The notifier's own topic begins at its beginning, always. Raises RetryableError while that
-        is unknown.
-        """
-        ...
-
-    def assignment(self) -> set[Slot] | None:
-        """Return what the group gave us, None before its first word."""
-        ...
-
-    async def fetch(self, max_records: int, wait_seconds: float) -> Sequence[Message]:
-        """Return messages, of each partition in offset order; none of paused partitions."""
-        ...
-
-    async def consumed(self, slot: Slot) -> int | None:
-        """Return the offset behind everything fetched, transaction markers included."""
-        ...
-
-    def lag(self, slot: Slot) -> int | None:
-        """Return how many offsets lie ahead, None when unknown."""
-        ...
-
-    def pause(self, slots: Sequence[Slot]) -> None:
-        """Fetch nothing of these."""
-        ...
-
-    def resume(self, slots: Sequence[Slot]) -> None:
-        """Fetch these again."""
-        ...
-
-    async def commit(self, positions: Mapping[Slot, int]) -> None:
-        """Commit; raises RetryableError when it is unknown whether that worked."""
-        ...
-
-
-class Sink(Protocol):
-    """Where entries and dead letters go; see `kafka.py`."""
-
-    async def publish(self, outputs: Sequence[Output]) -> None:
-        """Return once every one is acknowledged; raises RetryableError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +102,7 @@ class Notifier:
 
     def __init__(
         self,
-        source: Source,
+        source: Source[Start, int],
         sink: Sink,
         targets: Targets,
         *,
@@ -177,8 +124,7 @@ class Notifier:
         self._turns: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._committed_at = clock.monotonic()
-        self._look_up_at = clock.monotonic()
-        self._unanswered = 0
+        self._taking_over = TakeOver(clock, metrics)
         self._waits_for_kafka = False
         self._known_targets = -1
         self._fault: BaseException | None = None
@@ -219,23 +165,11 @@ class Notifier:
             self._inputs.clear()
             self._mailboxes.clear()
             self._committed.clear()
-            self._unanswered = 0
-            self._look_up_at = self._clock.monotonic()
+            self._taking_over.forget()
             self._metrics.set(Metric.PARTITIONS, 0)
 
     async def _take_over(self) -> None:
-        if self._clock.monotonic() < self._look_up_at:
-            return
-        try:
-            starts = await self._source.look_up()
-        except RetryableError as error:
-            pause = _BACK_OFF[min(self._unanswered, len(_BACK_OFF) - 1)]
-            self._unanswered += 1
-            self._look_up_at = self._clock.monotonic() + pause
-            self._metrics.count(Metric.RETRIES, reason="open")
-            log.warning("waiting", waiting_for="kafka", reason=str(error))
-            return
-        self._unanswered = 0
+        starts = await self._taking_over.ask(self._source)
         if starts:
             self.assign(starts)
             self._source.resume(list(starts))
@@ -522,7 +456,7 @@ class Notifier:
     @property
     def waiting_for(self) -> str | None:
         """What it cannot go on without, None when nothing is missing."""
-        return "kafka" if self._unanswered or self._waits_for_kafka else None
+        return "kafka" if self._waits_for_kafka or not self._taking_over.is_answered else None
 
     def open_circuits(self) -> list[str]:
         """Return the targets that are not tried for now, by brand and id."""

@@ -4,21 +4,20 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 import structlog
-from aiohttp import web
 from aiokafka.errors import KafkaError
 
 from klingel.clock import SystemClock
 from klingel.contracts.connection import connection, tls_context
 from klingel.domain.notifications import Backoff
-from klingel.errors import ConfigurationError, KlingelError, RetryableError, SourceUnavailable
+from klingel.errors import ConfigurationError, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.settings import NotifierSettings, Settings, load_settings
@@ -28,10 +27,8 @@ from klingel_notifier.kafka import BrandFollower, KafkaSource
 from klingel_notifier.service import Notifier, NotifierOptions
 from klingel_notifier.targets import Targets
 from klingel_notifier.telling import STAGE
+from klingel_streams.process import WAIT_SECONDS, Process
 from klingel_streams.sink import KafkaSink
-
-_WAIT_SECONDS = 2.0
-_STUCK_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -54,7 +51,7 @@ def http_session(settings: NotifierSettings) -> aiohttp.ClientSession:
     )
 
 
-class Worker:
+class Worker(Process):
     """The process, from first connection to last commit; made within a running loop.
 
     Args:
@@ -63,11 +60,10 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
+        clock, metrics = SystemClock(), Metrics(STAGE)
         self._settings = settings
-        self._clock = SystemClock()
-        self._metrics = Metrics(STAGE)
         self._session = http_session(settings.notifier)
-        senders = Senders(addresses, settings.notifier, self._session, self._clock)
+        senders = Senders(addresses, settings.notifier, self._session, clock)
         self._targets = Targets(senders.build, timedelta(hours=settings.notifier.give_up_hours))
         connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
         prefix = settings.kafka.topic_prefix
@@ -85,29 +81,24 @@ class Worker:
             self._sink,
             self._targets,
             options=_options(settings),
-            clock=self._clock,
-            metrics=self._metrics,
+            clock=clock,
+            metrics=metrics,
             chance=random.Random(settings.notifier.seed),  # noqa: S311 - jitter
         )
-        self._waiting_for: str | None = "start"
-        self._stopping = asyncio.Event()
+        super().__init__(self._notifier, settings.http, clock, metrics)
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+    async def work(self) -> None:
+        """Notify until `stop`.
 
         Raises:
             InvariantViolation: going on would make it worse.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        server = await self._serve()
         following = asyncio.create_task(self._brands.run())
         # It ends by itself only where it raises; nobody must go on with brands of yesterday.
         following.add_done_callback(lambda _task: self.stop())
         try:
             if await self._prepared():
-                self._waiting_for = None
+                self.waiting_for = None
                 log.info("started", instance=_holder(self._settings))
                 await self._notifier.run()
             if following.done():
@@ -115,100 +106,38 @@ class Worker:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await self._close()
-            await server.cleanup()
-
-    def stop(self) -> None:
-        """Finish what is in the air, commit and end."""
-        self._stopping.set()
-        self._notifier.stop()
 
     async def _prepared(self) -> bool:
         """Wait for Kafka, its topics and the brands; False when stopped before."""
         return (
-            await self._until("kafka", self._sink.start)
-            and await self._until("kafka", self._source.connect)
-            and await self._until("topics", self._check_topics)
-            and await self._until("brands", self._brands_known)
-            and await self._until("kafka", self._join)
+            await self.until("kafka", self._sink.start)
+            and await self.until("kafka", self._source.connect)
+            and await self.until("topics", lambda: self.check_topics(self._source))
+            and await self.until("brands", self._brands_known)
+            and await self.until("kafka", self._join)
         )
-
-    async def _until(self, what: str, attempt: Callable[[], Awaitable[None]]) -> bool:
-        while not self._stopping.is_set():
-            self._waiting_for = what
-            try:
-                await attempt()
-            except RetryableError as error:
-                log.warning("waiting", waiting_for=what, reason=str(error))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_WAIT_SECONDS):
-                        await self._stopping.wait()
-            else:
-                return True
-        return False
 
     async def _join(self) -> None:
         await self._source.join(self._notifier.revoke)
 
     async def _brands_known(self) -> None:
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await self._brands.caught_up.wait()
         except TimeoutError:
             raise SourceUnavailable("the brands are not read yet") from None
 
-    async def _check_topics(self) -> None:
-        try:
-            missing = await self._source.missing_topics()
-        except KafkaError as error:
-            raise SourceUnavailable(f"Kafka: {type(error).__name__}") from None
-        if missing:
-            raise SourceUnavailable(f"topic {missing[0]} is missing; run `klingel topics apply`")
-
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close what was opened, whatever state it is in."""
         for close in (self._source.stop, self._sink.stop, self._session.close):
             with contextlib.suppress(KafkaError, KlingelError, OSError):
                 await close()
 
-    # ------------------------------------------------------------------ HTTP
-
-    async def _serve(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/metrics", self._get_metrics)
-        app.router.add_get("/healthz", self._get_health)
-        app.router.add_get("/readyz", self._get_ready)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        http = self._settings.http
-        await web.TCPSite(runner, http.host, http.port).start()
-        log.info("listening", host=http.host, port=runner.addresses[0][1])
-        return runner
-
-    async def _get_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), content_type="text/plain")
-
-    async def _get_health(self, _request: web.Request) -> web.Response:
-        """Answer 503 only when the loop itself stands still: waiting for a server is health."""
-        idle = self._clock.monotonic() - self._notifier.ticked_at
-        waiting = self._waiting()
-        stuck = waiting is None and idle > _STUCK_SECONDS
-        body = {"waiting_for": waiting, "partitions": self._notifier.progress()}
-        return web.json_response(body, status=503 if stuck else 200)
-
-    async def _get_ready(self, _request: web.Request) -> web.Response:
-        """Answer 503 also while a declared target has no address: somebody is not told."""
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return False also while a declared target has no address: somebody is not told."""
         missing = self._targets.missing()
-        ready = self._waiting_for is None and self._notifier.ready and not missing
-        body = {
-            "ready": ready,
-            "waiting_for": self._waiting(),
-            "targets_missing": missing,
-            "circuits_open": self._notifier.open_circuits(),
-        }
-        return web.json_response(body, status=200 if ready else 503)
-
-    def _waiting(self) -> str | None:
-        return self._waiting_for or self._notifier.waiting_for
+        more = {"targets_missing": missing, "circuits_open": self._notifier.open_circuits()}
+        return self._notifier.ready and not missing, more
 
 
 def _holder(settings: Settings) -> str:
