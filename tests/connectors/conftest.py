@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from klingel.clock import SystemClock
 from klingel.contracts.blobs import BlobStore
@@ -67,8 +68,45 @@ def arrival():
 
 
 @pytest.fixture
-def kafka() -> KafkaSettings:
-    return KafkaSettings()
+def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
+    """Settings of Kafka: the real one's for what is marked to need it."""
+    if request.node.get_closest_marker("servers") is None:
+        return KafkaSettings()
+    prefix = request.getfixturevalue("topic_prefix")
+    return KafkaSettings(
+        bootstrap=request.getfixturevalue("kafka_bootstrap"),
+        topic_prefix=prefix,
+        group_prefix=prefix,
+        session_timeout_seconds=6,
+    )
+
+
+@pytest.fixture
+def read(kafka: KafkaSettings) -> Callable[[Topic], list[Any]]:
+    """Read a topic of the real Kafka to its end."""
+
+    def records(topic: Topic) -> list[Any]:
+        name = kafka.topic_prefix + topic
+        consumer = KafkaConsumer(
+            bootstrap_servers=kafka.bootstrap,
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        try:
+            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name)]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            ends = consumer.end_offsets(places)
+            found: list[Any] = []
+            while any(consumer.position(place) < ends[place] for place in places):
+                for batch in consumer.poll(timeout_ms=1000).values():
+                    found.extend(batch)
+            return found
+        finally:
+            consumer.close()
+
+    return records
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 
 import aiohttp
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -17,7 +16,7 @@ from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import BrandConfig, ConnectorCursor, ConnectorStatus, LedgerLine, RawEvent
-from klingel.settings import KafkaSettings, Settings
+from klingel.settings import Settings
 from klingel_connectors.cursor import cursor_output, read_cursor, saved_cursor
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.lease import Lease
@@ -33,16 +32,6 @@ TOPICS = (Topic.RAW_EVENTS, Topic.CONNECTOR_CURSORS, Topic.BRAND_CONFIG)
 
 
 @pytest.fixture
-def kafka(kafka_bootstrap, topic_prefix):
-    return KafkaSettings(
-        bootstrap=kafka_bootstrap,
-        topic_prefix=topic_prefix,
-        group_prefix=topic_prefix,
-        session_timeout_seconds=6,
-    )
-
-
-@pytest.fixture
 async def publisher(kafka):
     made = Publisher(
         kafka, client_id="test", topics=TOPICS, clock=SystemClock(), bounds=Bounds(500, 1 << 20)
@@ -50,34 +39,6 @@ async def publisher(kafka):
     await made.start()
     yield made
     await made.close(5)
-
-
-@pytest.fixture
-def read(kafka):
-    """Read a topic to its end."""
-
-    def records(topic):
-        name = kafka.topic_prefix + topic
-        consumer = KafkaConsumer(
-            bootstrap_servers=kafka.bootstrap,
-            group_id=None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        try:
-            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name)]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            found = []
-            while any(consumer.position(place) < ends[place] for place in places):
-                for batch in consumer.poll(timeout_ms=1000).values():
-                    found.extend(batch)
-            return found
-        finally:
-            consumer.close()
-
-    return records
 
 
 def output(number, size=200, topic=Topic.RAW_EVENTS, **more):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -17,7 +17,7 @@ from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.model import ConnectorStatus, MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
-from klingel.settings import KafkaSettings, Settings
+from klingel.settings import Settings
 from klingel_connectors.cursor import read_cursors
 from klingel_connectors.fetch import FetchBounds
 from klingel_connectors.media import job_output
@@ -34,16 +34,6 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 @pytest.fixture
-def kafka(kafka_bootstrap, topic_prefix):
-    return KafkaSettings(
-        bootstrap=kafka_bootstrap,
-        topic_prefix=topic_prefix,
-        group_prefix=topic_prefix,
-        session_timeout_seconds=6,
-    )
-
-
-@pytest.fixture
 def settings(kafka, tmp_path):
     return Settings.model_validate(
         {
@@ -52,31 +42,6 @@ def settings(kafka, tmp_path):
             "http": {"host": "127.0.0.1", "port": 0},
         }
     )
-
-
-@pytest.fixture
-def read(kafka):
-    """Read a topic to its end: keys and values."""
-
-    def records(topic):
-        name = kafka.topic_prefix + topic
-        consumer = KafkaConsumer(
-            bootstrap_servers=kafka.bootstrap, group_id=None, auto_offset_reset="earliest"
-        )
-        try:
-            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name)]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            found = []
-            while any(consumer.position(place) < ends[place] for place in places):
-                for batch in consumer.poll(timeout_ms=1000).values():
-                    found.extend(batch)
-            return found
-        finally:
-            consumer.close()
-
-    return records
 
 
 def heard(generic, number, mode="live"):
