@@ -26,7 +26,6 @@ def connection(kafka: KafkaSettings) -> dict[str, Any]:
     """Return what every client needs to connect."""
     return {
         **shared.connection(kafka),
-        **shared.tls_file(kafka),
         "client_id": "klingel-cli",
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
     }

@@ -4,7 +4,7 @@ Dashboards and alerts may use only these names. No label ever holds a person, a 
 or a text. Naming: `klingel_<noun>_<unit>[_total]` (Vector's instrumentation specification).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -160,7 +160,7 @@ DEFINITIONS: dict[Metric, Definition] = {
         Gauge, "Age of the oldest demand for deletion that is not met everywhere."
     ),
     Metric.CERTIFICATE_DAYS: Definition(
-        Gauge, "Days until the first of the certificates in use ends."
+        Gauge, "Days until the first of the certificates in use ends; 0 when one cannot be read."
     ),
 }
 
@@ -197,6 +197,11 @@ class Metrics:
         self._metrics: dict[Metric, Counter | Gauge | Histogram] = {}
         for name, definition in DEFINITIONS.items():
             self._metrics[name] = _made(str(name), definition, self.registry)
+        self._before: list[Callable[[], None]] = []
+
+    def renew(self, renew: Callable[[], None]) -> None:
+        """Have something set anew before the metrics are shown; it must be quick and not raise."""
+        self._before.append(renew)
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -218,6 +223,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the Prometheus text format."""
+        for renew in self._before:
+            renew()
         return generate_latest(self.registry)
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:

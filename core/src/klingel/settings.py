@@ -7,9 +7,9 @@ is a start-up error that suggests the nearest. Secrets may come from a file: `<N
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from klingel.errors import ConfigurationError
 
@@ -51,10 +51,47 @@ class KafkaSettings(Part):
     )
     sasl_username: str | None = Field(None, description="SASL user.")
     sasl_password: SecretStr | None = Field(None, description="SASL password.")
-    ssl_cafile: Path | None = Field(None, description="Certificate authority.")
+    ssl_cafile: Path | None = Field(
+        None, description="Certificate authority of the brokers; the system's own without it."
+    )
+    ssl_certfile: Path | None = Field(
+        None, description="Our certificate with its chain, where brokers ask for one (mutual TLS)."
+    )
+    ssl_keyfile: Path | None = Field(None, description="Private key of our certificate.")
+    ssl_key_password: SecretStr | None = Field(None, description="Password of that key.")
     session_timeout_seconds: float = Field(
         10.0, ge=1, le=300, description="A worker silent for longer loses its partitions."
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Refuse what would be ignored or cannot work: half a credential, one without its transport."""
+        protocol = f"{PREFIX}KAFKA__SECURITY_PROTOCOL"
+        sasl = ("sasl_mechanism", "sasl_username", "sasl_password")
+        if self.security_protocol.startswith("SASL"):
+            self._need(sasl, f"{protocol}={self.security_protocol} needs it")
+        else:
+            self._forbid(
+                sasl, f"{protocol} is {self.security_protocol}, which asks for no password"
+            )
+        tls = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
+        if not self.security_protocol.endswith("SSL"):
+            self._forbid(tls, f"{protocol} is {self.security_protocol}, which does not encrypt")
+        if self.ssl_certfile is not None:
+            self._need(("ssl_keyfile",), f"{PREFIX}KAFKA__SSL_CERTFILE needs its key")
+        else:
+            self._forbid(tls[2:], f"{PREFIX}KAFKA__SSL_CERTFILE is not set")
+        return self
+
+    def _need(self, fields: Iterable[str], why: str) -> None:
+        for field in fields:
+            if getattr(self, field) is None:
+                raise ValueError(f"{PREFIX}KAFKA__{field.upper()} is not set: {why}")
+
+    def _forbid(self, fields: Iterable[str], why: str) -> None:
+        for field in fields:
+            if getattr(self, field) is not None:
+                raise ValueError(f"{PREFIX}KAFKA__{field.upper()} is set, but {why}")
 
 
 class ElasticsearchSettings(Part):
@@ -67,9 +104,25 @@ class ElasticsearchSettings(Part):
     username: str | None = Field(None, description="User.")
     password: SecretStr | None = Field(None, description="Password.")
     api_key: SecretStr | None = Field(None, description="API key, instead of user and password.")
-    ca_certs: Path | None = Field(None, description="Certificate authority.")
+    ca_certs: Path | None = Field(
+        None, description="Certificate authority of the cluster; the system's own without it."
+    )
     refresh_interval: str = Field("5s", description="How soon a document is searchable.")
     replicas: int = Field(0, ge=0, le=9, description="Replicas of each index.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Refuse half a credential, two of them, and an authority that nothing asks."""
+        before = f"{PREFIX}ELASTICSEARCH__"
+        if (self.username is None) != (self.password is None):
+            raise ValueError(
+                f"{before}USERNAME and {before}PASSWORD are set together or not at all"
+            )
+        if self.api_key is not None and self.username is not None:
+            raise ValueError(f"{before}API_KEY is set, and so is {before}USERNAME: choose one")
+        if self.ca_certs is not None and not self.url.startswith("https:"):
+            raise ValueError(f"{before}CA_CERTS is set, but {before}URL does not begin with https:")
+        return self
 
 
 class HttpSettings(Part):
@@ -216,6 +269,8 @@ def load_settings(environ: Mapping[str, str], *, also: Iterable[str] = ()) -> Se
         return Settings.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "value_error":  # of several settings together; it names them itself
+            raise ConfigurationError(str(first["ctx"]["error"])) from None
         name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name}: {first['msg']}") from None
 

@@ -1,21 +1,28 @@
 """Settings of Kafka as client libraries name them."""
 
 import ssl
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from klingel.contracts.connection import connection, tls_context, tls_file
+from klingel.contracts.connection import connection
+from klingel.errors import ConfigurationError
 from klingel.settings import KafkaSettings
+
+from ...certificates import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 def test_without_a_credential_addresses_and_transport_are_all() -> None:
-    kafka = KafkaSettings(bootstrap="a:1,b:2")
-    assert connection(kafka) == {
+    assert connection(KafkaSettings(bootstrap="a:1,b:2")) == {
         "bootstrap_servers": ["a:1", "b:2"],
         "security_protocol": "PLAINTEXT",
     }
-    assert tls_file(kafka) == tls_context(kafka) == {}
 
 
 def test_a_credential_is_given_whole_and_never_shown() -> None:
@@ -29,12 +36,52 @@ def test_a_credential_is_given_whole_and_never_shown() -> None:
     assert options["sasl_mechanism"] == "SCRAM-SHA-512"
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("klingel", "canary")
     assert "canary" not in repr(kafka)
-    assert isinstance(tls_context(kafka)["ssl_context"], ssl.SSLContext)
 
 
-def test_the_authority_is_the_one_that_is_named(tmp_path) -> None:
+def test_the_brokers_name_is_proved_whoever_connects(authority) -> None:
+    context = connection(KafkaSettings(security_protocol="SSL", ssl_cafile=authority.file))[
+        "ssl_context"
+    ]
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert [each["subject"] for each in context.get_ca_certs()] == [
+        ((("commonName", "tests"),),)
+    ]  # nobody else is trusted, not even the system's own
+
+
+@pytest.mark.parametrize("password", [None, "canary"])
+def test_our_own_certificate_is_loaded_with_its_key(authority, password) -> None:
+    certificate, key = authority.issue("understand", password=password)
+    kafka = KafkaSettings(
+        security_protocol="SSL",
+        ssl_cafile=authority.file,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        ssl_key_password=None if password is None else SecretStr(password),
+    )
+    assert isinstance(connection(kafka)["ssl_context"], ssl.SSLContext)
+
+
+@pytest.mark.parametrize("password", [None, "", "wrong-canary"])
+def test_a_key_that_does_not_open_is_one_sentence_without_its_password(authority, password) -> None:
+    """And never a question at the terminal."""
+    certificate, key = authority.issue("care", password="right-canary")
+    kafka = KafkaSettings(
+        security_protocol="SSL",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        ssl_key_password=None if password is None else SecretStr(password),
+    )
+    with pytest.raises(ConfigurationError, match="KLINGEL_KAFKA__SSL_CERTFILE") as told:
+        connection(kafka)
+    assert "canary" not in str(told.value)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_an_authority_that_cannot_be_read_is_one_sentence(tmp_path: Path, content) -> None:
     file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
     kafka = KafkaSettings(security_protocol="SSL", ssl_cafile=file)
-    assert tls_file(kafka) == {"ssl_cafile": str(file)}
-    with pytest.raises(OSError, match="No such file"):
-        tls_context(kafka)
+    with pytest.raises(ConfigurationError, match=r"^KLINGEL_KAFKA__SSL_CAFILE: the file cannot"):
+        connection(kafka)

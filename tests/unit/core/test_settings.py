@@ -83,7 +83,8 @@ def test_secrets_may_come_from_a_file(tmp_path) -> None:
     """As orchestrators mount them; the line's end is no part of it."""
     file = tmp_path / "password"
     file.write_text(SECRET + "\n", encoding="utf-8")
-    settings = load_settings({"KLINGEL_KAFKA__SASL_PASSWORD_FILE": str(file)})
+    others = {name: value for name, value in SASL.items() if "PASSWORD" not in name}
+    settings = load_settings(others | {"KLINGEL_KAFKA__SASL_PASSWORD_FILE": str(file)})
     assert settings.kafka.sasl_password is not None
     assert settings.kafka.sasl_password.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
@@ -136,3 +137,61 @@ def test_a_wrong_value_is_told_without_the_value(name: str) -> None:
     assert SECRET.upper() not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+SASL = {
+    "KLINGEL_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+    "KLINGEL_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
+    "KLINGEL_KAFKA__SASL_USERNAME": "understand",
+    "KLINGEL_KAFKA__SASL_PASSWORD": SECRET,
+}
+MUTUAL = {
+    "KLINGEL_KAFKA__SECURITY_PROTOCOL": "SSL",
+    "KLINGEL_KAFKA__SSL_CERTFILE": "own.pem",
+    "KLINGEL_KAFKA__SSL_KEYFILE": "own.key",
+    "KLINGEL_KAFKA__SSL_KEY_PASSWORD": SECRET,
+}
+BASIC = {"KLINGEL_ELASTICSEARCH__USERNAME": "u", "KLINGEL_ELASTICSEARCH__PASSWORD": SECRET}
+
+
+@pytest.mark.parametrize("whole", [SASL, MUTUAL, BASIC])
+def test_a_whole_credential_is_taken(whole: dict[str, str]) -> None:
+    """By name and password, by certificate, at Elasticsearch."""
+    assert SECRET not in repr(load_settings(whole))
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        *(
+            ({name: value for name, value in SASL.items() if name != left}, f"{left} is not set: ")
+            for left in [*SASL][1:]
+        ),
+        (SASL | {"KLINGEL_KAFKA__SECURITY_PROTOCOL": "SSL"}, "SASL_MECHANISM is set, but"),
+        (SASL | {"KLINGEL_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}, "SASL_MECHANISM is set, but"),
+        ({"KLINGEL_KAFKA__SASL_PASSWORD": SECRET}, "SASL_PASSWORD is set, but"),
+        (MUTUAL | {"KLINGEL_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}, "SSL_CERTFILE is set, but"),
+        ({"KLINGEL_KAFKA__SSL_CAFILE": "ca.pem"}, "SSL_CAFILE is set, but"),
+        (
+            {name: value for name, value in MUTUAL.items() if "KEYFILE" not in name},
+            "SSL_KEYFILE is not set: ",
+        ),
+        (
+            {name: value for name, value in MUTUAL.items() if "CERTFILE" not in name},
+            "SSL_KEYFILE is set, but",
+        ),
+        ({"KLINGEL_ELASTICSEARCH__PASSWORD": SECRET}, "are set together or not at all"),
+        ({"KLINGEL_ELASTICSEARCH__USERNAME": "u"}, "are set together or not at all"),
+        (BASIC | {"KLINGEL_ELASTICSEARCH__API_KEY": SECRET}, "choose one"),
+        ({"KLINGEL_ELASTICSEARCH__CA_CERTS": "ca.pem"}, "does not begin with https:"),
+    ],
+)
+def test_what_would_be_ignored_or_cannot_work_is_one_sentence(
+    environ: dict[str, str], sentence: str
+) -> None:
+    """It names the settings, and no value of a secret."""
+    refusal = refusal_of(environ)
+    assert sentence in refusal
+    assert refusal.startswith("KLINGEL_")
+    assert SECRET not in refusal
+    assert "\n" not in refusal

@@ -3,13 +3,19 @@
 import ssl
 from typing import Any
 
+from klingel.errors import ConfigurationError
 from klingel.settings import KafkaSettings
 
 
 def connection(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return addresses, transport and credential, as both libraries name them.
+    """Return addresses, transport and credential: the same for every client of both libraries.
 
-    Encryption is theirs to add: kafka-python takes `ssl_cafile`, aiokafka a context (`tls_context`).
+    Reads the files of certificates; both libraries take the context made of them and prove the
+    broker's name against its certificate.
+
+    Raises:
+        ConfigurationError: a file of a certificate or its key cannot be used; the sentence names the
+            setting.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap.split(","),
@@ -19,20 +25,35 @@ def connection(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = tls_context(kafka)
     return options
 
 
-def tls_file(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return what kafka-python needs to trust the broker's certificate."""
-    return {} if kafka.ssl_cafile is None else {"ssl_cafile": str(kafka.ssl_cafile)}
-
-
-def tls_context(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return what aiokafka needs to trust the broker's certificate; reads the authority's file.
+def tls_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """Return whom we trust and, where brokers ask for it, who we are.
 
     Raises:
-        OSError: the file cannot be read.
+        ConfigurationError: as `connection`.
     """
-    if not kafka.security_protocol.endswith("SSL"):
-        return {}
-    return {"ssl_context": ssl.create_default_context(cafile=kafka.ssl_cafile)}
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    except OSError:
+        raise ConfigurationError(
+            "KLINGEL_KAFKA__SSL_CAFILE: the file cannot be read as certificates"
+        ) from None
+    if kafka.ssl_certfile is not None:
+        # An empty password is refused like a wrong one; without any, the library asks at the terminal.
+        password = kafka.ssl_key_password
+        try:
+            context.load_cert_chain(
+                kafka.ssl_certfile,
+                kafka.ssl_keyfile,
+                "" if password is None else password.get_secret_value(),
+            )
+        except (OSError, ValueError):
+            raise ConfigurationError(
+                "KLINGEL_KAFKA__SSL_CERTFILE, __SSL_KEYFILE and __SSL_KEY_PASSWORD: "
+                "they are not a certificate, its key and the key's password"
+            ) from None
+    return context

@@ -19,7 +19,6 @@ def connection(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
     """Return what every kafka-python client needs to connect."""
     return {
         **shared.connection(kafka),
-        **shared.tls_file(kafka),
         "client_id": client_id,
         "allow_auto_create_topics": False,
         "reconnect_backoff_max_ms": 2_000,

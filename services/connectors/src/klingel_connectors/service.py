@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata
 from klingel.clock import Clock
 from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
+from klingel.contracts.certificates import tell_certificates
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError
 from klingel.metrics import Metric, Metrics
@@ -100,7 +101,7 @@ async def run_connector(
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Run a connector until `stop` or its end; raises ConfigurationError."""
-    metrics = Metrics(f"connector-{job.connector}")
+    metrics = tell_certificates(Metrics(f"connector-{job.connector}"), settings, clock)
     origin = Origin(
         connector=job.connector,
         instance=job.instance,
@@ -164,7 +165,7 @@ async def run_gateway(
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Run the gateway until `stop`; it listens at once and answers 503 while Kafka is away."""
-    metrics = Metrics("gateway")
+    metrics = tell_certificates(Metrics("gateway"), settings, clock)
     instance = settings.connector.instance or "gateway"
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
@@ -294,7 +295,7 @@ async def run_media(
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Run the media worker until `stop`."""
-    metrics = Metrics("media")
+    metrics = tell_certificates(Metrics("media"), settings, clock)
     instance = settings.connector.instance or "media"
     origin = Origin("media", instance, "media", holder)
     books = Books("connector-media", holder, clock.now(), metrics)

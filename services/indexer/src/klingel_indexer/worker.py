@@ -13,7 +13,8 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from klingel.clock import SystemClock
-from klingel.contracts.connection import connection, tls_context
+from klingel.contracts.certificates import tell_certificates
+from klingel.contracts.connection import connection
 from klingel.contracts.resources import schemas_dir
 from klingel.errors import CredentialsRejected, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
@@ -57,10 +58,11 @@ class Worker(Process):
     """
 
     def __init__(self, settings: Settings) -> None:
-        clock, metrics = SystemClock(), Metrics(STAGE)
+        clock = SystemClock()
+        metrics = tell_certificates(Metrics(STAGE), settings, clock)
         self._settings = settings
         self._client = elasticsearch_from(settings.elasticsearch)
-        connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
+        connected = connection(settings.kafka)
         self._sink = KafkaSink(connected, settings.kafka.topic_prefix)
         self._source = KafkaSource(
             connected,

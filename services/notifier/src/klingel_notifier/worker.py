@@ -15,7 +15,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from klingel.clock import SystemClock
-from klingel.contracts.connection import connection, tls_context
+from klingel.contracts.certificates import tell_certificates
+from klingel.contracts.connection import connection
 from klingel.domain.notifications import Backoff
 from klingel.errors import ConfigurationError, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
@@ -60,12 +61,13 @@ class Worker(Process):
     """
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
-        clock, metrics = SystemClock(), Metrics(STAGE)
+        clock = SystemClock()
+        metrics = tell_certificates(Metrics(STAGE), settings, clock)
         self._settings = settings
         self._session = http_session(settings.notifier)
         senders = Senders(addresses, settings.notifier, self._session, clock)
         self._targets = Targets(senders.build, timedelta(hours=settings.notifier.give_up_hours))
-        connected = {**connection(settings.kafka), **tls_context(settings.kafka)}
+        connected = connection(settings.kafka)
         prefix = settings.kafka.topic_prefix
         self._brands = BrandFollower(connected, prefix, self._targets.take)
         self._sink = KafkaSink(connected, prefix)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import faust
 import structlog
 
+from klingel.clock import SystemClock
+from klingel.contracts.certificates import tell_certificates
 from klingel.errors import ConfigurationError
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
@@ -41,7 +43,8 @@ def main() -> None:
     try:
         settings = load_settings(os.environ)
         configure_logs(stage, settings.logs.level)
-        frame, _service = STAGES[stage](settings, Metrics(stage))
+        metrics = tell_certificates(Metrics(stage), settings, SystemClock())
+        frame, _service = STAGES[stage](settings, metrics)
     except ConfigurationError as error:
         sys.stderr.write(f"klingel-processor: {error}\n")
         sys.exit(2)

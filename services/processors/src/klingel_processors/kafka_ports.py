@@ -24,7 +24,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from klingel.contracts.connection import connection, tls_context
+from klingel.contracts.connection import connection
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -42,7 +42,6 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the options that every aiokafka client shares."""
     return {
         **connection(kafka),
-        **tls_context(kafka),
         "request_timeout_ms": 20_000,
         "retry_backoff_ms": 100,
     }
