@@ -31,6 +31,7 @@ _COMMANDS = {
         "klingel_cli.commands.case:case_group",
         "See cases, and say what shall become of them.",
     ),
+    "chat": ("klingel_cli.commands.chat:chat_group", "See who waits in the web chat, and answer."),
     "customer": (
         "klingel_cli.commands.customer:customer_group",
         "See which ids are one customer, and link two.",
@@ -60,6 +61,10 @@ _COMMANDS = {
     "remap": (
         "klingel_cli.commands.remap:remap",
         "Read raw events anew, by the present mappings and models.",
+    ),
+    "reindex": (
+        "klingel_cli.commands.reindex:reindex",
+        "Make indices anew, from Kafka and from older indices.",
     ),
     "doctor": ("klingel_cli.commands.doctor:doctor", "Find out what is wrong with a connector."),
     "connectors": (

@@ -32,6 +32,12 @@ _SERVERS_OWN = {
 
 Json = dict[str, Any]
 
+JSON_HEADERS = {
+    "content-type": "application/vnd.elasticsearch+json; compatible-with=8",
+    "accept": "application/vnd.elasticsearch+json; compatible-with=8",
+}
+"""Of every request that is made without the client's helpers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Templates:
@@ -88,7 +94,7 @@ async def apply_templates(
         await _put(client, "_index_template", name, body)
         done.append(name)
     for template in templates.indices.values():
-        for index in await _existing(client, template["index_patterns"]):
+        for index in await existing_indices(client, template["index_patterns"]):
             await _bring_up(client, index, template, templates)
             done.append(index)
     return done
@@ -134,7 +140,7 @@ def _named(name: str, prefix: str) -> str:
 
 async def _put(client: AsyncElasticsearch, kind: str, name: str, body: Json) -> None:
     try:
-        await client.perform_request("PUT", f"/{kind}/{name}", headers=_JSON, body=body)
+        await client.perform_request("PUT", f"/{kind}/{name}", headers=JSON_HEADERS, body=body)
     except ApiError as error:
         raise ConfigurationError(
             f"Elasticsearch refuses the template {name}: {_reason(error)}"
@@ -143,19 +149,22 @@ async def _put(client: AsyncElasticsearch, kind: str, name: str, body: Json) -> 
 
 async def _held(client: AsyncElasticsearch, kind: str, name: str) -> Json | None:
     try:
-        response = await client.perform_request("GET", f"/_{kind}_template/{name}", headers=_JSON)
+        response = await client.perform_request(
+            "GET", f"/_{kind}_template/{name}", headers=JSON_HEADERS
+        )
     except NotFoundError:
         return None
     held: Json = response.body[f"{kind}_templates"][0][f"{kind}_template"]
     return held
 
 
-async def _existing(client: AsyncElasticsearch, patterns: list[str]) -> list[str]:
+async def existing_indices(client: AsyncElasticsearch, patterns: list[str]) -> list[str]:
+    """Return the indices of these patterns that there are."""
     response = await client.perform_request(
         "GET",
         f"/{','.join(patterns)}",
         params={"ignore_unavailable": "true", "allow_no_indices": "true"},
-        headers=_JSON,
+        headers=JSON_HEADERS,
     )
     return sorted(response.body)
 
@@ -172,14 +181,14 @@ async def _bring_up(
             if "mappings" in inner:
                 properties = {"properties": inner["mappings"]["properties"]}
                 await client.perform_request(
-                    "PUT", f"/{index}/_mapping", headers=_JSON, body=properties
+                    "PUT", f"/{index}/_mapping", headers=JSON_HEADERS, body=properties
                 )
         except ApiError as error:
             raise ConfigurationError(
                 f"the index {index} cannot take the mapping of {component}: {_reason(error)}; "
                 "it has to be reindexed"
             ) from None
-    await client.perform_request("PUT", f"/{index}/_settings", headers=_JSON, body=settings)
+    await client.perform_request("PUT", f"/{index}/_settings", headers=JSON_HEADERS, body=settings)
 
 
 def _reason(error: ApiError) -> str:
@@ -209,9 +218,3 @@ def _different(wanted: Mapping[str, str], held: Mapping[str, str]) -> Iterator[s
     for path in wanted.keys() | held.keys():
         if wanted.get(path) != held.get(path):
             yield path
-
-
-_JSON = {
-    "content-type": "application/vnd.elasticsearch+json; compatible-with=8",
-    "accept": "application/vnd.elasticsearch+json; compatible-with=8",
-}
