@@ -17,6 +17,8 @@ from klingel_networks.bounds import READ_ERRORS, refusal
 MAPPING = "media/1"
 VIA = "via"
 MEDIA = "media"
+ASKED_BY_ID = frozenset({"facebook", "instagram", "messenger", "telegram", "whatsapp"})
+"""Networks whose client offers `addresses`: their media can be had by id alone."""
 
 
 class _Completion(msgspec.Struct):
@@ -46,4 +48,10 @@ def completed_draft(raw: RawEvent) -> SocialDraft:
         found = _DECODER.decode(b"" if raw.native is None else bytes(raw.native))
     except READ_ERRORS as error:
         raise refusal(error) from None
-    return SocialDraft(mapping=MAPPING, kind=raw.kind, change="completed", media=tuple(found.media))
+    return SocialDraft(
+        mapping=MAPPING,
+        kind=raw.kind,
+        change="completed",
+        media=tuple(found.media),
+        only_media=True,
+    )

@@ -171,31 +171,35 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
 
     A present field beats an absent one; of two present values the one with the greater hash wins.
     A deletion beats everything else that has its revision. What was found out about a medium later
-    (it is stored, it can never be had) beats what the event itself said of it.
+    (it is stored, it can never be had) beats what the event itself said of it; what tells nothing
+    but that says nothing else.
     """
     drafts = [draft for draft in drafts if draft.change == "deleted"] or drafts
+    speaking = [draft for draft in drafts if not draft.only_media] or drafts
     merged = {}
     for name in SocialDraft.__struct_fields__:
-        values = [value for draft in drafts if _present(value := getattr(draft, name))]
+        values = [value for draft in speaking if _present(value := getattr(draft, name))]
         if values:
             merged[name] = max(values, key=_weight)
     if "media" in merged:
-        merged["media"] = _merge_media(drafts)
+        merged["media"] = _merge_media(drafts, speaking)
     return SocialDraft(**merged)
 
 
-def _merge_media(drafts: Sequence[SocialDraft]) -> tuple[Media, ...]:
-    """Return the media of the list that wins, each as it is known best."""
+def _merge_media(
+    drafts: Sequence[SocialDraft], speaking: Sequence[SocialDraft]
+) -> tuple[Media, ...]:
+    """Return the media of the list that wins among those that speak, each as it is known best."""
     best: dict[tuple[str | None, ...], Media] = {}
     for medium in (each for draft in drafts for each in draft.media):
-        known = best.get(_place(medium))
+        known = best.get(place_of(medium))
         if known is None or _how_well(medium) > _how_well(known):
-            best[_place(medium)] = medium
-    lists = [[_place(medium) for medium in draft.media] for draft in drafts if draft.media]
+            best[place_of(medium)] = medium
+    lists = [[place_of(medium) for medium in draft.media] for draft in speaking if draft.media]
     return tuple(best[place] for place in max(lists, key=_weight))
 
 
-def _place(medium: Media) -> tuple[str | None, ...]:
+def place_of(medium: Media) -> tuple[str | None, ...]:
     """Return what names a medium, whatever became of it."""
     return medium.kind, medium.id, None if medium.id else medium.url
 

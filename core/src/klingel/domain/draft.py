@@ -42,6 +42,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         direction: only where a generic source claims it.
         label: network name given by a generic source.
         window_until: until when the network lets us answer freely, where this event says so.
+        only_media: whether it tells nothing but what became of the event's media.
     """
 
     mapping: str
@@ -70,3 +71,4 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     direction: Literal["inbound", "outbound", "third_party"] | None = None
     label: str | None = None
     window_until: datetime | None = None
+    only_media: bool = False

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from klingel.domain.draft import SocialDraft
+from klingel.model.social_event import Media
 
 REVISION_BITS = 42
 REVISION_MAX = 2**REVISION_BITS - 1
@@ -47,18 +48,26 @@ def content_hash(draft: SocialDraft) -> str:
     """Return the hash of what was said: kind, change, text, media and references.
 
     Never metrics, profile or what signs an address: those differ from fetch to fetch. A medium
-    without an id is told by its address up to the query.
+    without an id is told by its address up to the query, and one that was fetched by what became of
+    it, too: what knows more of it is another content.
     """
     return hash64(
         draft.kind,
         "deleted" if draft.change == "deleted" else "",
         draft.text or "",
-        *sorted(medium.id or (medium.url or "").partition("?")[0] for medium in draft.media),
+        *sorted(_told_by(medium) for medium in draft.media),
         "|",
         draft.in_reply_to or "",
         draft.quotes or "",
         draft.reposts or "",
     )
+
+
+def _told_by(medium: Media) -> str:
+    name = medium.id or (medium.url or "").partition("?")[0]
+    if medium.status in {"stored", "failed"}:
+        return f"{name}|{medium.status}|{medium.sha256 or ''}"
+    return name
 
 
 def index_month(published_at: datetime | None, received_at: datetime) -> str:

@@ -8,7 +8,7 @@ the two stages says for itself.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -45,17 +45,26 @@ from klingel.domain.identity_links import (
     native_of,
 )
 from klingel.domain.matching import RuleDocument
+from klingel.domain.media import media_job
 from klingel.domain.signals import is_packed, pack, records, row_of
 from klingel.errors import InvalidMessage
 from klingel.language.identify import Detector, identify_language
 from klingel.language.sense import Reader, Sense, Text
-from klingel.model import CaseCommand, DirectoryEntry, IdentityLink, RawEvent, SocialEvent
+from klingel.model import (
+    CaseCommand,
+    DirectoryEntry,
+    IdentityLink,
+    MediaJob,
+    RawEvent,
+    SocialEvent,
+)
 from klingel.model.directory_entry import Contribution
 from klingel.model.raw_event import BlobRef
 from klingel.model.social_event import Lang, Match, Origin, Reply
 from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, Outcome, Put
 from klingel.stage.ports import StateView
+from klingel_networks.completion import ASKED_BY_ID
 from klingel_networks.contract import Network
 
 CONTRIBUTIONS = 8
@@ -87,6 +96,8 @@ class Said:
     raw: RawEvent
     draft: SocialDraft
     content: str
+    others: Sequence[tuple[int, "Said"]] = ()
+    """Of a merge: where the other contents were seen first, and what they say."""
 
 
 class Words(NamedTuple):
@@ -352,8 +363,10 @@ class HearingLogic(ABC):
         if lost is not None:
             return lost
         if known is Known.NEW:
-            return self._tell(case, said)
-        whole = self._whole(case, bits, history)
+            # What completes an event that nobody remembers would overwrite it by an empty one.
+            whole = None if said.draft.only_media else said
+        else:
+            whole = self._whole(case, bits, history)
         if known is Known.DUPLICATE:
             return self._duplicate(case, whole)
         if whole is None:
@@ -457,17 +470,17 @@ class HearingLogic(ABC):
             return case.said
         if len(offsets) >= CONTRIBUTIONS:
             return None
-        drafts = [case.said.draft]
+        others = []
         for offset in offsets:
             other = history.get((self.inputs[0], self._partition, offset))
             if other is None:
                 return None
             try:
-                drafts.append(self.said(other).draft)
+                others.append((offset, self.said(other)))
             except InvalidMessage:  # it was valid once: its original is gone
                 return None
-        draft = merge_drafts(drafts)
-        return Said(case.said.raw, draft, content_hash(draft))
+        draft = merge_drafts([case.said.draft, *(each.draft for _, each in others)])
+        return Said(_raw_of(case.said, others), draft, content_hash(draft), others)
 
     # -- outcomes --------------------------------------------------------------------------
 
@@ -520,6 +533,7 @@ class HearingLogic(ABC):
         ]
         if customer is not None and customer.brand in new:
             outputs += self._linked(message, whole, place, customer, len(outputs))
+        outputs += self._media(case, whole, len(outputs))
         signals = [pack(each.brand, row) for each in events if (row := row_of(each)) is not None]
         told = Told(whole, place, after, frozenset(hearing), mark)
         remembered = self.remember(case, told, len(outputs))
@@ -556,7 +570,7 @@ class HearingLogic(ABC):
             target = native_of(named)
         renamed = msgspec.structs.replace(draft, conversation_id=found.conversation, target=target)
         customer = Customer(brand, ids[0], named, found.customer, found.others, news)
-        return customer, Said(raw, renamed, whole.content)
+        return customer, replace(whole, draft=renamed)
 
     def _owner(self, said: Said) -> str | None:
         """Return the brand whose account an event came through, None where it is not one alone."""
@@ -602,6 +616,30 @@ class HearingLogic(ABC):
             *(_link_output(raw, each, self.source) for each in customer.news),
         ]
 
+    def _media(self, case: Case, whole: Said, ordinal: int) -> list[Output]:
+        """Return the job for the media that this event is the first to tell; a replay has the same."""
+        raw, offset = whole.raw, case.offset
+        if raw.mode == "remap" or whole.draft.change == "deleted" or case.said.draft.only_media:
+            return []
+        own = content_at(case.seen, offset)
+        heard = {each.content for each in case.seen if each.heard and each.offset < offset}
+        if (content_bits(case.said.content) if own is None else own) in heard:
+            return []
+        before = [(content_at(case.seen, at), each) for at, each in whole.others if at < offset]
+        asked = [medium for bits, each in before if bits in heard for medium in each.draft.media]
+        told = [medium for bits, each in before if bits not in heard for medium in each.draft.media]
+        entry = case.entry
+        job = media_job(
+            raw,
+            whole.draft.kind,
+            [*case.said.draft.media, *told],
+            asked=asked,
+            known=whole.draft.media,
+            by_id=raw.network in ASKED_BY_ID,
+            gone=entry is not None and bool(entry.deleted) and raw.revision <= entry.revision,
+        )
+        return [] if job is None else [_job_output(case.message, job, ordinal, self.source)]
+
     def _language(self, draft: SocialDraft) -> Lang | None:
         if draft.text is None:
             return None
@@ -638,6 +676,16 @@ class HearingLogic(ABC):
         if event.customer_id != customer.present:
             return event
         return msgspec.structs.replace(event, customer_id=customer.named)
+
+
+def _raw_of(said: Said, others: Sequence[tuple[int, Said]]) -> RawEvent:
+    """Return the raw event that a merge is told as: never as the media worker's, if it can be helped.
+
+    Who heard the event, when and through which account is how it may be answered.
+    """
+    if not said.draft.only_media:
+        return said.raw
+    return next((each.raw for _, each in others if not each.draft.only_media), said.raw)
 
 
 def _social_output(message: Message, event: SocialEvent, ordinal: int, source: str) -> Output:
@@ -691,6 +739,23 @@ def _link_output(raw: RawEvent, known: IdentityLink, source: str) -> Output:
             subject=key.decode(),
             time=known.first_seen,
             trace=trace_id(raw.object_id),
+        ),
+    )
+
+
+def _job_output(message: Message, job: MediaJob, ordinal: int, source: str) -> Output:
+    return Output(
+        topic=Topic.MEDIA_JOBS,
+        key=job.object_id.encode(),
+        value=codec.encode(job),
+        headers=ce_headers(
+            Topic.MEDIA_JOBS,
+            event_id=f"{event_id(job.object_id, job.revision)}#0",
+            source=source,
+            subject=job.object_id,
+            time=job.requested_at,
+            trace=trace_id(job.object_id),
+            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
         ),
     )
 

@@ -1,0 +1,82 @@
+"""Which media of an event are to be fetched, and the job that says so."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from klingel.domain.dedupe import place_of
+from klingel.model import MediaJob, RawEvent
+from klingel.model.media_job import MediumToFetch
+from klingel.model.social_event import Media
+
+FETCHED_KINDS: Final = frozenset({"image", "video", "audio", "file", "sticker"})
+"""A place and a link are told whole by the event itself."""
+MOST = 64
+"""Media of one job; further ones stay where they are."""
+_ADDRESSES = ("https://", "http://")
+
+
+def is_to_fetch(medium: Media, *, by_id: bool) -> bool:
+    """Whether a medium's bytes are elsewhere, and can be had.
+
+    Args:
+        medium: as the event tells it.
+        by_id: whether its network is asked for the bytes of an id.
+    """
+    if medium.kind not in FETCHED_KINDS or medium.sha256 is not None or medium.status == "failed":
+        return False
+    if medium.url is not None and medium.url.lower().startswith(_ADDRESSES):
+        return True
+    return by_id and bool(medium.id)
+
+
+def media_job(
+    raw: RawEvent,
+    kind: str,
+    told: Iterable[Media],
+    *,
+    asked: Collection[Media] = (),
+    known: Sequence[Media] = (),
+    by_id: bool = False,
+    gone: bool = False,
+) -> MediaJob | None:
+    """Return the job of an event; None where nothing is to be fetched. The same event, the same job.
+
+    Args:
+        raw: that tells of the media.
+        kind: of the event.
+        told: its media.
+        asked: media of this event's revision for which there was a job before.
+        known: the media as they are known by now: what is stored is not fetched again, what can
+            never be had is.
+        by_id: whether the network is asked for the bytes of an id.
+        gone: whether the event was deleted since: then nothing of it is fetched any more.
+    """
+    before = {place_of(medium) for medium in asked}
+    digests = {place_of(medium): medium.sha256 for medium in known}
+    wanted = {
+        place: medium
+        for medium in told
+        if is_to_fetch(medium, by_id=by_id) and (place := place_of(medium)) not in before
+    }
+    if not wanted:
+        return None
+    return MediaJob(
+        object_id=raw.object_id,
+        revision=raw.revision,
+        network=raw.network,
+        kind=kind,  # type: ignore[arg-type] # one of the schema's words
+        mode=raw.mode,
+        channel=raw.channel,
+        requested_at=raw.received_at,
+        media=[
+            MediumToFetch(
+                kind=medium.kind,
+                id=medium.id,
+                url=medium.url,
+                alt=medium.alt,
+                sha256=digests.get(place),
+                failure="deleted" if gone else None,
+            )
+            for place, medium in [*wanted.items()][:MOST]
+        ],
+    )
