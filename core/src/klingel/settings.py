@@ -7,7 +7,7 @@ is a start-up error that suggests the nearest. Secrets may come from a file: `<N
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -94,26 +94,22 @@ class KafkaSettings(Part):
                 raise ValueError(f"{PREFIX}KAFKA__{field.upper()} is set, but {why}")
 
 
-class ElasticsearchSettings(Part):
-    """How to reach Elasticsearch."""
+class ServerSettings(Part):
+    """How to reach a server that speaks HTTP, and who we are there."""
 
-    url: str = Field("http://127.0.0.1:9200", description="Address of the HTTP interface.")
-    index_prefix: str = Field(
-        "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every index."
-    )
+    group: ClassVar[str]
+    url: str = Field(description="Address of the HTTP interface.")
     username: str | None = Field(None, description="User.")
     password: SecretStr | None = Field(None, description="Password.")
     api_key: SecretStr | None = Field(None, description="API key, instead of user and password.")
     ca_certs: Path | None = Field(
-        None, description="Certificate authority of the cluster; the system's own without it."
+        None, description="Certificate authority of the server; the system's own without it."
     )
-    refresh_interval: str = Field("5s", description="How soon a document is searchable.")
-    replicas: int = Field(0, ge=0, le=9, description="Replicas of each index.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         """Refuse half a credential, two of them, and an authority that nothing asks."""
-        before = f"{PREFIX}ELASTICSEARCH__"
+        before = f"{PREFIX}{self.group}__"
         if (self.username is None) != (self.password is None):
             raise ValueError(
                 f"{before}USERNAME and {before}PASSWORD are set together or not at all"
@@ -123,6 +119,28 @@ class ElasticsearchSettings(Part):
         if self.ca_certs is not None and not self.url.startswith("https:"):
             raise ValueError(f"{before}CA_CERTS is set, but {before}URL does not begin with https:")
         return self
+
+
+class ElasticsearchSettings(ServerSettings):
+    """How to reach Elasticsearch."""
+
+    group = "ELASTICSEARCH"
+    url: str = Field("http://127.0.0.1:9200", description="Address of the HTTP interface.")
+    index_prefix: str = Field(
+        "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every index."
+    )
+    refresh_interval: str = Field("5s", description="How soon a document is searchable.")
+    replicas: int = Field(0, ge=0, le=9, description="Replicas of each index.")
+
+
+class KibanaSettings(ServerSettings):
+    """How to reach Kibana, which `klingel kibana apply` gives its objects."""
+
+    group = "KIBANA"
+    url: str = Field("http://127.0.0.1:5601", description="Address of Kibana, with its base path.")
+    space: str = Field(
+        "default", pattern=r"^[a-z0-9_-]{1,100}$", description="Space of the objects."
+    )
 
 
 class HttpSettings(Part):
@@ -219,6 +237,7 @@ class Settings(Part):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
+    kibana: KibanaSettings = Field(default_factory=KibanaSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
     blobs: BlobSettings = Field(default_factory=BlobSettings)
