@@ -17,6 +17,10 @@ _COMMANDS = {
         "klingel_cli.commands.index:index_group",
         "Make and check Elasticsearch's templates.",
     ),
+    "kibana": (
+        "klingel_cli.commands.kibana:kibana_group",
+        "Give Kibana its dashboards.",
+    ),
     "config": (
         "klingel_cli.commands.config:config_group",
         "Check brand files and put them in force.",

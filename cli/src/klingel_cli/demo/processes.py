@@ -38,6 +38,8 @@ ORIGIN: Final = "http://127.0.0.1"
 X_TOKEN: Final = "bearer-of-the-stand-in"  # noqa: S105 - the simulated X's own
 MAILBOX: Final = "service"
 MAIL_ADDRESS: Final = "service@nordlicht.example"
+CHAT: Final = "website"
+"""Web chat that the gateway serves, as the example brand names it."""
 MAIL_LOGIN: Final = ("service", "secret")
 """User and password of the simulated mail server."""
 
@@ -265,6 +267,10 @@ class Fleet:
             own["KLINGEL_HOOKS"] = "meta"
             own["KLINGEL_HOOK_SECRET_META"] = self._secret
             own["KLINGEL_WHATSAPP_HASH_KEY"] = self._key
+            own["KLINGEL_CHAT_CHANNELS"] = CHAT
+            own["KLINGEL_CHAT_BASE"] = f"http://127.0.0.1:{port}"
+            own["KLINGEL_CHAT_ORIGINS"] = ORIGIN
+            own["KLINGEL_CHAT_KEY"] = self._key
         elif kind == "x":
             own["KLINGEL_X_BEARER_TOKEN"] = X_TOKEN
             own["KLINGEL_X_ENDPOINT"] = f"http://127.0.0.1:{self.port_of('networks-0')}"

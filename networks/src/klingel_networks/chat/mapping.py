@@ -21,8 +21,10 @@ from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import RawEvent
 from klingel.model.chat_reply import ChatReply
 from klingel.model.social_event import Author
-from klingel_networks.bounds import READ_ERRORS, check_depth, check_text, read_utf8, refusal
+from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8, refusal
 from klingel_networks.chat.frames import Say, check_said, read_frame
+from klingel_networks.chat.replies import check_reply, object_of
+from klingel_networks.chat.sessions import CHANNEL, SESSION
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import native_of
 
@@ -30,9 +32,6 @@ MAPPING = "chat/1"
 SIDE = "side"
 BRAND = "brand"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-SESSION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{32}")
-"""Second of its beginning and 128 random bits, in hex."""
 _REPLY = msgspec.json.Decoder(ChatReply)
 _INSTANT = re.compile(r"[0-9]{1,13}")
 _YEARS = range(1970, 2200)
@@ -89,7 +88,7 @@ def _read(
     native: bytes | msgspec.Raw, context: Mapping[str, str]
 ) -> tuple[str, Say | ChatReply, datetime]:
     """Return object id, content and time of one object; raises InvalidMessage."""
-    channel = _fitting(_CHANNEL, context, "channel")
+    channel = _fitting(CHANNEL, context, "channel")
     session = _fitting(SESSION, context, "session")
     if context.get(SIDE) == BRAND:
         reply = _reply(native)
@@ -104,7 +103,7 @@ def _read(
                 "written_at is no moment with a time zone",
                 path="written_at",
             )
-        return f"chat:{channel}:{session}/reply/{reply.reply_id}", reply, at.astimezone(UTC)
+        return object_of(reply), reply, at.astimezone(UTC)
     said = read_frame(native).say
     if said is None:
         raise InvalidMessage(
@@ -121,9 +120,7 @@ def _reply(native: bytes | msgspec.Raw) -> ChatReply:
         reply = _REPLY.decode(native)
     except READ_ERRORS as error:
         raise refusal(error) from None
-    check_text(reply.text, "text")
-    if reply.name is not None:
-        check_text(reply.name, "name")
+    check_reply(reply)
     return reply
 
 

@@ -33,7 +33,6 @@ from klingel_connectors.chat_sessions import (
     Told,
     address_of,
     believed,
-    is_open,
     session_id,
     session_of,
     token_of,
@@ -44,6 +43,7 @@ from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import TurnedAway
 from klingel_connectors.submissions import Allowance
 from klingel_networks.chat.frames import FRAME_BYTES, Say, check_said, read_frame
+from klingel_networks.chat.sessions import is_open
 from klingel_networks.contract import Delivery
 
 REPLACED = 4001

@@ -8,15 +8,14 @@ a session has to be kept, so every gateway with the key can take it up, also aft
 import hmac
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from klingel_connectors.submissions import Allowance
-from klingel_networks.chat.mapping import SESSION
+from klingel_networks.chat.sessions import AHEAD, SESSION, begun_at, is_open
 
 _TAG_HEX = 32
 _RANDOM_BYTES = 16
-_AHEAD = timedelta(minutes=1)
 _SECONDS = 0xFFFF_FFFF
 
 
@@ -30,11 +29,6 @@ def session_id(now: datetime, random: bytes) -> str:
     if len(random) != _RANDOM_BYTES:
         raise ValueError("a session needs 16 random bytes")
     return f"{int(now.timestamp()) & _SECONDS:08x}-{random.hex()}"
-
-
-def begun_at(session: str) -> int:
-    """Return the second since 1970 at which a session began."""
-    return int(session[:8], 16)
 
 
 def token_of(key: bytes, channel: str, session: str) -> str:
@@ -53,16 +47,10 @@ def session_of(key: bytes, channel: str, token: str, now: datetime, hours: int) 
     return session if is_open(session, now, hours) else None
 
 
-def is_open(session: str, now: datetime, hours: int) -> bool:
-    """Return whether a session that began when its id says can still be resumed."""
-    age = now.timestamp() - begun_at(session)
-    return -_AHEAD.total_seconds() <= age < hours * 3600
-
-
 def believed(at_ms: int, session: str, now: datetime) -> bool:
     """Return whether a page's time of a message lies within its session, up to a minute ahead."""
-    latest = (now + _AHEAD).timestamp() * 1000
-    return begun_at(session) * 1000 - 1000 <= at_ms <= latest
+    latest = (now + AHEAD).timestamp() * 1000
+    return begun_at(session).timestamp() * 1000 - 1000 <= at_ms <= latest
 
 
 def address_of(remote: str | None, forwarded: str, proxies: int) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klingel.errors import ConfigurationError
+from klingel_networks.chat.sessions import CHANNEL, session_hours
 
 CHAT_NAMES = "KLINGEL_CHAT_*"
 """What `klingel.settings.load_settings` must leave to us."""
@@ -23,10 +24,8 @@ _KNOWN = {
     f"KLINGEL_CHAT_{name}"
     for name in ("CHANNELS", "BASE", "ORIGINS", "KEY", "KEY_FILE", "HOURS", "PROXIES")
 }
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
 _KEY_BYTES = range(16, 65)
-_MOST_HOURS = 24
 _MOST_PROXIES = 10
 
 
@@ -87,7 +86,7 @@ def chat_settings(environ: Mapping[str, str]) -> ChatSettings | None:
     if not channels:
         return None
     for channel in channels:
-        if not _CHANNEL.fullmatch(channel):
+        if not CHANNEL.fullmatch(channel):
             raise ConfigurationError(
                 "KLINGEL_CHAT_CHANNELS: a chat is letters, digits, dots, dashes or underscores"
             )
@@ -107,7 +106,7 @@ def chat_settings(environ: Mapping[str, str]) -> ChatSettings | None:
         base=base,
         origins=origins,
         key=_key(environ),
-        hours=_whole(environ, "KLINGEL_CHAT_HOURS", 24, 1, _MOST_HOURS),
+        hours=session_hours(environ),
         proxies=_whole(environ, "KLINGEL_CHAT_PROXIES", 0, 0, _MOST_PROXIES),
     )
 
