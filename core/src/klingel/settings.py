@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from klingel.errors import ConfigurationError
 
 PREFIX = "KLINGEL_"
+SPACE = r"^[a-z0-9_-]{1,100}$"
+"""What names a space of Kibana."""
 ELSEWHERE = (
     "KLINGEL_LOCAL_",
     "KLINGEL_MAVEN_REPOSITORY",
@@ -138,9 +140,7 @@ class KibanaSettings(ServerSettings):
 
     group = "KIBANA"
     url: str = Field("http://127.0.0.1:5601", description="Address of Kibana, with its base path.")
-    space: str = Field(
-        "default", pattern=r"^[a-z0-9_-]{1,100}$", description="Space of the objects."
-    )
+    space: str = Field("default", pattern=SPACE, description="Space of the objects.")
 
 
 class HttpSettings(Part):
