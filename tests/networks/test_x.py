@@ -6,16 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from klingel.domain.identity import DELETED_WITHOUT_REVISION, content_hash
-from klingel.errors import ErrorType, InvalidMessage
-from klingel_networks.bounds import check_depth
+from klingel.errors import ErrorType
 from klingel_networks.contract import Delivery, NativeObject, Refused
 from klingel_networks.mapped import map_delivery, raw_event
 from klingel_networks.x import NETWORK
-from klingel_networks.x.pages import check_levels
 
 ARCHIVES = (
     "x_v2_twarc_csv",
@@ -603,30 +599,6 @@ def test_metrics_and_profile_do_not_make_another_post():
         }
     )
     assert content_hash(early) == content_hash(late)
-
-
-BRACKETS = st.text(st.sampled_from('[]{}"\\ax'), max_size=60)
-
-
-@given(inner=BRACKETS, levels=st.integers(0, 70), junk=st.booleans())
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
-def test_depth_is_judged_as_everywhere_else(inner, levels, junk):
-    """The quick check refuses exactly what the house's own refuses, brackets in strings or not."""
-    said = json.dumps([[inner]] * 40) if junk else json.dumps([inner])
-    for body in (
-        "[" * levels + said + "]" * levels,
-        '{"a":' * levels + said + "}" * levels,
-        inner * 3 + "[" * levels,
-    ):
-        verdicts = []
-        for check in (check_depth, check_levels):
-            try:
-                check(body.encode())
-            except InvalidMessage as error:
-                verdicts.append(error.error_type)
-            else:
-                verdicts.append(None)
-        assert verdicts[0] == verdicts[1], body
 
 
 def test_a_page_with_one_object_too_deep_loses_only_that():

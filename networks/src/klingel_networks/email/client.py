@@ -491,11 +491,10 @@ class EmailClient:
             connection = await Connection.open(
                 mailbox.host, mailbox.port, mailbox.security, mailbox.deadline, self._trust
             )
-            try:
+            with contextlib.ExitStack() as refused:
+                refused.callback(connection.drop)
                 await self._log_in(connection)
-            except BaseException:
-                connection.drop()
-                raise
+                refused.pop_all()
             self._connections[channel] = connection
         return connection
 

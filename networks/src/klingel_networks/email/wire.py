@@ -87,13 +87,12 @@ class Connection:
                 f"the mail server does not answer ({type(error).__name__})"
             ) from None
         connection = cls(reader, writer, deadline)
-        try:
+        with contextlib.ExitStack() as refused:
+            refused.callback(connection.drop)
             await connection._greet()
             if security == "starttls":
                 await connection._start_tls(host, trust)
-        except BaseException:
-            connection.drop()
-            raise
+            refused.pop_all()
         return connection
 
     async def _greet(self) -> None:

@@ -354,19 +354,18 @@ class XClient:
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Away(f"X cannot be reached ({type(error).__name__})") from None
-        try:
-            body = await bounded(response) if response.status >= 400 else b""
-            api.check("connects", response, body)
-        except TooManyConnections:
-            response.close()
-            await self._clear(api)
-            raise Away("a stream that a predecessor left open was closed") from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            response.close()
-            raise Away(f"X broke off ({type(error).__name__})") from None
-        except BaseException:
-            response.close()
-            raise
+        with contextlib.ExitStack() as refused:
+            refused.callback(response.close)
+            try:
+                body = await bounded(response) if response.status >= 400 else b""
+                api.check("connects", response, body)
+            except TooManyConnections:
+                response.close()
+                await self._clear(api)
+                raise Away("a stream that a predecessor left open was closed") from None
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise Away(f"X broke off ({type(error).__name__})") from None
+            refused.pop_all()
         return response
 
     async def _clear(self, api: Api) -> None:

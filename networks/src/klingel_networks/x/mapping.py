@@ -22,7 +22,7 @@ import msgspec
 from klingel.domain.draft import SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import RawEvent
-from klingel_networks.bounds import READ_ERRORS, refusal
+from klingel_networks.bounds import READ_ERRORS, check_depth, refusal
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import native_of
 from klingel_networks.x.ids import PREFIX, is_id, other_object
@@ -43,7 +43,7 @@ from klingel_networks.x.notices import (
     other_activity,
     unknown,
 )
-from klingel_networks.x.pages import GONE, Cut, check_levels, cut, lines_of
+from klingel_networks.x.pages import GONE, Cut, cut, lines_of
 from klingel_networks.x.posts import NO_INCLUDES, post_draft, post_identity
 from klingel_networks.x.records import (
     ACTIVITY,
@@ -131,7 +131,7 @@ def _pieces(body: bytes, context: Mapping[str, str]) -> list[NativeObject | Refu
 
 def _bounded(piece: Cut, *, whole: bool) -> NativeObject | Refused:
     try:
-        check_levels(piece.native)
+        check_depth(piece.native)
     except InvalidMessage as error:
         if whole:
             raise

@@ -7,9 +7,7 @@ import msgspec
 
 from klingel.errors import ErrorType, InvalidMessage
 from klingel_networks.bounds import (
-    MAX_DEPTH,
     READ_ERRORS,
-    check_depth,
     is_unreadable,
     read_utf8,
     refusal,
@@ -41,7 +39,6 @@ GONE = "gone"
 _SPACE = b" \t\r\n"
 _LINE_BEGINS = b'{"data":{'
 _EVENT = b'"event_type"'
-_NOT_SIGNS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _LOST = ("/resource-not-found", "/not-authorized-for-resource")
 
 
@@ -134,28 +131,6 @@ def _checked(
     if not body.isascii():
         read_utf8(body)  # msgspec does not look into strings that it skips
     return pieces(body)
-
-
-def check_levels(body: bytes) -> None:
-    """Refuse JSON nested deeper than MAX_DEPTH, as `check_depth`; quick for long bodies, too.
-
-    Of a body only brackets and quotes are kept. Taking away two quotes in a row changes for no
-    bracket whether it stands in a string; of what is cut at the quotes that are left, every second
-    part does. Taking away the innermost pairs of both kinds of brackets takes at most two levels at
-    a time. What does not vanish is left to `check_depth`.
-    """
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return
-    plain = body
-    if b'\\"' in plain or b"\\\\" in plain:
-        plain = plain.replace(b"\\\\", b"").replace(b'\\"', b"")
-    signs = plain.translate(None, _NOT_SIGNS).replace(b'""', b"")
-    brackets = b"".join(signs.split(b'"')[::2])
-    for _ in range(MAX_DEPTH // 2):
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if not brackets:
-            return
-    check_depth(body)
 
 
 def _through(head: Head, context: Mapping[str, str]) -> Mapping[str, str]:
