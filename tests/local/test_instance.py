@@ -16,14 +16,15 @@ def known(tmp_path):
     return instance.new_instance(tmp_path, "9", tmp_path / "elasticsearch-9", es_security=True)
 
 
-def test_a_new_instance_has_four_ports_a_cluster_id_and_a_password(known):
+def test_a_new_instance_has_five_ports_a_cluster_id_and_a_password(known):
     ports = {
         known.kafka_port,
         known.controller_port,
         known.elasticsearch_port,
         known.transport_port,
+        known.ssl_port,
     }
-    assert len(ports) == 4
+    assert len(ports) == 5
     assert len(known.cluster_id) == 22
     assert not known.cluster_id.startswith("-")
     assert len(known.password) >= 24
@@ -36,6 +37,20 @@ def test_what_is_remembered_is_read_back_and_private(known, tmp_path):
     assert (tmp_path / "instance.json").stat().st_mode & 0o777 == 0o600
     instance.forget(tmp_path)
     assert instance.read_instance(tmp_path) is None
+
+
+def test_the_memory_of_an_older_version_is_read_and_given_a_port(known, tmp_path):
+    instance.remember(tmp_path, known)
+    file = tmp_path / "instance.json"
+    older = json.loads(file.read_text())
+    del older["ssl_port"], older["kafka_security"]
+    file.write_text(json.dumps(older))
+    read = instance.read_instance(tmp_path)
+    assert read is not None
+    assert not read.kafka_security
+    moved = instance.move_taken_ports(tmp_path, read, kafka_down=True, elasticsearch_down=False)
+    assert moved.ssl_port
+    assert moved.ssl_port not in {read.kafka_port, read.controller_port, read.elasticsearch_port}
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"kafka_port": 1}', '{"unknown": 1}'])

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from klingel_local.kafka import KafkaConfig, count_brokers, server_properties
 CONFIG = KafkaConfig(Path("/data/my kafka"), 20_001, 20_002, "a" * 22, "384m")
 
 
-def properties():
-    lines = server_properties(CONFIG).splitlines()
+def properties(config=CONFIG):
+    lines = server_properties(config).splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
@@ -23,6 +24,22 @@ def test_one_node_listens_on_this_machine_only():
     assert found["advertised.listeners"] == "PLAINTEXT://127.0.0.1:20001"
     assert found["controller.quorum.voters"] == "1@127.0.0.1:20002"
     assert found["log.dirs"] == "/data/my kafka/data"
+
+
+def test_one_that_asks_who_is_there_has_no_door_without_a_question():
+    found = properties(replace(CONFIG, ssl_port=20_003))
+    doors = dict(each.split("://") for each in found["listeners"].split(","))
+    assert doors == {
+        "SASL_SSL": "127.0.0.1:20001",
+        "SSL": "127.0.0.1:20003",
+        "CONTROLLER": "127.0.0.1:20002",
+    }
+    assert found["listener.security.protocol.map"] == "CONTROLLER:SSL,SSL:SSL,SASL_SSL:SASL_SSL"
+    assert found["listener.name.ssl.ssl.client.auth"] == "required"
+    assert found["listener.name.controller.ssl.client.auth"] == "required"
+    assert found["allow.everyone.if.no.acl.found"] == "false"
+    assert found["authorizer.class.name"].endswith("StandardAuthorizer")
+    assert "ANONYMOUS" not in found["super.users"]
 
 
 def test_topics_are_never_made_by_accident_and_internal_ones_have_one_replica():

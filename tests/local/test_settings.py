@@ -26,6 +26,7 @@ def test_every_setting_is_read():
             "KLINGEL_LOCAL_ES_SECURITY": "on",
             "KLINGEL_LOCAL_ES_HEAP": "512m",
             "KLINGEL_LOCAL_KAFKA_HEAP": "1g",
+            "KLINGEL_LOCAL_KAFKA_SECURITY": "on",
             "KLINGEL_LOCAL_JAVA_HOME": "/somewhere/jdk",
             "KLINGEL_CASE_LIMIT": "belongs to another part of klingel",
         }
@@ -37,6 +38,7 @@ def test_every_setting_is_read():
         es_security=True,
         es_heap="512m",
         kafka_heap="1g",
+        kafka_security=True,
         java_home=Path("/somewhere/jdk"),
     )
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,30 @@ def test_a_folder_keeps_the_version_and_the_security_it_has(local, tmp_path):
     assert made._wanted_security(known) is True
     assert made._wanted_security(None) is False
     assert local(JDK, security=False)._wanted_security(known) is False
+
+
+def test_kafka_keeps_the_security_it_has_and_does_not_change_it_while_it_runs(local, tmp_path):
+    known = new_instance(tmp_path, "9", tmp_path, es_security=False)
+    asking = replace(known, kafka_security=True)
+    made = local(JDK)
+    assert made._wanted_kafka_security(None) is False
+    assert made._wanted_kafka_security(asking) is True
+    remember(made.folder, known)
+    assert local(JDK, kafka_security=True)._wanted_kafka_security(known) is True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("klingel_local.kafka.KafkaServer.running", True)
+        with pytest.raises(LocalStackError, match="run `down` first"):
+            local(JDK, kafka_security=True)._wanted_kafka_security(known)
+
+
+def test_where_kafka_asks_who_is_there_the_file_says_how_to_come_in(local, tmp_path):
+    made = local(JDK)
+    known = new_instance(made.folder, "9", tmp_path / "es", es_security=False)
+    remember(made.folder, replace(known, kafka_security=True))
+    described = made.status()["kafka"]
+    assert described["ssl_bootstrap"] == f"127.0.0.1:{known.ssl_port}"
+    assert described["tls"] == str(made.folder / "kafka" / "tls")
+    assert not (made.folder / "kafka").exists()  # who only asks makes nothing
 
 
 def test_another_version_beside_a_running_one_is_refused(local, tmp_path):

@@ -13,13 +13,14 @@ from klingel.errors import ConfigurationError
 from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel.testing.clock import FixedClock
+from klingel_local.certificates import Authority
 
-from ...certificates import Authority
+from ...certificates import authority_in
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return authority_in(tmp_path_factory.mktemp("authority"))
 
 
 def told_by_openssl(path) -> datetime:

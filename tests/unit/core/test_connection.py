@@ -9,13 +9,14 @@ from pydantic import SecretStr
 from klingel.contracts.connection import connection
 from klingel.errors import ConfigurationError
 from klingel.settings import KafkaSettings
+from klingel_local.certificates import Authority
 
-from ...certificates import Authority
+from ...certificates import authority_in
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return authority_in(tmp_path_factory.mktemp("authority"))
 
 
 def test_without_a_credential_addresses_and_transport_are_all() -> None:

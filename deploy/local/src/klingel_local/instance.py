@@ -31,6 +31,9 @@ class Instance:
         es_version: Major version of Elasticsearch, `"8"` or `"9"`.
         es_security: Whether Elasticsearch asks for the password.
         es_folder: Where Elasticsearch keeps its data.
+        kafka_security: Whether Kafka asks who is there.
+        ssl_port: Where Kafka's clients with a certificate connect, if it does; 0 in an instance that
+            is older than that.
     """
 
     kafka_port: int
@@ -42,6 +45,8 @@ class Instance:
     es_version: EsVersion
     es_security: bool
     es_folder: str
+    kafka_security: bool = False
+    ssl_port: int = 0
 
 
 def instance_name(folder: Path) -> str:
@@ -53,7 +58,7 @@ def new_instance(
     folder: Path, es_version: EsVersion, es_folder: Path, *, es_security: bool
 ) -> Instance:
     """Choose ports, a cluster id and a password."""
-    kafka, controller, elasticsearch, transport = free_ports(instance_name(folder), 4)
+    kafka, controller, elasticsearch, transport, tls = free_ports(instance_name(folder), 5)
     # A leading hyphen would be read as an option by Kafka's tools.
     identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22].replace("-", "A")
     return Instance(
@@ -66,6 +71,7 @@ def new_instance(
         es_version=es_version,
         es_security=es_security,
         es_folder=str(es_folder),
+        ssl_port=tls,
     )
 
 
@@ -108,9 +114,9 @@ def move_taken_ports(
     folder: Path, instance: Instance, *, kafka_down: bool, elasticsearch_down: bool
 ) -> Instance:
     """Replace remembered ports that another program took while a server was down."""
-    movable = ["kafka_port", "controller_port"] if kafka_down else []
+    movable = ["kafka_port", "controller_port", "ssl_port"] if kafka_down else []
     movable += ["elasticsearch_port", "transport_port"] if elasticsearch_down else []
-    taken = [name for name in movable if not is_free(getattr(instance, name))]
+    taken = [name for name in movable if not (port := getattr(instance, name)) or not is_free(port)]
     if not taken:
         return instance
     kept = {

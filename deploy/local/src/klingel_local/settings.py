@@ -19,6 +19,7 @@ NAMES = (
     "KLINGEL_LOCAL_ES_SECURITY",
     "KLINGEL_LOCAL_ES_HEAP",
     "KLINGEL_LOCAL_KAFKA_HEAP",
+    "KLINGEL_LOCAL_KAFKA_SECURITY",
     "KLINGEL_LOCAL_JAVA_HOME",
 )
 _HEAP = re.compile(r"[1-9][0-9]*[mg]")
@@ -38,6 +39,8 @@ class Settings:
         es_heap: Heap of Elasticsearch in Java notation; `None` fits it to the free memory.
         kafka_heap: Heap of Kafka in Java notation.
         java_home: The Java to try first.
+        kafka_security: Whether Kafka asks who is there; `None` keeps what the instance has, which
+            begins without.
     """
 
     repository: str | None = field(default=None, repr=False)
@@ -47,6 +50,7 @@ class Settings:
     es_heap: str | None = None
     kafka_heap: str = "384m"
     java_home: Path | None = None
+    kafka_security: bool | None = None
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -59,17 +63,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX) and name not in NAMES:
             raise SettingError(f"Unknown setting {name}: did you mean {_nearest(name)}?")
     version = _choice(environ, "KLINGEL_LOCAL_ES", {"8": "8", "9": "9"})
-    security = _choice(environ, "KLINGEL_LOCAL_ES_SECURITY", {"on": "on", "off": "off"})
+    security = _switch(environ, "KLINGEL_LOCAL_ES_SECURITY")
     cache = environ.get("KLINGEL_CACHE_DIR")
     java_home = environ.get("KLINGEL_LOCAL_JAVA_HOME")
     return Settings(
         repository=_repository(environ.get("KLINGEL_MAVEN_REPOSITORY")),
         cache=Path(cache).expanduser().absolute() if cache else None,
         es_version="8" if version == "8" else "9" if version == "9" else None,
-        es_security=None if security is None else security == "on",
+        es_security=security,
         es_heap=_heap(environ, "KLINGEL_LOCAL_ES_HEAP"),
         kafka_heap=_heap(environ, "KLINGEL_LOCAL_KAFKA_HEAP") or "384m",
         java_home=Path(java_home).expanduser() if java_home else None,
+        kafka_security=_switch(environ, "KLINGEL_LOCAL_KAFKA_SECURITY"),
     )
 
 
@@ -80,6 +85,11 @@ def heap_bytes(heap: str) -> int:
 
 def _nearest(name: str) -> str:
     return difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool | None:
+    chosen = _choice(environ, name, {"on": "on", "off": "off"})
+    return None if chosen is None else chosen == "on"
 
 
 def _choice(environ: Mapping[str, str], name: str, values: Mapping[str, str]) -> str | None:

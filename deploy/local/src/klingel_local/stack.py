@@ -70,6 +70,13 @@ def choose_heap(available: int | None) -> str:
     return "512m" if available is not None and available < _ROOMY else "1g"
 
 
+def _of_security(kafka: KafkaServer) -> dict[str, str]:
+    """Return where those with a certificate connect, and the folder of authority and administrator."""
+    if kafka.ssl_bootstrap is None:
+        return {}
+    return {"ssl_bootstrap": kafka.ssl_bootstrap, "tls": str(kafka.tls)}
+
+
 class LocalStack:
     """Real Kafka and real Elasticsearch on this machine, as plain processes.
 
@@ -79,6 +86,7 @@ class LocalStack:
         folder: Configuration, data and logs; `None` for `.klingel/local` of the checkout.
         es_version: `"8"` or `"9"`; `None` takes the setting, else what the machine can run.
         security: Whether Elasticsearch asks for a password; `None` takes the setting.
+        kafka_security: Whether Kafka asks who is there; `None` takes the setting.
         settings: `None` reads them from the environment.
         say: Takes one line for the user; `None` writes to standard error.
         out: Where the progress of downloads is shown; `None` for standard error.
@@ -93,6 +101,7 @@ class LocalStack:
         es_version: EsVersion | None = None,
         *,
         security: bool | None = None,
+        kafka_security: bool | None = None,
         settings: Settings | None = None,
         say: Callable[[str], None] | None = None,
         out: TextIO | None = None,
@@ -101,6 +110,9 @@ class LocalStack:
         self._settings = settings if settings is not None else read_settings(os.environ)
         self._es_version = es_version or self._settings.es_version
         self._security = self._settings.es_security if security is None else security
+        self._kafka_security = (
+            self._settings.kafka_security if kafka_security is None else kafka_security
+        )
         self._say = say or _to_stderr
         self._account: Account | None = unprivileged_account()
         home = Path.home()
@@ -185,8 +197,13 @@ class LocalStack:
             self._say(
                 f"`nobody` cannot enter {self.folder}: Elasticsearch keeps its data in {es_folder}."
             )
+        asks = self._wanted_kafka_security(known)
         instance = replace(
-            instance, es_version=version, es_security=security, es_folder=str(es_folder)
+            instance,
+            es_version=version,
+            es_security=security,
+            es_folder=str(es_folder),
+            kafka_security=asks,
         )
         remember(self.folder, instance)
         self._servers = None
@@ -287,7 +304,7 @@ class LocalStack:
     def _describe(self) -> dict[str, dict[str, Any]]:
         kafka, elasticsearch = self._both()
         described: dict[str, dict[str, Any]] = {
-            "kafka": {"bootstrap": kafka.bootstrap, "pid": kafka.pid},
+            "kafka": {"bootstrap": kafka.bootstrap, "pid": kafka.pid, **_of_security(kafka)},
             "elasticsearch": {
                 "url": elasticsearch.url,
                 "version": elasticsearch.version,
@@ -317,6 +334,7 @@ class LocalStack:
             controller_port=instance.controller_port,
             cluster_id=instance.cluster_id,
             heap=self._settings.kafka_heap,
+            ssl_port=instance.ssl_port if instance.kafka_security else None,
         )
         return KafkaServer(
             config,
@@ -367,6 +385,21 @@ class LocalStack:
         if self._security is not None:
             return self._security
         return known.es_security if known else False
+
+    def _wanted_kafka_security(self, known: Instance | None) -> bool:
+        """Decide on Kafka's security: the choice, else what the folder has, else none.
+
+        Raises:
+            LocalStackError: it runs the other way.
+        """
+        has = known.kafka_security if known else False
+        wanted = has if self._kafka_security is None else self._kafka_security
+        if wanted != has and known is not None and self._both()[0].running:
+            raise LocalStackError(
+                f"Kafka with security {'on' if has else 'off'} is running in {self.folder}: "
+                "run `down` first to start another."
+            )
+        return wanted
 
     def _java_for(self, version: EsVersion) -> Java:
         """Return the Java for both servers: a JDK of this machine, or the one fetched with 8."""
