@@ -13,6 +13,7 @@ import asyncapi
 import compatibility
 import config
 import index_templates
+import kubernetes
 import models
 import reference
 import topics
@@ -27,6 +28,7 @@ GENERATORS: tuple[Callable[[Path], dict[str, str]], ...] = (
     asyncapi.generate,
     config.generate,
     reference.generate,
+    kubernetes.generate,
 )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from klingel.contracts.access import Right, principals, rights_of
+from klingel.contracts.access import Right, lag_reader_rights, principals, rights_of
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.settings import KafkaSettings
 
@@ -84,3 +84,9 @@ def test_a_right_names_no_empty_prefix() -> None:
             assert right.name
             assert right.operations
             assert isinstance(right, Right)
+
+
+def test_who_measures_backlogs_reads_no_record() -> None:
+    rights = lag_reader_rights(topic_specs(), KAFKA)
+    assert {operation for right in rights for operation in right.operations} == {"Describe"}
+    assert {right.name for right in rights} >= {"eu-raw-events", "kl-eu-understand"}

@@ -126,3 +126,9 @@ def _transactions(principal: str, kafka: KafkaSettings) -> list[Right]:
         Right("transactionalId", f"{before}{stage}-", "prefix", ("Describe", "Write"))
         for stage in _STAGES.get(principal, ())
     ]
+
+
+def lag_reader_rights(specs: Mapping[Topic, TopicSpec], kafka: KafkaSettings) -> tuple[Right, ...]:
+    """Return what who only measures backlogs may do: see positions and ends, read no record."""
+    topics = [_topic(kafka.topic_prefix + name, "literal", {"Describe"}) for name in sorted(specs)]
+    return (*topics, *_groups("cli", kafka))
