@@ -25,15 +25,17 @@ the figures are in `docs/reference/duplicates.md`. It may miss a pair; what it f
 """
 
 import re
-from array import array
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Self
+from hashlib import blake2b
+from typing import Final, Literal, NamedTuple, Self, TypeVar
 from zlib import crc32
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from klingel.domain.identity import hash64
 from klingel.domain.rule_text import words_of
@@ -79,11 +81,12 @@ _PIECES = tuple(map(slice, (0, *_BEGINNINGS), _BEGINNINGS))
 _SLOTS = 1 << 12
 _SLOTS_A_PAIR = 2
 _MOST_SLOTS = 1 << 24
-_WORD_BITS = (1 << 25) - 1
 _ENTRY_BYTES = 640
-_MAGIC = b"klingel-copies\x00"
+_MAGIC = b"klingel-copies\x01"
 
 LinkKind = Literal["repost", "fingerprint", "containment"]
+Places = NDArray[np.int64]
+_K = TypeVar("_K", bound=Hashable)
 
 # Both begin with one set of letters, which the engine looks for by itself: five times as fast as by
 # IGNORECASE. \u017f is an s by it.
@@ -306,6 +309,8 @@ class _Known(msgspec.Struct, array_like=True, gc=False):
     same_author: bool = False
     same_network: bool = True
     own: str | None = None
+    places: int = 1
+    """How often its number stands in the order of forgetting."""
 
     @property
     def first(self) -> str:
@@ -319,7 +324,8 @@ class _State(msgspec.Struct, array_like=True):
     limits: tuple[float, int, float]
     now: float
     number: int
-    known: list[tuple[int, _Known]]
+    known: dict[int, _Known]
+    order: list[int]
     numbers: dict[str, int]
     fingerprints: dict[str, int]
     authors: list[tuple[int, str, int]]
@@ -341,14 +347,16 @@ class CopyWindow:
         self.limits = limits or Limits()
         self._now = float("-inf")
         self._number = 0
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: dict[int, _Known] = {}
+        # Who is forgotten next; a number that stands in it again further on was said again since.
+        self._order: deque[int] = deque()
         self._numbers: dict[str, int] = {}
         self._fingerprints: dict[str, int] = {}
         self._authors: dict[tuple[int, str], int] = {}
         self._cut: dict[int, int] = {}
         self._bytes = 0
         self._pairs = 0
-        self._table = array("I", bytes(4 * _SLOTS))
+        self._table = np.zeros(_SLOTS, np.uint32)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -356,29 +364,35 @@ class CopyWindow:
     @property
     def memory(self) -> int:
         """Estimated bytes of what is remembered, with the index."""
-        return self._bytes + len(self._table) * self._table.itemsize
+        return self._bytes + self._table.nbytes
 
-    def add(self, entry: Entry) -> Link | None:
+    def add(self, entry: Entry, said: Comparable | None = None) -> Link | None:
         """Return what an entry is a copy of, None if it is new, and remember it.
 
         An id that is known and says the same gets the answer that it got. One that says something
         else (an edit) is looked at again and never linked to what it said itself.
+
+        Args:
+            entry: the post.
+            said: its `comparable` text, where it is known.
         """
-        words, cut, marked = comparable(entry.text)
-        fingerprint = hash64(*words)
+        words, cut, marked = comparable(entry.text) if said is None else said
+        text = " ".join(words)
+        data = text.encode()
+        fingerprint = blake2b(data, digest_size=8).hexdigest()
         self._pass_time(entry.at)
         before = self._numbers.get(entry.id)
         if before is not None:
             known = self._known[before]
             if known.fingerprint == fingerprint:
                 return _link(known)
-        text = " ".join(words)
         if len(text) > COMPARED:
             text = text[:COMPARED]
             words = tuple(text.split(" "))
-        data = text.encode()
+            data = text.encode()
         keys = _keys(words, data)
         beginnings = _beginnings(data)
+        places = np.array(keys + beginnings, np.int64)
         number = self._number = self._number % 0xFFFF_FFFF + 1
         known = _Known(
             entry.id,
@@ -397,8 +411,8 @@ class CopyWindow:
         if entry.reposts is not None:
             self._repost(known, entry.reposts)
         elif words:
-            self._look(known, words, keys, beginnings)
-        self._remember(number, known, keys + beginnings)
+            self._look(known, words, places, beginnings)
+        self._remember(number, known, places)
         return _link(known)
 
     def _repost(self, known: _Known, original: str) -> None:
@@ -414,7 +428,7 @@ class CopyWindow:
         self,
         known: _Known,
         words: Sequence[str],
-        keys: Sequence[int],
+        places: Places,
         beginnings: Sequence[int],
     ) -> None:
         """Link by text; what is new, or says more than what it copies, is to be indexed."""
@@ -427,7 +441,7 @@ class CopyWindow:
             self._join(known, at)
             known.text = ""
             return
-        candidates = self._candidates(known, keys, beginnings)
+        candidates = self._candidates(known, places, beginnings)
         if not candidates:
             return
         at, score = self._contained(known, frozenset(words), candidates)
@@ -454,22 +468,21 @@ class CopyWindow:
                     return at
         return 0
 
-    def _candidates(
-        self, known: _Known, keys: Sequence[int], beginnings: Sequence[int]
-    ) -> list[int]:
+    def _candidates(self, known: _Known, places: Places, beginnings: Sequence[int]) -> list[int]:
         """Return the numbers of posts that a text is to be compared with, the likeliest first."""
-        table, mask = self._table, len(self._table) - 1
-        hits = list(filter(None, map(table.__getitem__, [key & mask for key in keys])))
+        there: list[int] = self._table[places & (len(self._table) - 1)].tolist()
+        pairs = len(there) - len(beginnings)
+        hits = list(filter(None, there[:pairs]))
         different = set(hits)
         found: list[int] = []
-        if len(keys) <= FEW_PAIRS or len(different) < len(hits):
-            least = 1 if len(keys) <= FEW_PAIRS else 2
+        if pairs <= FEW_PAIRS or len(different) < len(hits):
+            least = 1 if pairs <= FEW_PAIRS else 2
             likely = [(-many, at) for at in different if (many := hits.count(at)) >= least]
             found = [at for _, at in sorted(likely)[:LOOKED_AT]]
         if known.cut:
-            begun = [at for key in reversed(beginnings) if (at := table[key & mask])]
-        elif self._cut.keys().isdisjoint(beginnings):
-            return found
+            begun = list(filter(None, reversed(there[pairs:])))
+        elif not beginnings or beginnings[0] not in self._cut:
+            return found  # whose longer beginnings are the same, its shortest one is, too
         else:
             cut = self._cut.get
             begun = [at for key in reversed(beginnings) if (at := cut(key, 0))]
@@ -518,18 +531,24 @@ class CopyWindow:
             known.network == first.network
         )
         if known.author is not None:
-            own = self._known.get(self._authors.get((known.root, known.author), 0))
+            number = self._authors.get((known.root, known.author), 0)
+            own = self._known.get(number)
+            if own is None and known.same_author and first.root == known.root:
+                own = first
             known.own = own.id if own else None
         for number in (at, hit.root):
             other = self._known.get(number)
             if other is not None:
                 other.seen = max(other.seen, known.seen)
-                self._known.move_to_end(number)
+                other.places += 1
+                self._order.append(number)
 
-    def _remember(self, number: int, known: _Known, keys: Sequence[int]) -> None:
+    def _remember(self, number: int, known: _Known, places: Places) -> None:
         self._known[number] = known
+        self._order.append(number)
         self._numbers[known.id] = number
-        if known.author is not None:
+        # Who began a group is known by it: few posts ever have a second one.
+        if known.author is not None and known.root != number:
             self._authors[known.root, known.author] = number
         if known.kind != "fingerprint":
             self._fingerprints.setdefault(known.fingerprint, number)
@@ -539,10 +558,9 @@ class CopyWindow:
         if known.text:
             self._pairs += known.pairs
             if len(self._table) < min(_SLOTS_A_PAIR * self._pairs, _MOST_SLOTS):
-                self._table += self._table  # each pair is found at both of its new places
-            table, mask = self._table, len(self._table) - 1
-            for key in keys:
-                table[key & mask] = number
+                # Each pair is found at both of its new places.
+                self._table = np.concatenate([self._table, self._table])
+            self._table[places & (len(self._table) - 1)] = number
             if known.cut:
                 beginnings = _beginnings(known.text.encode())
                 self._cut.update(dict.fromkeys(beginnings, number))
@@ -550,37 +568,34 @@ class CopyWindow:
     def _pass_time(self, at: float) -> None:
         """Forget what is too old, and the oldest of what is too much."""
         self._now = now = max(self._now, at)
-        limits, known = self.limits, self._known
+        limits, known, order = self.limits, self._known, self._order
         horizon = now - limits.seconds
         most = limits.megabytes * 1e6
-        while known:
-            oldest = next(iter(known))
-            if (
-                len(known) < limits.entries
-                and self._bytes <= most
-                and known[oldest].seen >= horizon
-            ):
+        while order:
+            oldest = known[order[0]]
+            if oldest.places > 1:
+                oldest.places -= 1
+                order.popleft()
+            elif len(known) < limits.entries and self._bytes <= most and oldest.seen >= horizon:
                 return
-            self._forget(oldest)
+            else:
+                self._forget(order.popleft())
 
     def _forget(self, number: int) -> None:
         known = self._known.pop(number)
-        if self._numbers.get(known.id) == number:
-            del self._numbers[known.id]
-        for place in (known.fingerprint, known.own_place):
-            if place and self._fingerprints.get(place) == number:
-                del self._fingerprints[place]
-        if known.author is not None:
-            own = known.root, known.author
-            if self._authors.get(own) == number:
-                del self._authors[own]
+        _take_out(self._numbers, known.id, number)
+        if known.kind != "fingerprint":
+            _take_out(self._fingerprints, known.fingerprint, number)
+            if known.own_place:
+                _take_out(self._fingerprints, known.own_place, number)
+        if known.author is not None and known.root != number:
+            _take_out(self._authors, (known.root, known.author), number)
         self._bytes -= _size(known)
         if known.text:
             self._pairs -= known.pairs
             if known.cut:
                 for key in _beginnings(known.text.encode()):
-                    if self._cut.get(key) == number:
-                        del self._cut[key]
+                    _take_out(self._cut, key, number)
 
     def export(self) -> bytes:
         """Return the whole state; a window that restores it gives the same links from there on."""
@@ -589,7 +604,8 @@ class CopyWindow:
             (float(limits.seconds), limits.entries, float(limits.megabytes)),
             self._now,
             self._number,
-            list(self._known.items()),
+            self._known,
+            list(self._order),
             self._numbers,
             self._fingerprints,
             [(root, author, number) for (root, author), number in self._authors.items()],
@@ -608,16 +624,24 @@ class CopyWindow:
         state = read_export(data, _MAGIC, _State, "a window of copies")
         window = cls(Limits(*state.limits))
         window._now, window._number = state.now, state.number
-        window._known = OrderedDict(state.known)
+        window._known = state.known
+        window._order = deque(state.order)
         window._numbers = state.numbers
         window._fingerprints = state.fingerprints
         window._authors = {(root, author): number for root, author, number in state.authors}
         window._cut = state.cut
-        window._table = array("I", state.table)
-        for _, known in state.known:
+        window._table = np.frombuffer(state.table, np.uint32).copy()
+        for known in state.known.values():
             window._bytes += _size(known)
             window._pairs += known.pairs if known.text else 0
         return window
+
+
+def _take_out(numbers: dict[_K, int], key: _K, number: int) -> None:
+    """Forget that a key is a number's; most are, so that one look suffices."""
+    found = numbers.pop(key, number)
+    if found != number:
+        numbers[key] = found
 
 
 def _link(known: _Known) -> Link | None:
@@ -650,7 +674,7 @@ def _keys(words: Sequence[str], data: bytes) -> list[int]:
     else:
         both = zip(words, encoded, strict=False)  # of no words the line has an empty one
         telling = [code for word, code in both if len(word) > 3 or word > "\x7f"]
-    numbers = [_WORD_BITS & number for number in map(crc32, telling)]
+    numbers = list(map(crc32, telling))
     return [31 * before + number for before, number in zip((7, *numbers), numbers, strict=False)]
 
 
