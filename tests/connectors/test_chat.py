@@ -141,8 +141,7 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(make_chat, even
     await side.say(1, "Wo bleibt mein Techniker?")
     await eventually(lambda: bench.producer.sent)
     listening = asyncio.create_task(side.told())
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await bench.open()  # somebody else is welcomed meanwhile: the gateway does answer
     assert not listening.done()
     bench.producer.acknowledge()
     assert await listening == {"ack": f"{1:032x}"}
@@ -199,6 +198,49 @@ async def test_replies_come_in_order_and_what_the_page_has_not_comes_after_a_cut
     assert [(await again.told())["reply"]["n"] for _ in range(2)] == [5, 9]
     await again.say(1)
     assert "ack" in await again.told()
+
+
+async def test_sessions_and_replies_are_counted(make_chat, metrics, eventually):
+    """Told to a page, kept for one that is away, shown: each reply is in one of the three."""
+    bench = await make_chat()
+    side, token = await bench.open()
+    session = token.partition(".")[0]
+
+    def gauges():
+        bench.chat.measure()
+        found = {
+            (
+                name.removeprefix("klingel_chat_"),
+                labels.get("state") or labels.get("outcome"),
+            ): value
+            for name, labels, value in metrics.samples()
+            if name.startswith("klingel_chat_") and "_created" not in name
+        }
+        return {key: int(value) for key, value in found.items() if value}
+
+    assert gauges() == {("sessions", None): 1, ("connections_total", "new"): 1}
+    for number in (3, 5):
+        bench.chat.deliver(session, Told(number, 0, "t", ""))
+    assert gauges()["replies", "told"] == 2
+    await side.send(seen=3)
+    await eventually(lambda: gauges().get(("replies_shown_total", None)) == 1)
+    await side.send(seen=2**40)  # no page has seen what there is not
+    await eventually(lambda: gauges().get(("replies_shown_total", None)) == 2)
+    bench.chat.deliver(session, Told(9, 0, "t", ""))
+    assert gauges()["replies", "told"] == 1
+    await side.socket.close()
+    await eventually(lambda: ("sessions", None) not in gauges())
+    assert gauges()["replies", "kept"] == 1
+    again, _ = await bench.open(resume={"token": token, "seen": 9})
+    await bench.open(resume={"token": token, "seen": 9})
+    assert await again.closed() == REPLACED
+    assert gauges() == {
+        ("sessions", None): 1,
+        ("connections_total", "new"): 1,
+        ("connections_total", "resumed"): 1,
+        ("connections_total", "replaced"): 1,
+        ("replies_shown_total", None): 3,
+    }
 
 
 async def test_two_windows_of_a_session_lose_nothing_and_the_newer_one_goes_on(bench):
@@ -381,9 +423,10 @@ def test_replies_are_bounded_by_bytes_and_time():
     assert dropped == 20 - replies.bytes // 600
     assert replies.after(sessions[0], -1) == []
     assert [told.number for told in replies.after(sessions[-1], -1)] == [19]
+    assert replies.unseen == 20 - dropped
     clock.advance(3600)
     assert replies.expire(clock.now()) == 20 - dropped
-    assert replies.bytes == 0
+    assert (replies.bytes, replies.unseen) == (0, 0)
 
 
 def test_addresses_are_counted_each_and_forgotten_in_turn():

@@ -61,6 +61,10 @@ class Metric(StrEnum):
     BUDGET_LEFT = "klingel_budget_left_ratio"
     MEDIA = "klingel_media_total"
     MEDIA_SECONDS = "klingel_media_fetch_seconds"
+    CHAT_SESSIONS = "klingel_chat_sessions"
+    CHAT_CONNECTIONS = "klingel_chat_connections_total"
+    CHAT_REPLIES = "klingel_chat_replies"
+    CHAT_SHOWN = "klingel_chat_replies_shown_total"
     NOTIFICATIONS_WAITING = "klingel_notifications_waiting"
     TARGETS = "klingel_targets"
     RESENT = "klingel_resent_total"
@@ -127,6 +131,20 @@ DEFINITIONS: dict[Metric, Definition] = {
     Metric.BUDGET_LEFT: Definition(Gauge, "Share of the month's budget that is left."),
     Metric.MEDIA: Definition(Counter, "Media by what became of them.", ("component", "outcome")),
     Metric.MEDIA_SECONDS: Definition(Histogram, "From a medium's job to its stored bytes."),
+    Metric.CHAT_SESSIONS: Definition(Gauge, "Sessions of the web chat that are connected here."),
+    Metric.CHAT_CONNECTIONS: Definition(
+        Counter,
+        "Connections of the web chat by how they began: `new`, `resumed`, `replaced` (another "
+        "window of the session was open).",
+        ("component", "outcome"),
+    ),
+    Metric.CHAT_REPLIES: Definition(
+        Gauge,
+        "Replies that no page has shown: `told` to a page that is connected here, or `kept` for a "
+        "session that is not; every gateway keeps all.",
+        ("component", "state"),
+    ),
+    Metric.CHAT_SHOWN: Definition(Counter, "Replies that a page connected here has shown."),
     Metric.NOTIFICATIONS_WAITING: Definition(Gauge, "To be told.", ("component", "state")),
     Metric.TARGETS: Definition(Gauge, "Targets by their circuit.", ("component", "state")),
     Metric.RESENT: Definition(

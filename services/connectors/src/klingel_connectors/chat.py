@@ -86,11 +86,18 @@ class _Line:
     """One connection that belongs to a session."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, channel: str, session: str, settings: ChatSettings
+        self,
+        socket: web.WebSocketResponse,
+        channel: str,
+        session: str,
+        settings: ChatSettings,
+        *,
+        resumed: bool,
     ) -> None:
         self.socket = socket
         self.channel = channel
         self.session = session
+        self.resumed = resumed
         self.news = asyncio.Event()
         self.allowance = Allowance(settings.say_rate, settings.say_burst)
         self.frames = Allowance(settings.frame_rate, settings.frame_burst)
@@ -177,6 +184,13 @@ class Chat:
         if line is not None:
             line.news.set()
 
+    def measure(self) -> None:
+        """Say how many are here, and how many replies nobody has seen."""
+        told = sum(self._replies.unseen_of(session) for session in self._lines)
+        self._metrics.set(Metric.CHAT_SESSIONS, len(self._lines))
+        self._metrics.set(Metric.CHAT_REPLIES, told, state="told")
+        self._metrics.set(Metric.CHAT_REPLIES, self._replies.unseen - told, state="kept")
+
     # --- page and socket -----------------------------------------------------------------------
 
     async def _get_page(self, request: web.Request) -> web.Response:
@@ -231,8 +245,11 @@ class Chat:
         line, seen = found
         before = self._lines.get(line.session)
         self._lines[line.session] = line
+        self._shown(line.session, seen)
         if before is not None:
             before.leave(REPLACED)
+        outcome = "replaced" if before is not None else "resumed" if line.resumed else "new"
+        self._metrics.count(Metric.CHAT_CONNECTIONS, outcome=outcome)
         telling = asyncio.create_task(self._tell(line, seen))
         try:
             await self._until_left(line)
@@ -273,13 +290,14 @@ class Chat:
         else:
             await self._end(socket, WSCloseCode.POLICY_VIOLATION, "chat_frame")
             return None
-        line = _Line(socket, channel, session, self._settings)
+        resumed = frame.resume is not None
+        line = _Line(socket, channel, session, self._settings, resumed=resumed)
         await _send(
             socket,
             welcome={
                 "token": token_of(self._settings.key, channel, session),
                 "now": _ms(now),
-                "resumed": frame.resume is not None,
+                "resumed": resumed,
             },
         )
         return line, seen
@@ -318,6 +336,8 @@ class Chat:
             except (InvalidMessage, UnicodeEncodeError):
                 await self._end(socket, WSCloseCode.POLICY_VIOLATION, "chat_frame")
                 return
+            if frame.seen is not None:
+                self._shown(line.session, frame.seen)
             if frame.say is not None:
                 await self._say(line, native, frame.say)
             if line.refusals > _MOST_REFUSALS:
@@ -426,6 +446,11 @@ class Chat:
                 await _send(line.socket, reply=said)
                 seen = told.number
             await line.news.wait()
+
+    def _shown(self, session: str, number: int) -> None:
+        news = self._replies.shown(session, number)
+        if news:
+            self._metrics.count(Metric.CHAT_SHOWN, news)
 
     async def _end(self, socket: web.WebSocketResponse, code: int, reason: str) -> None:
         self._refuse(reason)

@@ -8,7 +8,9 @@ a session has to be kept, so every gateway with the key can take it up, also aft
 import hmac
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from klingel_connectors.submissions import Allowance
@@ -88,6 +90,21 @@ class Told(NamedTuple):
         return 200 + 4 * (len(self.text) + len(self.name))
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Replies of one session, and the number of the last one that its page has shown."""
+
+    replies: deque[Told]
+    seen: int = -1
+
+    @property
+    def unseen(self) -> int:
+        """How many its page has not shown."""
+        return sum(
+            1 for _ in takewhile(lambda told: told.number > self.seen, reversed(self.replies))
+        )
+
+
 class Replies:
     """Replies of sessions that can still be resumed, within bounds.
 
@@ -99,18 +116,20 @@ class Replies:
     def __init__(self, hours: int, most_bytes: int = 64 << 20) -> None:
         self._hours = hours
         self._most = most_bytes
-        self._by_session: OrderedDict[str, deque[Told]] = OrderedDict()
+        self._by_session: OrderedDict[str, _Kept] = OrderedDict()
         self.bytes = 0
+        self.unseen = 0
 
     def add(self, session: str, told: Told, now: datetime) -> int:
         """Keep a reply that is newer than those there are; returns how many were let go."""
         if not is_open(session, now, self._hours):
             return 1
-        kept = self._by_session.setdefault(session, deque())
-        if kept and told.number <= kept[-1].number:
+        kept = self._by_session.setdefault(session, _Kept(deque()))
+        if kept.replies and told.number <= kept.replies[-1].number:
             return 0
-        kept.append(told)
+        kept.replies.append(told)
         self.bytes += told.weight
+        self.unseen += told.number > kept.seen
         dropped = self.expire(now)
         while self.bytes > self._most and self._by_session:
             dropped += self._forget(next(iter(self._by_session)))
@@ -118,7 +137,25 @@ class Replies:
 
     def after(self, session: str, number: int) -> Sequence[Told]:
         """Return the replies of a session with greater numbers, in order."""
-        return [told for told in self._by_session.get(session, ()) if told.number > number]
+        kept = self._by_session.get(session)
+        return [] if kept is None else [told for told in kept.replies if told.number > number]
+
+    def shown(self, session: str, number: int) -> int:
+        """Note up to which number a page has shown replies; returns how many were news."""
+        kept = self._by_session.get(session)
+        if kept is None or number <= kept.seen:
+            return 0
+        before = kept.unseen
+        # A page may say any number; what comes later is news all the same.
+        kept.seen = min(number, kept.replies[-1].number)
+        news = before - kept.unseen
+        self.unseen -= news
+        return news
+
+    def unseen_of(self, session: str) -> int:
+        """Return how many replies of a session no page has shown."""
+        kept = self._by_session.get(session)
+        return 0 if kept is None else kept.unseen
 
     def expire(self, now: datetime) -> int:
         """Let go of sessions whose time is over, the first ones first; returns how many replies."""
@@ -132,8 +169,9 @@ class Replies:
 
     def _forget(self, session: str) -> int:
         gone = self._by_session.pop(session)
-        self.bytes -= sum(told.weight for told in gone)
-        return len(gone)
+        self.unseen -= gone.unseen
+        self.bytes -= sum(told.weight for told in gone.replies)
+        return len(gone.replies)
 
 
 class Addresses:
