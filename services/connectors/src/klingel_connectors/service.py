@@ -195,6 +195,8 @@ async def run_gateway(
         lambda: gateway.broken or ("" if talk is None else talk.broken),
         lambda: gateway.last_event_at,
     )
+    if talk is not None:
+        house.measures_also(talk.measure)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     answering = None
@@ -408,6 +410,7 @@ class _House:
         self._broken = broken
         self._last_event_at = last_event_at
         self._also: Callable[[], str] = str
+        self._measures: Callable[[], None] | None = None
         self._origin = origin
         self._books = books
         self._health = health
@@ -419,6 +422,10 @@ class _House:
     def waits_also_for(self, waiting_for: Callable[[], str]) -> None:
         """Tell of something else that keeps the service waiting."""
         self._also = waiting_for
+
+    def measures_also(self, measure: Callable[[], None]) -> None:
+        """Let something else set its gauges at every turn."""
+        self._measures = measure
 
     async def keep(self, starting: "asyncio.Task[None]") -> None:
         """Run until cancelled; an error of the start ends the process."""
@@ -461,6 +468,8 @@ class _House:
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)
         self._metrics.set(Metric.IN_FLIGHT_BYTES, self._publisher.in_flight_bytes)
         self._metrics.set(Metric.OLDEST_SECONDS, self._publisher.oldest_seconds())
+        if self._measures is not None:
+            self._measures()
 
     async def _write(self) -> None:
         now = self._clock.now()
