@@ -21,6 +21,7 @@ from klingel.model import LedgerLine
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import (
     CHAIN,
+    OPTIONAL,
     AuditReport,
     Place,
     Problem,
@@ -74,7 +75,9 @@ class Books:
 
 
 def group_of(kafka: KafkaSettings, stage: str) -> str:
-    """Return the consumer group of a stage."""
+    """Return the consumer group of a stage; the media worker's is one for all topic prefixes."""
+    if stage in OPTIONAL:
+        return kafka.group_prefix + stage
     return f"{kafka.group_prefix}{kafka.topic_prefix}{stage}"
 
 

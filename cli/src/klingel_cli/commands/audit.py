@@ -1,11 +1,22 @@
 """`klingel audit`: prove from the ledger that nothing was lost and nothing counted twice."""
 
+import signal
+import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
+from elasticsearch import ApiError
+from kafka.errors import KafkaError
 
+from klingel.clock import SystemClock
+from klingel.errors import SourceUnavailable
+from klingel.metrics import Metrics
 from klingel.stage.audit import AuditReport, Problem
+from klingel_cli.auditing import COMPONENT, Auditor, Pages, Row
 from klingel_cli.books import Books, located, read_books
+from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
 
 _ATTEMPTS = 3
@@ -25,14 +36,25 @@ _COLUMNS = (
 
 
 @click.command("audit")
+@click.option(
+    "--every",
+    type=click.IntRange(min=10),
+    metavar="SECONDS",
+    help="Audit again and again as a service: metrics, probes and the figures for Kibana.",
+)
 @as_json
 @pass_shell
-def audit_command(shell: Shell, *, as_json: bool) -> None:
+def audit_command(shell: Shell, every: int | None, *, as_json: bool) -> None:
     """Prove from the ledger that every message has its fate, from raw-events to the index.
 
     No offset skipped, none counted twice, and what one stage emitted the next one received. Exit 1
-    when something does not add up; the first offset that does not is named.
+    when something does not add up; the first offset that does not is named. With --every it does
+    not end: it serves /metrics, /healthz and /readyz (KLINGEL_HTTP__PORT) and keeps the figures in
+    the index that Kibana's page Completeness shows.
     """
+    if every is not None:
+        _go_on(shell, every)
+        return
     books, report = settled(shell)
     problems = [located(shell.settings.kafka, books, each) for each in report.problems]
     if as_json:
@@ -41,6 +63,43 @@ def audit_command(shell: Shell, *, as_json: bool) -> None:
         _show(shell, report, problems, whole=books.whole)
     if problems:
         shell.found_wrong()
+
+
+def _go_on(shell: Shell, every: int) -> None:
+    """Audit until a signal ends it."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    auditor = Auditor(
+        lambda: settled(shell)[1],
+        lambda rows: _keep(shell, rows),
+        Metrics(COMPONENT),
+        SystemClock(),
+        shell.say,
+        (KafkaError,),
+    )
+    with Pages(auditor, shell.settings.http):
+        auditor.run(every, stopping)
+
+
+def _keep(shell: Shell, rows: list[Row]) -> None:
+    """Write the figures of an audit over those of the one before."""
+    elasticsearch = shell.settings.elasticsearch
+    index = f"{elasticsearch.index_prefix}audit"
+    actions: list[Mapping[str, Any]] = []
+    for row in rows:
+        actions += [{"index": {"_index": index, "_id": row.id}}, row.document]
+    try:
+        answer = ask(elasticsearch, lambda client: client.bulk(operations=actions))
+    except ApiError as error:
+        raise SourceUnavailable(
+            f"Elasticsearch at {elasticsearch.url} answered {error.meta.status}"
+        ) from None
+    if answer["errors"]:
+        raise SourceUnavailable(
+            f"Elasticsearch at {elasticsearch.url} does not take the figures; "
+            "run `klingel index apply`"
+        )
 
 
 def settled(shell: Shell) -> tuple[Books, AuditReport]:

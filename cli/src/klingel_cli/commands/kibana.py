@@ -53,12 +53,12 @@ def apply_kibana(shell: Shell, folder: Path | None, space: str | None, *, as_jso
     definitions = load(definitions_dir(folder))
     done = import_objects(kibana, space, _objects(shell, definitions, space))
     if as_json:
-        shell.tell({"imported": done.count, "errors": list(done.errors)})
+        shell.tell({"imported": done.taken, "errors": list(done.errors)})
     else:
         for sentence in done.errors:
             shell.say(f"not taken  {sentence}")
         names = ", ".join(board.title for board in definitions.dashboards)
-        shell.say(f"{done.count} objects in the space {space} at {kibana.url}; dashboards: {names}")
+        shell.say(f"{done.taken} objects in the space {space} at {kibana.url}; dashboards: {names}")
     if done.errors:
         shell.found_wrong()
 

@@ -1,12 +1,14 @@
-"""`klingel topics`: make the topics, or say what is wrong with them."""
+"""`klingel topics`: make the topics, say what is wrong with them, and who may do what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from klingel.contracts.access import Right
 from klingel.settings import KafkaSettings
-from klingel_cli import topics
+from klingel_cli import rights, topics
 from klingel_cli.kafka import admin, reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_cli.topics import Difference, Wanted
@@ -109,6 +111,58 @@ def check_topics(shell: Shell, *, as_json: bool) -> None:
             shell.say(f"{len(wanted)} topics at {kafka.bootstrap} are as they shall be")
     if found:
         shell.found_wrong()
+
+
+@topics_group.command("rights")
+@click.option("--apply", "changes", is_flag=True, help="Make Kafka's access lists so.")
+@click.option(
+    "--users",
+    default="klingel-",
+    show_default=True,
+    metavar="PREFIX",
+    help="What stands before a service in the name of its user.",
+)
+@as_json
+@pass_shell
+def topic_rights(shell: Shell, users: str, *, changes: bool, as_json: bool) -> None:
+    """Say what each service's user may do in Kafka: what its topics' files say, and nothing else.
+
+    With --apply, lines that are missing are made first, then surplus ones of these users are taken
+    away; that needs a user who may alter the cluster. Users and passwords themselves are made by
+    whoever runs Kafka.
+    """
+    kafka = shell.settings.kafka
+    of_users = rights.wanted(kafka, users)
+    if not changes:
+        _say_rights(shell, of_users, as_json=as_json)
+        return
+    wanted = rights.entries(of_users)
+    with admin(kafka) as client:
+        held = rights.held(client, [*of_users])
+        rights.grant(client, wanted - held)
+        rights.withdraw(client, held - wanted)
+    if as_json:
+        made, gone = sorted(wanted - held), sorted(held - wanted)
+        shell.tell({"granted": [*map(asdict, made)], "withdrawn": [*map(asdict, gone)]})
+        return
+    for entry in sorted(wanted - held):
+        shell.say(f"granted    {entry.sentence()}")
+    for entry in sorted(held - wanted):
+        shell.say(f"withdrawn  {entry.sentence()}")
+    right = len(wanted & held)
+    shell.say(f"{len(of_users)} users at {kafka.bootstrap}; {right} lines were right already")
+
+
+def _say_rights(shell: Shell, of_users: Mapping[str, Sequence[Right]], *, as_json: bool) -> None:
+    if as_json:
+        told = {user: [asdict(each) for each in rights] for user, rights in of_users.items()}
+        shell.tell({"users": told})
+        return
+    for user, of_user in of_users.items():
+        shell.say(user)
+        for right in of_user:
+            name = f"{right.name}…" if right.pattern == "prefix" else right.name
+            shell.say(f"  {right.resource:15}  {name:32}  {', '.join(right.operations)}")
 
 
 def _told(found: list[Difference]) -> list[dict[str, Any]]:

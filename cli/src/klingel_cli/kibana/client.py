@@ -23,11 +23,11 @@ class Imported(NamedTuple):
     """What Kibana says of an import.
 
     Attributes:
-        count: objects that it has taken.
+        taken: objects that it has.
         errors: a sentence for each that it has not.
     """
 
-    count: int
+    taken: int
     errors: tuple[str, ...]
 
 

@@ -36,7 +36,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of a file; a key that it does not have is an error."""
 
 
-class View(Definition):
+class View(Definition, frozen=True):
     """A data view: which indices, and which time a period is of.
 
     Attributes:
@@ -52,7 +52,7 @@ class View(Definition):
     hidden: tuple[str, ...] = ()
 
 
-class Filter(Definition, rename={"values": "is", "negated": "not"}):
+class Filter(Definition, frozen=True, rename={"values": "is", "negated": "not"}):
     """What a document must, or must not, have: one of the values, any value, an earlier time."""
 
     field: str
@@ -62,7 +62,7 @@ class Filter(Definition, rename={"values": "is", "negated": "not"}):
     negated: bool = False
 
 
-class Split(Definition):
+class Split(Definition, frozen=True):
     """Into what a panel is divided: values of a field, or intervals of time.
 
     Attributes:
@@ -87,7 +87,7 @@ class Split(Definition):
         return self.terms or self.time
 
 
-class Measure(Definition):
+class Measure(Definition, frozen=True):
     """A figure.
 
     Attributes:
@@ -103,35 +103,34 @@ class Measure(Definition):
     format: Format = "number"
 
 
-class Panel(Definition):
-    """One figure, chart or table of a dashboard."""
+class Shown(Definition, frozen=True, kw_only=True):
+    """What has a place on a dashboard."""
 
     id: Name
     title: str
     view: Name
-    chart: Chart
     at: Place
+    filters: tuple[Filter, ...] = ()
+    about: str = ""
+
+
+class Panel(Shown, frozen=True, kw_only=True):
+    """One figure, chart or table."""
+
+    chart: Chart
     measures: tuple[Measure, ...]
     splits: tuple[Split, ...] = ()
-    filters: tuple[Filter, ...] = ()
-    about: str = ""
 
 
-class SavedSearch(Definition):
+class SavedSearch(Shown, frozen=True, kw_only=True):
     """Documents themselves, newest or oldest first."""
 
-    id: Name
-    title: str
-    view: Name
     columns: tuple[str, ...]
     sort: str
-    at: Place
     order: Literal["asc", "desc"] = "desc"
-    filters: tuple[Filter, ...] = ()
-    about: str = ""
 
 
-class Control(Definition):
+class Control(Definition, frozen=True):
     """A list at a dashboard's head to choose values of a field from."""
 
     field: str
@@ -139,7 +138,7 @@ class Control(Definition):
     view: Name
 
 
-class Dashboard(Definition):
+class Dashboard(Definition, frozen=True):
     """One page.
 
     Attributes:
@@ -212,9 +211,9 @@ def _read(path: Path, shape: type[T]) -> T:
 
 def wrong(dashboard: Dashboard, views: Mapping[str, View]) -> list[str]:
     """Return what does not fit in a dashboard, as sentences."""
-    shown = (*dashboard.panels, *dashboard.searches)
-    named = {each.view: None for each in (*shown, *dashboard.controls)}
-    found = [f"there is no view {name}" for name in named if name not in views]
+    shown: tuple[Shown, ...] = (*dashboard.panels, *dashboard.searches)
+    named = [*(each.view for each in shown), *(each.view for each in dashboard.controls)]
+    found = [f"there is no view {name}" for name in dict.fromkeys(named) if name not in views]
     for panel in dashboard.panels:
         wrong_of_it = (*_wrong_measures(panel), *_wrong_chart(panel))
         found += [f"panel {panel.id}: {sentence}" for sentence in wrong_of_it]

@@ -16,6 +16,7 @@ from klingel_cli.kibana.definitions import (
     Measure,
     Panel,
     SavedSearch,
+    Shown,
     Split,
     View,
 )
@@ -165,8 +166,8 @@ class _Maker:
         return self._object("search", search.id, attributes, references)
 
     def dashboard(self, board: Dashboard) -> Json:
-        shown = [("lens", each) for each in board.panels]
-        shown += [("search", each) for each in board.searches]  # type: ignore[misc] # both have id and place
+        shown: list[tuple[str, Shown]] = [("lens", each) for each in board.panels]
+        shown += [("search", each) for each in board.searches]
         panels, references = [], []
         for kind, each in shown:
             x, y, width, height = each.at

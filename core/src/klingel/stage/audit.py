@@ -14,7 +14,7 @@ not of a stage and is left out of the sum.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -47,6 +47,7 @@ CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         Topic.DEAD_LETTERS: (),
         Topic.CONNECTOR_STATUS: (),
     },
+    "media": {Topic.MEDIA_JOBS: ("understand", "thread")},
 }
 """Stage to its inputs, each with the stages that write it; none where they are outside the books.
 
@@ -56,8 +57,12 @@ that no message caused a record of them: what watch received there has no writer
 """
 
 
-OPEN = frozenset({str(Topic.CASE_COMMANDS)})
-"""Inputs that people and bridges write to, beside the stages."""
+OPEN = frozenset({str(Topic.CASE_COMMANDS), str(Topic.MEDIA_JOBS)})
+"""Inputs that others write to, beside the stages: people, bridges, the media worker itself when it
+tries again."""
+
+OPTIONAL = frozenset({"media"})
+"""Stages that need not be deployed: nobody waits for one that never counted anything."""
 
 DENSE = frozenset({str(Topic.RAW_EVENTS)})
 """Inputs in which every offset is a message: nothing compacts them, and connectors write them
@@ -87,6 +92,7 @@ class Problem:
         partition: input partition; None where only the topic's sum is wrong.
         offset: the first offset that does not add up; None where only the sum is wrong.
         sentence: for people.
+        messages: how many it is about; offsets where they cannot be told apart from messages.
     """
 
     kind: Kind
@@ -95,6 +101,7 @@ class Problem:
     partition: int | None
     offset: int | None
     sentence: str
+    messages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,8 @@ def audit(
     totals: dict[tuple[str, str], Totals] = {}
     for stage, inputs in CHAIN.items():
         books = by_slot(lines, stage)
+        if stage in OPTIONAL and not books:
+            continue
         for topic in inputs:
             slots = sorted({slot for slot in (*books, *ends) if slot[0] == topic})
             ahead = 0
@@ -212,12 +221,12 @@ def audit(
         if fired:
             totals[stage, timers] = _totals(stage, timers, fired, 0)
             problems += [
-                Problem(kind, stage, timers, line.partition, offset, sentence)
+                Problem(kind, stage, timers, line.partition, offset, sentence, messages)
                 for line in fired
-                for kind, offset, sentence in _within(line)
+                for kind, offset, sentence, messages in _within(line)
             ]
     if whole:
-        problems += _sums(totals)
+        problems += _sums(totals, _late(lines, ends, begins or {}))
     places = {stage: place for place, stage in enumerate(CHAIN)}
     return AuditReport(
         problems=tuple(sorted(problems, key=lambda each: places[each.stage])),
@@ -226,11 +235,27 @@ def audit(
     )
 
 
-def _sums(totals: Mapping[tuple[str, str], Totals]) -> Iterable[Problem]:
+def _late(
+    lines: Sequence[LedgerLine], ends: Mapping[Slot, int], begins: Mapping[Slot, int]
+) -> set[str]:
+    """Return the optional stages that came when retention had taken what was written before."""
+    found = set()
+    for stage in OPTIONAL:
+        books = by_slot(lines, stage)
+        for slot in {*books, *ends}:
+            if slot[0] not in CHAIN[stage]:
+                continue
+            first = books[slot][0].before if slot in books else begins.get(slot, 0)
+            if first > 0:
+                found.add(stage)
+    return found
+
+
+def _sums(totals: Mapping[tuple[str, str], Totals], late: Collection[str]) -> Iterable[Problem]:
     """Compare what stages emitted with what was received, for every topic between two."""
     for stage, inputs in CHAIN.items():
         for topic, upstream in inputs.items():
-            if upstream:
+            if upstream and (stage, topic) in totals and stage not in late:
                 yield from _between(totals[stage, topic], upstream, totals)
 
 
@@ -243,8 +268,8 @@ def _contiguous(
 ) -> Iterable[Problem]:
     """Check the lines of one partition, one after the other."""
 
-    def problem(kind: Kind, offset: int, sentence: str) -> Problem:
-        return Problem(kind, stage, slot[0], slot[1], offset, sentence)
+    def problem(kind: Kind, offset: int, sentence: str, messages: int) -> Problem:
+        return Problem(kind, stage, slot[0], slot[1], offset, sentence, messages)
 
     if not lines:
         return
@@ -254,39 +279,45 @@ def _contiguous(
             "start",
             begin,
             f"the books begin at {lines[0].before}, but the log still holds {begin} on",
+            lines[0].before - begin,
         )
     position = lines[0].before
     for line in lines:
         if line.before > position:
             yield problem(
-                "gap", position, f"no line covers the offsets {position} to {line.before - 1}"
+                "gap",
+                position,
+                f"no line covers the offsets {position} to {line.before - 1}",
+                line.before - position,
             )
         elif line.before < position:
             yield problem(
                 "overlap",
                 line.before,
                 f"two lines cover the offsets {line.before} to {position - 1}",
+                position - line.before,
             )
         position = line.after
         yield from (problem(*each) for each in _within(line))
     end = ends.get(slot)
     if end is not None and position > end:
-        yield problem("beyond", end, f"the books reach {position}, but the log ends at {end}")
+        sentence = f"the books reach {position}, but the log ends at {end}"
+        yield problem("beyond", end, sentence, position - end)
 
 
-def _within(line: LedgerLine) -> Iterable[tuple[Kind, int, str]]:
+def _within(line: LedgerLine) -> Iterable[tuple[Kind, int, str, int]]:
     """Check one line by itself."""
     where = f"the line over {line.before} to {line.after - 1}"
     told = sum(line.fates.values())
     if line.received != told:
         sentence = f"{where} received {line.received:,} messages and tells the fate of {told:,}"
-        yield "counts", line.before, sentence
+        yield "counts", line.before, sentence, abs(line.received - told)
     if line.received > line.after - line.before:
         sentence = f"{where} received {line.received:,} messages, more than lie there"
-        yield "range", line.before, sentence
+        yield "range", line.before, sentence, line.received - (line.after - line.before)
     if line.redone > line.received:
         sentence = f"{where} had passed {line.redone:,} of {line.received:,} messages before"
-        yield "counts", line.before, sentence
+        yield "counts", line.before, sentence, line.redone - line.received
 
 
 def _skipped(
@@ -307,6 +338,7 @@ def _skipped(
                 line.before,
                 f"the log holds {there:,} messages at {line.before} to {line.after - 1}, "
                 f"{stage} received {line.received:,}",
+                abs(line.received - there),
             )
 
 
@@ -363,6 +395,7 @@ def _between(
             None,
             f"{writers} emitted {emitted:,} records, {found.stage} received {first_time:,} for "
             f"the first time and {found.waiting:,} wait: {missing - found.waiting:,} are lost",
+            missing - found.waiting,
         )
     elif missing < 0:
         yield Problem(
@@ -373,6 +406,7 @@ def _between(
             None,
             f"{writers} emitted {emitted:,} records, but {found.stage} received {first_time:,} "
             f"for the first time: {-missing:,} too many",
+            -missing,
         )
 
 
@@ -416,6 +450,7 @@ def _where_received(
                     offsets[first] if there else line.before,
                     f"the log holds {there:,} messages at {line.before} to {line.after - 1}, "
                     f"{problem.stage} counted {line.received:,}",
+                    problem.messages,
                 )
     return None
 
@@ -443,5 +478,6 @@ def _where_emitted(
                     line.before,
                     f"of {topic} at {line.before} to {line.after - 1}, {upstream} tells {told:,} "
                     f"records into {problem.topic}, the log holds {there:,}",
+                    problem.messages,
                 )
     return None
