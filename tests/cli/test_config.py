@@ -41,6 +41,24 @@ def test_two_files_of_one_brand_are_refused(run, brand_file: Path, tmp_path: Pat
     assert f"{other}: brand: 'nordlicht' stands in {brand_file} too" in result.stderr
 
 
+def test_a_folder_stands_for_its_files(run, brand_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "brands"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(brand_file.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "README.md").write_text("no brand")
+    result = run("config", "check", folder)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{folder / 'one.yaml'}: brand nordlicht is right")
+
+
+def test_a_folder_without_a_brand_is_refused(run, tmp_path: Path) -> None:
+    folder = tmp_path / "brands"
+    folder.mkdir()
+    result = run("config", "check", folder)
+    assert result.exit_code == 2
+    assert result.stderr == f"{folder}: no brand file (*.yaml) is in this folder\n"
+
+
 def test_differences_name_each_place() -> None:
     held = {"name": "A", "queues": [{"id": "x"}], "triage": {"open_indirect": False}}
     wanted = {"name": "B", "queues": [{"id": "x"}, {"id": "y"}], "triage": {"open_indirect": False}}

@@ -33,7 +33,10 @@ def config_group() -> None:
 @as_json
 @pass_shell
 def check_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check brand files without touching anything; exit 2 with every problem and its line."""
+    """Check brand files without touching anything; exit 2 with every problem and its line.
+
+    A folder stands for the .yaml files in it.
+    """
     for path, loaded in load_all(files):
         if as_json:
             shell.tell({"file": str(path), "brand": loaded.brand.brand, "version": loaded.version})
@@ -46,7 +49,10 @@ def check_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> Non
 @as_json
 @pass_shell
 def apply_config(shell: Shell, files: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check brand files and publish them; every service takes them at once, without a restart."""
+    """Check brand files and publish them; every service takes them at once, without a restart.
+
+    A folder stands for the .yaml files in it.
+    """
     brands = load_all(files)
     now, by = shell.now(), who()
     records = [
@@ -138,8 +144,19 @@ def _list(shell: Shell, held: dict[str, BrandConfig], *, as_json: bool) -> None:
         )
 
 
+def _spread(files: Sequence[Path]) -> list[Path]:
+    """Put the brand files of a folder in its place, by name; one without any is a problem."""
+    found: list[Path] = []
+    for path in files:
+        inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise BrandFileError([f"{path}: no brand file (*.yaml) is in this folder"])
+        found.extend(inside)
+    return found
+
+
 def load_all(files: Sequence[Path]) -> list[tuple[Path, LoadedBrand]]:
-    """Read brand files.
+    """Read brand files; a folder stands for those in it.
 
     Raises:
         BrandFileError: with the problems of all of them; also where two name one brand.
@@ -147,7 +164,7 @@ def load_all(files: Sequence[Path]) -> list[tuple[Path, LoadedBrand]]:
     loaded: list[tuple[Path, LoadedBrand]] = []
     problems: list[str] = []
     seen: dict[str, Path] = {}
-    for path in files:
+    for path in _spread(files):
         try:
             brand = load_brand(path)
         except BrandFileError as error:
