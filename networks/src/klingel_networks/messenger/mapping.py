@@ -20,7 +20,7 @@ from klingel_networks.meta.graph_objects import (
 )
 from klingel_networks.meta.identities import seen_ids
 from klingel_networks.meta.messaging import draft_item, identify_item
-from klingel_networks.meta.window import with_window
+from klingel_networks.meta.window import window_until, with_window
 
 MAPPING = "messenger/1"
 
@@ -36,12 +36,8 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an item; raises InvalidMessage."""
-    return with_window(_drafted(raw))
-
-
-def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     if context.get(VIA) == GRAPH:
-        return draft_message(MESSENGER, MAPPING, native_of(raw), context)
+        return with_window(draft_message(MESSENGER, MAPPING, native_of(raw), context))
     draft = draft_item(MESSENGER, MAPPING, native_of(raw), context)
-    return structs.replace(draft, customer_ids=seen_ids(raw))
+    return structs.replace(draft, customer_ids=seen_ids(raw), window_until=window_until(draft))

@@ -37,8 +37,9 @@ def seen_ids(raw: RawEvent) -> tuple[str, ...]:
     """
     context = raw.context or {}
     if raw.network == WHATSAPP:
-        found = context.get("ids", "").split(" ")
-    elif raw.network == MESSENGER and raw.native is not None and "by" in context:
+        # Each stands there once.
+        return tuple([f"whatsapp:{each}" for each in context.get("ids", "").split(" ") if each])
+    if raw.network == MESSENGER and raw.native is not None and "by" in context:
         found = _scoped(raw.native, context)
     else:
         found = []

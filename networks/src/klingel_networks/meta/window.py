@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import structs
 
-from klingel.domain.draft import SocialDraft
+from klingel.domain.draft import Change, Kind, SocialDraft
 
 WINDOW: Final = timedelta(hours=24)
 _MESSENGERS = frozenset({"messenger", "instagram", "whatsapp"})
@@ -23,10 +23,17 @@ def window_until(draft: SocialDraft) -> datetime | None:
     network = draft.mapping.partition("/")[0]
     if network not in _MESSENGERS or draft.visibility != "private" or draft.direction is not None:
         return None
-    opens = draft.kind in _OPENING or (network == "messenger" and draft.kind == "reaction")
-    if not opens or draft.change != "created" or draft.published_at is None:
+    return opened_until(network, draft.kind, draft.change, draft.published_at)
+
+
+def opened_until(
+    network: str, kind: Kind, change: Change, published_at: datetime | None
+) -> datetime | None:
+    """Return the end of the window that something private of a customer's opens."""
+    opens = kind in _OPENING or (network == "messenger" and kind == "reaction")
+    if not opens or change != "created" or published_at is None:
         return None
-    return draft.published_at + WINDOW
+    return published_at + WINDOW
 
 
 def with_window(draft: SocialDraft) -> SocialDraft:

@@ -17,7 +17,6 @@ Source: developers.facebook.com, "WhatsApp Cloud API: Webhooks: messages" (each 
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -45,7 +44,7 @@ from klingel_networks.meta.fields import (
 )
 from klingel_networks.meta.identities import seen_ids
 from klingel_networks.meta.messaging import ONE_REACTION, MediaKind, alt_text
-from klingel_networks.meta.window import with_window
+from klingel_networks.meta.window import opened_until
 
 MAPPING = "whatsapp/1"
 
@@ -231,7 +230,7 @@ _EVENT = msgspec.json.Decoder(_Event)
 _FLOW = msgspec.json.Decoder(dict[str, str | int | float | bool | list[str] | None])
 
 
-class News(NamedTuple):
+class News(msgspec.Struct, frozen=True, gc=False):
     """What one object tells.
 
     Attributes:
@@ -371,10 +370,6 @@ def _is_template(status: Status) -> bool:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an object; raises InvalidMessage."""
-    return with_window(_drafted(raw))
-
-
-def _drafted(raw: RawEvent) -> SocialDraft:
     context = raw.context or {}
     news = read(native_of(raw), context)
     scope = _scope(context)
@@ -391,6 +386,7 @@ def _drafted(raw: RawEvent) -> SocialDraft:
         answered_author = _answered_author(news, own)
     conversation = _conversation(context, scope)
     at = None if news.at is None else moment(news.at)
+    published_at = at if news.change == "created" else None
     return SocialDraft(
         mapping=MAPPING,
         kind=news.kind,
@@ -398,7 +394,7 @@ def _drafted(raw: RawEvent) -> SocialDraft:
         visibility="private",
         threading="root" if conversation is None else "network",
         conversation_id=conversation,
-        published_at=at if news.change == "created" else None,
+        published_at=published_at,
         changed_at=None if news.change == "created" else at,
         in_reply_to=None if answered is None else scope + answered,
         in_reply_to_author=answered_author,
@@ -409,6 +405,9 @@ def _drafted(raw: RawEvent) -> SocialDraft:
         media=() if content is None else _media(content),
         metrics=None if content is None or content.order is None else _metrics(content.order),
         direction="outbound" if news.ours else None,
+        window_until=(
+            None if news.ours else opened_until(WHATSAPP, news.kind, news.change, published_at)
+        ),
     )
 
 
