@@ -48,6 +48,9 @@ class Caseload:
         now: the end of the days.
     """
 
+    TOPICS = (Topic.ROUTED_EVENTS, Topic.CASES, Topic.CASE_EVENTS, Topic.ESCALATIONS)
+    """What care writes and the indexer reads."""
+
     def __init__(self, conversations: int, seed: int, days: float = 4) -> None:
         self._chance = random.Random(seed)
         self.desk = Desk(BRAND)
