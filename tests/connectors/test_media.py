@@ -19,10 +19,14 @@ from yarl import URL
 from klingel.clock import SystemClock
 from klingel.contracts import codec
 from klingel.contracts.blobs import BlobStore
+from klingel.contracts.envelope import SOURCE_HEADER, SourcePosition
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
 from klingel.model import MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
+from klingel.stage.audit import standing
+from klingel.stage.fates import Fate, Outcome
+from klingel.stage.ledger import Tally
 from klingel.testing.clock import FixedClock
 from klingel_connectors.books import Books
 from klingel_connectors.fetch import (
@@ -33,6 +37,7 @@ from klingel_connectors.fetch import (
     is_public,
     next_hop,
 )
+from klingel_connectors.job_books import JobBooks, Standing
 from klingel_connectors.media import WAITS, Found, MediaPlan, MediaWorker, decide, job_output
 from klingel_connectors.settings import media_settings
 from klingel_connectors.sniff import content_type, fits
@@ -394,8 +399,11 @@ class Queue:
     """Jobs as a KafkaConsumer gives them."""
 
     def __init__(self, *values):
-        self.records = [SimpleNamespace(offset=at, value=value) for at, value in enumerate(values)]
+        self.records = [
+            SimpleNamespace(offset=at, value=value, headers=[]) for at, value in enumerate(values)
+        ]
         self.commits = []
+        self.metadata = ""
         self.closed = False
 
     def poll(self, timeout_ms=0):
@@ -415,7 +423,8 @@ class Queue:
 
     def commit(self, offsets):
         """Note it."""
-        self.commits.append(offsets["p0"])
+        offset, self.metadata = offsets["p0"]
+        self.commits.append(offset)
 
     def close(self):
         """Note it."""
@@ -458,7 +467,9 @@ def make_worker(make_publisher, make_fetcher, metrics, tmp_path):
             clock=SystemClock(),
             plan=MediaPlan(poll_ms=0, commit_seconds=0.0),
             stop=stop,
-            offset=int,
+            offset=lambda offset, metadata: (offset, metadata),
+            standing=lambda _place: Standing(0, (queue.commits or [0])[-1], queue.metadata),
+            holder="h",
             sleep=sleep or asyncio.sleep,
         )
         return worker, producer, stop
@@ -683,3 +694,71 @@ def test_media_settings_are_checked(tmp_path):
             media_settings(environ | {name: value})
         assert name in str(refused.value)
         assert "hunter2" not in str(refused.value)
+
+
+# --- the books ---------------------------------------------------------------------------------
+
+
+def caused(offset, ordinal=1):
+    """Return the headers of a job that understand wrote."""
+    return ((SOURCE_HEADER, SourcePosition("raw-events", 0, offset, ordinal).encode()),)
+
+
+DONE = Outcome(Fate.DELIVERED, network="whatsapp")
+
+
+@given(st.permutations(range(8)), st.sets(st.integers(0, 7)), st.randoms(use_true_random=False))
+def test_the_books_count_each_job_once_whenever_the_worker_dies(order, deaths, chance):
+    """In whatever order jobs end: lines and metadata cover what is done, and nothing twice."""
+    headers = [caused(at) if at % 3 else () for at in range(8)]
+    offset, metadata, lines = 0, "", []
+    books = JobBooks(Standing(0, offset, metadata), "h")
+    entries = {at: books.read(at, headers[at]) for at in range(8)}
+    for number, at in enumerate(order):
+        if at in entries:
+            entries[at].outcome = DONE
+        progress = books.progress(NOW, line_due=chance.random() < 0.3)
+        if progress is not None:
+            assert all(
+                entries[each].outcome is DONE for each in range(offset, progress.offset)
+            )
+            lines += [] if progress.line is None else [progress.line]
+            if chance.random() < 0.7:
+                books.committed()
+                offset, metadata = progress.offset, progress.metadata
+        if number in deaths:
+            books = JobBooks(Standing(0, offset, metadata), "h")
+            entries = {each: books.read(each, headers[each]) for each in range(offset, 8)}
+    for entry in entries.values():
+        entry.outcome = DONE
+    last = books.progress(NOW, line_due=True)
+    if last is None:
+        tally = Tally.resume("media", Topic.MEDIA_JOBS, 0, offset, metadata)
+        lines += [] if tally.empty else [tally.line(offset, "h", NOW)]
+    elif last.line is not None:
+        lines.append(last.line)
+    counted = standing(lines)
+    assert [each.before for each in counted] == [0, *(each.after for each in counted[:-1])]
+    assert sum(each.received for each in counted) == 8
+    assert sum(each.outside or 0 for each in counted) == 3
+    assert sum(each.fates["delivered"] for each in counted) == 8
+    assert counted[-1].after == 8
+
+
+async def test_a_worker_counts_on_where_it_stood(make_worker, host, eventually):
+    """The metadata of its offsets are the books that `klingel audit` reads."""
+    queue = Queue(
+        codec.encode(job(medium("a", url=host.at("png")))),
+        b"{broken",
+        codec.encode(job(medium("c", sha256=SHA), object_id="whatsapp:1:m3")),
+    )
+    worker, _, stop = await make_worker(queue)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: queue.commits[-1:] == [3])
+    queue.records = [SimpleNamespace(offset=4, value=b"{broken too", headers=[])]
+    await eventually(lambda: queue.commits[-1:] == [5])
+    stop.set()
+    await running
+    tally = Tally.resume("media", Topic.MEDIA_JOBS, 0, 5, queue.metadata)
+    assert tally.before in {0, 3}
+    assert dict(tally.reasons)["discarded:unreadable_job"] in {1, 2}

@@ -71,6 +71,7 @@ def test_groups_and_transactions_are_ones_own() -> None:
     assert _may("connectors", "group", "kl-lease-bluesky", "Read")
     assert _may("cli", "group", "kl-eu-care", "Describe")
     assert not _may("cli", "group", "kl-eu-care", "Read")
+    assert _may("cli", "group", "kl-media", "Describe")
     assert not _may("care", "group", "kl-eu-watch", "Read")
     assert not _may("care", "transactionalId", "kl-eu-watch-0", "Write")
     assert not _may("indexer", "transactionalId", "kl-eu-indexer-0", "Write")

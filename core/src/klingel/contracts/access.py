@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from klingel.contracts.topics import Topic, TopicSpec
 from klingel.settings import KafkaSettings
+from klingel.stage.audit import OPTIONAL
 
 Resource: TypeAlias = Literal["topic", "group", "transactionalId"]
 Pattern: TypeAlias = Literal["literal", "prefix"]
@@ -115,7 +116,9 @@ def _groups(principal: str, kafka: KafkaSettings) -> list[Right]:
     before = kafka.group_prefix + kafka.topic_prefix
     if principal == "cli":
         stages = sorted(name for names in _GROUPS.values() for name in names)
-        return [Right("group", before + stage, "literal", ("Describe",)) for stage in stages]
+        audited = [before + stage for stage in stages]
+        audited += [kafka.group_prefix + stage for stage in sorted(OPTIONAL)]
+        return [Right("group", name, "literal", ("Describe",)) for name in audited]
     groups = _GROUPS.get(principal, ())
     return [Right("group", before + group, "literal", ("Read",)) for group in groups]
 

@@ -30,10 +30,11 @@ from klingel.metrics import Metric, Metrics
 from klingel.model import MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
 from klingel.model.social_event import Media
-from klingel.stage.fates import Fate
+from klingel.stage.fates import Fate, Outcome
+from klingel.stage.ledger import ledger_output
 from klingel_connectors.books import Books
-from klingel_connectors.cursor import Prefix
 from klingel_connectors.fetch import Fetcher, NeverError
+from klingel_connectors.job_books import Entry, JobBooks, Standing
 from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import raw_output
 from klingel_connectors.sniff import HEAD_BYTES, content_type, fits
@@ -49,8 +50,9 @@ STORE_SECONDS = 5.0
 
 _FETCHED_KINDS = frozenset({"image", "video", "audio", "file", "sticker"})
 _MOST_HELD = 1_000
+NOTHING_TO_COMPLETE = "nothing_to_complete"
 
-Outcome = Literal["stored", "failed", "later"]
+Became = Literal["stored", "failed", "later"]
 
 
 class Found(NamedTuple):
@@ -62,7 +64,7 @@ class Found(NamedTuple):
     """
 
     medium: MediumToFetch
-    outcome: Outcome
+    outcome: Became
 
 
 class Decided(NamedTuple):
@@ -203,11 +205,13 @@ class MediaPlan:
         at_once: media fetched at the same time; each may take `most_bytes` of memory.
         poll_ms: a poll may take.
         commit_seconds: between two commits.
+        line_seconds: between two lines of the ledger, a partition.
     """
 
     at_once: int = 8
     poll_ms: int = 500
     commit_seconds: float = 1.0
+    line_seconds: float = 60.0
 
 
 class MediaWorker:
@@ -225,7 +229,9 @@ class MediaWorker:
         clock: time.
         plan: how it works.
         stop: set by SIGTERM.
-        offset: makes what `commit` takes of an offset.
+        offset: makes what `commit` takes of an offset and its metadata.
+        standing: tells where the group stands in a place of `jobs`; blocks.
+        holder: name of this process, in the ledger.
         sleep: waits.
     """
 
@@ -243,7 +249,9 @@ class MediaWorker:
         clock: Clock,
         plan: MediaPlan,
         stop: asyncio.Event,
-        offset: Callable[[int], Any],
+        offset: Callable[[int, str], Any],
+        standing: Callable[[Any], Standing],
+        holder: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._instance = instance
@@ -258,11 +266,13 @@ class MediaWorker:
         self._plan = plan
         self._stop = stop
         self._offset = offset
+        self._standing = standing
+        self._holder = holder
         self._sleep = sleep
         self._slots = asyncio.Semaphore(plan.at_once)
         self._log = structlog.get_logger()
-        self._prefixes: dict[Any, Prefix] = {}
-        self._committed: dict[Any, str] = {}
+        self._readings: dict[Any, JobBooks] = {}
+        self._line_due = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
         self.waiting_for = ""
@@ -275,7 +285,7 @@ class MediaWorker:
                 batches = await asyncio.to_thread(self._jobs.poll, timeout_ms=self._plan.poll_ms)
                 for place, records in batches.items():
                     for record in records:
-                        self._begin(place, record)
+                        await self._begin(place, record)
                 await self._regulate()
                 if self._clock.monotonic() - last_commit >= self._plan.commit_seconds:
                     last_commit = self._clock.monotonic()
@@ -290,9 +300,14 @@ class MediaWorker:
             await self._fetcher.close()
             await self._store.close()
 
-    def _begin(self, place: Any, record: Any) -> None:
-        slot = self._prefixes.setdefault(place, Prefix()).open(str(record.offset + 1), 1)
-        task = asyncio.create_task(self._done(record.value))
+    async def _begin(self, place: Any, record: Any) -> None:
+        reading = self._readings.get(place)
+        if reading is None or record.offset < reading.next:
+            # New, or given away and come back: whoever had it meanwhile has counted on.
+            standing = await asyncio.to_thread(self._standing, place)
+            reading = self._readings[place] = JobBooks(standing, self._holder)
+        entry = reading.read(record.offset, tuple(record.headers or ()))
+        task = asyncio.create_task(self._done(entry, record.value))
         self._tasks.add(task)
 
         def finished(task: "asyncio.Task[None]") -> None:
@@ -300,9 +315,7 @@ class MediaWorker:
             if task.cancelled():
                 return
             error = task.exception()
-            if error is None:
-                slot.acknowledge()
-            else:
+            if error is not None:
                 # Whatever we did not foresee stops the worker: its offset must not be passed.
                 self._log.error("media_worker_broken", error_class=type(error).__name__)
                 self._stop.set()
@@ -318,31 +331,40 @@ class MediaWorker:
 
     async def _commit(self) -> None:
         ours = self._jobs.assignment()
-        self._prefixes = {place: each for place, each in self._prefixes.items() if place in ours}
-        moved = {}
-        for place, prefix in self._prefixes.items():
-            position = prefix.position()
-            if position is not None and self._committed.get(place) != position:
-                moved[place] = position
+        self._readings = {place: each for place, each in self._readings.items() if place in ours}
+        now = self._clock.monotonic()
+        line_due = now >= self._line_due
+        if line_due:
+            self._line_due = now + self._plan.line_seconds
+        moved, lines = {}, []
+        for place, reading in self._readings.items():
+            progress = reading.progress(self._clock.now(), line_due=line_due)
+            if progress is not None:
+                moved[place] = self._offset(progress.offset, progress.metadata)
+                lines += [] if progress.line is None else [ledger_output(progress.line)]
         if not moved:
             return
-        offsets = {place: self._offset(int(position)) for place, position in moved.items()}
+        if lines:
+            # Before the commit: of two lines that begin alike the later one counts.
+            await self._publisher.deliver(lines)
         try:
-            await asyncio.to_thread(self._jobs.commit, offsets)
+            await asyncio.to_thread(self._jobs.commit, moved)
         except kafka_errors.KafkaError as error:
             self._log.warning("commit_failed", error_class=type(error).__name__)
         else:
-            self._committed.update(moved)
+            for place in moved:
+                self._readings[place].committed()
 
     # --- one job -------------------------------------------------------------------------------
 
-    async def _done(self, value: bytes | None) -> None:
+    async def _done(self, entry: Entry, value: bytes | None) -> None:
         """Do a job to its end: on return what came of it is durable."""
         try:
             job = codec.decode(MediaJob, None if value is None else bytes(value))
         except InvalidMessage as error:
             self._metrics.count(Metric.REFUSED, reason=str(error.error_type))
             self._books.note(Fate.DISCARDED, MEDIA, reason="unreadable_job")
+            entry.outcome = Outcome(Fate.DISCARDED, reason="unreadable_job")
             return
         if job.not_before is not None:
             wait = (job.not_before - self._clock.now()).total_seconds()
@@ -359,6 +381,13 @@ class MediaWorker:
         if outputs:
             await self._publisher.deliver(outputs)
         self._note(job, found, decided, now)
+        told = decided.completion is not None
+        entry.outcome = Outcome(
+            Fate.DELIVERED if told else Fate.DISCARDED,
+            reason="" if told else NOTHING_TO_COMPLETE,
+            network=job.network,
+            outputs=tuple(outputs),
+        )
 
     def _note(self, job: MediaJob, found: Sequence[Found], decided: Decided, now: datetime) -> None:
         for before, each in zip(job.media, found, strict=True):
@@ -374,7 +403,7 @@ class MediaWorker:
         if decided.completion is not None:
             self._books.note(Fate.DELIVERED, job.network, topic=Topic.RAW_EVENTS)
         else:
-            self._books.note(Fate.DISCARDED, job.network, reason="nothing_to_complete")
+            self._books.note(Fate.DISCARDED, job.network, reason=NOTHING_TO_COMPLETE)
 
     async def _attempt(self, job: MediaJob, medium: MediumToFetch) -> Found:
         if not wanted(medium):

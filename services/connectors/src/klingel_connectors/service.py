@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -33,6 +33,7 @@ from klingel_connectors.filters import BrandFilter
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.job_books import Standing
 from klingel_connectors.lease import Lease
 from klingel_connectors.media import MediaPlan, MediaWorker
 from klingel_connectors.permits import RuntimePermits
@@ -314,9 +315,10 @@ async def run_media(
         if not stop.is_set():
             await starting
             limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
+            jobs = await asyncio.to_thread(_jobs, settings, instance)
             worker = MediaWorker(
                 instance=instance,
-                jobs=await asyncio.to_thread(_jobs, settings, instance),
+                jobs=jobs,
                 fetcher=Fetcher(limits),
                 store=_store(settings, own, clock),
                 addresses=addresses,
@@ -326,7 +328,9 @@ async def run_media(
                 clock=clock,
                 plan=MediaPlan(at_once=own.at_once),
                 stop=stop,
-                offset=lambda offset: OffsetAndMetadata(offset, "", -1),
+                offset=lambda offset, metadata: OffsetAndMetadata(offset, metadata, -1),
+                standing=lambda place: _standing(jobs, place),
+                holder=holder,
             )
             house.waits_also_for(lambda: worker.waiting_for)
             await worker.run()
@@ -362,6 +366,14 @@ def _jobs(settings: Settings, instance: str) -> KafkaConsumer:
     )
     consumer.subscribe([broker.physical(kafka, Topic.MEDIA_JOBS)])
     return consumer
+
+
+def _standing(jobs: KafkaConsumer, place: Any) -> Standing:
+    """Return where the group stands in a partition; blocks."""
+    found = jobs.committed(place, metadata=True)
+    if found is None:
+        return Standing(place.partition, jobs.beginning_offsets([place])[place], "")
+    return Standing(place.partition, found.offset, found.metadata or "")
 
 
 class _Seen(NamedTuple):
