@@ -611,3 +611,14 @@ def test_a_page_with_one_object_too_deep_loses_only_that():
     for body in (f'{{"data":{deep}}}'.encode(), b"[" * 100_000, b'{"data":' * 100_000):
         (told,) = map_delivery(NETWORK, body, {})
         assert told["fate"] == "dead_lettered"
+
+
+def test_a_page_with_one_object_that_is_no_utf8_loses_only_that():
+    """Each object is read by itself; a line that is no UTF-8 is refused whole."""
+    broken = b'{"id":"1","text":"x","a":"\xff"}'
+    page = b'{"data":[{"id":"2","text":"da"},' + broken + b"]}"
+    fine, refused = NETWORK.explode(Delivery(page))
+    assert isinstance(fine, NativeObject)
+    assert refused.error.error_type is ErrorType.MALFORMED_JSON
+    (told,) = map_delivery(NETWORK, b'{"data":' + broken + b"}", {})
+    assert told["reason"] == "malformed_json"

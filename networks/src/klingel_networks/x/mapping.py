@@ -22,7 +22,7 @@ import msgspec
 from klingel.domain.draft import SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import RawEvent
-from klingel_networks.bounds import READ_ERRORS, check_depth, refusal
+from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8, refusal
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import native_of
 from klingel_networks.x.ids import PREFIX, is_id, other_object
@@ -131,6 +131,9 @@ def _pieces(body: bytes, context: Mapping[str, str]) -> list[NativeObject | Refu
 
 def _bounded(piece: Cut, *, whole: bool) -> NativeObject | Refused:
     try:
+        # Each object by itself: decoding a whole page as one text costs as much as reading it.
+        if not piece.native.isascii():
+            read_utf8(piece.native)  # msgspec does not look into strings that it skips
         check_depth(piece.native)
     except InvalidMessage as error:
         if whole:

@@ -9,7 +9,6 @@ from klingel.errors import ErrorType, InvalidMessage
 from klingel_networks.bounds import (
     READ_ERRORS,
     is_unreadable,
-    read_utf8,
     refusal,
 )
 from klingel_networks.contract import NativeObject, Refused
@@ -105,7 +104,7 @@ def lines_of(
     if not body:
         raise InvalidMessage(ErrorType.MALFORMED_JSON, "the body is empty")
     try:
-        return _checked(body, pieces)
+        return pieces(body)
     except InvalidMessage as error:
         lines = [line.strip(_SPACE) for line in body.split(b"\n")]
         if not is_unreadable(error) or sum(map(bool, lines)) < 2:
@@ -116,21 +115,13 @@ def lines_of(
             try:
                 if line[:1] != b"{":
                     raise _no_object()
-                found += _checked(line, pieces)
+                found += pieces(line)
                 read += 1
             except InvalidMessage as reason:
                 found.append(Refused(line, reason))
         if not read:
             raise
         return found
-
-
-def _checked(
-    body: bytes, pieces: "Callable[[bytes], list[NativeObject | Refused]]"
-) -> list[NativeObject | Refused]:
-    if not body.isascii():
-        read_utf8(body)  # msgspec does not look into strings that it skips
-    return pieces(body)
 
 
 def _through(head: Head, context: Mapping[str, str]) -> Mapping[str, str]:
