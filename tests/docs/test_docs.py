@@ -124,8 +124,8 @@ def test_every_relative_link_leads_somewhere(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_verb_is_one_of_the_makefile(page):
     """`make verb` names a verb."""
-    verbs = set(re.findall(r"^([a-z][a-z-]*):", read("Makefile"), re.MULTILINE))
-    named = re.findall(r"(?:^|`)make ([a-z][a-z-]*)", read(page), re.MULTILINE)
+    verbs = set(re.findall(r"^([a-z][a-z0-9-]*):", read("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z][a-z0-9-]*)", read(page), re.MULTILINE)
     assert [verb for verb in named if verb not in verbs] == []
 
 
