@@ -66,14 +66,18 @@ check-generated: setup ## Fail when generated files lag
 
 .PHONY: unit
 unit: setup ## Run the tests that need no servers
-	$(BIN)/python -m pytest -m "not servers and not faults and not browser" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not servers and not faults and not browser and not images" -n auto --dist loadfile
 
 .PHONY: check
 check: lint types imports check-generated unit ## The gate: everything without servers, under two minutes
 
+.PHONY: k8s-check
+k8s-check: setup ## Build every combination of deploy/k8s and check it, without a cluster
+	$(BIN)/python -m tests.k8s
+
 .PHONY: test
-test: check ## Everything that needs no Docker
-	$(BIN)/python -m pytest -m "servers or faults"
+test: check k8s-check ## Everything that needs no Docker
+	$(BIN)/python -m pytest -m "servers or faults or images"
 
 .PHONY: test-all
 test-all: check check-model ## `test` on both Elasticsearch versions, the model anew, the long fault run

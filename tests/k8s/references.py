@@ -1,0 +1,249 @@
+"""What a bundle names and what is there: every name leads to an object, every selector to a pod."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .bundle import Object, Pod, Problem, labels, matches, namespace, pods, where
+
+_MADE_BY_OPERATORS = ("strimzi.io/", "elasticsearch.k8s.elastic.co/", "kibana.k8s.elastic.co/")
+"""Beginnings of labels that pods have which an operator makes."""
+_VOLUMES = (
+    ("configMap", "ConfigMap", "name"),
+    ("secret", "Secret", "secretName"),
+    ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+)
+_PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+_SUFFIXES = {
+    "Elasticsearch": ("-es-elastic-user", "-es-http-certs-public"),
+    "Kibana": ("-kb-http-certs-public",),
+    "Kafka": ("-cluster-ca-cert", "-clients-ca-cert"),
+}
+"""Secrets that operators make beside an object."""
+Key = tuple[str, str | None, str]
+
+
+def problems(objects: list[Object]) -> Iterator[Problem]:
+    """Yield every name that leads nowhere and every selector that finds nothing."""
+    have = {(each["kind"], namespace(each), each["metadata"]["name"]): each for each in objects}
+    if len(have) < len(objects):
+        yield Problem("bundle", "two objects of one kind have one name")
+    known = set(have) | _made(objects)
+    for pod in pods(objects):
+        for text in _of_pod(pod, have, known):
+            yield Problem(where(pod.owner), text)
+    for each in objects:
+        check = _OF_KIND.get(each["kind"])
+        for text in check(each, objects, known) if check else ():
+            yield Problem(where(each), text)
+
+
+def _made(objects: list[Object]) -> set[Key]:
+    """Return the Secrets that operators make of what is in the bundle."""
+    found: set[Key] = set()
+    for each in objects:
+        kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec") or {}
+        names = [name + suffix for suffix in _SUFFIXES.get(kind, ())]
+        if kind == "KafkaUser":
+            names.append(name)
+        elif kind == "ExternalSecret":
+            names.append((spec.get("target") or {}).get("name", name))
+        elif kind == "Certificate":
+            names.append(spec.get("secretName", ""))
+        found |= {("Secret", namespace(each), made) for made in names}
+    return found
+
+
+def _missing(known: set[Key], kind: str, space: str | None, name: str) -> Iterator[str]:
+    if (kind, space, name) not in known:
+        yield f"no {kind} {name}"
+
+
+def _of_pod(pod: Pod, have: Mapping[Key, Object], known: set[Key]) -> Iterator[str]:
+    space = namespace(pod.owner)
+    if "serviceAccountName" in pod.spec:
+        yield from _missing(known, "ServiceAccount", space, pod.spec["serviceAccountName"])
+    for volume in pod.volumes:
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or [])):
+            for kind, name in _sources(source):
+                yield from _missing(known, kind, space, name)
+    selector = pod.owner["spec"].get("selector")
+    if selector and not matches(selector, pod.labels):
+        yield "its selector does not match its own pods"
+    claims = pod.owner["spec"].get("volumeClaimTemplates") or []
+    volumes = {each["name"] for each in pod.volumes} | {each["metadata"]["name"] for each in claims}
+    for container in pod.containers:
+        lead = f"container {container['name']}: "
+        for mount in container.get("volumeMounts") or []:
+            if mount["name"] not in volumes:
+                yield f"{lead}mount of an unknown volume {mount['name']}"
+        for text in (*_ports(container), *_environment(container, space, have, known)):
+            yield lead + text
+
+
+def _sources(volume: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of what a volume needs to be there."""
+    for key, kind, field in _VOLUMES:
+        named = volume.get(key) or {}
+        name = named.get(field) or named.get("name")
+        if name and not named.get("optional"):
+            yield kind, name
+
+
+def _ports(container: Object) -> Iterator[str]:
+    named = {port.get("name") for port in container.get("ports") or []}
+    for probe in _PROBES:
+        for how in ("httpGet", "tcpSocket"):
+            port = ((container.get(probe) or {}).get(how) or {}).get("port")
+            if isinstance(port, str) and port not in named:
+                yield f"{probe} names an unknown port {port}"
+
+
+def _environment(
+    container: Object, space: str | None, have: Mapping[Key, Object], known: set[Key]
+) -> Iterator[str]:
+    for variable in container.get("env") or []:
+        for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+            named = (variable.get("valueFrom") or {}).get(key)
+            if not named or named.get("optional"):
+                continue
+            yield from _missing(known, kind, space, named["name"])
+            held = have.get((kind, space, named["name"]))
+            if held is not None and named["key"] not in _data(held):
+                yield f"{kind} {named['name']} has no key {named['key']}"
+    for source in container.get("envFrom") or []:
+        for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            named = source.get(key)
+            if named and not named.get("optional"):
+                yield from _missing(known, kind, space, named["name"])
+
+
+def _data(held: Object) -> dict[str, Any]:
+    return {**(held.get("data") or {}), **(held.get("stringData") or {})}
+
+
+def _found(objects: list[Object], each: Object, selector: Mapping[str, Any] | None) -> list[Pod]:
+    return [
+        pod
+        for pod in pods(objects)
+        if namespace(pod.owner) == namespace(each) and matches(selector, pod.labels)
+    ]
+
+
+def _is_operators(selector: Mapping[str, str]) -> bool:
+    return any(key.startswith(_MADE_BY_OPERATORS) for key in selector)
+
+
+def _service(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
+    selector = each["spec"].get("selector")
+    if not selector or _is_operators(selector):
+        return
+    found = _found(objects, each, {"matchLabels": selector})
+    if not found:
+        yield "selects no pod"
+    named = {
+        port.get("name")
+        for pod in found
+        for container in pod.containers
+        for port in container.get("ports") or []
+    }
+    for port in each["spec"].get("ports") or []:
+        target = port.get("targetPort")
+        if isinstance(target, str) and target not in named:
+            yield f"targetPort {target} is no port of its pods"
+
+
+def _budget(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
+    spec = each["spec"]
+    found = _found(objects, each, spec.get("selector"))
+    if not found:
+        yield "selects no pod"
+    count = sum(pod.replicas for pod in found)
+    if spec.get("minAvailable") in {count, "100%"} or spec.get("maxUnavailable") in {0, "0%"}:
+        yield "blocks every drain"
+
+
+def _policy(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
+    selector = each["spec"].get("podSelector") or {}
+    if not selector or _is_operators(selector.get("matchLabels") or {}):
+        return
+    if not _found(objects, each, selector):
+        yield "selects no pod"
+
+
+def _scaled(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
+    target = each["spec"].get("scaleTargetRef") or {}
+    kind = target.get("kind", "Deployment")
+    yield from _missing(known, kind, namespace(each), target.get("name", ""))
+    for trigger in each["spec"].get("triggers") or []:
+        name = (trigger.get("authenticationRef") or {}).get("name")
+        if name:
+            yield from _missing(known, "TriggerAuthentication", namespace(each), name)
+
+
+def _authentication(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
+    for key, kind in (("secretTargetRef", "Secret"), ("configMapTargetRef", "ConfigMap")):
+        for named in each["spec"].get(key) or []:
+            yield from _missing(known, kind, namespace(each), named["name"])
+
+
+def _monitor(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
+    services = [
+        service
+        for service in objects
+        if service["kind"] == "Service" and matches(each["spec"]["selector"], labels(service))
+    ]
+    if not services:
+        yield "selects no Service"
+    for endpoint in each["spec"].get("endpoints") or []:
+        for service in services:
+            if endpoint.get("port") not in {port.get("name") for port in service["spec"]["ports"]}:
+                yield f"{where(service)} has no port {endpoint.get('port')}"
+
+
+def _ingress(each: Object, objects: list[Object], known: set[Key]) -> Iterator[str]:
+    space = namespace(each)
+    for tls in each["spec"].get("tls") or []:
+        yield from _missing(known, "Secret", space, tls["secretName"])
+    for rule in each["spec"].get("rules") or []:
+        for path in rule["http"]["paths"]:
+            wanted = path["backend"]["service"]
+            yield from _missing(known, "Service", space, wanted["name"])
+            for service in objects:
+                if where(service) == f"Service/{wanted['name']}":
+                    named = {port.get("name") for port in service["spec"]["ports"]}
+                    if wanted["port"].get("name") not in named:
+                        yield f"Service {wanted['name']} has no such port"
+
+
+def _strimzi(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
+    name = labels(each).get("strimzi.io/cluster", "")
+    yield from _missing(known, "Kafka", namespace(each), name)
+
+
+def _elasticsearch(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
+    """Check roles; users' Secrets are made by people where nothing makes them."""
+    for named in (each["spec"].get("auth") or {}).get("roles") or []:
+        yield from _missing(known, "Secret", namespace(each), named["secretName"])
+
+
+def _kibana(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
+    named = each["spec"].get("elasticsearchRef")
+    if named:
+        yield from _missing(known, "Elasticsearch", namespace(each), named["name"])
+
+
+_OF_KIND = {
+    "Service": _service,
+    "PodDisruptionBudget": _budget,
+    "NetworkPolicy": _policy,
+    "HorizontalPodAutoscaler": _scaled,
+    "ScaledObject": _scaled,
+    "TriggerAuthentication": _authentication,
+    "ServiceMonitor": _monitor,
+    "Ingress": _ingress,
+    "KafkaTopic": _strimzi,
+    "KafkaUser": _strimzi,
+    "KafkaNodePool": _strimzi,
+    "Elasticsearch": _elasticsearch,
+    "Kibana": _kibana,
+}

@@ -1,0 +1,56 @@
+"""Alert rules by promtool: a PrometheusRule is a plain text to everybody else."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from .bundle import Object, Problem, where
+
+_SECONDS = 60
+
+
+def problems(objects: list[Object], promtool: Path) -> Iterator[Problem]:
+    """Yield what promtool says of the rules in a bundle, asked once for all of them."""
+    found = [each for each in objects if each["kind"] == "PrometheusRule"]
+    if not found:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for number, each in enumerate(found):
+            path = Path(folder) / f"{number}.yaml"
+            path.write_text(yaml.safe_dump(each["spec"]), encoding="utf-8")
+            paths[path] = where(each)
+        done = _run(promtool, "check", "rules", *map(str, paths))
+    if done.returncode:
+        said = done.stdout + done.stderr
+        for path, name in paths.items():
+            if f"{path}: " in said or f"Checking {path}\n  FAILED" in said:
+                yield Problem(name, f"promtool refuses it: {_last_line(said)}")
+
+
+def tested(folder: Path, promtool: Path) -> Iterator[Problem]:
+    """Yield what promtool's unit tests in a folder find; each file names its rules."""
+    for path in sorted(folder.glob("*.yaml")):
+        done = _run(promtool, "test", "rules", path.name, folder=folder)
+        if done.returncode:
+            yield Problem(path.name, _last_line(done.stdout + done.stderr))
+
+
+def _run(
+    promtool: Path, *words: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [promtool, *words],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        cwd=folder,
+        check=False,
+    )
+
+
+def _last_line(said: str) -> str:
+    return " ".join(said.split())[-300:]
