@@ -35,13 +35,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from klingel.domain.copies import CopyWindow, Entry, Limits, comparable
+from klingel.domain.copies import Comparable, CopyWindow, Entry, Limits, comparable
 from klingel.domain.identity import deterministic_id, hash64_bytes
 
 STEP: Final = 15.0
@@ -125,7 +125,8 @@ _ROUNDS = 6
 _LEAST = 0.03
 _TELLING = 0.5
 _BINS = 1 << 15
-_PLACES = 1 << 20
+_LANE = 16
+_LANES = np.uint32((1 << _LANE) - 1)
 _PRIOR = (0.5, 100.0)
 _MOST_AUTHORS = 20_000
 _MOST_WORDS = 200
@@ -287,35 +288,41 @@ class Matters(msgspec.Struct, array_like=True):
 class _Row:
     """A post in the window, past its boundary."""
 
-    __slots__ = ("age", "matter", "post", "terms")
+    __slots__ = ("_terms", "age", "matter", "post")
 
-    def __init__(self, post: Post, terms: bytes) -> None:
+    def __init__(self, post: Post) -> None:
         self.post = post
-        self.terms = terms
         self.matter = ""
         self.age = _PAST
+        self._terms: bytes | None = None
 
     @property
     def recent(self) -> bool:
         return self.age != _PAST
 
+    @property
+    def terms(self) -> bytes:
+        """Terms of the text; reckoned when first somebody asks, which of quiet brands nobody does."""
+        if self._terms is None:
+            self._terms = terms_of(comparable(self.post.text))
+        return self._terms
 
-def terms_of(text: str) -> bytes:
+    def knows(self, said: Comparable) -> None:
+        """Reckon the terms from the text, which is folded already."""
+        if self._terms is None:
+            self._terms = terms_of(said)
+
+
+def terms_of(said: Comparable) -> bytes:
     """Return the numbers of the different terms of a text, rising, 4 bytes each, native order.
 
     Stems are the first _STEM code points of a word, which makes `card` and `cards`, `Rechnung` and
     `Rechnungen` meet; terms are stems and pairs of neighbours. Linear in the length.
     """
-    crc32 = zlib.crc32
-    found = set()
-    before = None
-    for word in comparable(text).words[:_WORDS]:
-        stem = word[:_STEM].encode("utf-8", "replace")
-        number = crc32(stem)
-        found.add(number)
-        if before is not None:
-            found.add(crc32(stem, crc32(b" ", before)))
-        before = number
+    stems = [word[:_STEM].encode("utf-8", "replace") for word in said.words[:_WORDS]]
+    numbers = list(map(zlib.crc32, stems))
+    found = set(numbers)
+    found.update(map(zlib.crc32, stems[1:], [zlib.crc32(b" ", each) for each in numbers]))
     return array("I", sorted(found)).tobytes()
 
 
@@ -413,20 +420,23 @@ class IncidentWindow:
         boundary = self._boundary
         self._forget()
         happened: list[Happening] = []
-        hot: set[int] = set()
+        free: list[_Row] = []
         for post in posts:
             if post.at <= self.horizon or post.id in self._rows:
                 continue
-            row = _Row(post, terms_of(post.text))
+            row = _Row(post)
+            said = comparable(post.text)
+            if self._open or self._sketch is not None:
+                row.knows(said)
             is_new = post.at > boundary - self.rules.window_seconds
             matter = self._recognised(row) if self._open and is_new else None
             self._remember(row, matter.incident_id if matter is not None else "")
-            happened += self._repeats(post)
+            happened += self._repeats(post, said)
             if matter is not None:
-                happened.append(self._join(matter, row))
+                happened.append(self._join(matter, row, said))
             elif row.recent:
-                hot |= self._hot(row)
-        for age in sorted(hot):
+                free.append(row)
+        for age in self._hot(free):
             happened += self._search(age)
         for matter in list(self._open.values()):
             if matter.sides[0].fitted * GROWN <= matter.count:
@@ -463,13 +473,8 @@ class IncidentWindow:
             left = self._begin(age)
             while posts and posts[0][0] <= left:
                 row = self._rows.get(heapq.heappop(posts)[1])
-                if row is None or row.age > age:
-                    continue
-                if not row.matter:
-                    self._free(row, -1)
-                row.age = age + 1
-                if not row.matter:
-                    self._free(row, 1)
+                if row is not None and row.age <= age:
+                    self._grow_old(row, age + 1)
         while self._ages and self._ages[0][0] <= self.horizon:
             id_ = heapq.heappop(self._ages)[1]
             if id_ in self._rows:
@@ -480,40 +485,56 @@ class IncidentWindow:
         if not row.matter:
             self._free(row, -1)
 
+    def _grow_old(self, row: _Row, age: int) -> None:
+        """Let a post be of another age."""
+        before, row.age = row.age, age
+        if row.matter:
+            return
+        self._free_posts[before] -= 1
+        self._free_posts[age] += 1
+        if self._sketch is not None:
+            self._sketch.move(row.terms, before, age)
+        if age == _PAST:
+            self._free_author(row.post.author or "", -1)
+
     def _free(self, row: _Row, number: int) -> None:
         """Count a post that is in no incident among those of its age, or count it out."""
         self._free_posts[row.age] += number
         if self._sketch is not None:
             self._sketch.count(row.terms, number, row.age)
-        if row.age == _PAST:
-            return
-        author = row.post.author or ""
+        if row.age != _PAST:
+            self._free_author(row.post.author or "", number)
+
+    def _free_author(self, author: str, number: int) -> None:
         left = self._free_authors.get(author, 0) + number
         if left:
             self._free_authors[author] = left
         else:
             self._free_authors.pop(author, None)
 
-    def _hot(self, row: _Row) -> set[int]:
-        """Return within which ages a term of a post surges, as far as a sketch of counts can tell."""
+    def _hot(self, rows: Sequence[_Row]) -> list[int]:
+        """Return within which ages a term of posts surges, as far as a sketch of counts can tell."""
         if len(self._free_authors) < self.rules.least_authors:
-            return set()
+            return []
         if self._boundary - self._since < PROBATION * self.rules.window_seconds:
-            return set()
-        if self._free_authors.get(row.post.author or "", 0) > OF_ONE_AUTHOR:
-            return set()
+            return []
+        authors = self._free_authors
+        mine = [row for row in rows if authors.get(row.post.author or "", 0) <= OF_ONE_AUTHOR]
+        if not mine:
+            return []
         if self._sketch is None:
             self._sketch = _Sketch()
             for each in self._rows.values():
                 if not each.matter:
                     self._sketch.count(each.terms, 1, each.age)
-        hot = set()
-        for age in range(row.age, _PAST):
-            surging = self._sketch.surging(row.terms, self._least_hot, age, self._free_posts)
-            tried = self._tried[age]
-            if any(count >= PATIENCE * tried.get(term, 0) for term, count in surging.items()):
-                hot.add(age)
-        return hot
+        surging = self._sketch.surging(
+            b"".join([row.terms for row in mine]), self._least_hot, self._free_posts
+        )
+        return [
+            age
+            for age, counts in surging.items()
+            if any(count >= PATIENCE * self._tried[age].get(term, 0) for term, count in counts)
+        ]
 
     @property
     def _least_hot(self) -> int:
@@ -521,11 +542,12 @@ class IncidentWindow:
 
     # -- copies ----------------------------------------------------------------------------
 
-    def _repeats(self, post: Post) -> Iterable[Linked]:
+    def _repeats(self, post: Post, said: Comparable) -> Iterable[Linked]:
         """Yield what a customer's post says again: his own word elsewhere, or another network's."""
         if post.customer is None:
             return
-        link = self._copies.add(Entry(post.id, post.text, post.at, post.author, post.network))
+        entry = Entry(post.id, post.text, post.at, post.author, post.network)
+        link = self._copies.add(entry, said)
         self._places[post.id] = (post.conversation, post.network, post.customer)
         if len(self._places) > _COPY_LIMITS.entries:
             self._places.popitem(last=False)
@@ -554,7 +576,7 @@ class IncidentWindow:
                     best, clearest = matter, score
         return best
 
-    def _join(self, matter: Matter, row: _Row) -> Joined:
+    def _join(self, matter: Matter, row: _Row, said: Comparable | None = None) -> Joined:
         """Count a post among an incident's."""
         post = row.post
         if row.recent and row.matter != matter.incident_id:
@@ -569,7 +591,7 @@ class IncidentWindow:
         matter.hours[bucket] = matter.hours.get(bucket, 0) + 1
         (matter.first if len(matter.first) < SAMPLES // 2 else matter.newest).append(post.id)
         del matter.newest[: -(SAMPLES // 2)]
-        words = comparable(post.text).words[:_WORDS]
+        words = (comparable(post.text) if said is None else said).words[:_WORDS]
         same = zlib.crc32(" ".join(words).encode("utf-8", "replace"))
         if same in matter.texts:
             matter.copied += 1
@@ -747,44 +769,75 @@ class IncidentWindow:
                 continue
             if post.at <= window.horizon or id_ in window._rows:
                 continue
-            row = _Row(post, terms_of(post.text))
-            window._remember(row, owners.get(hash64_bytes(id_), ""))
-            for _ in window._repeats(post):
+            window._remember(_Row(post), owners.get(hash64_bytes(id_), ""))
+            for _ in window._repeats(post, comparable(post.text)):
                 pass
         heapq.heapify(window._pending)
         return window
 
 
 class _Sketch:
-    """Counts of terms by the ages of posts; some terms share a count."""
+    """Counts of terms by the ages of posts; some terms share a count.
+
+    A number holds the counts of all ages side by side, _LANE bits each: one look finds them, and one
+    sum moves a post from one to the next. No count ever falls below zero or reaches KEPT + 1.
+    """
 
     def __init__(self) -> None:
-        self._counts: NDArray[np.int16] = np.zeros((_PAST + 1, _BINS), np.int16)
+        self._counts: NDArray[np.int64] = np.zeros(_BINS, np.int64)
 
     def count(self, terms: bytes, number: int, age: int) -> None:
-        self._counts[age][np.frombuffer(terms, np.uint32) % _BINS] += number
+        """Count a post of an age, or count it out."""
+        self._counts[_bins(terms)] += number << (_LANE * age)
 
-    def surging(self, terms: bytes, least: int, age: int, posts: Sequence[int]) -> dict[int, int]:
-        """Return the terms that may surge within an age, with their counts.
+    def move(self, terms: bytes, before: int, age: int) -> None:
+        """Let a post be of another age."""
+        self._counts[_bins(terms)] += (1 << (_LANE * age)) - (1 << (_LANE * before))
+
+    def surging(
+        self, terms: bytes, least: int, posts: Sequence[int]
+    ) -> dict[int, list[tuple[int, int]]]:
+        """Return for each age the terms that may surge within it, with their counts.
 
         Args:
-            terms: of a post.
+            terms: of posts.
             least: count.
-            age: see above.
             posts: by age.
         """
-        numbers = np.frombuffer(terms, np.uint32)
-        counts = self._counts[:, numbers % _BINS]
-        now, before = counts[: age + 1].sum(0), counts[age + 1 :].sum(0)
-        share = sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
-        hot = np.flatnonzero(_surges(now, (before + _PRIOR[0]) * share, least))
-        return dict(zip(numbers[hot].tolist(), now[hot].tolist(), strict=True))
+        found = self._counts[_bins(terms)]
+        past = found >> (_LANE * _PAST)
+        within = (found >> _LANE) & _LANES
+        lately = found & _LANES
+        many = np.flatnonzero(lately + within >= least)
+        surging: dict[int, list[tuple[int, int]]] = {}
+        if not len(many):
+            return surging
+        named = zip(
+            np.frombuffer(terms, np.uint32)[many].tolist(),
+            lately[many].tolist(),
+            within[many].tolist(),
+            past[many].tolist(),
+            strict=True,
+        )
+        shares = [
+            sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
+            for age in (_LATELY, _WITHIN)
+        ]
+        for term, new, newer, old in named:
+            for age, now, before in ((_LATELY, new, newer + old), (_WITHIN, new + newer, old)):
+                usual = (before + _PRIOR[0]) * shares[age]
+                if _surges(now, usual, least):
+                    surging.setdefault(age, []).append((term, now))
+        return dict(sorted(surging.items()))
 
 
-def _surges(now: NDArray[Any], usual: NDArray[Any], least: int) -> Mask:
-    """Whether counts are far above what is usual, by more than chance."""
-    far: Mask = (now >= SURGE * usual) & (now >= usual + SIGMAS * np.sqrt(usual))
-    return far & (now >= least)
+def _bins(terms: bytes) -> Numbers:
+    return (np.frombuffer(terms, np.uint32) % _BINS).astype(np.int64)
+
+
+def _surges(now: float, usual: float, least: int) -> bool:
+    """Whether a count is far above what is usual, by more than chance."""
+    return now >= least and now >= SURGE * usual and now >= usual + SIGMAS * math.sqrt(usual)
 
 
 class _Found(NamedTuple):
@@ -805,7 +858,7 @@ class _Ground:
         bins = flat % _BINS
         shared = np.bincount(bins[self.recent[of]], minlength=_BINS)[bins] > 1
         self.of: Numbers = of[shared]
-        self.names, self.terms = _numbered(flat[shared])
+        self.names, self.terms = np.unique(flat[shared], return_inverse=True)
         free = np.array([not row.matter for row in rows], np.bool_)
         self.past: Mask = ~self.recent & free
         self.free: Mask = self.recent & free
@@ -844,7 +897,8 @@ class _Ground:
         now, before = self.counts(self.free), self.counts(self.past)
         share = _number(self.free) / (_number(self.past) + _PRIOR[1])
         usual = (before + _PRIOR[0]) * share
-        hot = np.flatnonzero(_surges(now, usual, least))
+        far = (now >= SURGE * usual) & (now >= usual + SIGMAS * np.sqrt(usual))
+        hot = np.flatnonzero(far & (now >= least))
         strength = now[hot] * np.log(now[hot] / usual[hot])
         order = np.lexsort((self.names[hot], -strength))
         return [(float(strength[at]), int(hot[at]), int(now[hot[at]])) for at in order]
@@ -934,24 +988,6 @@ def _middle(side: Side, rows: Sequence[_Row]) -> float:
     """Return the middle score of some posts; 0 of none."""
     scores = sorted([_score(side, np.frombuffer(row.terms, np.uint32).tolist()) for row in rows])
     return scores[len(scores) // 2] if scores else 0.0
-
-
-def _numbered(terms: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Numbers]:
-    """Return the different terms, and the place of each term among them.
-
-    Sorting them is what would cost most of a search. Of a million places two terms share one now
-    and then; they count as one.
-    """
-    places = terms % _PLACES
-    used = np.zeros(_PLACES, np.bool_)
-    used[places] = True
-    there = np.flatnonzero(used)
-    numbers = np.empty(_PLACES, np.int64)
-    numbers[there] = np.arange(len(there))
-    numbered: Numbers = numbers[places]
-    names = np.empty(len(there), np.uint32)
-    names[numbered] = terms
-    return names, numbered
 
 
 def _number(mask: Mask) -> int:
