@@ -131,6 +131,8 @@ class CompiledBrand:
         max_open_age: an event older than this when received opens nothing.
         reopen_within: a word after the closing reopens within this, else opens a generation.
         close_when: whether an answer closes a case by itself.
+        explained: what was said already of how each rule came to decide; `klingel.domain.routing`
+            fills it, for the rules that the brand has.
     """
 
     brand: str
@@ -161,6 +163,7 @@ class CompiledBrand:
     reopen_within: timedelta
     close_when: Literal["never", "answered"]
     _order: dict[str, int] = field(repr=False)
+    explained: dict[str | None, list[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def compile(cls, brand: Brand, version: str) -> Self:

@@ -170,8 +170,10 @@ def _steps(old: Case | None, case: Case, cause: Cause, remembered: Case | None) 
         kind = _COMMANDED.get(cause.command.kind)
         if kind is not None:
             yield _Step(kind, cause.command.at, by=cause.command.by)
-    yield from _timer_steps(remembered, case)
-    yield from _escalated(remembered, case)
+    if case.fired:
+        yield from _timer_steps(remembered, case)
+    if case.escalations:
+        yield from _escalated(remembered, case)
     if old is not None:
         yield from _corrections(old, case, at)
         yield from _waiting_corrected(old, case, cause)
@@ -202,10 +204,13 @@ def _answers(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
 
 def _met(old: Case | None, case: Case) -> Iterator[_Step]:
     """Give the clocks that ended, with the time that they took."""
+    met = [clock for clock in case.clocks or () if clock.met_at is not None]
+    if not met:
+        return
     known = {_clock_key(clock): clock for clock in (old.clocks or () if old else ())}
-    for clock in case.clocks or ():
+    for clock in met:
         was = known.get(_clock_key(clock))
-        if clock.met_at is None or (was is not None and was.met_at is not None):
+        if was is not None and was.met_at is not None:
             continue
         yield _Step(
             "met",
@@ -265,7 +270,7 @@ def _corrections(old: Case, case: Case, at: datetime) -> Iterator[_Step]:
     if old.closed_at is not None and closed is not None and old.closed_at != closed:
         yield _Step("corrected", at, detail="closing", was=old.closed_at, now=closed)
     was = {each.id: each for each in old.fired or ()}
-    for each in case.fired or ():
+    for each in case.fired or () if was else ():
         known = was.get(each.id)
         if known is None or bool(known.withdrawn) == bool(each.withdrawn):
             continue

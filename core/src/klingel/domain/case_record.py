@@ -12,7 +12,7 @@ from klingel.domain.conversation import NOBODY
 from klingel.domain.escalation import escalate, settle, told_anew
 from klingel.domain.identity import case_id
 from klingel.domain.priority import AGAIN, INCIDENT, summed, velocity
-from klingel.domain.routing import explain, explain_special
+from klingel.domain.routing import explain_special, explained
 from klingel.domain.timeline import Generation
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Priority, Terms
 from klingel.model.case_command import CaseCommand
@@ -186,7 +186,7 @@ def held_record(
     known = old.commands if old is not None else None
     if not facts and not commands and not known:
         return None
-    applied = in_force(commands, None)[0] or None
+    applied = (in_force(commands, None)[0] or None) if commands else None
     if old is not None and old.facts == facts and old.applied == applied:
         return old
     return Case(
@@ -297,8 +297,17 @@ def _terms(generation: Generation, promises: Promises) -> dict[str, Terms] | Non
 
 def _named(promises: Promises, openings: Iterable[Opening | None]) -> dict[str, Terms] | None:
     """Return the promises that openings name."""
-    keys = {opening.terms for opening in openings if opening is not None and opening.terms}
-    return {key: promises.terms[key] for key in sorted(keys) if key in promises.terms} or None
+    keys = {opening.terms for opening in openings if opening is not None}
+    if len(keys) > 1:
+        return {key: promises.terms[key] for key in _sorted(keys) if key in promises.terms} or None
+    for key in keys:
+        if key and key in promises.terms:
+            return {key: promises.terms[key]}
+    return None
+
+
+def _sorted(keys: Iterable[str | None]) -> list[str]:
+    return sorted(key for key in keys if key)
 
 
 def _explanation(old: Case | None, opening: Opening, brand: CompiledBrand) -> list[str]:
@@ -308,4 +317,4 @@ def _explanation(old: Case | None, opening: Opening, brand: CompiledBrand) -> li
             return old.explain
     if opening.rule is None and opening.queue != brand.default_queue:
         return [explain_special(opening.queue)]
-    return list(explain(brand, opening.rule))
+    return explained(brand, opening.rule)

@@ -14,7 +14,7 @@ opened, it is withdrawn: its record stays, closed and without facts, and keeps i
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -67,7 +67,14 @@ from klingel.domain.routing import Routing
 from klingel.domain.summaries import is_folded, joined, without
 from klingel.domain.timeline import Generation, Lookup, Timeline
 from klingel.domain.timers import Firing
-from klingel.domain.triage import TriageReason, is_candidate, is_praise, lateness, needs_answer
+from klingel.domain.triage import (
+    NOBODY_WAITS,
+    TriageReason,
+    is_candidate,
+    is_praise,
+    lateness,
+    needs_answer,
+)
 from klingel.model.case import AppliedCommand, Case, Fact, Opening, Summary, Terms
 from klingel.model.case_command import CaseCommand
 from klingel.model.case_event import CaseEvent
@@ -222,9 +229,10 @@ def fold_event(
         brand: the event's brand.
         now: when this is decided, aware UTC; stands in the decision and the case events alone.
     """
-    object_hash = hash64(event.object_id)
     opens, why = _asks(event, brand)
     forgets = _needs_no_memory(event, opens=opens)
+    # Most events are of this kind: nobody looks for them.
+    object_hash = "" if forgets and state.is_empty else hash64(event.object_id)
     home, known = state.find(object_hash)
     if forgets and known is None:
         return FoldOutcome(Change(state), _decision(event, brand, now, why), repeated=False)
@@ -493,15 +501,8 @@ def _overruling(
     if fact is None or fact.origin is None:
         return None
     case = folded.cases.get(target.case.case_id, target.case)
-    decision = Decision(
-        number=fact.decision or 0,
-        triage=TriageReason.OVERRULED.value,
-        direction=fact.direction,
-        routed_at=now,
-        config_version=brand.version,
-        **_told(case),
-        **_overrules(fact),
-    )
+    number, reason = fact.decision or 0, TriageReason.OVERRULED
+    decision = _said_of(number, reason, fact.direction, case, fact, brand, now)
     return decision, (fact.origin[0], fact.origin[1])
 
 
@@ -618,7 +619,7 @@ def _arrival(
         object_hash,
         position,
         needs_answer=opens,
-        asks_nothing=why is TriageReason.ASKS_NOTHING,
+        asks_nothing=why in NOBODY_WAITS,
     )
     return _Arrival(event, fact, why)
 
@@ -812,33 +813,38 @@ def _material(cases: Collection[Case], state: ConversationState, news: _News) ->
     arrived = news.fact
     terms: dict[str, Terms] = dict([news.terms]) if news.terms is not None else {}
     commands = [news.command] if news.command is not None else []
-    material = _Material({}, [], [], {}, None, Promises(terms), commands, _woken(cases))
+    facts: dict[str, Fact] = {}
+    all_frozen: list[Case] = []
+    resumed: list[Case] = []
+    elsewhere: dict[str, str] = {}
     home = None
     for case in cases:
-        terms.update(case.terms or {})
+        if case.terms:
+            terms.update(case.terms)
         boundary = last_folded.get(case.customer_id, 0)
         if case.generation < boundary:
             frozen = _frozen(case, arrived)
-            material.frozen.append(frozen)
-            material.elsewhere.update((each.object, case.customer_id) for each in frozen.facts)
+            all_frozen.append(frozen)
+            elsewhere.update((each.object, case.customer_id) for each in frozen.facts)
             if arrived is not None and arrived in frozen.facts:
                 home = frozen
             continue
         if case.generation == boundary:
-            material.resumed.append(case)
-        commands.extend(case.applied or ())
-        for fact in case.facts:
-            material.facts[fact.object] = fact
+            resumed.append(case)
+        if case.applied:
+            commands += case.applied
+        facts.update([(fact.object, fact) for fact in case.facts])
     for record in _beside(state, cases):
         terms.update(record.terms or {})
         commands.extend(record.applied or ())
-        for fact in record.facts:
-            material.facts[fact.object] = fact
+        facts.update([(fact.object, fact) for fact in record.facts])
     if home is None and arrived is not None:
-        material.facts[arrived.object] = arrived
+        facts[arrived.object] = arrived
+    promises, woken = Promises(terms), _woken(cases)
+    material = _Material(facts, all_frozen, resumed, elsewhere, home, promises, commands, woken)
     if news.sent is not None:
         _take_in(news.sent, material)
-    return structs.replace(material, home=home)
+    return material
 
 
 def _take_in(sent: Sent, material: _Material) -> None:
@@ -931,7 +937,9 @@ def _woken(cases: Iterable[Case]) -> frozenset[str]:
     """Return the snoozes of which a timer said that they are over."""
     over: list[str] = []
     for case in cases:
-        done = {each.id for each in case.fired or () if each.kind == "unsnoozed"}
+        if not case.fired:
+            continue
+        done = {each.id for each in case.fired if each.kind == "unsnoozed"}
         if not done:
             continue
         for each in case.applied or ():
@@ -1076,7 +1084,7 @@ def _opening_reason(event: SocialEvent, place: Generation, brand: CompiledBrand)
 def _unplaced_reason(arrival: _Arrival, fact: Fact, known: Fact | None) -> TriageReason:
     if known is not None and known.change != "deleted":
         return TriageReason.EDITED
-    if arrival.event.direction == "outbound":
+    if fact.direction == "outbound":
         to_somebody = fact.in_reply_to is not None or fact.addressees is not None
         return TriageReason.ANSWERS_NOBODY if to_somebody else TriageReason.OWN_POST
     if arrival.reason is TriageReason.OPENED:
@@ -1095,26 +1103,16 @@ def _decision(
     *,
     out_of_hours: bool | None = None,
 ) -> Decision:
-    if case is None and fact is None:
-        return Decision(
-            number=number,
-            triage=str(reason),
-            direction=event.direction,
-            routed_at=now,
-            config_version=brand.version,
-            outreach=is_candidate(event, brand) or None,
-            out_of_hours=out_of_hours,
-        )
-    return Decision(
-        number=number,
-        triage=str(reason),
-        direction=event.direction,
-        routed_at=now,
-        config_version=brand.version,
+    return _said_of(
+        number,
+        reason,
+        event.direction,
+        case,
+        fact,
+        brand,
+        now,
         outreach=is_candidate(event, brand) or None,
         out_of_hours=out_of_hours,
-        **_told(case),
-        **_overrules(fact),
     )
 
 
@@ -1126,42 +1124,40 @@ def _out_of_hours(arrival: _Arrival, promises: Promises) -> bool | None:
     return None if promise is None else not promise.calendar.is_open(arrival.fact.at) or None
 
 
-class _Told(TypedDict, total=False):
-    case_id: str
-    queue: str | None
-    priority: int | None
-    rule: str | None
-    explain: list[str] | None
+def _said_of(
+    number: int,
+    reason: TriageReason,
+    direction: Literal["inbound", "outbound", "third_party"],
+    case: Case | None,
+    fact: Fact | None,
+    brand: CompiledBrand,
+    now: datetime,
+    *,
+    outreach: bool | None = None,
+    out_of_hours: bool | None = None,
+) -> Decision:
+    """Return a decision: what it says of the case, and of the post what people said of it.
 
-
-def _told(case: Case | None) -> _Told:
-    """Return what a decision says of the case."""
-    if case is None:
-        return {}
-    return {
-        "case_id": case.case_id,
-        "queue": case.queue,
-        "priority": case.priority.score if case.priority is not None else None,
-        "rule": case.rule,
-        "explain": case.explain,
-    }
-
-
-class _Overrules(TypedDict, total=False):
-    overruled_tone: Literal["negative", "neutral", "positive"] | None
-    overruled_intents: list[str] | None
-    overruled_by: str | None
-
-
-def _overrules(fact: Fact | None) -> _Overrules:
-    """Return what people said of a post; it wins over every model."""
-    if fact is None or fact.overruled_by is None:
-        return {}
-    return {
-        "overruled_tone": fact.tone,
-        "overruled_intents": fact.intents,
-        "overruled_by": fact.overruled_by,
-    }
+    They win over every model.
+    """
+    overruled = fact if fact is not None and fact.overruled_by is not None else None
+    return Decision(
+        number=number,
+        triage=str(reason),
+        direction=direction,
+        routed_at=now,
+        config_version=brand.version,
+        outreach=outreach,
+        out_of_hours=out_of_hours,
+        case_id=case.case_id if case is not None else None,
+        queue=case.queue if case is not None else None,
+        priority=case.priority.score if case is not None and case.priority is not None else None,
+        rule=case.rule if case is not None else None,
+        explain=case.explain if case is not None else None,
+        overruled_tone=overruled.tone if overruled is not None else None,
+        overruled_intents=overruled.intents if overruled is not None else None,
+        overruled_by=overruled.overruled_by if overruled is not None else None,
+    )
 
 
 def tracked_of(state: ConversationState) -> TrackedConversation | None:

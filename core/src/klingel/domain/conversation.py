@@ -47,6 +47,9 @@ class Tracked(NamedTuple):
     since: datetime | None
 
 
+_UNTRACKED = Tracked(0, None)
+
+
 def is_unclosed(case: Case) -> bool:
     """Whether somebody may still have to answer: here, or where what is said here goes on."""
     return case.state in _UNCLOSED or (case.state == "merged" and not is_quiet(case))
@@ -225,6 +228,8 @@ class ConversationState:
         """Return how many cases are not closed, and since when."""
         if self._tracked is not None:
             return self._tracked
+        if not self.cases:
+            return _UNTRACKED
         opened = [case.opened_at for case in self.cases.values() if is_unclosed(case)]
         known = [at for at in opened if at is not None]
         return Tracked(len(opened), min(known, default=None))

@@ -75,11 +75,14 @@ def escalate(
         brand: whose levels they are.
         clock: which clock, where it is about one.
     """
+    concerned = [each for each in brand.levels if _concerns(each, case, reason, clock)]
+    if not concerned:  # most cases, each time that one is opened
+        return case
     known = _used(case.escalations or ())
     raised = [
         _raised(level, case, reason, cause, at, brand, clock)
-        for level in brand.levels
-        if level.id not in known and _concerns(level, case, reason, clock)
+        for level in concerned
+        if level.id not in known
     ]
     if not raised:
         return case
@@ -168,8 +171,9 @@ def settle(case: Case, every: Collection[Clock] | None = None) -> Case:
         every: all clocks that are not folded away; None where only those are known that it shows.
     """
     if not (case.fired or case.escalations or case.overrides):
-        missed = {clock.name for clock in case.clocks or () if _was_missed(clock)}
-        late = sorted(missed) or None
+        late = None
+        if case.clocks:
+            late = sorted({clock.name for clock in case.clocks if _was_missed(clock)}) or None
         same = late == case.late and case.routed_queue is None
         return case if same else _plain(case, late)
     fired = [_judged(each, case, every) for each in case.fired or ()]

@@ -150,6 +150,14 @@ def _terms(
     )
 
 
+def explained(brand: CompiledBrand, rule: str | None) -> list[str]:
+    """Return what `explain` says as a case holds it; of one brand the same list each time."""
+    known = brand.explained.get(rule)
+    if known is None:
+        known = brand.explained[rule] = [*explain(brand, rule)]
+    return known
+
+
 def explain(brand: CompiledBrand, rule: str | None) -> tuple[str, ...]:
     """Say which rule decided and which were tried before it.
 

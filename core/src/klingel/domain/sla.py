@@ -12,7 +12,7 @@ The end of the target is the deadline. Met at the deadline is met; not met when 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import chain
@@ -72,6 +72,15 @@ class Promise:
     warn_share: float | None = None
     warn_seconds: int | None = None
     pause_when: tuple[str, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        told = (self.policy, self.version, self.calendar, self.first_response_seconds)
+        object.__setattr__(self, "_hash", hash(told))
+
+    def __hash__(self) -> int:
+        """Return a hash that was made once: every case that is opened asks for it."""
+        return self._hash
 
     def target(self, name: ClockName) -> int | None:
         """Return the target of a clock in open seconds; None where there is no such clock."""

@@ -23,6 +23,8 @@ Coordinates = tuple[Topic, int, int]
 RECORD_BYTES = 900_000
 """A larger record would be refused by a broker's default limit (1 MiB), batch after batch."""
 
+_TOO_LARGE = "a record that this message causes is larger than Kafka takes"
+
 
 class Overlay:
     """State as a batch sees it: its own changes first, then the tables.
@@ -137,10 +139,10 @@ def run_batch(
 
     def step(message: Message) -> Outcome:
         outcome = logic.step(message, overlay, now, seen)
-        if any(len(output.value or b"") > RECORD_BYTES for output in outcome.outputs):
-            raise InvalidMessage(
-                ErrorType.TOO_LARGE, "a record that this message causes is larger than Kafka takes"
-            )
+        for output in outcome.outputs:
+            value = output.value
+            if value is not None and len(value) > RECORD_BYTES:
+                raise InvalidMessage(ErrorType.TOO_LARGE, _TOO_LARGE)
         return outcome
 
     logic.look_over(messages)

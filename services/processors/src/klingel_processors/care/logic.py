@@ -34,11 +34,12 @@ from klingel_processors.care.outputs import Outputs
 from klingel_processors.care.records import (
     CASES,
     Conversations,
-    Stored,
     due_cases,
+    is_noted,
     put_off,
     puts_of,
     read_case,
+    read_note,
     read_stored,
     removal,
     restored,
@@ -90,8 +91,10 @@ class CareLogic:
         if message.topic is Topic.CASE_COMMANDS:
             source = (message.header("ce_source") or b"").decode("utf-8", "replace")
             return source.rpartition("/")[2] or "command"
-        subject = message.header("ce_subject") or b""
-        return subject.partition(b":")[0].decode("utf-8", "replace")
+        for name, value in message.headers:  # asked for every event
+            if name == "ce_subject":
+                return value.partition(b":")[0].decode("utf-8", "replace")
+        return ""
 
     def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
         """Return where the event lies that a command overrules; it is said again."""
@@ -281,13 +284,13 @@ class CareLogic:
         if after is None:
             outputs.forgotten(place, case.case_id)
             gone = removal(place, case.case_id, case, brand.max_open_age)
-            return (*gone, *restored(state, place, case.case_id, None))
+            return (*gone, *restored(read_note(state, place), place, case.case_id, None))
         record = codec.encode(after)
         outputs.case(place, after, record)
         return (
             Put(CASES, b"c" + case.case_id.encode(), record),
             *timer_puts(case, after, brand.max_open_age),
-            *restored(state, place, case.case_id, after),
+            *restored(read_note(state, place), place, case.case_id, after),
         )
 
     def batch_outputs(
@@ -301,29 +304,36 @@ class CareLogic:
         """Return what a record of `cases` says of local state."""
         if table != CASES or message.key is None:
             raise InvariantViolation("a record of cases has no key")
-        key = b"c" + message.key
-        stored = state.get(CASES, key)
-        known = message.value or stored
-        if known is None:
-            return (Put(CASES, key, None),)
-        return self._restored(message, stored, read_stored(known), state)
-
-    def _restored(
-        self, message: Message, stored: bytes | None, case: Stored, state: StateView
-    ) -> tuple[Put, ...]:
+        if message.value is None:
+            return self._gone(b"c" + message.key, state)
+        case = read_stored(message.value)
+        key = b"c" + case.case_id.encode()
         place = conversation_key(case.brand, case.conversation_id)
         self._conversations.forget(place)
-        brand = self._brands().get(case.brand)
-        age = brand.max_open_age if brand is not None else _DEFAULT_AGE
+        note = read_note(state, place)
+        # Most are new; that the note tells, and a record is not looked for that is not there.
+        stored = state.get(CASES, key) if is_noted(note, case.case_id) else None
         old = read_stored(stored) if stored is not None else None
-        if message.value is None:
-            gone = removal(place, case.case_id, old, age)
-            return (*gone, *restored(state, place, case.case_id, None))
         return (
-            Put(CASES, b"c" + case.case_id.encode(), message.value),
-            *timer_puts(old, case, age),
-            *restored(state, place, case.case_id, case),
+            Put(CASES, key, message.value),
+            *timer_puts(old, case, self._open_age(case.brand)),
+            *restored(note, place, case.case_id, case),
         )
+
+    def _gone(self, key: bytes, state: StateView) -> tuple[Put, ...]:
+        """Return what the tombstone of a record says of local state."""
+        stored = state.get(CASES, key)
+        if stored is None:
+            return (Put(CASES, key, None),)
+        case = read_stored(stored)
+        place = conversation_key(case.brand, case.conversation_id)
+        self._conversations.forget(place)
+        gone = removal(place, case.case_id, case, self._open_age(case.brand))
+        return (*gone, *restored(read_note(state, place), place, case.case_id, None))
+
+    def _open_age(self, name: str) -> timedelta:
+        brand = self._brands().get(name)
+        return brand.max_open_age if brand is not None else _DEFAULT_AGE
 
     def _brand(self, name: str, message: Message, now: datetime) -> CompiledBrand:
         brand = self._brands().get(name)

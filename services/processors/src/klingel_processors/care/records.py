@@ -59,10 +59,9 @@ class Conversations:
 
     def load(self, state: StateView, place: bytes) -> ConversationState:
         """Return the records of a conversation by its partition key."""
-        found = state.get(CASES, b"n" + place)
-        if found is None:
+        note = read_note(state, place)
+        if note is None:
             return _UNKNOWN
-        note = _NOTES.decode(found)
         kept = self._states.get(place)
         if kept is not None and kept[0] == note.token:
             return kept[1]
@@ -91,8 +90,8 @@ class Conversations:
         if kept is None:
             return
         if place not in self._verified:
-            found = state.get(CASES, b"n" + place)
-            if found is not None and _NOTES.decode(found).token == kept[0]:
+            note = read_note(state, place)
+            if note is not None and note.token == kept[0]:
                 self._verified.add(place)
         if after is None or place not in self._verified:
             self.forget(place)
@@ -211,23 +210,33 @@ def _told(case_id: str, case: Case | Stored | None) -> str:
     return f"{case_id}.{'gone' if case is None else case.revision}"
 
 
+def read_note(state: StateView, place: bytes) -> Note | None:
+    """Return what is noted of a conversation by its partition key; None where nothing is known."""
+    found = state.get(CASES, b"n" + place)
+    return None if found is None else _NOTES.decode(found)
+
+
+def is_noted(note: Note | None, case_id: str) -> bool:
+    """Whether a conversation may have a record; where it has many, each may be there."""
+    return note is not None and (note.records is None or case_id in note.records)
+
+
 def restored(
-    state: StateView, place: bytes, case_id: str, case: Case | Stored | None
+    note: Note | None, place: bytes, case_id: str, case: Case | Stored | None
 ) -> Sequence[Put]:
     """Return what notes that one record of a conversation was written or read.
 
     Args:
-        state: as it is.
+        note: of the conversation as it is.
         place: partition key of the conversation.
         case_id: of the record.
         case: the record; None where it is gone.
     """
     token = _told(case_id, case)
-    found = state.get(CASES, b"n" + place)
-    known = _NOTES.decode(found).records if found is not None else ()
+    known = note.records if note is not None else ()
     if known is None:
-        note = noted(place, token, None)
-        return (note,) if case is None else (note, _listed(place, case_id))
+        many = noted(place, token, None)
+        return (many,) if case is None else (many, _listed(place, case_id))
     if case is None:
         return (noted(place, token, [each for each in known if each != case_id]),)
     if case_id in known:
