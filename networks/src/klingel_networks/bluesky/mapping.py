@@ -26,15 +26,14 @@ from klingel_networks.bluesky.records import (
     POST_HEAD,
     SUBJECT,
     Blob,
-    ByteSlice,
     Embed,
     EmbeddedMedia,
-    Feature,
     Frame,
     Post,
     PostHead,
     Status,
 )
+from klingel_networks.bluesky.richtext import is_web, marked
 from klingel_networks.bluesky.syntax import (
     NSID,
     RECORD_KEY,
@@ -74,9 +73,6 @@ _KINDS: Mapping[str, Kind] = {
     REPOST_COLLECTION: "repost",
     LIKE_COLLECTION: "reaction",
 }
-_WEB_SCHEMES = ("http://", "https://")
-_LINK_MAX = 4096
-_TAG_MAX = 640
 _ID_MAX = 512
 
 R = TypeVar("R")
@@ -361,7 +357,7 @@ def _post(news: _Change) -> SocialDraft:
     check_text(post.text, "record.text")
     reply, embed = post.reply, post.embed
     quoted = _quoted(embed)
-    mentions, links, hashtags = _marked(post)
+    mentions, links, hashtags = marked(post.text, post.facets, post.tags)
     if embed is None:
         media: tuple[Media, ...] = ()
     else:
@@ -394,17 +390,13 @@ def _post(news: _Change) -> SocialDraft:
     )
 
 
-def _is_web(uri: str) -> bool:
-    return len(uri) <= _LINK_MAX and uri[:8].lower().startswith(_WEB_SCHEMES) and "\x00" not in uri
-
-
 def _media(embed: Embed | EmbeddedMedia) -> Iterator[Media]:
     for image in embed.images or ():
         yield Media(kind="image", id=_blob_id(image.image), alt=_alt(image.alt), status="remote")
     if embed.video is not None:
         yield Media(kind="video", id=_blob_id(embed.video), alt=_alt(embed.alt), status="remote")
     external = embed.external
-    if external is not None and _is_web(external.uri):
+    if external is not None and is_web(external.uri):
         yield Media(kind="link", url=external.uri, alt=_alt(external.title), status="remote")
 
 
@@ -419,51 +411,3 @@ def _blob_id(blob: Blob | None) -> str | None:
         return None
     cid = blob.cid if blob.ref is None else blob.ref.link
     return cid if cid and len(cid) <= _ID_MAX and cid.isalnum() else None
-
-
-def _marked(post: Post) -> tuple[list[str], list[str], list[str]]:
-    """Return mentioned DIDs, links and tags; facets that mark no stretch of the text are ignored.
-
-    Facets count bytes of the text's UTF-8 form, and neither end may split a character.
-    """
-    mentions: list[str] = []
-    links: list[str] = []
-    hashtags = [tag for tag in map(_tag, post.tags or ()) if tag]
-    if not post.facets:
-        return mentions, links, hashtags
-    text = post.text.encode()
-    marked = [
-        feature for facet in post.facets if _marks(facet.index, text) for feature in facet.features
-    ]
-    for feature in marked:
-        _note(feature, mentions, links, hashtags)
-    return mentions, links, hashtags
-
-
-def _note(feature: Feature, mentions: list[str], links: list[str], hashtags: list[str]) -> None:
-    shape = feature.type_
-    if shape == "app.bsky.richtext.facet#mention":
-        if feature.did and is_did(feature.did):
-            mentions.append(feature.did)
-    elif shape == "app.bsky.richtext.facet#link":
-        if feature.uri and _is_web(feature.uri):
-            links.append(feature.uri)
-    elif shape == "app.bsky.richtext.facet#tag" and feature.tag:
-        tag = _tag(feature.tag)
-        if tag:
-            hashtags.append(tag)
-
-
-def _tag(tag: str) -> str:
-    return "" if len(tag) > _TAG_MAX or "\x00" in tag else tag.removeprefix("#").lower()
-
-
-def _marks(index: ByteSlice, text: bytes) -> bool:
-    start, end = index.start, index.end
-    if not 0 <= start < end <= len(text):
-        return False
-    return _starts_character(text, start) and _starts_character(text, end)
-
-
-def _starts_character(text: bytes, at: int) -> bool:
-    return at == len(text) or text[at] & 0xC0 != 0x80
