@@ -79,10 +79,11 @@ _CELLS = 512
 _VOICES = 448
 # Shared by the many that need no list of their own; nothing is ever put into it.
 _NO_VOICES: list[int | None] = []
+_NO_CELLS: "list[_Cell]" = []
 _OLDEST_SECONDS = 8 * 86_400.0
 _EXACT = 64
 _SHOWN = 48
-_WHOLE = 1 << 64
+_WHOLE_SHOWN = _SHOWN << 64
 _LEAST_POSTS = 2
 _VERSION = 1
 
@@ -233,15 +234,19 @@ class _Running:
     Attributes:
         posts: rows so far.
         voices: authors of the rows of which nothing else is kept, not gathered yet.
+        ask: with fewer posts there is nothing to look at; a lower bound.
+        cells: what else heard voices of it.
     """
 
-    __slots__ = ("_gathered", "_waiting", "posts", "voices")
+    __slots__ = ("_gathered", "_waiting", "ask", "cells", "posts", "voices")
 
     def __init__(self, gathered: Gathered | None = None) -> None:
         self.posts = 0 if gathered is None else gathered.posts
+        self.ask = 0.0
         self._gathered = gathered
         self._waiting: list[tuple[int, Row]] = []
         self.voices: list[int | None] = _NO_VOICES
+        self.cells: list[_Cell] = _NO_CELLS
 
     def add(self, entry: tuple[int, Row]) -> None:
         self.posts += 1
@@ -249,10 +254,19 @@ class _Running:
         if len(self._waiting) >= _WAITING:
             self.gathered()
 
+    def add_voices(self, voices: Sequence[int | None]) -> None:
+        """Hear authors of rows that are counted already."""
+        if self.voices is _NO_VOICES:
+            self.voices = []
+        self.voices.extend(voices)
+        if len(self.voices) >= _VOICES:
+            self._gather()
+
     def counted(self) -> int:
         """Return how many posts count: an author's second in an interval is the same voice."""
         if self.posts == 1:
             return 1
+        self._listen()
         if self._gathered is None:
             spoke = [row.author for _, row in self._waiting]
             spoke += self.voices
@@ -266,6 +280,14 @@ class _Running:
 
     def gathered(self) -> Gathered:
         """Return what the rows say; not to be changed."""
+        self._listen()
+        return self._gather()
+
+    def _listen(self) -> None:
+        for cell in self.cells:
+            cell.tell()
+
+    def _gather(self) -> Gathered:
         if self._gathered is None:
             self._gathered = Gathered()
         if self._waiting:
@@ -279,10 +301,7 @@ class _Running:
 
 @dataclass(slots=True)
 class _Series:
-    """One topic and kind; `gathered` holds the intervals from `began` on that are over.
-
-    `held` is how many posts it and the open intervals hold.
-    """
+    """One topic and kind; `gathered` holds the intervals from `began` on that are over."""
 
     state: State
     upto: int
@@ -296,7 +315,19 @@ class _Series:
     bar: float = math.inf
     bar_of: int = _NEVER
     asked_at: float = 0.0
-    held: int = 0
+
+    def held(self) -> int:
+        """Return how many posts the open intervals and what was gathered hold."""
+        held = 0 if self.gathered is None else self.gathered.posts
+        for running in self.open.values():
+            held += running.posts
+        return held
+
+    def forget_bar(self) -> None:
+        """Reckon the bar anew when somebody asks."""
+        self.bar_of = _NEVER
+        for running in self.open.values():
+            running.ask = 0.0
 
     def keep(self, interval: int, running: _Running | None) -> None:
         """Remember what was said in an interval that is over."""
@@ -306,11 +337,34 @@ class _Series:
             self.gathered = Gathered()
         if running is not None:
             self.gathered.add_all(running.gathered())
-            self.held += running.posts
 
 
 Key = tuple[str, Kind]
-_Cell = tuple[Key, _Series, _Running]
+_Counted = tuple[Key, _Series, _Running]
+
+
+class _Cell:
+    """What rows of one tone and the same topics count in, within the newest interval.
+
+    Attributes:
+        counted: the intervals of its series.
+        voices: authors of rows that these have counted, and not heard yet.
+    """
+
+    __slots__ = ("counted", "voices")
+
+    def __init__(self, counted: list[_Counted]) -> None:
+        self.counted = counted
+        self.voices: list[int | None] = []
+        for _, _, running in counted:
+            running.cells = [*running.cells, self]
+
+    def tell(self) -> None:
+        """Let all of them hear the voices."""
+        if self.voices:
+            for _, _, running in self.counted:
+                running.add_voices(self.voices)
+            self.voices = []
 
 
 class BrandWatch:
@@ -344,7 +398,8 @@ class BrandWatch:
         self._gaps: list[tuple[int, int, bool]] = []
         self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
         self._usual_day = _NEVER
-        self._cells: dict[tuple[Any, ...], list[_Cell]] = {}
+        self._cells: dict[tuple[Any, ...], _Cell] = {}
+        self._counting: dict[tuple[Any, ...], list[tuple[Key, _Series]]] = {}
         self._past: PastCounts[Key] = PastCounts()
 
     # ------------------------------------------------------------------ what comes in
@@ -440,7 +495,7 @@ class BrandWatch:
             known = counts.get(key)
             past = self._detector.after(known, earliest, last) if known else silent
             series.state = self._detector.with_past(series.state, past)
-            series.bar_of = _NEVER
+            series.forget_bar()
         self._first = min(self._first, earliest)
 
     def note_gap(self, begin: float, end: float | None, *, piles_up: bool = True) -> None:
@@ -460,7 +515,7 @@ class BrandWatch:
         self._gaps.sort()
         del self._gaps[:-_GAPS]
         for series in self._series.values():  # what was reckoned without the gap
-            series.bar_of = _NEVER
+            series.forget_bar()
 
     def follow_gaps(self, gaps: Sequence[tuple[float, float | None]], now: float) -> bool:
         """Follow the ledger of gaps; return whether anything is new.
@@ -497,71 +552,102 @@ class BrandWatch:
     # ------------------------------------------------------------------ counting
 
     def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
-        cell = (interval, row.tone, *row.topics)
-        cells = self._cells.get(cell) or self._cells_of(cell, row, interval)
-        entry = event, row
+        name = (row.tone, *row.topics)
         head = interval == self._head
         # Of a busy brand a fair sample is kept as evidence until there is something to show.
         heard = len(self._ids[interval])
-        shown = heard <= _SHOWN or event < _WHOLE * _SHOWN // heard
-        author, least = row.author, self.policy.least_authors
-        counted: list[_Cell] = []
-        for each in cells:
-            _, series, running = each
-            series.held += 1
-            if shown or series.standing is not None:
-                running.add(entry)
-            else:
+        shown = heard <= _SHOWN or event * heard < _WHOLE_SHOWN
+        if head and not shown and not self._unusual_keys:
+            cell = self._cells.get(name) or self._cell_of(name, row)
+            cell.voices.append(row.author)
+            if len(cell.voices) >= _VOICES:
+                cell.tell()
+            counted = []
+            for each in cell.counted:
+                running = each[2]
                 running.posts += 1
-                if running.voices is _NO_VOICES:
-                    running.voices = [author]
+                if running.posts >= running.ask:
+                    counted.append(each)
+        else:
+            counted = self._counted_of(name, row, interval)
+            for _, series, running in counted:
+                if shown or series.standing is not None:
+                    running.add((event, row))
                 else:
-                    running.voices.append(author)
-                if len(running.voices) >= _VOICES:
-                    running.gathered()
-            if series.standing is not None or (
-                head
-                and running.posts >= _LEAST_POSTS
-                and (
-                    running.posts >= series.bar
-                    if series.bar_of == interval
-                    else series.held >= least
-                )
-            ):
-                counted.append(each)
-        if not counted or not self._ask(counted, row.at, interval, now, found):
+                    running.posts += 1
+                    running.add_voices([row.author])
+                if not head and self._head in series.open:
+                    series.open[self._head].ask = 0.0  # it holds more than was reckoned with
+        asked = [each for each in counted if self._is_to_ask(each[1], each[2], interval)]
+        if not asked or not self._ask(asked, row.at, interval, now, found):
             self._remember_usual(event, row.text, interval)
 
-    def _cells_of(self, cell: tuple[Any, ...], row: Row, interval: int) -> list[_Cell]:
-        """Return what counts rows of this tone and these topics in an interval."""
+    def _is_to_ask(self, series: _Series, running: _Running, interval: int) -> bool:
+        """Whether an interval may be worth an alert; notes from how many posts on it can be."""
+        if series.standing is not None:
+            return True
+        if interval != self._head:
+            return False
+        posts = running.posts
+        if series.bar_of == interval:
+            running.ask = max(_LEAST_POSTS, series.bar, series.asked_at)
+        else:
+            lacking = self.policy.least_authors - series.held()
+            running.ask = max(_LEAST_POSTS, posts + lacking)
+        return posts >= running.ask
+
+    def _cell_of(self, name: tuple[Any, ...], row: Row) -> _Cell:
+        """Return what counts rows of this tone and these topics in the newest interval."""
+        unlisted = self.counters.unlisted_topics
+        cell = _Cell(self._counted_of(name, row, self._head))
+        # A topic that is not listed is counted every time.
+        if self.counters.unlisted_topics == unlisted:
+            if len(self._cells) >= _CELLS:
+                self._empty_cells()
+            self._cells[name] = cell
+        return cell
+
+    def _empty_cells(self) -> None:
+        for cell in self._cells.values():
+            cell.tell()
+            for _, _, running in cell.counted:
+                running.cells = _NO_CELLS
+        self._cells.clear()
+
+    def _counted_of(self, name: tuple[Any, ...], row: Row, interval: int) -> list[_Counted]:
+        """Return what a row counts in, brought up to the newest interval that is over."""
+        counting = self._counting.get(name)
+        if counting is None:
+            counting = self._counting_of(name, row)
+        counted: list[_Counted] = []
+        for key, series in counting:
+            if series.upto < self._closed:
+                self._catch_up(series, self._closed)
+            running = series.open.get(interval)
+            if running is None:
+                running = series.open[interval] = _Running()
+                self._due.setdefault(interval, {})[key] = None
+            counted.append((key, series, running))
+        return counted
+
+    def _counting_of(self, name: tuple[Any, ...], row: Row) -> list[tuple[Key, _Series]]:
+        """Return the series in which rows of this tone and these topics count."""
         kinds = _KINDS_OF.get(row.tone, _VOLUME)
         topics: Sequence[str] = _WHOLE_ALONE
         unlisted = self.counters.unlisted_topics
         if row.topics:
             topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
-        cells: list[_Cell] = []
-        for topic in topics:
-            for kind in kinds:
-                key = topic, kind
-                series = self._series.get(key)
-                if series is None or series.upto < self._closed:
-                    series = self._of(key)
-                running = series.open.get(interval)
-                if running is None:
-                    running = series.open[interval] = _Running()
-                    self._due.setdefault(interval, {})[key] = None
-                cells.append((key, series, running))
-        # A quiet brand asks for it once or twice. A topic that is not listed is counted every time.
-        is_busy = len(self._ids[interval]) > _SHOWN
-        if is_busy and self.counters.unlisted_topics == unlisted:
-            if len(self._cells) >= _CELLS:
-                self._cells.clear()
-            self._cells[cell] = cells
-        return cells
+        keys: list[Key] = [(topic, kind) for topic in topics for kind in kinds]
+        counting = [(key, self._of(key)) for key in keys]
+        if self.counters.unlisted_topics == unlisted:
+            if len(self._counting) >= _CELLS:
+                self._counting.clear()
+            self._counting[name] = counting
+        return counting
 
     def _ask(
         self,
-        counted: Sequence[_Cell],
+        counted: Sequence[_Counted],
         at: float,
         interval: int,
         now: float,
@@ -628,7 +714,6 @@ class BrandWatch:
         counted = 0
         if running is not None:
             counted = running.counted()
-            series.held -= running.posts
         series.state, surprise = self._observed(series.state, interval, counted)
         series.upto = interval
         series.history.append(0 if running is None else running.posts)
@@ -663,7 +748,7 @@ class BrandWatch:
     def _bar(self, key: Key, series: _Series, interval: int) -> float:
         """Return the count from which on the running interval is worth an alert."""
         if series.bar_of != interval:
-            if series.held < self.policy.least_authors:
+            if series.held() < self.policy.least_authors:
                 return math.inf
             series.bar_of = interval
             series.bar = math.inf
@@ -688,6 +773,7 @@ class BrandWatch:
         if self._first == _NEVER:
             self._first = interval
             self._closed = interval - self._late - 1
+        self._empty_cells()
         self._head = interval
         self._close(interval - self._late - 1, now, found)
 
@@ -695,7 +781,6 @@ class BrandWatch:
         """Close all intervals up to one; quiet series follow when they are next spoken of."""
         if over <= self._closed:
             return
-        self._cells.clear()
         for interval in [each for each in self._ids if each <= over]:
             del self._ids[interval]
         interval = self._closed
@@ -708,7 +793,9 @@ class BrandWatch:
             for key in {**self._unusual_keys, **self._due.pop(interval, {})}:
                 self._close_one(key, interval, now, found)
         self._closed = over
-        self._head = max(self._head, over)
+        if over > self._head:
+            self._empty_cells()
+            self._head = over
 
     def _close_one(self, key: Key, interval: int, now: float, found: list[Alert]) -> None:
         series = self._series[key]
@@ -730,9 +817,7 @@ class BrandWatch:
         elif unusual and surprise >= self._wanted(key, series, interval):
             self._open(key, series, interval, series.began, surprise, now, end, found)
         if series.standing is None and not unusual:
-            if series.gathered is not None:
-                series.held -= series.gathered.posts
-                series.gathered = None
+            series.gathered = None
             series.began = _NEVER
             self._unusual_keys.pop(key, None)
 
@@ -871,7 +956,7 @@ class BrandWatch:
     def _bar_again(self, series: _Series, standing: _Standing) -> None:
         series.barred_until = standing.last_unusual + self._cool
         series.last_peak = standing.peak
-        series.bar_of = _NEVER
+        series.forget_bar()
 
     def _bar_echoes(self, key: Key, standing: _Standing) -> None:
         """Bar those as long that the alert was told for: see `_is_told_already`."""
@@ -1047,7 +1132,7 @@ def _series_to_plain(series: _Series) -> dict[str, Any]:
 
 def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
     gathered, standing = plain["gathered"], plain["standing"]
-    series = _Series(
+    return _Series(
         state=from_plain(plain["state"]),
         upto=plain["upto"],
         open={
@@ -1064,9 +1149,6 @@ def _series_from_plain(plain: Mapping[str, Any]) -> _Series:
         bar_of=plain["bar_of"],
         asked_at=plain["asked_at"],
     )
-    series.held = sum(running.posts for running in series.open.values())
-    series.held += 0 if series.gathered is None else series.gathered.posts
-    return series
 
 
 def watched(rows: Sequence[Row], watch: BrandWatch) -> Iterator[Alert]:

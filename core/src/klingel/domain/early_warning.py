@@ -230,9 +230,15 @@ class Detector:
         What `observe` does, without alarms and the rest of a reading.
         """
         (seen, short, middle, long, peak, filled, weight, mean, spread, _, _, cooling, run) = state
-        short, middle, long = self._smoothed(state, min(count, _LARGEST))
+        if seen < self._young or count > _LARGEST:
+            short, middle, long = self._smoothed(state, min(count, _LARGEST))
+        else:  # as `_smoothed`
+            first, second, third = self._gains
+            short += first * (count - short)
+            middle += second * (count - middle)
+            long += third * (count - long)
         height = self._height(short, middle, long)
-        surprise = self._surprise(state, height)
+        surprise = self._surprise(state, height) if height > mean else 0.0
         peak = max(peak, height)
         filled += 1
         if filled >= self._peak_intervals:
