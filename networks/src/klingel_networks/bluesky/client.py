@@ -14,7 +14,7 @@ Source: bluesky-social/jetstream, `docs/README.md` section 5 and the lexicons
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,10 +23,28 @@ from typing import Any
 import aiohttp
 import msgspec
 import zstandard
+from pydantic import SecretStr
 from yarl import URL
 
-from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
-from klingel_networks.arrival import Arrival, Finding, Gap, Options, Tools
+from klingel.errors import (
+    ConfigurationError,
+    CredentialsRejected,
+    RateLimited,
+    RetryableError,
+    SourceUnavailable,
+)
+from klingel_networks.arrival import (
+    Arrival,
+    Finding,
+    Gap,
+    GapClosed,
+    GapOutcome,
+    Options,
+    Report,
+    Tools,
+)
+from klingel_networks.bluesky.account import BlueskyAccount
+from klingel_networks.bluesky.session import AccountOptions
 from klingel_networks.contract import Delivery
 from klingel_networks.examining import clock_finding
 
@@ -119,6 +137,18 @@ class _Payload(msgspec.Struct):
     name: str | None = None
 
 
+@dataclass(slots=True)
+class _Hole:
+    """Whether this connection lost something, and whether reading is behind it."""
+
+    closed: bool
+    gap: Gap | None = None
+
+    def is_passed(self, arrival: Arrival | Gap) -> bool:
+        """Whether an arrival is an ordinary one."""
+        return isinstance(arrival, Arrival) and (self.closed or self.gap is None)
+
+
 class _CursorTooOld(Exception):
     """The server no longer keeps what we ask for."""
 
@@ -127,18 +157,28 @@ class _CursorFromElsewhere(Exception):
     """The server has not come as far as our cursor: it is another archive's."""
 
 
-class BlueskyClient:
-    """One subscription; reads until the connection ends, then raises SourceUnavailable."""
+Missed = Callable[[datetime], AsyncGenerator[Delivery, None]]
+"""Yields what names the brand since a time, from elsewhere."""
 
-    def __init__(self, options: BlueskyOptions) -> None:
+
+class BlueskyClient:
+    """One subscription; reads until the connection ends, then raises SourceUnavailable.
+
+    Args:
+        options: what to hear.
+        missed: reads what a gap took, where an account can be asked; it cannot know all of it.
+    """
+
+    def __init__(self, options: BlueskyOptions, missed: Missed | None = None) -> None:
         self.source = "jetstream"
+        self._missed = missed
         self._options = options
         self._host = URL(options.url).host or ""
         self._port = URL(options.url).port
         self._place = f"{self._host}:{self._port}"
         self._dictionary: tuple[int, zstandard.ZstdDecompressor] | None = None
 
-    async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Gap, None]:
+    async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Report, None]:
         """Yield frames after the cursor.
 
         Raises:
@@ -161,38 +201,78 @@ class BlueskyClient:
 
     async def _resumed(
         self, session: aiohttp.ClientSession, position: Position | None
-    ) -> AsyncGenerator[Arrival | Gap, None]:
+    ) -> AsyncGenerator[Arrival | Report, None]:
         """Subscribe at the best cursor that the server still accepts; tell a gap, and its length, once."""
-        told = False
-        closed = position is None  # what began just now has lost nothing
+        hole = _Hole(closed=position is None)  # what began just now has lost nothing
         for asked in self._cursors(position):
             try:
                 async with aclosing(self._subscribed(session, asked, position)) as arrivals:
                     async for arrival in arrivals:
-                        if isinstance(arrival, Gap):
-                            if not told:
-                                told = True
-                                yield _since(position, arrival)
-                        elif told and not closed and position is not None:
-                            closed = True
-                            yield replace(arrival, gap_seconds=_seconds_between(position, arrival))
-                        else:
+                        if hole.is_passed(arrival):
                             yield arrival
+                            continue
+                        async with aclosing(self._at_hole(hole, position, arrival)) as told:
+                            async for each in told:
+                                yield each
             except _CursorTooOld:
                 exact = position is None or asked == position.seq or asked >= _TIME_CURSOR
-                if exact and not told:
-                    told = True
+                if exact and hole.gap is None:
                     gap = Gap(
                         "cursor_too_old",
                         "Jetstream no longer keeps what followed our cursor; "
                         "reading goes on from the oldest event it has",
                     )
-                    yield _since(position, gap)
+                    hole.gap = self._opened(position, gap)
+                    yield hole.gap
             except _CursorFromElsewhere:
                 continue
             else:
                 return
         raise SourceUnavailable("Jetstream accepts none of our cursors")
+
+    async def _at_hole(
+        self, hole: _Hole, position: Position | None, arrival: Arrival | Gap
+    ) -> AsyncGenerator[Arrival | Report, None]:
+        """Tell a gap that has just shown itself, or what fills it before the first event behind it."""
+        if isinstance(arrival, Gap):
+            if hole.gap is None:
+                hole.gap = self._opened(position, arrival)
+                yield hole.gap
+            return
+        hole.closed = True
+        if hole.gap is None or position is None:
+            yield arrival
+        elif not hole.gap.key:
+            yield replace(arrival, gap_seconds=_seconds_between(position, arrival))
+        else:
+            async with aclosing(self._filled(hole.gap, position, arrival)) as filled:
+                async for each in filled:
+                    yield each
+            yield arrival
+
+    def _opened(self, position: Position | None, gap: Gap) -> Gap:
+        """Return the gap as it is told: with its beginning, and open where it can be filled."""
+        gap = _since(position, gap)
+        if self._missed is None or gap.began_at is None or position is None:
+            return gap
+        return replace(gap, key=f"jetstream {position.encode()}"[:200])
+
+    async def _filled(
+        self, gap: Gap, position: Position, behind: Arrival
+    ) -> AsyncGenerator[Arrival | Report, None]:
+        """Yield what an account was told of meanwhile, then the end of the gap: never all of it."""
+        outcome: GapOutcome = "partial"
+        if self._missed is not None and gap.began_at is not None:
+            try:
+                async with aclosing(self._missed(gap.began_at)) as missed:
+                    async for delivery in missed:
+                        yield Arrival(delivery, position.encode(), mode="gap_fill")
+            except (RetryableError, CredentialsRejected):
+                # The stream does not wait for an account.
+                outcome = "unrecoverable"
+        time_us = Position.decode(behind.cursor).time_us
+        ended_at = _EPOCH + timedelta(microseconds=time_us) if time_us else None
+        yield GapClosed(gap.key, outcome, end=behind.cursor, ended_at=ended_at)
 
     def _cursors(self, position: Position | None) -> list[int]:
         """Return what to ask for, best first: with overlap, exactly, by time; LIVE asks nothing."""
@@ -375,12 +455,64 @@ def _since(position: Position | None, gap: Gap) -> Gap:
     return replace(gap, start=position.encode(), began_at=began)
 
 
-async def examine(options: Options, tools: Tools) -> list[Finding]:
-    """Ask the instance over HTTP: does it answer, and what time is it there.
+def account_of(options: Options, tools: Tools) -> BlueskyAccount | None:
+    """Return the client of the account that the settings name, None where they name none.
 
     Raises:
-        SourceUnavailable: it does not answer.
+        ConfigurationError: half of what is needed is missing.
     """
+    identifier, password = str(options.get("identifier") or ""), options.get("app_password")
+    secret = password if isinstance(password, SecretStr) else SecretStr("")
+    if not identifier and not secret.get_secret_value():
+        return None
+    return BlueskyAccount(
+        AccountOptions(
+            service=str(options["service"]),
+            identifier=identifier,
+            password=secret,
+            direct_messages=bool(options["direct_messages"]),
+        ),
+        tools,
+    )
+
+
+def connect(options: Options, tools: Tools) -> BlueskyClient:
+    """Return the client of the stream; what a gap took is asked of the account, where one is set."""
+    account = account_of(options, tools)
+    collections = str(options["collections"]).split(",")
+    return BlueskyClient(
+        BlueskyOptions(
+            url=str(options["endpoint"]),
+            collections=tuple(name.strip() for name in collections if name.strip()),
+        ),
+        None if account is None else account.news_since,
+    )
+
+
+def connect_account(options: Options, tools: Tools) -> BlueskyAccount:
+    """Return the client of the account; raises ConfigurationError where none is set."""
+    account = account_of(options, tools)
+    if account is None:
+        raise ConfigurationError(
+            "bluesky.identifier and bluesky.app_password are needed to read an account"
+        )
+    return account
+
+
+async def examine(options: Options, tools: Tools) -> list[Finding]:
+    """Ask the instance over HTTP, and the account where one is set.
+
+    Raises:
+        SourceUnavailable: the instance does not answer.
+    """
+    account = account_of(options, tools)
+    return [
+        *await _examine_stream(options, tools),
+        *([] if account is None else await account.examined()),
+    ]
+
+
+async def _examine_stream(options: Options, tools: Tools) -> list[Finding]:
     url = URL(str(options["endpoint"]))
     url = url.with_scheme("https" if url.scheme == "wss" else "http").with_path("/")
     timeout = aiohttp.ClientTimeout(total=20)

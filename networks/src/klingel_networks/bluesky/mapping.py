@@ -8,6 +8,9 @@ Revisions are edit times in ms: 0 for a creation; for updates and deletions the 
 commit's `rev`, a TID, which is the same on every instance, on re-fetch and in gap fill.
 
 What is no post, repost or like, and every identity, account and sync event, is of kind `unknown`.
+
+What the brand's own account is told comes as `via: notification` (a record that names it, the same
+object as on the stream) and `via: chat` (its direct messages, see `chat.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +18,18 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from klingel.domain.draft import Change, Kind, SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import RawEvent
 from klingel.model.social_event import Author, Media
+from klingel_networks.bluesky.chat import CONVO, author_of, draft_chat, identify_chat
 from klingel_networks.bluesky.records import (
     FRAME,
+    LOGS,
+    MESSAGES,
+    NOTIFICATIONS,
     POST,
     POST_HEAD,
     SUBJECT,
@@ -33,6 +41,7 @@ from klingel_networks.bluesky.records import (
     PostHead,
     Status,
 )
+from klingel_networks.bluesky.records import NOTIFICATION as NOTIFICATION_VIEW
 from klingel_networks.bluesky.richtext import is_web, marked
 from klingel_networks.bluesky.syntax import (
     NSID,
@@ -61,6 +70,10 @@ MAPPING = "bluesky/1"
 POST_COLLECTION = "app.bsky.feed.post"
 REPOST_COLLECTION = "app.bsky.feed.repost"
 LIKE_COLLECTION = "app.bsky.feed.like"
+VIA, NOTIFICATION = "via", "notification"
+"""Key of a context, and its value for what `listNotifications` tells."""
+CHAT = "chat"
+"""The same for direct messages."""
 LIKE = "like"
 """The emoji part of a like's object id: the network shows a heart, its record says like."""
 
@@ -111,6 +124,8 @@ def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     body = delivery.body
     read_utf8(body)  # msgspec does not look into strings that it skips
     check_depth(body)
+    if VIA in delivery.context:
+        return _account_objects(body, delivery.context)
     try:
         _identity(_decode(FRAME, body, ""))
     except InvalidMessage as error:
@@ -120,13 +135,58 @@ def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     return [NativeObject(body, delivery.context)]
 
 
-def identify(native: bytes, context: Mapping[str, str]) -> Identity:  # noqa: ARG001 - the contract: a frame alone says who it is
-    """Return the identity of a frame's object; raises InvalidMessage."""
+def _account_objects(body: bytes, context: Mapping[str, str]) -> list[NativeObject | Refused]:
+    """Return the objects of what the account was told: one, or an answer's page of them."""
+    natives = [body]
+    if context[VIA] == NOTIFICATION:
+        found = _tried(NOTIFICATIONS, body)
+        natives = natives if found is None else [bytes(each) for each in found.notifications]
+    elif CONVO in context:
+        messages = _tried(MESSAGES, body)
+        natives = natives if messages is None else [bytes(each) for each in messages.messages]
+    else:
+        logs = _tried(LOGS, body)
+        natives = natives if logs is None else [bytes(each) for each in logs.logs]
+    pieces: list[NativeObject | Refused] = []
+    for native in natives:
+        try:
+            identify(native, context)
+        except InvalidMessage as error:
+            if native is body and is_unreadable(error):
+                raise
+            pieces.append(Refused(native, error))
+        else:
+            pieces.append(NativeObject(native, context))
+    return pieces
+
+
+def _tried(decoder: msgspec.json.Decoder[R], body: bytes) -> R | None:
+    """Return a page, None where a body is none: then it is one object, or nothing."""
+    try:
+        return decoder.decode(body)
+    except READ_ERRORS:
+        return None
+
+
+def identify(native: bytes, context: Mapping[str, str]) -> Identity:
+    """Return the identity of an object; raises InvalidMessage."""
+    via = context.get(VIA)
+    if via == CHAT:
+        return identify_chat(native, context)
+    if via == NOTIFICATION:
+        return _change_identity(_noticed(native)[0])
     return _identity(_decode(FRAME, native, ""))
 
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
-    """Return the draft of a frame's object; raises InvalidMessage."""
+    """Return the draft of an object; raises InvalidMessage."""
+    context = raw.context or {}
+    via = context.get(VIA)
+    if via == CHAT:
+        return draft_chat(MAPPING, native_of(raw), context)
+    if via == NOTIFICATION:
+        change, author = _noticed(native_of(raw))
+        return structs.replace(_drafted(change), author=author)
     news = _news(_decode(FRAME, native_of(raw), ""))
     if isinstance(news, _Status):
         _, changed_at = edit_time(news.microseconds, "time")
@@ -138,6 +198,22 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
             author=Author(id=news.did, handle=handle),
             changed_at=changed_at,
         )
+    return _drafted(news)
+
+
+def _noticed(native: bytes | msgspec.Raw) -> tuple[_Change, Author]:
+    """Return the record that a notification is about, and who wrote it; raises InvalidMessage."""
+    told = _decode(NOTIFICATION_VIEW, native, "")
+    uri = record_uri(told.uri, "uri")
+    if uri.authority != told.author.did:
+        raise InvalidMessage(
+            ErrorType.INVALID_FIELD, "author.did is not whose record uri names", path="author.did"
+        )
+    change = _Change(*uri, "created", None, told.record)
+    return change, author_of(told.author)
+
+
+def _drafted(news: _Change) -> SocialDraft:
     if news.change == "deleted":
         return _bare(news, _KINDS.get(news.collection, "unknown"))
     if news.collection == POST_COLLECTION:
@@ -161,6 +237,10 @@ def _identity(frame: Frame) -> Identity:
     if isinstance(news, _Status):
         revision, _ = edit_time(news.microseconds, "time")
         return Identity(_PREFIX + f"{news.did}/{news.shape}", revision, "unknown", "updated")
+    return _change_identity(news)
+
+
+def _change_identity(news: _Change) -> Identity:
     revision = 0
     if news.change != "created":
         revision, _ = _edited(news)

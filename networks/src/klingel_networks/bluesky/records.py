@@ -166,7 +166,91 @@ class Post(Struct, frozen=True, gc=False):
     tags: Annotated[list[str], Meta(max_length=100)] | None = None
 
 
+class Profile(Struct, frozen=True, gc=False):
+    """Somebody, as the network's interfaces name him."""
+
+    did: str
+    handle: str | None = None
+    display_name: str | None = field(default=None, name="displayName")
+
+
+class Notification(Struct, frozen=True, gc=False):
+    """News for the account: `app.bsky.notification.listNotifications#notification`."""
+
+    uri: str
+    author: Profile
+    reason: str
+    record: Raw
+    indexed_at: str = field(name="indexedAt")
+
+
+class NotificationPage(Struct, frozen=True, gc=False):
+    """An answer of `app.bsky.notification.listNotifications`."""
+
+    notifications: list[Raw]
+    cursor: str | None = None
+
+
+class Sender(Struct, frozen=True, gc=False):
+    """Who sent a message or reacted to one."""
+
+    did: str
+
+
+class Message(Struct, frozen=True, gc=False, kw_only=True):
+    """A message of a conversation, whole, deleted or of the system: which, its type tells."""
+
+    type_: str | None = field(default=None, name="$type")
+    id: str
+    text: str | None = None
+    facets: Annotated[list[Facet], Meta(max_length=1000)] | None = None
+    embed: Embed | None = None
+    sender: Sender | None = None
+    sent_at: str | None = field(default=None, name="sentAt")
+
+
+class Reaction(Struct, frozen=True, gc=False):
+    """An emoji that somebody put on a message."""
+
+    value: str
+    sender: Sender
+    created_at: str = field(name="createdAt")
+
+
+class Log(Struct, frozen=True, gc=False, kw_only=True):
+    """An entry of `chat.bsky.convo.getLog`; what it tells of, its type says."""
+
+    type_: str | None = field(default=None, name="$type")
+    rev: str | None = None
+    convo_id: str | None = field(default=None, name="convoId")
+    message: Message | None = None
+    reaction: Reaction | None = None
+    profiles: Annotated[list[Profile], Meta(max_length=1000)] | None = field(
+        default=None, name="relatedProfiles"
+    )
+
+
+class LogPage(Struct, frozen=True, gc=False):
+    """An answer of `chat.bsky.convo.getLog`."""
+
+    logs: list[Raw]
+    cursor: str | None = None
+
+
+class MessagePage(Struct, frozen=True, gc=False):
+    """An answer of `chat.bsky.convo.getMessages`."""
+
+    messages: list[Raw]
+    cursor: str | None = None
+
+
 FRAME = msgspec.json.Decoder(Frame)
+NOTIFICATION = msgspec.json.Decoder(Notification)
+NOTIFICATIONS = msgspec.json.Decoder(NotificationPage)
+LOG = msgspec.json.Decoder(Log)
+LOGS = msgspec.json.Decoder(LogPage)
+MESSAGE = msgspec.json.Decoder(Message)
+MESSAGES = msgspec.json.Decoder(MessagePage)
 POST = msgspec.json.Decoder(Post)
 POST_HEAD = msgspec.json.Decoder(PostHead)
 SUBJECT = msgspec.json.Decoder(SubjectRecord)
