@@ -69,9 +69,28 @@ def test_every_word_of_a_closed_set_is_told_with_its_meaning(heading, module, en
 BRAND = compiled_brand(
     triage={
         "needs_no_answer": ["other"],
+        "natures_without_answer": [
+            "mailing_list",
+            "bulk",
+            "auto_generated",
+            "spam_flag",
+            "forged_sender",
+        ],
         "advocates": [{"network": "bluesky", "id": "did:plc:fan"}],
     }
 )
+
+
+MACHINES = ("bounce", "auto_reply", "read_receipt", "abuse_report")
+QUIET = ("spam_flag", "forged_sender", "mailing_list", "bulk", "auto_generated")
+
+
+def left(natures, others):
+    """Return steps that take the first of these natures away, until only the others are left."""
+    return [
+        (TriageReason(each), {"natures": [*natures[at + 1 :], *others] or None})
+        for at, each in enumerate(natures)
+    ]
 
 
 def test_the_first_reason_in_the_order_of_the_page_counts():
@@ -82,12 +101,15 @@ def test_the_first_reason_in_the_order_of_the_page_counts():
         change="deleted",
         direction="outbound",
         enrichment=found,
+        natures=[*MACHINES, *QUIET],
     )
     author, asks = event.author, Enrichment(intents=[Intent(name="other", score=0.9)])
     steps = (
         (TriageReason.DELETED, {"change": "created"}),
+        *left(MACHINES, QUIET),
         (TriageReason.OWN_POST, {"direction": "third_party"}),
         (TriageReason.THIRD_PARTY, {"direction": "inbound"}),
+        *left(QUIET, ()),
         (TriageReason.REPOST, {"kind": "reaction"}),
         (TriageReason.REACTION, {"kind": "unknown"}),
         (TriageReason.UNKNOWN_KIND, {"kind": "reply", "author": None}),
@@ -104,7 +126,7 @@ def test_the_first_reason_in_the_order_of_the_page_counts():
         seen.append(reason.value)
         event = structs.replace(event, **parts)
     listed = re.findall(
-        r"^\d\. ((?:`\w+`(?:, )?)+):", section(TRIAGE, "What decides"), re.MULTILINE
+        r"^\d+\. ((?:`\w+`(?:, )?)+):", section(TRIAGE, "What decides"), re.MULTILINE
     )
     assert re.findall(r"`(\w+)`", " ".join(listed)) == seen[:-1]
 

@@ -229,7 +229,7 @@ def test_the_nature_of_recorded_mails(raw_mails) -> None:
     """Bounces, receipts, complaints of providers, automatic answers, lists, spam, plain mails."""
     for name, expected in NATURES.items():
         told = map_delivery(NETWORK, raw_mails[name], {})[0]["event"]
-        assert tuple(told.get("metrics", {})) == expected, name
+        assert tuple(told.get("natures", ())) == expected, name
         nobodys = {"bounce", "read_receipt", "abuse_report", "auto_reply"} & set(expected)
         assert told["kind"] == ("unknown" if nobodys else "email"), name
 
@@ -498,8 +498,8 @@ def test_who_forges_an_address_neither_speaks_for_it_nor_joins(forged) -> None:
     assert told["conversation_id"] not in {genuine["conversation_id"], None}
     assert delivered(content)["conversation_id"] == told["conversation_id"]
     assert told["author"]["id"] != genuine["author"]["id"]
-    assert told["metrics"] == {"forged_sender": 1}
-    assert "metrics" not in genuine
+    assert told["natures"] == ["forged_sender"]
+    assert "natures" not in genuine
     # Nor does what answers the forged mail bring it in.
     again = answer("1@kunde.example", "f@x", author=forged, fields=DISOWNED)
     assert knowing(again, FIRST, content)["conversation_id"] == told["conversation_id"]
@@ -762,3 +762,17 @@ def test_any_text_comes_through_whole(text) -> None:
     word = f"Wort {printable.strip()} Ende"
     said = delivered(mail(word.encode(), subject="Re: x"))["text"]
     assert said == word
+
+
+def test_a_group_under_an_own_address_is_no_list() -> None:
+    """Support addresses are often groups: what customers write there would get no answer."""
+    fields = (
+        "List-ID: <service.nordlicht.example>\r\n"
+        "List-Post: <https://groups.example/post>, <mailto:service@nordlicht.example>\r\n"
+        "List-Unsubscribe: <mailto:x@groups.example>\r\nPrecedence: list\r\n"
+    )
+    content = mail("Kein Netz.", fields=fields)
+    assert "natures" not in delivered(content)
+    for others in ("", "info@nordlicht.example"):
+        told = delivered(content, own=others)
+        assert told["natures"] == ["mailing_list", "bulk"]

@@ -11,6 +11,7 @@ from klingel.config.part import Part, Slug
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 Entry = Annotated[str, Field(min_length=1, max_length=200)]
+QuietNature = Literal["mailing_list", "bulk", "auto_generated", "spam_flag", "forged_sender"]
 Tone = Literal["negative", "neutral", "positive"]
 Intent = Literal[
     "complaint",
@@ -169,6 +170,11 @@ class Triage(Part):
         (),
         max_length=9,
         description="What has only these intents opens no case, such as other or praise.",
+    )
+    natures_without_answer: tuple[QuietNature, ...] = Field(
+        ("mailing_list", "spam_flag"),
+        max_length=5,
+        description="Mail of such a nature opens no case; answers of programs never do.",
     )
     advocates: tuple[Account, ...] = Field(
         (), max_length=1000, description="Customers who answer customers: theirs opens no case."

@@ -24,6 +24,17 @@ Kind = Literal[
 Change = Literal["created", "updated", "deleted", "completed"]
 Visibility = Literal["public", "unlisted", "followers", "private"]
 Threading = Literal["network", "root", "parent_only"]
+Nature = Literal[
+    "auto_reply",
+    "bounce",
+    "read_receipt",
+    "abuse_report",
+    "auto_generated",
+    "mailing_list",
+    "bulk",
+    "spam_flag",
+    "forged_sender",
+]
 
 
 class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -42,6 +53,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         direction: only where a generic source claims it.
         label: network name given by a generic source.
         window_until: until when the network lets us answer freely, where this event says so.
+        natures: what it is beside its words: a machine's answer, a list, what a filter said of it.
         only_media: whether it tells nothing but what became of the event's media.
     """
 
@@ -71,4 +83,5 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     direction: Literal["inbound", "outbound", "third_party"] | None = None
     label: str | None = None
     window_until: datetime | None = None
+    natures: tuple[Nature, ...] = ()
     only_media: bool = False

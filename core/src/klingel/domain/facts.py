@@ -13,7 +13,7 @@ from functools import lru_cache
 from msgspec import structs
 
 from klingel.domain.identity import hash64
-from klingel.domain.triage import believed_time, is_silent
+from klingel.domain.triage import believed_time, is_nobodys_word, is_silent
 from klingel.model.case import Fact, Opening
 from klingel.model.social_event import SocialEvent
 
@@ -84,6 +84,9 @@ def fact_of(
     """
     at = utc(believed_time(event))
     received_at = utc(event.received_at)
+    # The brand's absence note is no answer to anybody.
+    is_machines = event.direction == "outbound" and is_nobodys_word(event)
+    direction = "third_party" if is_machines else event.direction
     return Fact(
         object=object_hash,
         revision=event.revision,
@@ -93,11 +96,11 @@ def fact_of(
         author=hash64(event.author.id) if event.author is not None else None,
         customer=customer_of(event),
         in_reply_to=hash64(event.in_reply_to) if event.in_reply_to else None,
-        addressees=_addressees(event) if event.direction == "outbound" else None,
-        direction=event.direction,
+        addressees=_addressees(event) if direction == "outbound" else None,
+        direction=direction,
         change=event.change,
         silent=is_silent(event) or event.kind == "unknown" or asks_nothing or None,
-        agent=_agent(event) if event.direction == "outbound" else None,
+        agent=_agent(event) if direction == "outbound" else None,
         needs_answer=needs_answer or None,
         version=_version(event.mapping, *_found_by(event)),
         origin=list(position),

@@ -15,7 +15,7 @@ from klingel.domain.alert_evidence import Row
 from klingel.domain.facts import customer_of
 from klingel.domain.identity import hash64
 from klingel.domain.incidents import Post
-from klingel.domain.triage import believed_time, tone_of
+from klingel.domain.triage import believed_time, is_nobodys_word, tone_of
 from klingel.model import SocialEvent
 from klingel.model.brand_signals import Signal
 
@@ -41,7 +41,7 @@ _ENCODER = msgspec.json.Encoder()
 
 def row_of(event: SocialEvent) -> Signal | None:
     """Return the row of an event; None where it says nothing."""
-    if event.kind in SILENT_KINDS:
+    if event.kind in SILENT_KINDS or is_nobodys_word(event):
         return None
     enrichment, author = event.enrichment, event.author
     lang = event.lang

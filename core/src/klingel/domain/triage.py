@@ -1,5 +1,6 @@
 """Does it need an answer, and why not: the closed set of reasons, one for every event."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -36,6 +37,24 @@ class TriageReason(StrEnum):
     """Somebody passes on what another said."""
     REACTION = "reaction"
     """Somebody reacts without words."""
+    AUTO_REPLY = "auto_reply"
+    """A program answered: an absence, a receipt of a ticket. It answers nobody."""
+    BOUNCE = "bounce"
+    """What was sent could not be delivered, or is delayed."""
+    READ_RECEIPT = "read_receipt"
+    """A program tells that something was shown, or thrown away unread."""
+    ABUSE_REPORT = "abuse_report"
+    """A provider tells that somebody called something spam."""
+    MAILING_LIST = "mailing_list"
+    """It came through a list, and the brand owes lists no answer."""
+    BULK = "bulk"
+    """It went to many, and the brand owes that no answer."""
+    AUTO_GENERATED = "auto_generated"
+    """A program sent it by itself, and the brand owes programs no answer."""
+    SPAM_FLAG = "spam_flag"
+    """A filter before klingel called it spam, and the brand believes it."""
+    FORGED_SENDER = "forged_sender"
+    """Its author's domain disowns it, and the brand owes that no answer."""
     UNKNOWN_KIND = "unknown_kind"
     """The mapping does not know this kind of object."""
     NO_AUTHOR = "no_author"
@@ -87,6 +106,24 @@ def is_silent(event: SocialEvent) -> bool:
     return event.kind in _SILENT
 
 
+_NOBODYS_WORD = (
+    TriageReason.BOUNCE,
+    TriageReason.AUTO_REPLY,
+    TriageReason.READ_RECEIPT,
+    TriageReason.ABUSE_REPORT,
+)
+"""Natures of what a program says: no brand owes it an answer, and no brand answers by it."""
+_BY_POLICY = (
+    TriageReason.SPAM_FLAG,
+    TriageReason.FORGED_SENDER,
+    TriageReason.MAILING_LIST,
+    TriageReason.BULK,
+    TriageReason.AUTO_GENERATED,
+)
+"""Natures that need no answer where the brand's file says so."""
+NOBODY_WAITS = frozenset({TriageReason.ASKS_NOTHING, *_NOBODYS_WORD, *_BY_POLICY})
+"""What joins a case, but nobody waits because of it."""
+
 _KINDS = {
     "repost": TriageReason.REPOST,
     "reaction": TriageReason.REACTION,
@@ -100,13 +137,8 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
 
     The reason is `opened` where it does. Its age is another matter: see `lateness`.
     """
-    reason = _KINDS.get(event.kind, TriageReason.OPENED)
-    if event.change == "deleted":
-        reason = TriageReason.DELETED
-    elif event.direction != "inbound":
-        outbound = event.direction == "outbound"
-        reason = TriageReason.OWN_POST if outbound else TriageReason.THIRD_PARTY
-    elif reason is not TriageReason.OPENED:
+    reason = _by_speaker(event) or _by_sort(event, brand)
+    if reason is not TriageReason.OPENED:
         pass
     elif event.author is None and event.customer_id is None:
         reason = TriageReason.NO_AUTHOR
@@ -119,6 +151,34 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
     elif asks_nothing(event, brand):
         reason = TriageReason.ASKS_NOTHING
     return reason is TriageReason.OPENED, reason
+
+
+def _by_speaker(event: SocialEvent) -> TriageReason | None:
+    """Return the reason of what no customer says."""
+    if event.change == "deleted":
+        return TriageReason.DELETED
+    machine = _nature(event, _NOBODYS_WORD)
+    if machine is not None:
+        return machine
+    if event.direction == "inbound":
+        return None
+    outbound = event.direction == "outbound"
+    return TriageReason.OWN_POST if outbound else TriageReason.THIRD_PARTY
+
+
+def _by_sort(event: SocialEvent, brand: CompiledBrand) -> TriageReason:
+    """Return the reason of what is of a nature or a kind that needs no answer; else `opened`."""
+    quiet = [each for each in _BY_POLICY if each in brand.triage.natures_without_answer]
+    return _nature(event, quiet) or _KINDS.get(event.kind, TriageReason.OPENED)
+
+
+def is_nobodys_word(event: SocialEvent) -> bool:
+    """Whether a program said it, for nobody: it answers no customer, whosever program it is."""
+    return _nature(event, _NOBODYS_WORD) is not None
+
+
+def _nature(event: SocialEvent, among: Sequence[TriageReason]) -> TriageReason | None:
+    return next((each for each in among if each in event.natures), None) if event.natures else None
 
 
 def intents_of(event: SocialEvent) -> frozenset[str]:

@@ -503,6 +503,16 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Annotated[dict[str, int], Meta(description='Counts given by the network.')]
         | None
     ) = None
+    natures: (
+        Annotated[
+            list[Literal['auto_reply', 'bounce', 'read_receipt', 'abuse_report', 'auto_generated', 'mailing_list', 'bulk', 'spam_flag', 'forged_sender']],
+            Meta(
+                description="What it is beside its words: a machine's answer, a list, what a filter said; absent for plain words.",
+                max_length=9,
+            ),
+        ]
+        | None
+    ) = None
     reply: Reply | None = None
     url: Annotated[str, Meta(description='Permalink.')] | None = None
     fingerprint: (

@@ -8,7 +8,7 @@ part of the id, so a mail that was moved, or is read again under another UIDVALI
 The text is what its author says in it: quotations, signatures and legal notices are left out, the
 subject stands before the text of a mail that begins a conversation. The original is kept whole.
 
-A mail's nature (`nature.py`) stands in `metrics`, one for each that is told. What is nobody's word,
+A mail's nature (`nature.py`) stands in `natures`, one for each that is told. What is nobody's word,
 an automatic answer, a bounce, a receipt, is of kind `unknown`.
 """
 
@@ -38,12 +38,13 @@ from klingel_networks.email.who import (
     People,
     author_id,
     ids_of,
+    own_addresses,
     people_of,
     person_id,
 )
 from klingel_networks.generic import native_of
 
-MAPPING = "email/1"
+MAPPING = "email/2"
 MAIL_BYTES = 32 << 20
 """So much of one mail is fetched and read; providers take 20 to 35 MB."""
 DEFAULT_MAILBOX = "mailbox"
@@ -79,7 +80,7 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
             source is no name.
     """
     header, body = header_of(native)
-    found = natures(header, context.get(FLAGS, "").split())
+    found = natures(header, context.get(FLAGS, "").split(), own_addresses(context))
     return Identity(_object_id(native, header, body, context), 0, kind_of(found), "created")
 
 
@@ -88,13 +89,13 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     native, context = bytes(native_of(raw)), raw.context or {}
     header, body = header_of(native)
     mailbox = _mailbox(context)
-    found = natures(header, context.get(FLAGS, "").split())
+    found = natures(header, context.get(FLAGS, "").split(), own_addresses(context))
     people = people_of(header, context.get(OWN, "").lower().split())
     placed = place(header, people, mailbox, context)
     parts = read_parts(header, native[:MAIL_BYTES], body)
     said = _said(header, parts)
     recipients = tuple(dict.fromkeys(person_id(each.address, context) for each in people.to))
-    metrics = dict.fromkeys(found, 1)
+    metrics = {}
     if not parts.complete or len(native) > MAIL_BYTES or len(said) > TEXT_MAX:
         metrics[TRUNCATED] = 1
     text = said[:TEXT_MAX]
@@ -116,6 +117,7 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         links=tuple(dict.fromkeys(_links(text))),
         mentions=recipients,
         metrics=metrics or None,
+        natures=found,
     )
 
 

@@ -13,29 +13,39 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from klingel.domain.draft import Kind
+from klingel.domain.draft import Kind, Nature
 from klingel_networks.email.header import Address, Header
 from klingel_networks.email.who import fails_authentication
 
-AUTO_REPLY: Final = "auto_reply"
+AUTO_REPLY: Final[Nature] = "auto_reply"
 """An absence, a receipt of a ticket: a program answered a mail."""
-BOUNCE: Final = "bounce"
+BOUNCE: Final[Nature] = "bounce"
 """A mail could not be delivered, or is delayed."""
-RECEIPT: Final = "read_receipt"
+RECEIPT: Final[Nature] = "read_receipt"
 """A mail was shown, or thrown away unread."""
-COMPLAINT: Final = "abuse_report"
+COMPLAINT: Final[Nature] = "abuse_report"
 """A provider tells that somebody called a mail spam."""
-GENERATED: Final = "auto_generated"
+GENERATED: Final[Nature] = "auto_generated"
 """A program sent it by itself: a notice, a form."""
-LIST: Final = "mailing_list"
+LIST: Final[Nature] = "mailing_list"
 """It came through a list."""
-BULK: Final = "bulk"
+BULK: Final[Nature] = "bulk"
 """It went to many."""
-SPAM: Final = "spam_flag"
+SPAM: Final[Nature] = "spam_flag"
 """A filter before us called it spam."""
-FORGED: Final = "forged_sender"
+FORGED: Final[Nature] = "forged_sender"
 """The receiving server says that the author's domain disowns it."""
-NATURES: Final = (AUTO_REPLY, BOUNCE, RECEIPT, COMPLAINT, GENERATED, LIST, BULK, SPAM, FORGED)
+NATURES: Final[tuple[Nature, ...]] = (
+    AUTO_REPLY,
+    BOUNCE,
+    RECEIPT,
+    COMPLAINT,
+    GENERATED,
+    LIST,
+    BULK,
+    SPAM,
+    FORGED,
+)
 
 _NOBODYS_WORD = frozenset({AUTO_REPLY, BOUNCE, RECEIPT, COMPLAINT})
 _REPORTS = {
@@ -65,14 +75,19 @@ _SCL = re.compile(r"\bSCL:(\d)\b")
 _JUNK = frozenset({"$junk", "junk", "\\junk"})
 
 
-def natures(header: Header, flags: Collection[str] = ()) -> tuple[str, ...]:
+def natures(
+    header: Header, flags: Collection[str] = (), own: Collection[str] = ()
+) -> tuple[Nature, ...]:
     """Return all that is told of a mail's nature, in the order of NATURES; empty for a plain mail.
 
     Args:
         header: of the mail.
         flags: IMAP flags.
+        own: the mailbox's own addresses, in lower case: a group under one of them is no list, its
+            members are the brand's people.
     """
-    found = {_report(header), *_answer(header), *_sending(header)} - {""}
+    sending = set() if _is_own_list(header, own) else _sending(header)
+    found = {_report(header), *_answer(header), *sending} - {""}
     if _is_spam(header) or not _JUNK.isdisjoint(flag.lower() for flag in flags):
         found.add(SPAM)
     if fails_authentication(header):
@@ -136,6 +151,12 @@ def _sending(header: Header) -> set[str]:
     if precedence in {"bulk", "junk"} or "list-unsubscribe" in header or "feedback-id" in header:
         found.add(BULK)
     return found
+
+
+def _is_own_list(header: Header, own: Collection[str]) -> bool:
+    names = f"{header.value('list-id')} {header.value('list-post')}".lower()
+    told = {each.strip("<>,;").removeprefix("mailto:") for each in names.split()}
+    return any(each in told or each.replace("@", ".") in told for each in own)
 
 
 def _is_spam(header: Header) -> bool:

@@ -894,6 +894,7 @@ def _social_event(
         hashtags=list(draft.hashtags) or None,
         mentions=list(draft.mentions) or None,
         metrics=draft.metrics or None,
+        natures=list(draft.natures) or None,
         reply=_reply(raw, draft),
         url=draft.url,
         index=entry.index,
