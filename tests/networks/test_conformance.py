@@ -148,7 +148,73 @@ IDENTITY = body(
         },
     }
 )
+TOLD = {"via": "notification", "channel": TARGET}
+CHAT = {"via": "chat", "channel": TARGET}
+
+
+def notified(first: bytes, reason: str) -> Delivery:
+    """Return the same record as the account's notifications tell of it."""
+    told = json.loads(first)
+    commit = told["commit"]
+    notification = {
+        "uri": f"at://{told['did']}/{commit['collection']}/{commit['rkey']}",
+        "cid": "bafyrei",
+        "author": {"did": told["did"], "handle": "erika.test", "displayName": "Erika"},
+        "reason": reason,
+        "record": commit["record"],
+        "isRead": False,
+        "indexedAt": "2026-07-04T14:38:09.000Z",
+    }
+    return Delivery(body(notification), TOLD)
+
+
+def logged(shape: str, **more: Any) -> bytes:
+    """Return an entry of the log of direct messages."""
+    return body(
+        {
+            "$type": f"chat.bsky.convo.defs#log{shape}",
+            "rev": "2222223gg456s",
+            "convoId": "3kt4jgm5nc32q",
+        }
+        | more
+    )
+
+
+SAID = {
+    "$type": "chat.bsky.convo.defs#messageView",
+    "id": "3kt4jgm5nc32r",
+    "rev": "2222223gg456s",
+    "text": "Wo bleibt der Techniker? 🦋",
+    "sender": {"did": DID},
+    "sentAt": "2026-07-04T14:38:07.112Z",
+}
+GONE = {name: SAID[name] for name in ("id", "rev", "sender", "sentAt")} | {
+    "$type": "chat.bsky.convo.defs#deletedMessageView"
+}
+PUT = {"value": "❤️", "sender": {"did": DID}, "createdAt": "2026-07-04T14:39:07.112Z"}
+REACTED = logged("AddReaction", message=SAID, reaction=PUT)
 BLUESKY_SAMPLES = (
+    Sample(
+        logged("CreateMessage", message=SAID, relatedProfiles=[{"did": DID, "handle": "e.test"}]),
+        CHAT,
+        again=(Delivery(body(SAID), CHAT | {"convo": "3kt4jgm5nc32q", "other": DID}),),
+        edited=(Delivery(logged("DeleteMessage", message=GONE), CHAT),),
+    ),
+    Sample(
+        REACTED,
+        CHAT,
+        edited=(Delivery(logged("RemoveReaction", message=SAID, reaction=PUT), CHAT),),
+    ),
+    Sample(
+        b'{"cursor":"2222223gg456t","logs":['
+        + b",".join(
+            (REACTED, logged("ReadConvo"), logged("AddReaction", message=SAID, reaction={}), b"1")
+        )
+        + b"]}",
+        CHAT,
+        objects=4,
+        refused=2,
+    ),
     Sample(
         POST,
         again=(second_wire(POST),),
@@ -157,9 +223,9 @@ BLUESKY_SAMPLES = (
             Delivery(frame("app.bsky.feed.post", None, "delete")),
         ),
     ),
-    Sample(REPLY, again=(second_wire(REPLY),)),
-    Sample(QUOTE, again=(second_wire(QUOTE),)),
-    Sample(LIKE, {"seq": "5"}, again=(second_wire(LIKE),)),
+    Sample(REPLY, again=(second_wire(REPLY), notified(REPLY, "reply"))),
+    Sample(QUOTE, again=(second_wire(QUOTE), notified(QUOTE, "quote"))),
+    Sample(LIKE, {"seq": "5"}, again=(second_wire(LIKE), notified(LIKE, "like"))),
     Sample(REPOST, again=(second_wire(REPOST),)),
     Sample(FOLLOW, again=(second_wire(FOLLOW),)),
     Sample(IDENTITY),
