@@ -47,7 +47,9 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             its own, `parent_only` only a parent is known (the object's own id is the conversation).
         in_reply_to_author: author id of the parent, where the network tells it.
         customer_ids: all ids under which the object names its customer, `<network>:<author id>`, the
-            present one first; empty where a network's authors have one id each.
+            present one first; empty where it names none.
+        lone_id: whether the network gives an author one id for ever: nothing is remembered of it
+            unless a person links it with another.
         target: account id or source the object is addressed to.
         langs: what the network says of the language, most likely first.
         direction: only where a generic source claims it.
@@ -70,6 +72,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     quotes: str | None = None
     reposts: str | None = None
     customer_ids: tuple[str, ...] = ()
+    lone_id: bool = False
     target: str | None = None
     author: Author | None = None
     text: str | None = None

@@ -37,6 +37,7 @@ from klingel_networks.email.who import (
     OWN,
     People,
     author_id,
+    counterpart_id,
     ids_of,
     own_addresses,
     people_of,
@@ -118,6 +119,8 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         mentions=recipients,
         metrics=metrics or None,
         natures=found,
+        customer_ids=_customer_ids(people, context),
+        lone_id=True,
     )
 
 
@@ -255,6 +258,16 @@ def _author(people: People, context: Mapping[str, str]) -> Author | None:
         handle=author.address[:256],
         name=author.name or None,
     )
+
+
+def _customer_ids(people: People, context: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the customer's id: a foreign author's, in the brand's own mail whom it is written to.
+
+    A forged author is nobody's customer.
+    """
+    if people.is_forged or not people.counterpart:
+        return ()
+    return (f"email:{counterpart_id(people, context)}",)
 
 
 def _target(people: People, recipients: tuple[str, ...], context: Mapping[str, str]) -> str | None:

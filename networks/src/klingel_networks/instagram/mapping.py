@@ -8,6 +8,7 @@ those of `meta/messaging.py`, what is polled (comments, media, conversations) is
   a comment is its medium.
 - A mention names only the comment or medium that mentions us: its text comes with what is fetched
   then, under the same id.
+- A customer has a scoped id, and a username that is shown beside it and may be another's tomorrow.
 - The network tells no edit and no removal of a comment.
 """
 
@@ -171,7 +172,23 @@ def _graph_kind(context: Mapping[str, str]) -> Kind:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an object; raises InvalidMessage."""
-    return with_window(_drafted(raw))
+    draft = with_window(_drafted(raw))
+    return msgspec.structs.replace(draft, customer_ids=customer_ids(draft))
+
+
+def customer_ids(draft: SocialDraft) -> tuple[str, ...]:
+    """Return the ids under which an object names its customer: the scoped id, then the username.
+
+    Who speaks is the customer; where the account speaks in private, whom it speaks to.
+    """
+    if draft.direction == "outbound":
+        private = draft.visibility == "private" and draft.target is not None
+        return (f"instagram:{draft.target}",) if private else ()
+    author = draft.author
+    if author is None:
+        return ()
+    own = f"instagram:{author.id}"
+    return (own, f"instagram:username:{author.handle.lower()}") if author.handle else (own,)
 
 
 def _drafted(raw: RawEvent) -> SocialDraft:

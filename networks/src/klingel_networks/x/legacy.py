@@ -26,6 +26,7 @@ from klingel_networks.x.posts import (
     author,
     author_of,
     best_variant,
+    customer_ids,
     is_link,
     tag_of,
 )
@@ -70,6 +71,7 @@ def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft
     check_text(text, "message_create.message_data.text")
     media = data.attachment.media if data.attachment is not None else None
     _, hashtags, links = old_marks(data.entities)
+    speaker = author_of(sender, users)
     return SocialDraft(
         mapping=MAPPING,
         kind="direct_message",
@@ -82,7 +84,9 @@ def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft
         published_at=milliseconds(message.created_timestamp, "created_timestamp")
         or snowflake_time(message.id),
         target=recipient if is_id(recipient) else None,
-        author=author_of(sender, users),
+        author=speaker,
+        customer_ids=customer_ids(speaker),
+        lone_id=True,
         text=text,
         media=() if media is None else tuple(old_media((media,))),
         links=links,
@@ -104,6 +108,7 @@ def message_draft(message: DirectMessage, users: Sequence[User] | None) -> Socia
     if message.created_at is not None:
         published = rfc3339(message.created_at, "created_at")
     keys = message.attachments.media_keys if message.attachments is not None else None
+    speaker = author_of(message.sender_id, users)
     return SocialDraft(
         mapping=MAPPING,
         kind="direct_message" if spoken else "unknown",
@@ -113,7 +118,9 @@ def message_draft(message: DirectMessage, users: Sequence[User] | None) -> Socia
         conversation_id=conversation,
         published_at=published or snowflake_time(message.id),
         target=target,
-        author=author_of(message.sender_id, users),
+        author=speaker,
+        customer_ids=customer_ids(speaker),
+        lone_id=True,
         text=text,
         media=tuple(
             Media(kind="file", id=key, status="remote") for key in keys or () if 0 < len(key) <= 512
@@ -134,6 +141,7 @@ def sealed_message(payload: ActivityPayload) -> tuple[Identity, SocialDraft]:
     conversation, target = _conversation(
         (payload.conversation_id or "").replace(":", "-"), payload.sender_id
     )
+    speaker = author_of(payload.sender_id, None)
     draft = SocialDraft(
         mapping=MAPPING,
         kind="direct_message",
@@ -143,7 +151,9 @@ def sealed_message(payload: ActivityPayload) -> tuple[Identity, SocialDraft]:
         conversation_id=conversation,
         published_at=milliseconds(payload.created_at_msec, "data.payload.created_at_msec"),
         target=target,
-        author=author_of(payload.sender_id, None),
+        author=speaker,
+        customer_ids=customer_ids(speaker),
+        lone_id=True,
     )
     return Identity(f"{PREFIX}chat/{payload.id}", 0, "direct_message", "created"), draft
 
@@ -193,6 +203,7 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
     }
     if post.withheld_in_countries:
         metrics["withheld_countries"] = len(post.withheld_in_countries)
+    speaker = _author(post.user)
     return SocialDraft(
         mapping=MAPPING,
         kind=kind,
@@ -208,7 +219,9 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
         else None,
         quotes=_reference(post.quoted_status_id_str),
         reposts=_reference(reposted),
-        author=_author(post.user),
+        author=speaker,
+        customer_ids=customer_ids(speaker),
+        lone_id=True,
         text=None if hidden else text,
         langs=language(post.lang),
         media=() if hidden or shown is None else tuple(old_media(shown.media or ())),

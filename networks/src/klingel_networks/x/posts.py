@@ -140,7 +140,14 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         mentions=mentions,
         metrics=metrics,
         url=f"https://x.com/i/status/{post.id}",
+        customer_ids=customer_ids(author),
+        lone_id=True,
     )
+
+
+def customer_ids(author: Author | None) -> tuple[str, ...]:
+    """Return the id of who speaks; a handle may be another's tomorrow and is none."""
+    return () if author is None else (f"x:{author.id}",)
 
 
 def author_of(user_id: str | None, users: Sequence[User] | None) -> Author | None:

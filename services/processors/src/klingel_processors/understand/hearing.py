@@ -551,12 +551,12 @@ class HearingLogic(ABC):
         An object that is known stays where it is, and is his who names that conversation.
         """
         raw, draft = whole.raw, whole.draft
-        brand = self._owner(whole) if draft.customer_ids else None
+        brand = self._whose(whole) if draft.customer_ids else None
         if brand is None:
             return None, whole
         known = self.world.customers
         ids = draft.customer_ids
-        news = known.news(links_of(brand, ids, raw.received_at))
+        news = [] if draft.lone_id else known.news(links_of(brand, ids, raw.received_at))
         if news:
             known = known.about(brand, [*news, *links_of(brand, ids, raw.received_at)])
         found = naming(known, brand, ids, draft.conversation_id)
@@ -571,6 +571,20 @@ class HearingLogic(ABC):
         renamed = msgspec.structs.replace(draft, conversation_id=found.conversation, target=target)
         customer = Customer(brand, ids[0], named, found.customer, found.others, news)
         return customer, replace(whole, draft=renamed)
+
+    def _whose(self, said: Said) -> str | None:
+        """Return the brand whose customer an event names, None where that is not one alone.
+
+        Of a lone id only a link that a person gave tells anything.
+        """
+        if not said.draft.lone_id:
+            return self._owner(said)
+        (own,) = said.draft.customer_ids
+        knowing = [name for name in self.world.brands if self.world.customers.knows(name, own)]
+        if len(knowing) > 1:
+            owner = self._owner(said)
+            return owner if owner in knowing else None
+        return knowing[0] if knowing else None
 
     def _owner(self, said: Said) -> str | None:
         """Return the brand whose account an event came through, None where it is not one alone."""
