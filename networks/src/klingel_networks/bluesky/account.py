@@ -244,7 +244,7 @@ class BlueskyAccount:
     async def _logged(self, own: str, cursor: str) -> AsyncGenerator[Arrival, None]:
         """Yield what the log holds behind a cursor."""
         for _ in range(ROUNDS):
-            page = await self._log(cursor)
+            before, page = cursor, await self._log(cursor)
             for native in map(bytes, page.logs):
                 head = _tried(_LOG_HEAD, native) or _LogHead()
                 if head.rev and head.rev <= cursor:
@@ -252,10 +252,11 @@ class BlueskyAccount:
                 cursor = head.rev or cursor
                 context = {VIA: CHAT, CHANNEL: own, **await self._talked_to(own, head)}
                 yield Arrival(Delivery(native, context), cursor)
-            if not page.logs or not page.cursor or page.cursor <= cursor:
+            if page.cursor and page.cursor > cursor:
+                cursor = page.cursor
+                yield Arrival(None, cursor)
+            if cursor == before:
                 return
-            cursor = page.cursor
-            yield Arrival(None, cursor)
 
     async def _read_instead(self, own: str, cursor: str) -> AsyncGenerator[Arrival | Report, None]:
         """Read conversations where the log no longer knows our cursor."""
