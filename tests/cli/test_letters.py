@@ -57,6 +57,13 @@ def test_a_tombstone_goes_back_as_a_tombstone() -> None:
     assert letter.again(no_blobs).value is None
 
 
+@pytest.mark.parametrize("topic", [Topic.CASES, Topic.OBJECT_DIRECTORY, Topic.CONNECTOR_STATUS])
+def test_a_state_never_goes_back_over_a_newer_one(topic: Topic) -> None:
+    letter = letter_of(dead_letter(message(topic=topic), ERROR, COMPONENT, NOON))
+    with pytest.raises(InvalidMessage, match=r"keeps the newest of each key.*klingel reindex"):
+        letter.again(no_blobs)
+
+
 def test_a_cut_letter_goes_back_whole_from_the_blob_store(tmp_path: Path) -> None:
     whole = bytes(range(256)) * 512
     store = BlobStore(tmp_path)

@@ -1,6 +1,8 @@
 """What a person gets who asks for help, or asks wrongly."""
 
 import gc
+import socketserver
+import threading
 import warnings
 from importlib.util import find_spec
 
@@ -124,3 +126,30 @@ def test_a_server_that_is_away_is_exit_3_and_named(
     assert result.exit_code == 3
     assert f"klingel: {server} does not answer" in result.stderr
     assert "Traceback" not in result.output
+
+
+class _Refusing(socketserver.BaseRequestHandler):
+    """Hears what somebody says, and hangs up."""
+
+    def handle(self) -> None:
+        self.request.recv(100)
+
+
+def test_a_kafka_that_listens_and_does_not_let_us_in_is_not_called_away(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client repeats a refusal until it gives up: the same error as of one that is away."""
+    monkeypatch.setattr("klingel_cli.kafka.BOOTSTRAP_MS", 200)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Refusing) as door:
+        threading.Thread(target=door.serve_forever, args=(0.01,), daemon=True).start()
+        names = {
+            "KLINGEL_KAFKA__BOOTSTRAP": f"127.0.0.1:{door.server_address[1]}",
+            "KLINGEL_KAFKA__SECURITY_PROTOCOL": "SSL",
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # as above
+            result = run("topics", "check", env=names)
+            gc.collect()
+        door.shutdown()
+    assert result.exit_code == 2
+    assert "listens and does not let us in; see KLINGEL_KAFKA__SECURITY_PROTOCOL" in result.stderr

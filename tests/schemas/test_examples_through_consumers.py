@@ -17,11 +17,12 @@ from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import ConnectorStatus, IdentityLink, LedgerLine, MediaJob
 from klingel.settings import KafkaSettings
-from klingel.stage.audit import by_slot, standing
+from klingel.stage.audit import CHAIN, by_slot, standing
 from klingel.stage.batch import Overlay
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, guard
 from klingel.testing.broker import InMemoryBroker, InMemoryTable
+from klingel_cli.books import _place
 from klingel_cli.commands import config, status
 from klingel_cli.letters import Letter
 from klingel_connectors.chat_outbox import read_reply
@@ -330,6 +331,14 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.CONNECTOR_STATUS, "cli"): cli_status,
     (Topic.STAGE_LEDGER, "cli"): cli_ledger,
     (Topic.DEAD_LETTERS, "cli"): cli_letter,
+    # `klingel audit` looks at where each record of the chain came from; `explain` and `case log` show
+    # what they can read.
+    **{
+        (Topic(topic), "cli"): _place
+        for topics in CHAIN.values()
+        for topic in topics
+        if topic not in {Topic.DEAD_LETTERS, Topic.CONNECTOR_STATUS}
+    },
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from klingel.contracts.envelope import SOURCE_HEADER, Headers, Message, Output
-from klingel.contracts.topics import Topic
+from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
 from klingel.model.raw_event import BlobRef
 from klingel.stage.dead_letters import ORIGINAL_SOURCE_HEADER, PREFIX
@@ -106,7 +106,8 @@ class Letter:
         of attempts, so that the next failure counts on.
 
         Raises:
-            InvalidMessage: it never was on a topic, or its original is gone.
+            InvalidMessage: it never was on a topic, the topic holds states that only their owner
+                writes, or its original is gone.
         """
         topic = self.word(PREFIX + "topic")
         if not topic:
@@ -117,6 +118,12 @@ class Letter:
             )
         if topic not in set(Topic):
             raise InvalidMessage(ErrorType.INVALID_FIELD, "it names a topic that klingel has not")
+        if "cli" not in topic_specs()[Topic(topic)].producers:
+            raise InvalidMessage(
+                ErrorType.INVALID_FIELD,
+                f"{topic} keeps the newest of each key, which may be newer than this; once the cause "
+                "is mended, `klingel reindex` reads what the topic holds",
+            )
         partition = self.word(PREFIX + "partition")
         headers = tuple(header for header in self.original_headers if header[0] != REPLAYED)
         return Output(

@@ -4,9 +4,11 @@ Exit codes: 0 all is well, 1 checked and found wrong, 2 wrong usage or configura
 Elasticsearch is away.
 """
 
+import contextlib
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,12 +30,13 @@ from rich.table import Table
 
 from klingel.config.loader import BrandFileError
 from klingel.errors import ConfigurationError, InvalidMessage, KlingelError, RetryableError
-from klingel.settings import Settings, load_settings
+from klingel.settings import KafkaSettings, Settings, load_settings
 from klingel_networks.registry import installed
 
 FOUND_WRONG = 1
 WRONG_USAGE = 2
 AWAY = 3
+_KNOCK_SECONDS = 2.0
 
 
 class Failure(click.ClickException):
@@ -206,6 +209,18 @@ def _refusal(error: KafkaError) -> str:
     return type(error).__name__.removesuffix("Error")
 
 
+def _locked_out(kafka: KafkaSettings) -> bool:
+    """Whether a Kafka that asks who is there listens: its client repeats a refusal until it gives up."""
+    if kafka.security_protocol == "PLAINTEXT":
+        return False
+    for address in kafka.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        with contextlib.suppress(OSError, ValueError):
+            socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+            return True
+    return False
+
+
 def _of_kafka(error: KafkaError, ctx: click.Context) -> Failure:
     kafka = ctx.ensure_object(Shell).settings.kafka
     if isinstance(error, UnknownTopicOrPartitionError):
@@ -222,6 +237,13 @@ def _of_kafka(error: KafkaError, ctx: click.Context) -> Failure:
         )
     if not isinstance(error, RetriableError):
         return Failure(f"Kafka at {kafka.bootstrap} refuses: {_refusal(error)}", WRONG_USAGE)
+    if _locked_out(kafka):
+        return Failure(
+            f"Kafka at {kafka.bootstrap} listens and does not let us in; see "
+            "KLINGEL_KAFKA__SECURITY_PROTOCOL, the password (KLINGEL_KAFKA__SASL_USERNAME) or the "
+            "certificate (KLINGEL_KAFKA__SSL_CERTFILE), and whom we trust (KLINGEL_KAFKA__SSL_CAFILE)",
+            WRONG_USAGE,
+        )
     return Failure(
         f"Kafka at {kafka.bootstrap} does not answer ({type(error).__name__}); "
         "start it or set KLINGEL_KAFKA__BOOTSTRAP",
