@@ -8,9 +8,10 @@ from contextlib import aclosing
 import pytest
 from aiohttp import WSMsgType, web
 
-from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
+from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited, SourceUnavailable
 from klingel_networks.arrival import Arrival, Gap
 from klingel_networks.bluesky.client import BlueskyClient, BlueskyOptions, Position
+from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 from klingel_simulator.jetstream_server import V1_PATH, V2_PATH, Faults, JetstreamServer, Limits
 
@@ -145,6 +146,50 @@ async def test_a_cursor_that_is_too_old_is_told_once_and_reading_goes_on():
         assert found[0].cause == "cursor_too_old"
         assert seqs(found) == [floor, floor + 1]
         assert [item.gap_seconds for item in found[1:]] == [(floor - 2) * STEP / 1_000_000, 0.0]
+
+
+def mentioned(*texts, fails=None):
+    """Return what reads an account's notifications, and the times it was asked for."""
+    asked = []
+
+    async def missed(since):
+        asked.append(since)
+        for text in texts:
+            yield Delivery(text)
+        if fails is not None:
+            raise fails
+
+    return missed, asked
+
+
+@pytest.mark.parametrize(
+    ("fails", "outcome"),
+    [
+        (None, "partial"),
+        (SourceUnavailable("away"), "unrecoverable"),
+        (CredentialsRejected("revoked"), "unrecoverable"),
+    ],
+    ids=["account answers", "account away", "account revoked"],
+)
+async def test_what_a_gap_took_is_asked_of_the_account_and_the_gap_closed_truthfully(
+    fails, outcome
+):
+    """K8: opened, filled with what names the brand, never called filled; the stream waits for nobody."""
+    async with jetstream(Limits(max_events=10)) as bench:
+        bench.publish(40)
+        floor = bench.server.log.floor(bench.now_us)
+        missed, asked = mentioned(b"1", b"2", fails=fails)
+        client = BlueskyClient(BlueskyOptions(url=f"ws://127.0.0.1:{bench.port}"), missed)
+        found = await take(client, 6, bench.cursor(2))
+        gap, first, second, closed, *live = found
+        assert [each.mode for each in (first, second)] == ["gap_fill"] * 2
+        assert {each.cursor for each in (first, second)} == {bench.cursor(2)}
+        assert (gap.key, gap.cause) == (closed.key, "cursor_too_old")
+        assert (closed.outcome, closed.end) == (outcome, live[0].cursor)
+        assert asked == [gap.began_at]
+        assert (closed.ended_at - gap.began_at).total_seconds() == floor - 2
+        assert [each.gap_seconds for each in live] == [0.0, 0.0]
+        assert seqs(live) == [floor, floor + 1]
 
 
 async def test_a_server_that_refuses_old_times_too_is_read_live():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from klingel.errors import ErrorType, InvalidMessage
 from klingel_networks.bluesky import NETWORK
@@ -540,3 +541,41 @@ def test_the_map_helper_tells_fate_and_reason():
         "missing_field",
         "kind",
     )
+
+
+def test_a_notification_is_the_object_of_the_stream_with_its_author_named():
+    """Thread root, parent, text and revision are those of the frame; only the names are more."""
+    record = post(
+        "Und jetzt?",
+        reply={"root": {"uri": ROOT, "cid": "c"}, "parent": {"uri": PARENT, "cid": "c"}},
+    )
+    identity, draft = mapped(frame(POST, record))
+    told = {
+        "uri": f"at://{DID}/{POST}/3mptbyp7lu223",
+        "author": {"did": DID, "handle": "erika.test", "displayName": "Erika"},
+        "reason": "reply",
+        "record": record,
+        "indexedAt": "2026-07-04T14:38:09Z",
+    }
+    context = {"via": "notification", "channel": OTHER}
+    (piece,) = NETWORK.explode(Delivery(json.dumps(told).encode(), context))
+    assert NETWORK.identify(piece.native, piece.context) == identity
+    noticed = NETWORK.to_social_event(raw_event("bluesky", piece, identity))
+    assert draft.conversation_id == f"bluesky:network:{ROOT}"
+    assert draft.in_reply_to == f"bluesky:network:{PARENT}"
+    assert (noticed.author.handle, noticed.author.name) == ("erika.test", "Erika")
+    assert structs.replace(noticed, author=draft.author) == draft
+
+
+def test_a_notification_under_another_name_is_refused():
+    """Whose record it is says its address; another author is a contradiction."""
+    told = {
+        "uri": f"at://{DID}/{POST}/3mptbyp7lu223",
+        "author": {"did": OTHER},
+        "reason": "mention",
+        "record": post(),
+        "indexedAt": "2026-07-04T14:38:09Z",
+    }
+    context = {"via": "notification", "channel": OTHER}
+    (said,) = map_delivery(NETWORK, json.dumps(told).encode(), context)
+    assert (said["fate"], said["path"]) == ("dead_lettered", "author.did")

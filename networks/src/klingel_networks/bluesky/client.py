@@ -477,13 +477,25 @@ def account_of(options: Options, tools: Tools) -> BlueskyAccount | None:
 
 
 def connect(options: Options, tools: Tools) -> BlueskyClient:
-    """Return the client of the stream; what a gap took is asked of the account, where one is set."""
+    """Return the client of the stream of the manifest's settings."""
+    return connect_stream(options, tools)
+
+
+def connect_stream(options: Options, tools: Tools, **more: Any) -> BlueskyClient:
+    """Return the client of the stream; what a gap took is asked of the account, where one is set.
+
+    Args:
+        options: values of the manifest's settings.
+        tools: limits and time.
+        more: of BlueskyOptions, what is no setting of the manifest.
+    """
     account = account_of(options, tools)
     collections = str(options["collections"]).split(",")
     return BlueskyClient(
         BlueskyOptions(
             url=str(options["endpoint"]),
             collections=tuple(name.strip() for name in collections if name.strip()),
+            **more,
         ),
         None if account is None else account.news_since,
     )

@@ -24,7 +24,14 @@ from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway, run_media
 from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
 from klingel_networks.arrival import MediaAddresses, Mode, Tools
-from klingel_networks.bluesky.client import COLLECTIONS, JETSTREAM, BlueskyClient, BlueskyOptions
+from klingel_networks.bluesky.account import BlueskyAccount
+from klingel_networks.bluesky.client import (
+    COLLECTIONS,
+    JETSTREAM,
+    BlueskyClient,
+    connect_account,
+    connect_stream,
+)
 from klingel_networks.contract import Network
 from klingel_networks.manifest import Manifest
 from klingel_networks.options import budget_of, own_pattern, read_options, setting_name
@@ -137,47 +144,72 @@ def plan_of(manifest: Manifest) -> Plan:
 
 
 @run.command()
-@click.option("--endpoint", default=JETSTREAM, show_default=True, help="Jetstream address.")
-@click.option("--collections", default=",".join(COLLECTIONS), show_default=True, help="Comma list.")
+@click.option("--endpoint", show_default=JETSTREAM, help="Jetstream address.")
+@click.option("--collections", show_default=",".join(COLLECTIONS), help="Comma list.")
 @click.option("--overlap-events", default=20, show_default=True, help="Heard again on resume.")
 @click.option(
     "--deadline-seconds", default=30.0, show_default=True, help="Silence until reconnect."
 )
 @click.option("--compress", is_flag=True, help="Ask for the server's zstd dictionary.")
 @click.option("--everything", is_flag=True, help="Publish all, not only what may concern a brand.")
+@click.option(
+    "--account", is_flag=True, help="Read the account of KLINGEL_BLUESKY_IDENTIFIER instead."
+)
 @click.option("--instance", help="Name of this instance; KLINGEL_CONNECTOR__INSTANCE otherwise.")
 @click.option("--holder", help="Lasting, unique name of this process, such as a pod's.")
 def bluesky(
-    endpoint: str,
-    collections: str,
+    endpoint: str | None,
+    collections: str | None,
     overlap_events: int,
     deadline_seconds: float,
     *,
     compress: bool,
     everything: bool,
+    account: bool,
     instance: str | None,
     holder: str | None,
 ) -> None:
-    """Listen to Bluesky's Jetstream."""
-    settings = _settings()
+    """Listen to Bluesky's Jetstream, or with --account to an account's notifications and messages.
 
-    def job() -> Job:
-        options = BlueskyOptions(
-            url=endpoint,
-            collections=tuple(name.strip() for name in collections.split(",") if name.strip()),
+    Settings: KLINGEL_BLUESKY_*; an account needs KLINGEL_BLUESKY_IDENTIFIER and
+    KLINGEL_BLUESKY_APP_PASSWORD (or …_FILE). The stream, where they are set, asks the account what a
+    gap took.
+    """
+    manifest = installed().manifest("bluesky")
+    try:
+        settings = load_settings(os.environ, also=(*OWN_NAMES, own_pattern("bluesky")))
+        given = {"endpoint": endpoint, "collections": collections}
+        options = read_options(manifest, os.environ, given)
+        if account:
+            connect_account(options, Tools())
+    except ConfigurationError as error:
+        _refuse(error)
+
+    def connect(tools: Tools) -> BlueskyClient | BlueskyAccount:
+        if account:
+            return connect_account(options, tools)
+        return connect_stream(
+            options,
+            tools,
             overlap_events=overlap_events,
             deadline_seconds=deadline_seconds,
             compress=compress,
         )
+
+    def job() -> Job:
         return Job(
             connector="bluesky",
             network=_network("bluesky"),
-            connect=lambda _tools: BlueskyClient(options),
-            instance=instance or settings.connector.instance or "bluesky",
+            connect=connect,
+            instance=(
+                instance
+                or settings.connector.instance
+                or ("bluesky-account" if account else "bluesky")
+            ),
             holder=_holder(holder),
             static_holder=holder is not None,
-            filtered=not everything,
-            plan=Plan(),
+            filtered=not everything and not account,
+            plan=plan_of(manifest) if account else Plan(),
         )
 
     _run_job(settings, job)
