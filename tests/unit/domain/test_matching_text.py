@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from klingel.domain import rule_text
 from klingel.domain.rule_text import (
     JAVA_EXPRESSION,
+    LINE_END,
     SEPARATORS,
     SINGLES,
     TOKEN_LIMIT,
     fold,
     lines_of,
     places_of,
-    starts_of,
     terms_of,
     tokens,
     words_of,
@@ -121,11 +121,14 @@ def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> 
     folded = fold(text)
     assert terms_of(folded) == re.findall(rule_text._TOKEN, folded)
     assert words_of(text) == terms_of(folded)
-    lined = lines_of(folded)
-    if lined is not None:
-        assert lined.split() == terms_of(folded)
-        assert len(lined) == len(folded) + 2
-        assert starts_of(lined) == [start for start, _ in places_of(folded, terms_of(folded))]
+    lines = lines_of(folded)
+    if lines is not None:
+        assert lines.text.split() == terms_of(folded)
+        assert lines.text[0] == lines.text[-1] == LINE_END
+        starts = [start for start, _ in places_of(folded, terms_of(folded))]
+        assert lines.starts() == starts
+        before = [at for at, two in enumerate(pairwise(lines.text)) if two[0] == LINE_END != two[1]]
+        assert [lines.place(at) for at in before] == starts
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,16 @@ def test_the_quick_ways_to_split_give_the_words_of_the_expression(text: str) -> 
 def test_lines_are_told_where_no_word_is_cut(length: int, form: str) -> None:
     text = form.replace("{}", "b" * length)
     assert (lines_of(text) is None) == (length > TOKEN_LIMIT)
-    assert lines_of(f"{text} \u0103") is None
+    assert (lines_of(f"{text} \u0103") is None) == (length > TOKEN_LIMIT)
+
+
+def test_each_code_point_is_cut_into_lines_as_by_the_expression() -> None:
+    codes = [*range(0xD800), *range(0xE000, 0x41000), *range(0xDF000, 0xE1000), 0x10FFFF]
+    for at in range(0, len(codes), 20_000):
+        text = "\u0103" + "".join(f"{chr(code)} x{chr(code)}y " for code in codes[at : at + 20_000])
+        lines = lines_of(text)
+        assert lines is not None
+        assert lines.text.split() == re.findall(rule_text._TOKEN, text)
 
 
 def test_each_letter_of_latin_1_is_folded_and_split_as_by_the_expression() -> None:

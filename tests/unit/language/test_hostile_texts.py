@@ -316,7 +316,6 @@ FUNCTIONS = {
     "RuleSet.match": Function(
         lambda text: RULES.match(RuleDocument(text=text)),
         are_hits,
-        but={"random Unicode": 0.025, "emoji": 0.01, "flags": 0.01},
     ),
     "mended": Function(mended, is_another_text),
     "numbering": Function(numbering, is_numbering),

@@ -55,11 +55,11 @@ from klingel.domain.rule_text import (
     LINE_END,
     RULES_ANALYSIS,
     RULES_PROPERTIES,
+    Lines,
     Token,
     fold,
     fold_value,
     lines_of,
-    starts_of,
     terms_of,
     tokens,
 )
@@ -174,7 +174,8 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
     @once
     def terms(self) -> list[str]:
         """The words of the text in their order; made once for all brands."""
-        return terms_of(self.folded)
+        lines = self.lines if len(self.folded) > _LONG_TEXT else None
+        return terms_of(self.folded) if lines is None else lines.text.split()
 
     @once
     def words(self) -> frozenset[str]:
@@ -182,8 +183,8 @@ class RuleDocument(msgspec.Struct, frozen=True, dict=True):
         return frozenset(self.terms)
 
     @once
-    def lined(self) -> str | None:
-        """The text with each separator as a line end (see `rule_text.lines_of`); None if in vain."""
+    def lines(self) -> Lines | None:
+        """The text with a line end around each word (see `rule_text.lines_of`); None if in vain."""
         return lines_of(self.folded)
 
 
@@ -294,7 +295,7 @@ class _Heard:
         self.document = document
         self.folded = document.folded
         self.words = document.words if sought is None else sought
-        self.whole = None if sought is None else document.lined
+        self.whole = None if sought is None else document.lines
         self.starts: list[int] = []
         self.end = 0
         self.scanned: dict[str, list[int]] = {}
@@ -348,7 +349,7 @@ class _Heard:
         self.searches += 1
         if self.whole is None or self.searches > _SEARCHES:
             return self.distinct
-        return self.whole
+        return self.whole.text
 
     @once
     def distinct(self) -> str:
@@ -386,9 +387,9 @@ class _Heard:
         Those before it are looked for once, those behind it never; of many all at once.
         """
         starts, terms, end = self.starts, self.terms, self.end
-        lined = self.document.lined if last >= len(starts) + _LONG else None
-        if lined is not None:
-            starts = self.starts = starts_of(lined)
+        lines = self.document.lines if last >= len(starts) + _LONG else None
+        if lines is not None:
+            starts = self.starts = lines.starts()
         elif last >= len(starts):
             find = self.folded.index
             for term in terms[len(starts) : last + 1]:
@@ -399,15 +400,16 @@ class _Heard:
         return starts[first], starts[last] + len(terms[last])
 
 
-def _places_in_lines(lined: str, word: str) -> Iterator[Span]:
+def _places_in_lines(lines: Lines, word: str) -> Iterator[Span]:
     """Yield the first places of a word in a text of which `lines_of` made lines."""
     wanted, length = f"{LINE_END}{word}{LINE_END}", len(word)
-    at = lined.find(wanted)
+    at = lines.text.find(wanted)
     for _ in range(SPAN_LIMIT):
         if at < 0:
             return
-        yield at, at + length
-        at = lined.find(wanted, at + length + 1)
+        start = lines.place(at)
+        yield start, start + length
+        at = lines.text.find(wanted, at + length + 1)
 
 
 def _is_longer(value: str, units: int) -> bool:
@@ -528,8 +530,9 @@ class RuleSet:
 
         None where they occur in masses; no words where they are to be had only by cutting it.
         """
-        lined = document.lined
-        text = document.folded if lined is None else lined
+        lines = document.lines
+        lined = None if lines is None else lines.text
+        text = lined or document.folded
         occur: set[int] = set()
         whole: set[int] = set()
         left = _MOST_FOUND

@@ -23,9 +23,11 @@ case. The text is taken as it was said: nothing is composed or decomposed.
 """
 
 import re
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 TOKEN_LIMIT: Final = 255
 """Longest token in code points; a longer run is cut there, on both sides."""
@@ -363,31 +365,86 @@ def _latin_runs(text: str, table: bytes) -> list[str] | None:
     return None
 
 
-def lines_of(folded: str) -> str | None:
-    """Give a text that `fold` has lower-cased with a line end for each separator, and one around it.
+class Lines(NamedTuple):
+    """A text with a line end around each of its words.
 
-    A word of the text stands in it between two line ends, one place further on. None where that
-    cannot be had so simply: for letters beyond Latin-1 and runs that are longer than a token.
+    A word of the text stands in it between two line ends.
+
+    Attributes:
+        text: the lines; it begins and ends with a line end.
+        origin: where each of its code points stands in the text; None where that is one place before.
+    """
+
+    text: str
+    origin: NDArray[np.int64] | None = None
+
+    def place(self, at: int) -> int:
+        """Return where the word behind the line end at `at` starts in the text."""
+        return at if self.origin is None else int(self.origin[at + 1])
+
+    def starts(self) -> list[int]:
+        """Return where each word starts in the text, in their order."""
+        letters = np.frombuffer(self.text.encode("utf-32-le"), "<u4")
+        ends = letters == ord(LINE_END)
+        before = np.flatnonzero(ends[:-1] & ~ends[1:])
+        starts: list[int] = (before if self.origin is None else self.origin[before + 1]).tolist()
+        return starts
+
+
+def lines_of(folded: str) -> Lines | None:
+    """Give a text that `fold` has lower-cased with a line end around each of its words.
+
+    None where that cannot be had so simply: for runs that are longer than a token.
     """
     try:
         latin = folded.encode("latin-1")
     except UnicodeEncodeError:
-        return None
+        return _lines_beyond_latin(folded)
     lined = f"{LINE_END}{latin.translate(_LATIN_LINES).decode('latin-1')}{LINE_END}"
     at, last = 0, len(lined) - 1
     while at < last:
         at = lined.rfind(LINE_END, at + 1, at + TOKEN_LIMIT + 2)
         if at < 0:
             return None
-    return lined
+    return Lines(lined)
 
 
-def starts_of(lined: str) -> list[int]:
-    """Give where each word starts in the text of which `lines_of` made lines."""
-    letters = np.frombuffer(lined.encode("latin-1"), np.uint8)
-    ends = letters == ord(LINE_END)
-    starts: list[int] = np.flatnonzero(ends[:-1] & ~ends[1:]).tolist()
-    return starts
+def _lines_beyond_latin(folded: str) -> Lines | None:
+    codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), "<u4")
+    kinds = _kinds()[np.minimum(codes, _OTHERS + (codes >= _TAGS))]
+    letters = np.concatenate(([False], kinds == _LETTER, [False]))
+    begins = np.flatnonzero(letters[1:-1] & ~letters[:-2])
+    ends = np.flatnonzero(letters[1:-1] & ~letters[2:])
+    if begins.size and int((ends - begins).max()) >= TOKEN_LIMIT:
+        return None
+    is_start = kinds == _SINGLE
+    is_start[begins] = True
+    pairs = np.full((codes.size, 2), _NOTHING, "<u4")
+    pairs[is_start, 0] = ord(LINE_END)
+    spoken = kinds != _BETWEEN
+    pairs[spoken, 1] = codes[spoken]
+    flat = pairs.ravel()
+    kept = np.flatnonzero(flat != _NOTHING)
+    text = flat[kept].tobytes().decode("utf-32-le")
+    return Lines(f"{text}{LINE_END}", kept >> 1)
+
+
+_BETWEEN, _LETTER, _SINGLE = range(3)
+_OTHERS: Final = 0x40000
+"""From here to the tags all code points are letters, from there on none."""
+_TAGS: Final = 0xE0000
+_NOTHING: Final = 0xFFFFFFFF
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> NDArray[np.uint8]:
+    """Return what each code point is, those from `_OTHERS` on in two further places."""
+    kinds = np.full(_OTHERS + 2, _LETTER, np.uint8)
+    for ranges, kind in ((SEPARATORS, _BETWEEN), (SINGLES, _SINGLE)):
+        for first, last in ranges:
+            kinds[first : min(last, _OTHERS - 1) + 1] = kind
+    kinds[_OTHERS + 1] = _BETWEEN
+    return kinds
 
 
 def places_of(folded: str, terms: list[str]) -> list[tuple[int, int]]:
