@@ -7,6 +7,7 @@ on the order in which it came, and of many posts it is a fair sample.
 
 import math
 import re
+from array import array
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,14 +153,28 @@ class Authors:
             return len(self.kept)
         return round((AUTHORS - 1) * (_WHOLE / self._limit))
 
-    def to_plain(self) -> list[str]:
-        """Return the content for JSON; 64 bits are written in hex, as JSON's numbers have 53."""
-        return [f"{author:x}" for author in self.kept]
+    def to_plain(self) -> str:
+        """Return the content for JSON; see `to_hex`."""
+        return to_hex(self.kept)
 
     @classmethod
-    def from_plain(cls, plain: Iterable[str]) -> "Authors":
-        """Return what `to_plain` has written."""
-        return cls(int(author, 16) for author in plain)
+    def from_plain(cls, plain: str | Iterable[str]) -> "Authors":
+        """Return what `to_plain` has written; earlier versions wrote a list."""
+        return cls(from_hex(plain))
+
+
+def to_hex(numbers: Iterable[int]) -> str:
+    """Return numbers of 64 bits as JSON can hold them, whose own have 53: 16 hex digits each."""
+    return array("Q", numbers).tobytes().hex()
+
+
+def from_hex(plain: str | Iterable[str]) -> Sequence[int]:
+    """Return the numbers that `to_hex` has written; earlier versions wrote a list of hex numbers."""
+    if not isinstance(plain, str):
+        return [int(each, 16) for each in plain]
+    numbers = array("Q")
+    numbers.frombytes(bytes.fromhex(plain))
+    return numbers
 
 
 class Texts:
@@ -167,27 +182,28 @@ class Texts:
 
     Attributes:
         kept: the texts by the hashes of their events.
+        limit: events from this hash on are not kept.
     """
 
-    __slots__ = ("_events", "_limit", "_most", "kept")
+    __slots__ = ("_events", "_most", "kept", "limit")
 
     def __init__(self, most: int = TEXTS, kept: Mapping[int, str] | None = None) -> None:
         self._most = most
         self.kept: dict[int, str] = {}
         self._events: list[int] = []
-        self._limit = _WHOLE
+        self.limit = _WHOLE
         for event, text in (kept or {}).items():
             self.add(event, text)
 
     def add(self, event: int, text: str) -> None:
         """Show a text; it stays while its event's hash is among the smallest."""
-        if event >= self._limit or not text or event in self.kept:
+        if event >= self.limit or not text or event in self.kept:
             return
         self.kept[event] = text[:TEXT_LENGTH]
         insort(self._events, event)
         if len(self._events) > self._most:
             del self.kept[self._events.pop()]
-            self._limit = self._events[-1]
+            self.limit = self._events[-1]
 
     def add_all(self, other: "Texts") -> None:
         """Show the texts of another."""

@@ -38,7 +38,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from klingel.domain.alert_evidence import Gathered, Row, TellingTerm, Texts, telling_terms
+from klingel.domain.alert_evidence import (
+    Gathered,
+    Row,
+    TellingTerm,
+    Texts,
+    from_hex,
+    telling_terms,
+    to_hex,
+)
 from klingel.domain.early_warning import (
     START,
     Detector,
@@ -416,10 +424,11 @@ class BrandWatch:
         counters = self.counters
         counters.rows += 1
         at = row.at
-        if not 0.0 <= at <= now + self.policy.ahead_seconds:
+        policy = self.policy
+        if not 0.0 <= at <= now + policy.ahead_seconds:
             counters.ahead += 1
             return ()
-        interval = int(at // self.policy.interval_seconds)
+        interval = int(at // policy.interval_seconds)
         if interval <= self._closed or (self._first == _NEVER and at < now - _OLDEST_SECONDS):
             counters.late += 1
             return ()
@@ -440,7 +449,9 @@ class BrandWatch:
             self._turn_to(interval, now, found)
             if self._past.settled(now):
                 self._learn_past()
-        self._count(row, event, interval, now, found)
+        counted = self._count(row, event, interval, len(ids))
+        if not self._ask(counted, at, interval, now, found):
+            self._remember_usual(event, row.text, interval)
         return found
 
     def advance(self, now: float, *, until: float) -> Sequence[Alert]:
@@ -551,11 +562,18 @@ class BrandWatch:
 
     # ------------------------------------------------------------------ counting
 
-    def _count(self, row: Row, event: int, interval: int, now: float, found: list[Alert]) -> None:
+    def _count(self, row: Row, event: int, interval: int, heard: int) -> Sequence[_Counted]:
+        """Count a row; return where it may be worth to ask.
+
+        Args:
+            row: one post.
+            event: 64-bit hash of its id.
+            interval: when it was said.
+            heard: rows of the interval.
+        """
         name = (row.tone, *row.topics)
         head = interval == self._head
         # Of a busy brand a fair sample is kept as evidence until there is something to show.
-        heard = len(self._ids[interval])
         shown = heard <= _SHOWN or event * heard < _WHOLE_SHOWN
         if head and not shown and not self._unusual_keys:
             cell = self._cells.get(name) or self._cell_of(name, row)
@@ -565,22 +583,21 @@ class BrandWatch:
             counted = []
             for each in cell.counted:
                 running = each[2]
-                running.posts += 1
-                if running.posts >= running.ask:
+                running.posts = posts = running.posts + 1
+                if posts >= running.ask:
                     counted.append(each)
-        else:
-            counted = self._counted_of(name, row, interval)
-            for _, series, running in counted:
-                if shown or series.standing is not None:
-                    running.add((event, row))
-                else:
-                    running.posts += 1
-                    running.add_voices([row.author])
-                if not head and self._head in series.open:
-                    series.open[self._head].ask = 0.0  # it holds more than was reckoned with
-        asked = [each for each in counted if self._is_to_ask(each[1], each[2], interval)]
-        if not asked or not self._ask(asked, row.at, interval, now, found):
-            self._remember_usual(event, row.text, interval)
+            return counted
+        counted = self._counted_of(name, row, interval)
+        entry = event, row
+        for _, series, running in counted:
+            if shown or series.standing is not None:
+                running.add(entry)
+            else:
+                running.posts += 1
+                running.add_voices([row.author])
+            if not head and self._head in series.open:
+                series.open[self._head].ask = 0.0  # it holds more than was reckoned with
+        return counted
 
     def _is_to_ask(self, series: _Series, running: _Running, interval: int) -> bool:
         """Whether an interval may be worth an alert; notes from how many posts on it can be."""
@@ -656,6 +673,8 @@ class BrandWatch:
         """Open what has reached its bar; return whether the row belongs to an open alert."""
         unusual = False
         for key, series, running in counted:
+            if not self._is_to_ask(series, running, interval):
+                continue
             standing = series.standing
             if standing is not None:
                 unusual = True
@@ -663,9 +682,7 @@ class BrandWatch:
                 if standing.posts >= 2 * standing.told_posts:
                     self._tell(key, series, standing, "updated", at, found)
             elif (
-                running.posts >= _LEAST_POSTS
-                and interval == self._head
-                and running.posts >= self._bar(key, series, interval)
+                running.posts >= self._bar(key, series, interval)
                 and running.posts >= series.asked_at
             ):
                 self._try_to_open(key, series, interval, now, at, found)
@@ -1038,7 +1055,9 @@ class BrandWatch:
         if day > self._usual_day:
             self._usual_day = day
             self._usual = (Texts(_USUAL_TEXTS), self._usual[0])
-        self._usual[0].add(event, text)
+        usual = self._usual[0]
+        if event < usual.limit:
+            usual.add(event, text)
 
     def _in_gap(self, interval: int) -> bool:
         return any(first <= interval <= last for first, last, _ in self._gaps)
@@ -1057,9 +1076,7 @@ class BrandWatch:
             "gaps": [list(gap) for gap in self._gaps],
             "usual_day": self._usual_day,
             "usual": [texts.to_plain() for texts in self._usual],
-            "ids": {
-                str(at): [f"{each:x}" for each in sorted(ids)] for at, ids in self._ids.items()
-            },
+            "ids": {str(at): to_hex(sorted(ids)) for at, ids in self._ids.items()},
             "unusual": [list(key) for key in self._unusual_keys],
             "past": self._past.to_plain(),
             "series": [[*key, _series_to_plain(series)] for key, series in self._series.items()],
@@ -1085,9 +1102,7 @@ class BrandWatch:
             made._usual_day = plain["usual_day"]
             today, before = (Texts.from_plain(texts) for texts in plain["usual"])
             made._usual = (today, before)
-            made._ids = {
-                int(at): {int(each, 16) for each in ids} for at, ids in plain["ids"].items()
-            }
+            made._ids = {int(at): set(from_hex(ids)) for at, ids in plain["ids"].items()}
             made._unusual_keys = dict.fromkeys((topic, kind) for topic, kind in plain["unusual"])
             made._series = {
                 (topic, kind): _series_from_plain(series) for topic, kind, series in plain["series"]

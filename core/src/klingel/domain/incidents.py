@@ -294,7 +294,7 @@ class _Row:
         self.post = post
         self.matter = ""
         self.age = _PAST
-        self._terms: bytes | None = None
+        self._terms = b""
 
     @property
     def recent(self) -> bool:
@@ -303,13 +303,13 @@ class _Row:
     @property
     def terms(self) -> bytes:
         """Terms of the text; reckoned when first somebody asks, which of quiet brands nobody does."""
-        if self._terms is None:
+        if not self._terms:
             self._terms = terms_of(comparable(self.post.text))
         return self._terms
 
     def knows(self, said: Comparable) -> None:
         """Reckon the terms from the text, which is folded already."""
-        if self._terms is None:
+        if not self._terms:
             self._terms = terms_of(said)
 
 
@@ -388,7 +388,8 @@ class IncidentWindow:
             # Bounded by the first post: nothing is known of any time before it.
             self._boundary = STEP * math.floor((post.at - LATENESS) / STEP)
         self._since = min(self._since, max(post.at, self._boundary - MEMORY_SECONDS))
-        post = msgspec.structs.replace(post, heard=self._boundary)
+        if post.heard != self._boundary:
+            post = msgspec.structs.replace(post, heard=self._boundary)
         heapq.heappush(self._pending, (due(post), post.at, post.id, post))
         return post
 
@@ -649,7 +650,7 @@ class IncidentWindow:
     def _search(self, age: int) -> list[Happening]:
         """Fit profiles to the terms that surge most; every one that holds is, or joins, a matter."""
         happened: list[Happening] = []
-        ground = _Ground(list(self._rows.values()), self._begin(age))
+        ground = _Ground(list(self._rows.values()), age)
         surging = ground.surging(self._least_hot)
         before = self._tried[age]
         now = self._tried[age] = {}
@@ -708,7 +709,7 @@ class IncidentWindow:
 
     def _fit_again(self, matter: Matter) -> list[Happening]:
         """Fit an incident's profile to all of its recent posts, and take in who belongs now."""
-        ground = _Ground(list(self._rows.values()), self._begin(_WITHIN))
+        ground = _Ground(list(self._rows.values()), _WITHIN)
         mine = np.array([row.matter == matter.incident_id for row in ground.rows])
         mine &= ground.recent
         matter.sides[0].fitted = matter.count
@@ -848,12 +849,12 @@ class _Found(NamedTuple):
 class _Ground:
     """The posts of a window as arrays, for one search."""
 
-    def __init__(self, rows: Sequence[_Row], since: float) -> None:
+    def __init__(self, rows: Sequence[_Row], age: int) -> None:
         self.rows = rows
-        flat = np.frombuffer(b"".join([row.terms for row in rows]), np.uint32)
-        sizes = np.array([len(row.terms) // 4 for row in rows])
-        of = np.repeat(np.arange(len(rows)), sizes)
-        self.recent: Mask = np.array([row.post.at > since for row in rows], np.bool_)
+        terms = [row.terms for row in rows]
+        flat = np.frombuffer(b"".join(terms), np.uint32)
+        of = np.repeat(np.arange(len(rows)), np.array(list(map(len, terms))) // 4)
+        self.recent: Mask = np.array([row.age for row in rows]) <= age
         # A profile knows what two recent posts share, and nothing else.
         bins = flat % _BINS
         shared = np.bincount(bins[self.recent[of]], minlength=_BINS)[bins] > 1

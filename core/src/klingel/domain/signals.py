@@ -114,7 +114,8 @@ def _pieces(rows: Iterable[bytes]) -> Iterable[list[bytes]]:
 
 def object_of(event_id: str) -> str:
     """Return the object of an event id, `<brand>/<object_id>@<revision>`."""
-    return event_id.partition("/")[2].rpartition("@")[0]
+    start, end = event_id.find("/"), event_id.rfind("@")
+    return event_id[start + 1 : end] if 0 <= start < end else ""
 
 
 def says_something_new(row: Signal) -> bool:
@@ -142,8 +143,14 @@ def is_question(row: Signal) -> bool:
     return not row.intents or not ASKS_NOTHING.issuperset(row.intents)
 
 
-def post_of(row: Signal, at: float) -> Post:
-    """Return a row, said at seconds since 1970, as the search for incidents sees it."""
+def post_of(row: Signal, at: float, heard: float = 0.0) -> Post:
+    """Return a row, said at seconds since 1970, as the search for incidents sees it.
+
+    Args:
+        row: what was heard.
+        at: when it was said.
+        heard: boundary that had passed then; see `Post`.
+    """
     return Post(
         id=row.event_id,
         at=at,
@@ -154,6 +161,7 @@ def post_of(row: Signal, at: float) -> Post:
         network=row.network,
         intents=tuple(row.intents or ()),
         topics=tuple(row.topics or ()),
+        heard=heard,
     )
 
 

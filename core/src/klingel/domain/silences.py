@@ -214,12 +214,22 @@ def note(silences: Silences, row: Signal, at: float | None = None) -> None:
     """
     if at is None:
         at = row.at.timestamp()
-    _beat(silences.rhythms, row, at)
-    if row.mode not in _HISTORY:
+    network = row.network
+    is_history = row.mode in _HISTORY
+    rhythm = silences.rhythms.get(network)
+    if (
+        rhythm is not None
+        and not is_history
+        and rhythm.newest < at < (rhythm.newest // _QUARTER + 1) * _QUARTER
+    ):
+        rhythm.newest = at  # nearly all: in a quarter that is noted
+    else:
+        _beat(silences.rhythms, row, at)
+    if not is_history:
         places = silences.places
-        _hear_from(places, row.network, at)
+        _hear_from(places, network, at)
         if row.channel:
-            _hear_from(places, f"{row.network}:{row.channel}", at)
+            _hear_from(places, f"{network}:{row.channel}", at)
     if row.direction == "outbound":
         silences.answered_at = max(silences.answered_at, at)
         answered = silences.answered
@@ -295,14 +305,16 @@ def _hear_from(places: dict[str, float], place: str, at: float) -> None:
 def _wait(conversations: dict[str, Waiting], row: Signal, at: float) -> None:
     """Let a conversation begin to wait, or end it."""
     conversation = row.conversation_id
-    waiting = conversations.get(conversation)
     if row.direction == "outbound":
+        waiting = conversations.get(conversation)
         if waiting is not None and waiting.at <= at:
             del conversations[conversation]
     elif row.change == "deleted":
+        waiting = conversations.get(conversation)
         if waiting is not None and waiting.object_id == object_of(row.event_id):
             del conversations[conversation]
     elif row.addressed and row.customer_id and says_something_new(row) and is_question(row):
+        waiting = conversations.get(conversation)
         has_room = len(conversations) < MOST_WAITING
         if (waiting is None and has_room) or (waiting is not None and at < waiting.at):
             conversations[conversation] = Waiting(at, object_of(row.event_id))

@@ -64,7 +64,7 @@ SEEN: Final = 100_000
 SNAPSHOT_SECONDS: Final = 3_600.0
 """Event time after which rows are folded into a snapshot."""
 
-SNAPSHOT_BYTES: Final = 1_600_000
+SNAPSHOT_BYTES: Final = 4_000_000
 """Rows of more bytes than this, and than four snapshots, are folded into a snapshot at once."""
 
 LANGUAGES: Final = 8
@@ -183,7 +183,7 @@ class BrandMemory:
             now: seconds since 1970.
         """
         says: list[Says] = []
-        found = [self._hear(row, now, says) for row in rows]
+        found = {self._hear(row, now, says) for row in rows}
         heard: Heard = "repeated"
         if "new" in found:
             heard = "new"
@@ -211,7 +211,6 @@ class BrandMemory:
         self._seen[key] = at
         self._new_seen.append(key)
         note(self._silences, row, at)
-        self.watermark = max(self.watermark, at)
         if row.direction == "inbound" and is_dated(row):
             counted = counted_of(row, object_id, at)
             said = self._watch.add(counted, now, int.from_bytes(key, "big"))
@@ -219,10 +218,12 @@ class BrandMemory:
                 says.extend(said)
             if is_question(row):
                 self._ask(row, at)
-        step = self.watermark // STEP
-        if step > self._step:
-            self._step = step
-            self._pass_steps(says)
+        if at > self.watermark:
+            self.watermark = at
+            step = at // STEP
+            if step > self._step:
+                self._step = step
+                self._pass_steps(says)
         return "new"
 
     def _ask(self, row: Signal, at: float) -> None:
@@ -235,7 +236,7 @@ class BrandMemory:
             if window is None:
                 window = IncidentWindow(self.brand, lang, self.rules.incidents)
                 self._windows[lang] = window
-        post = window.hear(post_of(row, at))
+        post = window.hear(post_of(row, at, window.boundary))
         self._new_posts.setdefault(lang, []).append(post)
 
     def _pass_steps(self, says: list[Says]) -> None:
