@@ -436,9 +436,7 @@ class BrandWatch:
             row = row._replace(reach=0.0)
         if event is None:
             event = int.from_bytes(hash64_bytes(row.event_id), "big")
-        ids = self._ids.get(interval)
-        if ids is None:
-            ids = self._ids[interval] = set()
+        ids = self._ids.setdefault(interval, set())
         if event in ids:
             counters.repeated += 1
             return ()
