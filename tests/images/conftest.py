@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def others_wheels(own_wheels) -> Path:
     complete = folder / ".complete"
     if complete.exists():
         return folder
+    shutil.rmtree(_STORE, ignore_errors=True)  # those of other versions
     wheels = [_wheel(own_wheels, image.package) for image in images()]
     done = _pip(
         "download", "--quiet", "--only-binary", ":all:", "-c", constraints, "-d", folder,
