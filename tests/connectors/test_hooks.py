@@ -46,6 +46,11 @@ def x_signature(body, key=KEY):
     return {"x-twitter-webhooks-signature": f"sha256={digest}"}
 
 
+def x_oauth2(body, key=KEY):
+    """Return X' signature under the OAuth 2.0 client secret."""
+    return {"x-twitter-webhooks-signature-oauth2": x_signature(body, key).popitem()[1]}
+
+
 def telegram(_body, key=KEY):
     """Return Telegram's token."""
     return {"X-Telegram-Bot-Api-Secret-Token": key.decode()}
@@ -79,6 +84,21 @@ def test_a_signature_counts_with_every_key_and_nothing_else_does(scheme):
     if scheme != "telegram":
         assert not proved(scheme, right, body + b" ", (KEY,), last)
         assert not proved(scheme, {name: value.replace("sha256", "md5")}, body, (KEY,), last)
+
+
+def test_either_signature_of_x_is_enough_and_neither_is_believed_unchecked():
+    """Which of its secrets we were given decides which header we can check."""
+    body, other = b'{"data": {}}', b"a secret that we do not have"
+    for sign in (x_signature, x_oauth2):
+        (name, value) = next(iter(sign(body).items()))
+        assert proved("x", {name: value}, body, (OLD, KEY), "")
+        assert not proved("x", {name: value}, body + b" ", (KEY,), "")
+        assert not proved("x", sign(body, other), body, (KEY,), "")
+        for damaged in (value[:-1], f" {value}", "", "sha256=", "\udcff", value.upper()):
+            assert not proved("x", {name: damaged}, body, (KEY,), "")
+    assert proved("x", x_oauth2(body, other) | x_signature(body), body, (KEY,), "")
+    assert proved("x", x_oauth2(body) | x_signature(body, other), body, (KEY,), "")
+    assert not proved("x", x_oauth2(body, other) | x_signature(body, other), body, (KEY,), "")
 
 
 @given(body=st.binary(max_size=64), header=st.text(max_size=80))

@@ -396,6 +396,7 @@ async def test_a_spent_budget_rests_every_rule_and_tells_it(bench):
         await bench.until(lambda: len(bench.server.rules) == 3)
         await bench.until(lambda: len(bench.reports(GapClosed)) >= 6)
     assert {gap.key for gap in bench.reports(Gap)} >= {f"budget/{NAME}"}
+    assert {gap.cause for gap in bench.reports(Gap) if "budget" in gap.key} == {"budget"}
     assert {each.outcome for each in bench.reports(GapClosed) if "budget" in each.key} == {
         "unrecoverable"
     }

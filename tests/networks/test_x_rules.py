@@ -335,8 +335,8 @@ def test_a_month_ends_in_utc():
 )
 def test_a_program_may_reply_only_to_who_summoned_the_account(said, quoted, policy):
     """Named or quoted; all else is for a person."""
-    draft = SocialDraft(mapping="x/1", kind="post", change="created", **said)
-    assert reply_policy(draft, {BRAND_ID, "nordlicht"}, quoted) == policy
+    draft = SocialDraft(mapping="x/1", kind="post", change="created", quoted_author=quoted, **said)
+    assert reply_policy(draft, {BRAND_ID, "nordlicht"}) == policy
 
 
 # --- position ------------------------------------------------------------------------------------

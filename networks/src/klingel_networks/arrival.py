@@ -64,8 +64,9 @@ GapCause = Literal[
     "credential",
     "stalled",
     "dropped_by_network",
+    "budget",
 ]
-"""`disconnected`: a stream without resume was away. `page_limit`: the history does not reach back far
+"""`budget`: what may be spent a month does not carry it. `disconnected`: a stream without resume was away. `page_limit`: the history does not reach back far
 enough. `dropped_by_network`: it said itself that it left something out."""
 
 GapOutcome = Literal["filled", "partial", "unrecoverable"]

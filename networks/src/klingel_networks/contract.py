@@ -15,7 +15,7 @@ events; `channel`, the own account, page, inbox or bot that an object came throu
 context has it, it becomes the channel of its raw event, else the connector's own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -72,6 +72,9 @@ class Network:
         identify: native bytes and context to identity; the same for the same input (K3). Raises
             InvalidMessage.
         to_social_event: raw event (its `native` bytes at hand) to draft. Raises InvalidMessage.
+        reply_policy: what the network's rule says of a program's reply to a draft, given the brand's
+            own accounts: a word of the network's closed set, at most 120 characters. None where
+            there is no such rule.
         native: `json` when every native object is one JSON value; `bytes` when it is anything else
             (a mail, XML). JSON travels inside the raw event; bytes always lie in the blob store,
             whatever their size, and the mapping still finds them as `bytes(raw.native)`.
@@ -82,13 +85,15 @@ class Network:
     identify: Callable[[bytes, Mapping[str, str]], Identity]
     to_social_event: Callable[[RawEvent], SocialDraft]
     native: Literal["json", "bytes"] = "json"
+    reply_policy: Callable[[SocialDraft, Collection[str]], str | None] | None = None
 
 
 Signature = Literal["meta", "x", "telegram", "websub"]
 """How a sender proves itself; each is checked over the raw body, in constant time, fail closed.
 
 - `meta`: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA256 under the app secret.
-- `x`: `x-twitter-webhooks-signature: sha256=<base64>`, HMAC-SHA256 under the consumer secret.
+- `x`: `x-twitter-webhooks-signature-oauth2: sha256=<base64>`, HMAC-SHA256 under the OAuth 2.0 client
+  secret, or `x-twitter-webhooks-signature`, the same under the consumer secret.
 - `telegram`: `X-Telegram-Bot-Api-Secret-Token` is the secret itself.
 - `websub`: `X-Hub-Signature: <sha1|sha256|sha384|sha512>=<hex>` under a secret of the subscription.
 """

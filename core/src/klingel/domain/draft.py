@@ -46,6 +46,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         threading: `network` the network names the conversation, `root` the object is the first of
             its own, `parent_only` only a parent is known (the object's own id is the conversation).
         in_reply_to_author: author id of the parent, where the network tells it.
+        quoted_author: author id of what is quoted, where the network tells it.
         customer_ids: all ids under which the object names its customer, `<network>:<author id>`, the
             present one first; empty where it names none.
         lone_id: whether the network gives an author one id for ever: nothing is remembered of it
@@ -71,6 +72,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     in_reply_to_author: str | None = None
     quotes: str | None = None
     reposts: str | None = None
+    quoted_author: str | None = None
     customer_ids: tuple[str, ...] = ()
     lone_id: bool = False
     target: str | None = None

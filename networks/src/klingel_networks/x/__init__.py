@@ -2,6 +2,13 @@
 
 from klingel_networks.contract import Endpoint, Family, Network
 from klingel_networks.x.mapping import explode, identify, to_social_event
+from klingel_networks.x.policy import reply_policy
 
-NETWORK = Network(name="x", explode=explode, identify=identify, to_social_event=to_social_event)
+NETWORK = Network(
+    name="x",
+    explode=explode,
+    identify=identify,
+    to_social_event=to_social_event,
+    reply_policy=reply_policy,
+)
 FAMILY = Family.of(NETWORK, Endpoint(signature="x", handshake="x"))

@@ -316,7 +316,7 @@ class XClient:
         resting = set(ranked) if self._tools.permits.left() is not None else set()
         told: list[Report] = [
             Gap(
-                "rate_limited",
+                "budget",
                 f"the month's budget does not carry the stream rule {name}: it rests",
                 key=f"budget/{name}"[:200],
                 began_at=now,

@@ -12,16 +12,14 @@ from klingel.domain.draft import SocialDraft
 ReplyPolicy = Literal["summoned", "unsummoned", "unknown"]
 
 
-def reply_policy(
-    draft: SocialDraft, own: Collection[str], quoted_author: str | None = None
-) -> ReplyPolicy:
+def reply_policy(draft: SocialDraft, own: Collection[str]) -> ReplyPolicy:
     """Return what X's rule says of a reply to `draft`.
 
     Args:
         draft: the post or message.
         own: the brand's accounts, ids and handles in lower case.
-        quoted_author: whose post it quotes, where that is known.
     """
+    quoted_author = draft.quoted_author
     named = {*draft.mentions, *(each.lower() for each in draft.mentions)}
     if draft.visibility == "private":
         return "summoned" if draft.target in own else "unknown"

@@ -130,6 +130,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         in_reply_to=_object(refers.parent, includes),
         in_reply_to_author=post.in_reply_to_user_id if is_id(post.in_reply_to_user_id) else None,
         quotes=_object(refers.quoted, includes),
+        quoted_author=_author_of(refers.quoted, includes),
         reposts=_object(refers.reposted, includes),
         author=author,
         text=None if hidden else text,
@@ -240,6 +241,14 @@ def _object(post_id: str | None, includes: Includes) -> str | None:
             first = post.edit_history_tweet_ids[0]
             return post_object(first if is_id(first) else post_id)
     return post_object(post_id)
+
+
+def _author_of(post_id: str | None, includes: Includes) -> str | None:
+    """Return whose post is referred to, where the answer tells it."""
+    if post_id is None:
+        return None
+    found = (post.author_id for post in includes.tweets or () if post.id == post_id)
+    return next((each for each in found if is_id(each)), None)
 
 
 def _thread(post: Post, first: str, refers: References) -> tuple[str | None, Threading]:

@@ -103,10 +103,13 @@ def _by_meta(headers: Mapping[str, str], body: bytes, keys: Sequence[bytes], _: 
 
 
 def _by_x(headers: Mapping[str, str], body: bytes, keys: Sequence[bytes], _: str) -> bool:
-    scheme, _, given = headers.get("x-twitter-webhooks-signature", "").partition("=")
-    return scheme == "sha256" and _same(
-        given, (_base64(hmac.digest(key, body, sha256)) for key in keys)
-    )
+    wanted = [_base64(hmac.digest(key, body, sha256)) for key in keys]
+    good = False
+    # Either is enough: which secrets we were given decides which of them we can check.
+    for name in ("x-twitter-webhooks-signature-oauth2", "x-twitter-webhooks-signature"):
+        scheme, _, given = headers.get(name, "").partition("=")
+        good |= scheme == "sha256" and _same(given, wanted)
+    return good
 
 
 def _by_telegram(headers: Mapping[str, str], _: bytes, keys: Sequence[bytes], __: str) -> bool:

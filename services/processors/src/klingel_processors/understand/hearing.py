@@ -672,6 +672,18 @@ class HearingLogic(ABC):
             words.senses[brand.model] = sense
         return sense
 
+    def _with_policy(self, event: SocialEvent, said: Said, brand: CompiledBrand) -> SocialEvent:
+        """Return the event with what its network's rule says of a program's reply to it."""
+        rule = self._networks(event.network).reply_policy
+        if rule is None or event.direction != "inbound" or event.author is None:
+            return event
+        policy = rule(said.draft, brand.accounts.get(event.network, frozenset()))
+        if policy is None or event.reply is None:
+            return event
+        return msgspec.structs.replace(
+            event, reply=msgspec.structs.replace(event.reply, policy=policy)
+        )
+
     def _social_event(
         self,
         message: Message,
@@ -685,6 +697,7 @@ class HearingLogic(ABC):
         sense = self._sense(said.draft, words, brand)
         origin = self.origin(message)
         event = _social_event(origin, said, words, entry, brand, why, sense)
+        event = self._with_policy(event, said, brand)
         if customer is None or customer.brand != brand.brand:
             return event
         if event.customer_id != customer.present:
