@@ -77,7 +77,7 @@ k8s-check: setup ## Build every combination of deploy/k8s and check it, without 
 
 .PHONY: test
 test: check k8s-check ## Everything that needs no Docker
-	$(BIN)/python -m pytest -m "servers or faults or images"
+	$(BIN)/python -m pytest -m "servers or faults or images or browser"
 
 .PHONY: test-all
 test-all: check check-model ## `test` on both Elasticsearch versions, the model anew, the long fault run

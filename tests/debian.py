@@ -4,11 +4,24 @@ apt keeps lists, cache and downloads in a folder of its own then, and `dpkg-deb`
 nothing of the machine changes. Fetched once, it is found again.
 """
 
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 _SECONDS = 300
+_WITHOUT_A_SCREEN = ("x11-utils", "xdg-utils")
+"""Of what a browser's packages want, what one without a screen never calls; Mesa hangs on it."""
+_STANZA = """
+Package: {}
+Status: install ok installed
+Maintainer: none <none@invalid>
+Architecture: all
+Version: 99
+Description: taken as installed
+"""
 
 
 class NotToBeHad(Exception):
@@ -23,6 +36,48 @@ def find_alertmanager(folder: Path) -> Path:
 def find_promtool(folder: Path) -> Path:
     """Return Prometheus's checker of rules; see `find_program`."""
     return find_program("promtool", "prometheus", folder)
+
+
+class Browser(NamedTuple):
+    """A browser without a screen, and what has to stand in its environment.
+
+    Attributes:
+        path: the program.
+        environ: where its libraries and fonts lie, when it is not the machine's own.
+    """
+
+    path: Path
+    environ: Mapping[str, str]
+
+
+def find_browser(folder: Path) -> Browser:
+    """Return Chromium's headless shell: 120 MB with the libraries that a small machine lacks.
+
+    Args:
+        folder: where it is unpacked when the machine has none.
+
+    Raises:
+        NotToBeHad: neither installed nor to be fetched.
+    """
+    for name in ("chromium-headless-shell", "chromium"):
+        installed = shutil.which(name)
+        if installed:
+            return Browser(Path(installed), {})
+    folder /= "chromium"
+    root = folder / "root"
+    # Beside it lie its resources; the program in usr/bin would call the machine's own.
+    unpacked = root / "usr" / "lib" / "chromium" / "chromium-headless-shell"
+    if not unpacked.exists():
+        _fetch_whole("chromium-headless-shell", folder)
+    if not unpacked.exists():
+        raise NotToBeHad("the package chromium-headless-shell holds no such program")
+    libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
+    fonts = root / "etc" / "fonts"
+    return Browser(
+        unpacked,
+        {"LD_LIBRARY_PATH": ":".join(libraries)}
+        | ({"FONTCONFIG_SYSROOT": str(root)} if fonts.is_dir() else {}),
+    )
 
 
 def find_program(program: str, package: str, folder: Path) -> Path:
@@ -48,6 +103,39 @@ def find_program(program: str, package: str, folder: Path) -> Path:
 
 
 def _fetch(package: str, folder: Path) -> None:
+    own = _lists(package, folder)
+    _run(["apt-get", *own, "download", package], package, folder / "download")
+    for file in (folder / "download").glob(f"{package}_*.deb"):
+        _run(["dpkg-deb", "-x", str(file), str(folder / "root")], package, folder)
+
+
+def _fetch_whole(package: str, folder: Path, status: str | None = None) -> None:
+    """Fetch a package with everything that it needs and the machine lacks.
+
+    Args:
+        package: its name.
+        folder: where it is unpacked.
+        status: what the machine has, as dpkg writes it; its own where None.
+    """
+    own = _lists(package, folder)
+    held = Path("/var/lib/dpkg/status").read_text(encoding="utf-8") if status is None else status
+    known = set(re.findall(r"^Package: (.+)$", held, re.MULTILINE))
+    taken = "".join(_STANZA.format(name) for name in _WITHOUT_A_SCREEN if name not in known)
+    (folder / "status").write_text(f"{held}\n{taken}", encoding="utf-8")
+    own += ["-o", f"Dir::State::status={folder / 'status'}", "-o", "Debug::NoLocking=1"]
+    wanted = ["install", "-y", "--no-install-recommends", "--download-only", package]
+    _run(["apt-get", *own, *wanted], package, folder)
+    # Unpacked beside, then named: a run that was cut off leaves nothing that looks whole.
+    unpacked = folder / "root.new"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    for file in sorted((folder / "cache" / "archives").glob("*.deb")):
+        _run(["dpkg-deb", "-x", str(file), str(unpacked)], package, folder)
+        file.unlink()
+    unpacked.rename(folder / "root")
+
+
+def _lists(package: str, folder: Path) -> list[str]:
+    """Fetch apt's lists into a folder; return the options that keep apt within it."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise NotToBeHad(f"{package} is not installed, and without {tool} not to be fetched")
@@ -60,9 +148,7 @@ def _fetch(package: str, folder: Path) -> None:
         "-q",
     ]  # fmt: skip
     _run(["apt-get", *own, "update"], package, folder)
-    _run(["apt-get", *own, "download", package], package, folder / "download")
-    for file in (folder / "download").glob(f"{package}_*.deb"):
-        _run(["dpkg-deb", "-x", str(file), str(folder / "root")], package, folder)
+    return own
 
 
 def _run(command: list[str], package: str, folder: Path) -> None:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
+import signal
+from collections import defaultdict
 from itertools import count
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
@@ -22,7 +24,21 @@ from klingel_connectors.raw import Origin
 from klingel_connectors.testing import RecordingProducer
 from klingel_networks.registry import installed_network
 
-BROWSER = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+from ..debian import NotToBeHad, find_browser
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTENING = b"DevTools listening on "
+SECONDS = 20
+UNTIL = """(function_, wanted) => new Promise((resolve) => {
+  const holds = () => JSON.stringify(function_()) === JSON.stringify(wanted);
+  if (holds()) { resolve(true); return; }
+  const observer = new MutationObserver(() => {
+    if (holds()) { observer.disconnect(); resolve(true); }
+  });
+  observer.observe(document, {
+    subtree: true, childList: true, characterData: true, attributes: true,
+  });
+})"""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 SAY = """(text) => {
   const box = document.getElementById("text");
@@ -30,13 +46,22 @@ SAY = """(text) => {
   document.getElementById("form").requestSubmit();
 }"""
 LINES = '() => [...document.querySelectorAll("#log li")].map((each) => each.textContent)'
-OPEN = '() => document.readyState === "complete" && document.querySelector("#state:empty") !== null'
+OPEN = '() => document.querySelector("#state:empty") !== null'
+AT_THE_END = """() => new Promise((resolve) => {
+  const log = document.getElementById("log");
+  const look = () => {
+    if (log.scrollTop + log.clientHeight >= log.scrollHeight - 1) { resolve(true); return; }
+    requestAnimationFrame(look);
+  };
+  look();
+})"""
+SPOKEN = """() => [
+  document.documentElement.lang, document.getElementById("send").textContent,
+  document.getElementById("text").getAttribute("aria-label"),
+]"""
 SENT = '() => document.querySelectorAll("#log .own:not(.waiting)").length'
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed here"),
-]
+pytestmark = pytest.mark.browser
 
 
 class Tab:
@@ -45,73 +70,120 @@ class Tab:
     def __init__(self, socket):
         self._socket = socket
         self._numbers = count(1)
+        self._answers = {}
+        self._events = defaultdict(list)
+
+    async def read(self):
+        """Give every answer and event to whoever waits for it, until cancelled."""
+        async for message in self._socket:
+            told = json.loads(message.data)
+            if "id" in told:
+                self._answers.pop(told["id"]).set_result(told)
+            for waiting in self._events.pop(told.get("method"), ()):
+                waiting.set_result(told["params"])
 
     async def call(self, method, **params):
         """Call a method and return its result."""
         number = next(self._numbers)
-        await self._socket.send_json({"id": number, "method": method, "params": params})
-        while True:
-            told = json.loads((await asyncio.wait_for(self._socket.receive(), 20)).data)
-            if told.get("id") == number:
-                return told["result"]
+        self._answers[number] = asyncio.get_running_loop().create_future()
+        sent = {"id": number, "method": method, "params": params}
+        answer = self._answers[number]
+        await self._socket.send_json(sent)
+        told = await asyncio.wait_for(answer, SECONDS)
+        assert "error" not in told, told
+        return told["result"]
+
+    async def load(self, method, **params):
+        """Call what loads a page, and wait until it is loaded."""
+        loaded = asyncio.get_running_loop().create_future()
+        self._events["Page.loadEventFired"].append(loaded)
+        await self.call(method, **params)
+        await asyncio.wait_for(loaded, SECONDS)
 
     async def run(self, function, *arguments):
-        """Run a function in the page and return what it returns."""
+        """Run a function in the page and return what it returns or promises."""
         given = ", ".join(json.dumps(each) for each in arguments)
         result = await self.call(
-            "Runtime.evaluate", expression=f"({function})({given})", returnByValue=True
+            "Runtime.evaluate",
+            expression=f"({function})({given})",
+            returnByValue=True,
+            awaitPromise=True,
         )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     async def until(self, function, wanted=True):
-        """Wait until a function of the page returns what is wanted."""
-        found = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(20):
-                while (found := await self.run(function)) != wanted:  # noqa: ASYNC110  a page's state
-                    await asyncio.sleep(0.02)
-        assert found == wanted
+        """Wait until a function of the page returns what is wanted; asked at every change of it."""
+        try:
+            await self.run(f"(wanted) => ({UNTIL})({function}, wanted)", wanted)
+        except TimeoutError:
+            assert await self.run(function) == wanted
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser; in CI it has to be there."""
+    try:
+        return find_browser(ROOT / ".klingel" / "debian")
+    except NotToBeHad as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture
-async def browser(tmp_path):
-    """A browser's debugging port."""
-    port = unused_port()
+async def browser(chromium, tmp_path):
+    """Address of a browser's debugging port, as it tells it when it listens."""
     process = await asyncio.create_subprocess_exec(
-        BROWSER,
+        str(chromium.path),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
-        f"--remote-debugging-port={port}",
+        "--remote-debugging-port=0",
         "--remote-allow-origins=*",
         f"--user-data-dir={tmp_path / 'profile'}",
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        stderr=asyncio.subprocess.PIPE,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], **chromium.environ},
+        start_new_session=True,  # it has children, which keep its pipe open
     )
-    yield port
-    process.kill()
-    await process.wait()
+    said, address = [], None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            async for line in process.stderr:
+                said.append(line)
+                if line.startswith(LISTENING):
+                    address = line.removeprefix(LISTENING).decode().strip()
+                    break
+    drained = asyncio.create_task(process.stderr.read())
+    try:
+        if address is None:
+            pytest.fail(b"".join(said).decode(errors="replace") or "the browser does not listen")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        await drained
 
 
 @pytest.fixture
 async def tab(browser):
     async with ClientSession() as client:
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    async with client.get(f"http://127.0.0.1:{browser}/json/list") as answer:
-                        pages = await answer.json(content_type=None)
-                    if pages:
-                        break
-                except OSError:
-                    pass
-                await asyncio.sleep(0.05)
-        async with client.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            yield Tab(socket)
+        async with client.ws_connect(browser) as whole:
+            await whole.send_json(
+                {"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank"}}
+            )
+            target = (await whole.receive_json(timeout=SECONDS))["result"]["targetId"]
+        page = browser.partition("/devtools/")[0] + f"/devtools/page/{target}"
+        async with client.ws_connect(page, max_msg_size=0) as socket:
+            opened = Tab(socket)
+            reading = asyncio.create_task(opened.read())
+            await opened.call("Page.enable")
+            yield opened
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 @pytest.fixture
@@ -147,7 +219,7 @@ async def test_a_conversation_in_a_browser_survives_a_restart_and_a_reload(tab, 
     """Said, answered, cut, said meanwhile, resumed, reloaded: each once, in order, as text."""
     producer = RecordingProducer()
     chat, server, address = await make_gateway(producer)
-    await tab.call("Page.navigate", url=address)
+    await tab.load("Page.navigate", url=address)
     await tab.until(OPEN)
     await tab.run(SAY, HOSTILE)
     await tab.until(SENT, 1)
@@ -168,7 +240,7 @@ async def test_a_conversation_in_a_browser_survives_a_restart_and_a_reload(tab, 
     await tab.until(SENT, 3)
     whole = [HOSTILE, "Abel" + HOSTILE, "zwei", "drei", "fünf"]
     await tab.until(LINES, whole)
-    await tab.call("Page.reload")
+    await tab.load("Page.reload")
     await tab.until(OPEN)
     await tab.until(LINES, whole)
     network = installed_network("chat")
@@ -177,3 +249,25 @@ async def test_a_conversation_in_a_browser_survives_a_restart_and_a_reload(tab, 
     assert drafts[0].published_at < drafts[1].published_at < drafts[2].published_at
     assert {draft.conversation_id for draft in drafts} == {f"chat:website:{session}"}
     assert await tab.run("() => document.title") == "Chat"
+    await tab.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=380,
+        height=200,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    await tab.run(AT_THE_END)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de-DE", ["de", "Senden", "Nachricht"]), ("fr", ["en", "Send", "Message"])],
+)
+async def test_the_page_speaks_the_browsers_language_where_it_can(
+    tab, make_gateway, language, words
+):
+    _, _, address = await make_gateway(RecordingProducer())
+    await tab.call("Emulation.setUserAgentOverride", userAgent="t", acceptLanguage=language)
+    await tab.load("Page.navigate", url=address)
+    await tab.until(OPEN)
+    assert await tab.run(SPOKEN) == words

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from structlog.testing import capture_logs
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -31,8 +32,8 @@ def kafka(kafka_bootstrap, topic_prefix):
 
 
 @pytest.fixture
-async def gateway(kafka):
-    """Start a gateway with a chat; returns its end."""
+async def gateway(kafka, eventually):
+    """Start a gateway with a chat and wait until it has reached Kafka; returns its end."""
     port, ends = unused_port(), []
     base = f"http://127.0.0.1:{port}"
     chat = ChatSettings(("website",), base, ("https://www.example",), b"0123456789abcdef")
@@ -60,11 +61,14 @@ async def gateway(kafka):
 
         ends.append(end)
         await listening
+        await eventually(lambda: [each for each in logs if each.get("state") == "running"])
+        logs.clear()
         return base, end
 
-    yield start
-    for end in ends:
-        await end()
+    with capture_logs() as logs:
+        yield start
+        for end in ends:
+            await end()
 
 
 async def spoken(session, base, first, wanted):
@@ -76,15 +80,6 @@ async def spoken(session, base, first, wanted):
         if "hello" in first:
             await socket.send_json({"say": {"id": "0" * 32, "at": 0, "text": "Wo?"}})
         return token, [await socket.receive_json() for _ in range(wanted)]
-
-
-async def ready(session, base):
-    """Wait until the gateway has reached Kafka."""
-    while True:
-        async with session.get(f"{base}/readyz") as answer:
-            if answer.status == 200:
-                return
-        await asyncio.sleep(0.05)
 
 
 def reply(kafka, session, number):
@@ -119,7 +114,6 @@ def stored(kafka):
 async def test_a_reply_comes_through_also_to_a_gateway_that_was_started_later(kafka, gateway):
     base, end = await gateway()
     async with asyncio.timeout(60), aiohttp.ClientSession() as client:
-        await ready(client, base)
         token, said = await spoken(client, base, {"hello": {}}, 1)
         assert said == [{"ack": "0" * 32}]
         session = token.partition(".")[0]
