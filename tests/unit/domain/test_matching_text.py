@@ -147,7 +147,7 @@ def test_each_code_point_is_cut_into_lines_as_by_the_expression() -> None:
         text = "\u0103" + "".join(f"{chr(code)} x{chr(code)}y " for code in codes[at : at + 20_000])
         lines = lines_of(text)
         assert lines is not None
-        assert lines.text.split() == re.findall(rule_text._TOKEN, text)
+        assert lines.text.split() == terms_of(text) == re.findall(rule_text._TOKEN, text)
 
 
 def test_each_letter_of_latin_1_is_folded_and_split_as_by_the_expression() -> None:

@@ -311,7 +311,7 @@ FUNCTIONS = {
     "own_words of a post": Function(lambda text: own_words(text, "post"), is_reading),
     # A text of nothing but İ; everything else takes 1 ms.
     "fold": Function(fold, same_length),
-    "terms_of": Function(lambda text: terms_of(fold(text)), are_terms, seconds=0.02),
+    "terms_of": Function(lambda text: terms_of(fold(text)), are_terms),
     # 13 rules. To make 30,000 words takes most of the time, and more where all are different.
     "RuleSet.match": Function(
         lambda text: RULES.match(RuleDocument(text=text)),
@@ -319,7 +319,7 @@ FUNCTIONS = {
     ),
     "mended": Function(mended, is_another_text),
     "numbering": Function(numbering, is_numbering),
-    "comparable": Function(copies.comparable, is_comparable, seconds=0.03),
+    "comparable": Function(copies.comparable, is_comparable),
     "compare": Function(lambda text: copies.compare(text, text[::-1]), is_share),
     "Heads.score": Function(lambda text: HEADS.score([text]), is_score),
     "find_signature": Function(lambda text: find_signature(text, AGENTS), is_signature),

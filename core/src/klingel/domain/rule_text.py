@@ -300,6 +300,9 @@ _LATIN_SEPARATORS: Final = bytes(
 _LATIN_LOWER: Final = bytes(chr(code).lower().encode("latin-1")[0] for code in range(0x100))
 _LATIN_FOLDED: Final = _LATIN_SEPARATORS.translate(_LATIN_LOWER)
 
+_WORTH_LINES: Final = 2_000
+"""Code points from which a text is cut faster as lines."""
+
 LINE_END: Final = "\n"
 """Parts words, hence stands in none."""
 
@@ -341,13 +344,19 @@ def fold_value(value: str) -> str:
 def terms_of(folded: str) -> list[str]:
     """Give the words of a text that `fold` has lower-cased, in their order."""
     runs = _latin_runs(folded, _LATIN_SEPARATORS)
-    return _TOKEN.findall(folded) if runs is None else runs
+    return _any_runs(folded) if runs is None else runs
 
 
 def words_of(text: str) -> list[str]:
     """Give the words of a text as it was said: `terms_of(fold(text))`, at once where that can be."""
     runs = _latin_runs(text, _LATIN_FOLDED)
-    return _TOKEN.findall(fold(text)) if runs is None else runs
+    return _any_runs(fold(text)) if runs is None else runs
+
+
+def _any_runs(folded: str) -> list[str]:
+    """Give the words of a text of any letters."""
+    lines = lines_of(folded) if len(folded) > _WORTH_LINES else None
+    return _TOKEN.findall(folded) if lines is None else lines.text.split()
 
 
 def _latin_runs(text: str, table: bytes) -> list[str] | None:
