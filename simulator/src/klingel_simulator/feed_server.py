@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from typing import Final, Self
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 import aiohttp
 from aiohttp import web
@@ -46,7 +46,9 @@ class FeedServer:
         moved: feeds that redirect, to where.
         with_hub: whether documents name the hub.
         asked: name, If-None-Match and User-Agent of every question.
-        subscriptions: those that answered the hub's question.
+        hub_status: answer of the hub to whoever subscribes.
+        subscriptions: those that answered the hub's question, each lease once.
+        refused: how many did not.
     """
 
     feeds: dict[str, list[Item]] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class FeedServer:
     raw: dict[str, bytes] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     with_hub: bool = False
+    hub_status: int = 202
+    refused: int = 0
     asked: list[tuple[str, str | None, str]] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     url: str = ""
@@ -92,17 +96,21 @@ class FeedServer:
             f"{hub}<title>{escape(name)}</title>{items}</channel></rss>"
         ).encode()
 
-    async def push(self, name: str) -> list[int]:
-        """Let the hub deliver a feed, signed; returns the answers."""
+    async def push(self, name: str, *, forged: bool = False) -> list[int]:
+        """Let the hub deliver a feed, signed, once a subscription; returns the answers."""
         body = self.document(name)
         answers = []
+        topic = f"{self.url}/{name}"
+        subscribed = {one.callback: one for one in self.subscriptions if one.topic == topic}
         async with aiohttp.ClientSession() as session:
-            for one in self.subscriptions:
-                mac = hmac.new(one.secret.encode(), body, hashlib.sha256).hexdigest()
+            for one in subscribed.values():
+                body += b" " * forged
+                signed = body[:-1] if forged else body
+                mac = hmac.new(one.secret.encode(), signed, hashlib.sha256).hexdigest()
                 headers = {
                     "Content-Type": "application/rss+xml",
                     "X-Hub-Signature": f"sha256={mac}",
-                    "Link": f"<{self.url}/-/hub>; rel=hub, {quoteattr(one.topic)[1:-1]}; rel=self",
+                    "Link": f'<{self.url}/-/hub>; rel="hub", <{one.topic}>; rel="self"',
                 }
                 async with session.post(one.callback, data=body, headers=headers) as response:
                     answers.append(response.status)
@@ -128,6 +136,8 @@ class FeedServer:
         return web.Response(body=body, content_type="application/rss+xml", headers=headers)
 
     async def _hub(self, request: web.Request) -> web.StreamResponse:
+        if self.hub_status != 202:
+            return web.Response(status=self.hub_status)
         form = {name: str(value) for name, value in (await request.post()).items()}
         wanted = Subscription(form["hub.topic"], form["hub.callback"], form["hub.secret"])
         query = {
@@ -142,4 +152,6 @@ class FeedServer:
         ):
             if answer.status == 200 and await answer.text() == _CHALLENGE:
                 self.subscriptions.append(wanted)
+            else:
+                self.refused += 1
         return web.Response(status=202)

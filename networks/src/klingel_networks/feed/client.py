@@ -144,6 +144,7 @@ class FeedClient:
         self._tools = tools or Tools()
         self._gone: set[str] = set()
         self._subscribed: dict[str, float] = {}
+        self._hubs: dict[str, str] = {}
 
     def channels(self) -> Sequence[str]:
         """Return the names of the feeds."""
@@ -159,7 +160,11 @@ class FeedClient:
             RateLimited: its server wants fewer questions.
         """
         memory = Memory() if cursor is None else Memory.decode(cursor)
-        answer = await self._asked(self._options.feeds[channel], memory)
+        asked = memory
+        if self._options.callback and channel not in self._hubs:
+            # Which hub it has stands in the document; what is told of it anew is no news.
+            asked = Memory()
+        answer = await self._asked(self._options.feeds[channel], asked)
         if answer.status == 410:
             if channel not in self._gone:
                 self._gone.add(channel)
@@ -168,6 +173,7 @@ class FeedClient:
             yield Rest(7 * DAY)
             return
         if answer.status == 304:
+            await self._subscribe(channel, answer)
             yield Rest(self._rest(answer))
             return
         if self._gone and channel in self._gone:
@@ -285,12 +291,18 @@ class FeedClient:
         return answer
 
     async def _subscribe(self, channel: str, answer: _Answer) -> None:
-        """Ask the feed's hub to push, again when half of the lease is over; a refusal hurts nobody."""
+        """Ask the feed's hub to push, again when half of the lease is over; a refusal hurts nobody.
+
+        A feed that has not changed answers without its document: its hub is the one it named last.
+        """
         options, now = self._options, self._tools.clock.monotonic()
-        hub = hub_of(answer.body, answer.headers.get("Link", ""), answer.url)
-        if not options.callback or hub is None:
+        if not options.callback:
             return
-        if now - self._subscribed.get(channel, -DAY) < _LEASE_SECONDS / 2:
+        told = hub_of(answer.body, answer.headers.get("Link", ""), answer.url)
+        if told is not None or answer.status == 200:
+            self._hubs[channel] = told or ""
+        hub = self._hubs.get(channel)
+        if not hub or now - self._subscribed.get(channel, -DAY) < _LEASE_SECONDS / 2:
             return
         topic = options.feeds[channel]
         subscription = subscription_id(options.key, topic)
