@@ -324,4 +324,4 @@ def test_many_rules_with_large_dictionaries_are_compiled_quickly() -> None:
         return time.thread_time() - start
 
     assert min(map(len, dictionaries.values())) > 800
-    assert min(seconds() for _ in range(3)) < 1.5
+    assert any(seconds() < 1.5 for _ in range(3))
