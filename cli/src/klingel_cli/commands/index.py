@@ -1,4 +1,4 @@
-"""`klingel index`: put the templates, say what is wrong with them, delete what is too old."""
+"""`klingel index`: templates, roles and keys, and deleting what is too old."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -10,11 +10,12 @@ from elasticsearch import AsyncElasticsearch
 
 from klingel.config.brands import applied_brand
 from klingel.contracts.resources import schemas_dir
-from klingel.errors import InvalidMessage
+from klingel.errors import ConfigurationError, InvalidMessage
 from klingel_cli.commands.config import in_force
 from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_indexer.ageing import Aged, age_posts
+from klingel_indexer.roles import BRAND, make_key, put_roles, roles
 from klingel_indexer.templates import FOLDER, apply_templates, check_templates
 from klingel_indexer.worker import template_overrides
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 @click.group("index")
 def index_group() -> None:
-    """Make and check Elasticsearch's templates; delete posts that are too old.
+    """Make and check Elasticsearch's templates; roles and keys; delete posts that are too old.
 
     Indices come into being by their template at the first write of a month; the indexer waits
     until the templates are there.
@@ -86,6 +87,67 @@ def _with_templates(
     return ask(
         elasticsearch, lambda client: work(client, folder, elasticsearch.index_prefix, overrides)
     )
+
+
+@index_group.command("roles")
+@click.option("--apply", "changes", is_flag=True, help="Put the roles into Elasticsearch.")
+@click.option("--brand", metavar="BRAND", help="Readers and editors see this brand alone.")
+@as_json
+@pass_shell
+def index_roles(shell: Shell, brand: str | None, *, changes: bool, as_json: bool) -> None:
+    """Say what the roles of Elasticsearch are; with --apply, put them (needs manage_security).
+
+    Names begin with KLINGEL_ELASTICSEARCH__INDEX_PREFIX and, for one brand's readers, end in the
+    brand.
+    """
+    elasticsearch = shell.settings.elasticsearch
+    named = {
+        _role_name(elasticsearch.index_prefix, name, brand): body
+        for name, body in roles(elasticsearch.index_prefix, _brand(brand)).items()
+        if brand is None or name in {"reader", "editor"}
+    }
+    if changes:
+        ask(elasticsearch, lambda client: put_roles(client, named))
+    if as_json:
+        shell.tell({"applied" if changes else "roles": named})
+        return
+    for name, body in named.items():
+        shell.say(f"{'applied  ' if changes else ''}{name}")
+        shell.say(f"  cluster  {', '.join(body['cluster']) or '-'}")
+        for each in body["indices"]:
+            shell.say(f"  {', '.join(each['names'])}  {', '.join(each['privileges'])}")
+        for each in body.get("applications", ()):
+            shell.say(f"  {each['application']}  {', '.join(each['privileges'])}")
+
+
+def _role_name(prefix: str, name: str, brand: str | None) -> str:
+    return f"{prefix}{name}" if brand is None else f"{prefix}{name}-{brand}"
+
+
+def _brand(brand: str | None) -> str | None:
+    if brand is not None and not BRAND.fullmatch(brand):
+        raise ConfigurationError("--brand: lower case, digits and hyphens, such as nordlicht")
+    return brand
+
+
+@index_group.command("key")
+@click.argument("role", type=click.Choice(["indexer", "cli"]))
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True)
+@as_json
+@pass_shell
+def index_key(shell: Shell, role: str, days: int, *, as_json: bool) -> None:
+    """Make an API key with the rights of a role and print it, once: nobody can look it up again.
+
+    It goes into KLINGEL_ELASTICSEARCH__API_KEY (or a file: KLINGEL_ELASTICSEARCH__API_KEY_FILE).
+    """
+    elasticsearch = shell.settings.elasticsearch
+    prefix = elasticsearch.index_prefix
+    body = roles(prefix)[role]
+    made = ask(elasticsearch, lambda client: make_key(client, f"{prefix}{role}", body, days))
+    if as_json:
+        shell.tell(made)
+    else:
+        shell.say(made["encoded"])
 
 
 @index_group.command("age")
