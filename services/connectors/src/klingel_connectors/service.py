@@ -196,11 +196,8 @@ async def run_gateway(
         lambda: gateway.broken or ("" if talk is None else talk.broken),
         lambda: gateway.last_event_at,
     )
-    house.measures_also(partial(_measured, permits, health, talk))
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
-    recalled = partial(_remembered, permits, settings, instance)
-    remembering = asyncio.create_task(_once(starting, recalled))
     answering = None
     if chat is not None and talk is not None:
         house.measures_also(talk.measure)
