@@ -357,16 +357,22 @@ class Gateway:
                 return self._refused(_not_stored(), request)
             self._open += 1
             try:
-                return await handler(request)
+                response = await handler(request)
             except _RefusedError as refusal:
                 return self._refused(refusal, request)
+            except Exception:  # answered by 500, and logged, further out
+                self._metrics.count(Metric.REQUESTS, outcome="failed")
+                raise
             finally:
                 self._open -= 1
+            self._metrics.count(Metric.REQUESTS, outcome=_outcome(response.status))
+            return response
 
         return answer
 
     def _refused(self, refusal: _RefusedError, request: web.Request) -> web.Response:
         self._metrics.count(Metric.REFUSED, reason=f"http_{refusal.status}")
+        self._metrics.count(Metric.REQUESTS, outcome=_outcome(refusal.status))
         self._log.info("delivery_refused", status=refusal.status)
         answer = {"error": refusal.sentence}
         if refusal.path:
@@ -379,6 +385,13 @@ class Gateway:
         if refusal.status in {408, 413}:
             response.force_close()
         return response
+
+
+def _outcome(status: int) -> str:
+    """Return whose matter an answer is: `taken`, or the sender's, or ours."""
+    if status < 400:
+        return "taken"
+    return "refused" if status < 500 else "failed"
 
 
 def _check_all(results: list[Read]) -> None:
