@@ -82,12 +82,18 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Type, meaning and labels of a metric; upper bounds in seconds, if it is a histogram."""
+    """Type, meaning and labels of a metric.
+
+    Attributes:
+        buckets: upper bounds in seconds, if it is a histogram.
+        values: all values of the label beside `component`, where they are few and known.
+    """
 
     kind: type[Counter] | type[Gauge] | type[Histogram]
     meaning: str
     labels: tuple[Label, ...] = ("component",)
     buckets: tuple[float, ...] = SECONDS
+    values: tuple[str, ...] = ()
 
 
 DEFINITIONS: dict[Metric, Definition] = {
@@ -158,12 +164,16 @@ DEFINITIONS: dict[Metric, Definition] = {
         Counter,
         "Deliveries at the gateway: `taken`, `refused` (the sender's matter), `failed` (ours).",
         ("component", "outcome"),
+        values=("taken", "refused", "failed"),
     ),
     Metric.STALLED_SECONDS: Definition(
         Gauge, "Time for which nothing was committed although messages wait and Kafka answers."
     ),
     Metric.SLA_BREACHES: Definition(
-        Counter, "Promised times that were missed, by clock.", ("component", "reason")
+        Counter,
+        "Promised times that were missed, by clock; counted as they are indexed.",
+        ("component", "reason"),
+        values=("first_response", "next_response", "resolution"),
     ),
     Metric.AUDIT_DIFFERENCE: Definition(
         Gauge,
@@ -215,6 +225,8 @@ class Metrics:
         self._metrics: dict[Metric, Counter | Gauge | Histogram] = {}
         for name, definition in DEFINITIONS.items():
             self._metrics[name] = _made(str(name), definition, self.registry)
+            if definition.kind is not Gauge:
+                self._begin(name, definition)
         self._before: list[Callable[[], None]] = []
 
     def renew(self, renew: Callable[[], None]) -> None:
@@ -250,6 +262,13 @@ class Metrics:
         for family in self.registry.collect():
             for sample in family.samples:
                 yield sample.name, sample.labels, sample.value
+
+    def _begin(self, name: Metric, definition: Definition) -> None:
+        """Show a count of nothing: Prometheus sees no increase from absent to 1."""
+        if definition.labels == ("component",):
+            self._labelled(name, {})
+        for value in definition.values:
+            self._labelled(name, {definition.labels[1]: value})
 
     def _labelled(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         if "error_type" in labels:

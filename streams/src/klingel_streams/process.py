@@ -18,12 +18,13 @@ from klingel.clock import Clock
 from klingel.errors import ConfigurationError, KlingelError, RetryableError, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.settings import HttpSettings
+from klingel.stage.progress import STUCK_SECONDS
 
 WAIT_SECONDS: Final = 2.0
 """Between two attempts at what is not there yet."""
 
-STUCK_SECONDS: Final = 60.0
-"""Without a round of the loop: a restart is better."""
+ANSWER_SECONDS: Final = 2.0
+"""Within which Kafka answers; a probe waits a few seconds."""
 
 log = structlog.get_logger()
 
@@ -40,6 +41,11 @@ class Loop(Protocol):
 
     def progress(self) -> Mapping[str, Any]:
         """Return where it stands, by partition."""
+        ...
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long nothing was committed although messages wait that it could take."""
         ...
 
     def stop(self) -> None:
@@ -63,10 +69,14 @@ class Process(ABC):
         http: where it answers.
         clock: time.
         metrics: what `/metrics` shows.
+        kafka: who is asked whether Kafka answers.
     """
 
-    def __init__(self, loop: Loop, http: HttpSettings, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, loop: Loop, http: HttpSettings, clock: Clock, metrics: Metrics, kafka: Topics
+    ) -> None:
         self._loop = loop
+        self._kafka = kafka
         self._http = http
         self._clock = clock
         self._metrics = metrics
@@ -143,12 +153,28 @@ class Process(ABC):
         return web.Response(body=self._metrics.render(), content_type="text/plain")
 
     async def _get_health(self, _request: web.Request) -> web.Response:
-        """Answer 503 only when the loop itself stands still: waiting for a server is health."""
+        """Answer 503 when the loop or its offsets stand still: waiting for a server is health."""
         idle = self._clock.monotonic() - self._loop.ticked_at
+        stalled = self._loop.stalled_seconds
         waiting = self._waiting()
-        stuck = waiting is None and idle > STUCK_SECONDS
-        body = {"waiting_for": waiting, "partitions": self._loop.progress()}
+        if waiting is None and stalled > STUCK_SECONDS and not await self._kafka_answers():
+            waiting = "kafka"
+        stuck = waiting is None and max(idle, stalled) > STUCK_SECONDS
+        body = {
+            "waiting_for": waiting,
+            "stalled_seconds": round(stalled, 1),
+            "partitions": self._loop.progress(),
+        }
         return web.json_response(body, status=503 if stuck else 200)
+
+    async def _kafka_answers(self) -> bool:
+        """Ask Kafka anything; what is known of its logs is what it said last."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._kafka.missing_topics()
+        except (TimeoutError, KafkaError, KlingelError, OSError):
+            return False
+        return True
 
     async def _get_ready(self, _request: web.Request) -> web.Response:
         working, more = self.readiness()

@@ -64,6 +64,7 @@ class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         body: the document, JSON on one line; empty for `delete`.
         network: for the ledger; empty where the topic has none.
         published_at, received_at: for latency; None where the topic has none.
+        breach: clock whose promise was missed; empty for all else.
     """
 
     index: str
@@ -74,6 +75,7 @@ class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     network: str = ""
     published_at: datetime | None = None
     received_at: datetime | None = None
+    breach: str = ""
 
 
 class _EventHead(Record, frozen=True):
@@ -180,6 +182,8 @@ class _IncidentHead(Record, frozen=True):
 class _CaseEventHead(Record, frozen=True):
     brand: str
     case_event_id: Annotated[str, Meta(min_length=1)]
+    kind: str = ""
+    clock: Literal["", "first_response", "next_response", "resolution"] = ""
 
 
 class _StatusHead(Record, frozen=True):
@@ -197,6 +201,7 @@ _ESCALATION = msgspec.json.Decoder(_EscalationHead)
 _ALERT = msgspec.json.Decoder(_AlertHead)
 _INCIDENT = msgspec.json.Decoder(_IncidentHead)
 _STATUS = msgspec.json.Decoder(_StatusHead)
+_BREACHED = "breached"
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _ENCODER = msgspec.json.Encoder()
 
@@ -532,6 +537,7 @@ def _convert_case_event(message: Message, prefix: str, indexed_at: str) -> Write
         id=document_id(head.case_event_id),
         op="create",
         body=_spliced(value, _ENCODER.encode({"indexed_at": indexed_at})),
+        breach=head.clock if head.kind == _BREACHED else "",
     )
 
 

@@ -28,7 +28,9 @@ from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, BrakePulled
 from klingel.stage.ledger import Tally, brake_of, ledger_output
+from klingel.stage.progress import Progress, Standing
 from klingel_indexer.bulk import BulkLimits, BulkTransport, BulkWriter, Item, Settled, Sleep
+from klingel_indexer.classify import Verdict
 from klingel_indexer.convert import Write, convert
 from klingel_indexer.offsets import OffsetTracker, Ticket
 from klingel_streams.ports import Sink, Slot, Source, TakeOver
@@ -120,6 +122,8 @@ class Indexer:
         self._committed_at = clock.monotonic()
         self._throttled = False
         self._taking_over = TakeOver(clock, metrics)
+        self._progress = Progress()
+        self.stalled_seconds = 0.0
         self.ticked_at = clock.monotonic()
         self.writer = BulkWriter(
             transport,
@@ -278,6 +282,9 @@ class Indexer:
             if end.verdict.succeeded:
                 ticket.outcome = Outcome(Fate.DELIVERED, network=end.item.write.network)
                 written.append(end.item.write)
+                # What was read a second time exists already, and is counted once.
+                if end.item.write.breach and end.verdict is Verdict.WRITTEN:
+                    self._metrics.count(Metric.SLA_BREACHES, reason=end.item.write.breach)
             elif not self._is_our_fault(end, ticket.message):
                 dead.append((ticket, _refusal(end)))
         for write in written[:: max(1, len(written) // _OBSERVED)]:
@@ -415,14 +422,19 @@ class Indexer:
 
     def _report(self) -> None:
         now_ms = self._clock.now().timestamp() * 1000
-        oldest = 0.0
+        oldest, standing = 0.0, dict[Slot, Standing]()
+        held_back = self.waiting_for is not None
         for (topic, partition), owned in self._partitions.items():
             lag = self._source.lag((topic, partition))
             if lag is not None:
                 self._metrics.set(Metric.LAG, lag, partition=f"{topic}/{partition}")
+            waits = bool(lag or len(owned.tracker)) and not (owned.stopped or held_back)
+            standing[topic, partition] = Standing(owned.committed, waits)
             waiting = owned.tracker.oldest
             if waiting is not None:
                 oldest = max(oldest, (now_ms - waiting.timestamp_ms) / 1000)
+        self.stalled_seconds = self._progress.note(standing, self._clock.monotonic())
+        self._metrics.set(Metric.STALLED_SECONDS, self.stalled_seconds)
         self._metrics.set(Metric.OLDEST_SECONDS, oldest)
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self.writer.outstanding)
         self._metrics.set(Metric.IN_FLIGHT_BYTES, self.writer.outstanding_bytes)

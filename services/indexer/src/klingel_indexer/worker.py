@@ -79,7 +79,7 @@ class Worker(Process):
             clock=clock,
             metrics=metrics,
         )
-        super().__init__(self._indexer, settings.http, clock, metrics)
+        super().__init__(self._indexer, settings.http, clock, metrics, self._source)
 
     async def work(self) -> None:
         """Index until `stop`.

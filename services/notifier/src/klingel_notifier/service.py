@@ -23,6 +23,7 @@ from klingel.metrics import Metric, Metrics
 from klingel.stage.dead_letters import Component, dead_letter, kind_of
 from klingel.stage.fates import Fate
 from klingel.stage.guard import Brake, BrakePulled, guard
+from klingel.stage.progress import Progress, Standing
 from klingel_notifier.intake import KINDS, take_in
 from klingel_notifier.mailbox import Addressee, Mailbox
 from klingel_notifier.targets import Targets
@@ -119,6 +120,8 @@ class Notifier:
         self._metrics = metrics
         self._component = Component("klingel-notifier", STAGE, options.holder)
         self._inputs: dict[Slot, _Partition] = {}
+        self._progress = Progress()
+        self.stalled_seconds = 0.0
         self._mailboxes: dict[int, Mailbox] = {}
         self._committed: dict[int, int] = {}
         self._turns: set[asyncio.Task[None]] = set()
@@ -413,10 +416,15 @@ class Notifier:
 
     def _report(self) -> None:
         now = self._clock.now()
-        for slot in self._inputs:
+        standing = dict[Slot, Standing]()
+        for slot, owned in self._inputs.items():
             lag = self._source.lag(slot)
             if lag is not None:
                 self._metrics.set(Metric.LAG, lag, partition=f"{slot[0]}/{slot[1]}")
+            waits = bool(lag) and not owned.stopped and self.waiting_for is None
+            standing[slot] = Standing(owned.committed, waits)
+        self.stalled_seconds = self._progress.note(standing, self._clock.monotonic())
+        self._metrics.set(Metric.STALLED_SECONDS, self.stalled_seconds)
         waiting: Counter[str] = Counter({"due": 0, "quiet": 0, "in_the_air": 0, "unset": 0})
         circuits: Counter[str] = Counter({"closed": 0, "open": 0, "half_open": 0, "unset": 0})
         oldest = timedelta(0)

@@ -87,7 +87,7 @@ class Worker(Process):
             metrics=metrics,
             chance=random.Random(settings.notifier.seed),  # noqa: S311 - jitter
         )
-        super().__init__(self._notifier, settings.http, clock, metrics)
+        super().__init__(self._notifier, settings.http, clock, metrics, self._source)
 
     async def work(self) -> None:
         """Notify until `stop`.
