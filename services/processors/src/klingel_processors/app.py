@@ -20,9 +20,9 @@ from klingel.errors import ConfigurationError, SourceUnavailable
 from klingel.metrics import Metric, Metrics
 from klingel.settings import HttpSettings, KafkaSettings
 from klingel.stage.ports import Log, Logic
+from klingel.stage.progress import STUCK_SECONDS
 from klingel_processors.batch_service import BatchLoop
 
-STUCK_SECONDS = 60.0
 _GRACE_SECONDS = 20.0
 
 
@@ -138,10 +138,13 @@ def add_pages(frame: Frame, service: BatchService, metrics: Metrics) -> None:
     @frame.page("/healthz")  # type: ignore[arg-type] # Faust types a page as a view of a class
     async def _health(web: Web, _request: Request) -> Response:
         loop = service.batch_loop
-        age = 0.0 if loop is None else loop.seconds_without_progress()
-        return web.json(
-            {"seconds_without_progress": round(age, 1)}, status=_status(age < STUCK_SECONDS)
-        )
+        if loop is None:
+            return web.json({"seconds_without_progress": 0.0, "stalled_seconds": 0.0})
+        told = {
+            "seconds_without_progress": round(loop.seconds_without_progress(), 1),
+            "stalled_seconds": round(loop.stalled_seconds, 1),
+        }
+        return web.json(told, status=_status(await loop.is_alive(STUCK_SECONDS)))
 
     @frame.page("/readyz")  # type: ignore[arg-type] # Faust types a page as a view of a class
     async def _ready(web: Web, _request: Request) -> Response:

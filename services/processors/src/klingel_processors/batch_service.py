@@ -39,9 +39,12 @@ from klingel.stage.ports import (
     Transactions,
     Written,
 )
+from klingel.stage.progress import Progress, Standing
 from klingel.stage.timers import TickResult, run_tick
 
 LINE_SECONDS = 1.0
+_ANSWER_SECONDS = 2.0
+"""Within which Kafka answers a probe's question."""
 WAIT_SECONDS = 0.2
 """From one look at a message that waits to the next, at the longest."""
 TICK_FAILURES = 3
@@ -104,6 +107,20 @@ class Reading:
     begun: bool
     wake_at: float | None = None
     """When the message at `next_offset`, which waits for another, is looked at again."""
+    newest: datetime | None = None
+    """When the newest message that is decided came to Kafka."""
+    caught_up: datetime | None = None
+    """When nothing lay ahead for the last time."""
+
+    def waited(self, now: datetime, lag: int) -> float:
+        """Return for how many seconds the oldest message ahead may have waited, at the most.
+
+        It came after the newest decided one, and after nothing lay ahead.
+        """
+        if not lag:
+            self.caught_up = now
+        known = [at for at in (self.newest, self.caught_up) if at is not None]
+        return max(0.0, (now - max(known)).total_seconds()) if known else 0.0
 
 
 @dataclass(slots=True)
@@ -215,6 +232,9 @@ class BatchLoop:
         self._stopping = asyncio.Event()
         self._fatal: Exception | None = None
         self._progress_at = clock.monotonic()
+        self._progress = Progress()
+        self.stalled_seconds = 0.0
+        """For how long nothing was committed although messages wait that it could take."""
 
     @property
     def ready(self) -> bool:
@@ -277,9 +297,46 @@ class BatchLoop:
         self._progress_at = self._clock.monotonic()
         self._metrics.set(Metric.PARTITIONS, len(self._open))
         self._metrics.set(Metric.PARTITIONS_PAUSED, len(self._paused))
+        self._report()
         if sum(map(len, batches.values())) >= _BUSY and not self._behind:
             took = self._clock.monotonic() - fetched_at
             await self._wait(self._settings.busy_seconds - took)
+
+    async def is_alive(self, stuck_seconds: float) -> bool:
+        """Return whether the loop comes round and offsets move, or Kafka is what is missing.
+
+        Args:
+            stuck_seconds: for how long nothing may happen.
+        """
+        if self.seconds_without_progress() >= stuck_seconds:
+            return False
+        return self.stalled_seconds < stuck_seconds or not await self._kafka_answers()
+
+    async def _kafka_answers(self) -> bool:
+        """Ask where the logs end: what is known of them is what Kafka said last."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._source.ends(list(self._open))
+        except (TimeoutError, RetryableError):
+            return False
+        return True
+
+    def _report(self) -> None:
+        """Tell how far it is behind, and since when nothing moves; also while nothing is read."""
+        standing: dict[Slot, Standing] = {}
+        now, oldest = self._clock.now(), 0.0
+        for held in self._open.values():
+            behind = 0
+            for slot, reading in zip(held.slots, held.readings.values(), strict=True):
+                lag = self._source.lag(slot) or 0
+                behind += lag
+                free = slot not in self._paused and reading.wake_at is None
+                standing[slot] = Standing(reading.next_offset, bool(lag) and free)
+                oldest = max(oldest, reading.waited(now, lag))
+            self._metrics.set(Metric.LAG, behind, partition=str(held.number))
+        self.stalled_seconds = self._progress.note(standing, self._clock.monotonic())
+        self._metrics.set(Metric.STALLED_SECONDS, self.stalled_seconds)
+        self._metrics.set(Metric.OLDEST_SECONDS, oldest)
 
     def _wake(self) -> None:
         """Read again from the messages that waited long enough to be looked at."""
@@ -783,11 +840,8 @@ class BatchLoop:
         for (fate, reason), count in fates.items():
             self._count_fate(fate, reason, count)
         self._metrics.observe(Metric.BATCH_SECONDS, seconds)
-        age = self._clock.now() - datetime.fromtimestamp(messages[-1].timestamp_ms / 1000, UTC)
-        self._metrics.set(Metric.OLDEST_SECONDS, max(0.0, age.total_seconds()))
-        lags = [lag for slot in held.slots if (lag := self._source.lag(slot)) is not None]
-        if lags:
-            self._metrics.set(Metric.LAG, sum(lags), partition=str(held.number))
+        newest = datetime.fromtimestamp(messages[-1].timestamp_ms / 1000, UTC)
+        held.readings[messages[-1].topic].newest = newest
 
     def _count_fate(self, fate: Fate, reason: str, count: int) -> None:
         if fate is Fate.DELIVERED:
