@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from klingel.metrics import Metric
+from klingel.model.connector_status import Spent
 from klingel.testing.clock import FixedClock
-from klingel_connectors import limits
+from klingel_connectors import costs, limits
 from klingel_connectors.limits import LONGEST_WAIT, REFUSED_WAITS, Bucket, Turns
 from klingel_connectors.permits import RuntimePermits
 from klingel_networks.arrival import Quota
@@ -242,3 +244,25 @@ async def test_the_status_tells_limits_and_spending(permits, clock):
     clock.advance(40 * 86_400)
     assert later.left() == 100.0
     assert later.spent().units == 0
+
+
+def test_what_was_spent_before_is_added_to_what_was_counted_since():
+    """The gateway counts before it has read what an earlier process told."""
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    meter = costs.spend(costs.Meter("2026-11", unit="US dollars"), "post", 2.0, now)
+    before = Spent(month="2026-11", units=5.0, items={"post": 4.0, "dm": 1.0})
+    both = costs.added(meter, before, now)
+    assert (both.units, both.items) == (7.0, {"post": 6.0, "dm": 1.0})
+    assert costs.added(meter, Spent(month="2026-10", units=5.0), now) == meter
+    assert costs.added(meter, None, now) == meter
+
+
+def test_a_charge_is_new_once_a_day():
+    """Bounded: the oldest are forgotten, the day ends at midnight UTC."""
+    today, now = costs.Today(), datetime(2026, 11, 20, 23, 59, tzinfo=UTC)
+    assert [today.is_new("a", now), today.is_new("a", now), today.is_new("b", now)] == [
+        True,
+        False,
+        True,
+    ]
+    assert today.is_new("a", now + timedelta(minutes=1))

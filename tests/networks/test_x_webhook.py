@@ -7,6 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
@@ -19,13 +21,16 @@ from klingel_connectors.books import Books
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.suppression import NoneSuppressed
 from klingel_connectors.testing import RecordingProducer
+from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed
 from klingel_networks.x import FAMILY, NETWORK
+from klingel_networks.x.charges import charges
 from klingel_simulator.x_activity import Webhook, direct_message, event, signed
 
 SECRET = b"a client secret of X"
@@ -47,7 +52,13 @@ def test_the_family_is_installed():
 
 
 @pytest.fixture
-async def rung(tmp_path):
+def permits():
+    """What the gateway counts."""
+    return RuntimePermits(SystemClock(), Metrics("test"), unit=FAMILY.unit)
+
+
+@pytest.fixture
+async def rung(tmp_path, permits):
     """A gateway behind a real port: its producer, and a webhook of the stand-in that rings there."""
     producer = RecordingProducer()
     publisher = Publisher(
@@ -75,7 +86,7 @@ async def rung(tmp_path):
         webhooks={}, hooks={"x": HookSettings("x", "", (SECRET,))}, hook_base="https://h.example"
     )
     hooks = {"x": Hook(FAMILY, (SECRET,), b"", {"x": intake})}
-    gateway = Gateway(settings, Doors({}, {}, hooks), publisher, metrics, SystemClock())
+    gateway = Gateway(settings, Doors({}, {}, hooks), publisher, metrics, SystemClock(), permits)
     app = web.Application()
     app.add_routes(gateway.routes())
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
@@ -149,3 +160,51 @@ async def test_a_wrong_signature_stores_nothing_and_an_unreadable_body_is_a_lett
     assert await webhook.ring(session, b'{"data": {"text": "hal') == 200
     assert await webhook.ring(session, b"") == 200
     assert len(producer.of(Topic.DEAD_LETTERS)) == 2
+
+
+# --- cost ----------------------------------------------------------------------------------------
+
+
+async def test_what_rings_is_counted_once_a_day_and_only_when_it_is_signed(rung, permits):
+    """A post by two events, a message twice, what has no price, what nobody signed."""
+    _, webhook, session = rung
+    message = direct_message("7", CUSTOMER, BRAND, "hallo", 1784928224372)
+    assert permits.spent() is None
+    for kind, payload, uuid in (
+        ("post.create", POST, 1),
+        ("post.mention.create", POST, 2),
+        ("post.delete", {"id": POST["id"]}, 3),
+        ("dm.received", message, 4),
+        ("dm.received", message, 4),
+        ("like.create", {"id": "1"}, 5),
+    ):
+        assert await webhook.ring(session, event(kind, payload, user_id=BRAND, uuid=uuid)) == 200
+    forged = Webhook(webhook._url, b"another secret")
+    assert await forged.ring(session, event("post.create", POST, user_id=BRAND, uuid=9)) == 401
+    spent = permits.spent()
+    assert spent.items == {"webhook/dm.received": 0.01, "webhook/post": 0.005}
+    assert (spent.units, spent.unit) == (pytest.approx(0.015), "US dollars")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_body_raises_where_it_is_counted(body):
+    assert charges(Delivery(body)) == ()
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["data", "event_type", "event_uuid", "payload", "id"]),
+                inner,
+                max_size=5,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_shape_raises_where_it_is_counted(value):
+    for each in charges(Delivery(json.dumps(value).encode())):
+        assert each.units > 0

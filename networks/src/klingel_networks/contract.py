@@ -107,6 +107,20 @@ Handshake = Literal["none", "meta", "x", "websub"]
 """
 
 
+class Charge(NamedTuple):
+    """What a network charges for in a delivery.
+
+    Attributes:
+        item: what is counted, of the network's closed set.
+        units: in the unit of the manifest's cost.
+        once: what is charged once a UTC day, however often it comes; empty: each time.
+    """
+
+    item: str
+    units: float
+    once: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """How a family rings at the gateway.
@@ -180,6 +194,9 @@ class Family:
             context then holds as `hash_key`; without it the gateway does not start.
         callbacks: side doors by name, served under `/hook/<name>/-/<callback>[/<rest>]`, such as
             Meta's `deletion`: pure, each proves its caller itself.
+        charges: what a signed delivery costs: pure, nothing for what it cannot read. None where the
+            network charges nothing for what it delivers.
+        unit: of these charges.
     """
 
     name: str
@@ -188,6 +205,8 @@ class Family:
     explode: Callable[[Delivery], list[tuple[str, NativeObject | Refused]]]
     callbacks: Mapping[str, Callable[[Call], Answer]] = field(default_factory=dict)
     hashes: bool = False
+    charges: Callable[[Delivery], Sequence[Charge]] | None = None
+    unit: str = ""
 
     @classmethod
     def of(cls, network: Network, endpoint: Endpoint) -> "Family":

@@ -86,7 +86,7 @@ def natures(
         own: the mailbox's own addresses, in lower case: a group under one of them is no list, its
             members are the brand's people.
     """
-    sending = set() if _is_own_list(header, own) else _sending(header)
+    sending: set[Nature] = set() if _is_own_list(header, own) else _sending(header)
     found = {_report(header), *_answer(header), *sending} - {""}
     if _is_spam(header) or not _JUNK.isdisjoint(flag.lower() for flag in flags):
         found.add(SPAM)
@@ -123,7 +123,7 @@ def _senders(header: Header) -> list[Address]:
     return [*header.addresses("from"), *header.addresses("sender")]
 
 
-def _answer(header: Header) -> set[str]:
+def _answer(header: Header) -> set[Nature]:
     submitted = header.value("auto-submitted").partition(";")[0].strip().lower()
     suppressed = header.value("x-auto-response-suppress").strip().lower()
     if submitted.startswith("auto-replied") or any(name in header for name in _AUTO_FIELDS):
@@ -143,8 +143,8 @@ def _answer(header: Header) -> set[str]:
     return set()
 
 
-def _sending(header: Header) -> set[str]:
-    found = set()
+def _sending(header: Header) -> set[Nature]:
+    found: set[Nature] = set()
     precedence = header.value("precedence").strip().lower()
     if precedence == "list" or "list-id" in header or "list-post" in header:
         found.add(LIST)

@@ -1,6 +1,9 @@
 """X: filtered stream, recent search, activity webhooks, compliance."""
 
+from dataclasses import replace
+
 from klingel_networks.contract import Endpoint, Family, Network
+from klingel_networks.x.charges import UNIT, charges
 from klingel_networks.x.mapping import explode, identify, to_social_event
 from klingel_networks.x.policy import reply_policy
 
@@ -11,4 +14,6 @@ NETWORK = Network(
     to_social_event=to_social_event,
     reply_policy=reply_policy,
 )
-FAMILY = Family.of(NETWORK, Endpoint(signature="x", handshake="x"))
+FAMILY = replace(
+    Family.of(NETWORK, Endpoint(signature="x", handshake="x")), charges=charges, unit=UNIT
+)

@@ -10,6 +10,7 @@ _ITEMS_TOLD = 20
 _OTHERS = "(others)"
 _ITEMS_KEPT = 5_000
 _NAME_LENGTH = 80
+_REMEMBERED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,26 @@ class Meter:
     items: Mapping[str, float] = field(default_factory=dict)
     budget: float | None = None
     unit: str = ""
+
+
+class Today:
+    """What was charged already this UTC day, within bounds: the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._day = ""
+        self._known: dict[str, None] = {}
+
+    def is_new(self, once: str, now: datetime) -> bool:
+        """Whether it is charged now, for the first time today; noted."""
+        day = now.astimezone(UTC).date().isoformat()
+        if day != self._day:
+            self._day, self._known = day, {}
+        if once in self._known:
+            return False
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[once] = None
+        return True
 
 
 def month_of(now: datetime) -> str:
@@ -86,3 +107,14 @@ def resumed(meter: Meter, before: Spent | None, now: datetime) -> Meter:
     if before is None or before.month != meter.month:
         return meter
     return replace(meter, units=before.units, items=dict(before.items or {}))
+
+
+def added(meter: Meter, before: Spent | None, now: datetime) -> Meter:
+    """Return the meter with what an earlier process told of this month beside what was counted since."""
+    mine = at(meter, now)
+    found = resumed(mine, before, now)
+    if found is mine:
+        return mine
+    for item, units in mine.items.items():
+        found = spend(found, item, units, now)
+    return found

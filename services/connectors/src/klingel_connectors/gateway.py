@@ -31,8 +31,10 @@ from klingel.errors import ErrorType, InvalidMessage, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.stage.fates import Fate
 from klingel.stage.guard import BrakePulled
+from klingel_connectors.costs import Today
 from klingel_connectors.hooks import Hook, Piece
 from klingel_connectors.intake import Intake, Record
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import Heard, Read, TurnedAway
 from klingel_connectors.settings import GatewaySettings
@@ -93,6 +95,7 @@ class Gateway:
         publisher: shared.
         metrics: counts.
         clock: time.
+        permits: counts what networks charge for their deliveries; None: nobody counts.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class Gateway:
         publisher: Publisher,
         metrics: Metrics,
         clock: Clock,
+        permits: RuntimePermits | None = None,
     ) -> None:
+        self._permits = permits
+        self._today = Today()
         self._settings = settings
         self._doors = doors
         self._publisher = publisher
@@ -201,7 +207,9 @@ class Gateway:
         body = await self._body(request, hook.family.endpoint.limit_bytes)
         if not hook.proved(request.headers, body, last):
             raise _RefusedError(401, "the signature is missing or wrong")
-        await self._keep(hook, Delivery(body, hook.context(request.headers, last)))
+        delivery = Delivery(body, hook.context(request.headers, last))
+        await self._keep(hook, delivery)
+        self._charge(hook, delivery)
         # Without a body: a bot platform would take a JSON answer for a command.
         return web.Response(status=200)
 
@@ -264,6 +272,15 @@ class Gateway:
         except (TimeoutError, RetryableError):
             raise _not_stored() from None
         self.last_event_at = self._clock.now()
+
+    def _charge(self, hook: Hook, delivery: Delivery) -> None:
+        """Count what the network charges for a delivery that is durable."""
+        if self._permits is None or hook.family.charges is None:
+            return
+        now = self._clock.now()
+        for each in hook.family.charges(delivery):
+            if not each.once or self._today.is_new(f"{hook.family.name}/{each.once}", now):
+                self._permits.spend(each.item, each.units)
 
     async def _durable(self, pieces: list[Piece]) -> None:
         """Publish all, then wait for all; what Kafka can never store becomes a dead letter."""

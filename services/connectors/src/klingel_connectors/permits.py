@@ -96,6 +96,15 @@ class RuntimePermits:
         """Go on with what an earlier process spent this month."""
         self._meter = costs.resumed(self._meter, before, self._clock.now())
 
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything that costs."""
+        return bool(self._meter.unit)
+
+    def add(self, before: Spent | None) -> None:
+        """Add what an earlier process spent this month to what this one has counted already."""
+        self._meter = costs.added(self._meter, before, self._clock.now())
+
     def spent(self) -> Spent | None:
         """Return the spending, for the status."""
         return costs.told(self._meter, self._clock.now())

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import structlog
 from aiohttp import web
 from kafka import KafkaConsumer, OffsetAndMetadata
+from kafka.errors import KafkaError
 
 from klingel.clock import Clock
 from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.certificates import tell_certificates
 from klingel.contracts.topics import Topic
-from klingel.errors import ConfigurationError
+from klingel.errors import ConfigurationError, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.model import RawEvent
 from klingel.settings import Settings
@@ -60,6 +61,7 @@ from klingel_networks.registry import installed
 
 PACKAGE = "klingel-connectors"
 _TICK_SECONDS = 1.0
+_AGAIN_SECONDS = 5.0
 _LINGER_MS = 10
 """Of the gateway: a sender waits for the answer, and batches of ten milliseconds are large enough."""
 
@@ -175,7 +177,8 @@ async def run_gateway(
 
     builder = _Doors(settings, own, origin, books, metrics, clock)
     doors = builder.build(network)
-    gateway = Gateway(own, doors, publisher, metrics, clock)
+    permits = RuntimePermits(clock, metrics, unit=_unit_of(doors))
+    gateway = Gateway(own, doors, publisher, metrics, clock, permits)
     health = Health(credential="ok" if own.webhooks or own.hooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
     app.add_routes(gateway.routes())
@@ -196,33 +199,64 @@ async def run_gateway(
         lambda: gateway.broken or ("" if talk is None else talk.broken),
         lambda: gateway.last_event_at,
     )
+    house.measures_also(partial(_measured, permits, health, talk))
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
+    recalled = partial(_remembered, permits, settings, instance)
+    remembering = asyncio.create_task(_once(starting, recalled))
     answering = None
     if chat is not None and talk is not None:
-        house.measures_also(talk.measure)
         outbox = Outbox(settings.kafka, instance, talk, chat.hours, clock)
         answering = asyncio.create_task(_once(starting, outbox.run))
     await stop.wait()
-    if answering is not None:
-        answering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await answering
+    await _cancelled(remembering, answering)
     health.turn("stopped")
     await server.stop()
-    keeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+    await _cancelled(keeping)
     if starting.done():
         await house.last_words(grace_seconds)
     else:
         starting.cancel()
 
 
+async def _cancelled(*tasks: "asyncio.Task[None] | None") -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _remembered(permits: RuntimePermits, settings: Settings, instance: str) -> None:
+    """Add to the spending what an earlier process of the instance told of this month."""
+    while permits.counts:
+        try:
+            before = await asyncio.to_thread(_before, settings, instance)
+        except (KafkaError, RetryableError, OSError) as error:
+            structlog.get_logger().warning("spending_awaited", error_class=type(error).__name__)
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            permits.add(before.spent)
+            return
+
+
 async def _once(starting: "asyncio.Task[None]", run: Callable[[], Awaitable[None]]) -> None:
     """Run what needs a publisher, once there is one."""
     await asyncio.shield(starting)
     await run()
+
+
+def _unit_of(doors: Doors) -> str:
+    """Return the unit of what the networks behind the gateway charge; empty where none charges."""
+    units = {hook.family.unit for hook in doors.hooks.values()} - {""}
+    return min(units, default="")
+
+
+def _measured(permits: RuntimePermits, health: Health, talk: Chat | None) -> None:
+    health.spent = permits.spent()
+    if talk is not None:
+        talk.measure()
 
 
 class _Doors(NamedTuple):
