@@ -15,7 +15,7 @@ from klingel.contracts.resources import schemas_dir
 from klingel.settings import ElasticsearchSettings
 from klingel_cli.main import main
 from klingel_indexer.bulk import ElasticsearchTransport
-from klingel_indexer.templates import FOLDER, apply_templates, check_templates
+from klingel_indexer.templates import FOLDER, check_templates
 from klingel_indexer.worker import elasticsearch_from
 
 from .conftest import Secured
@@ -138,7 +138,9 @@ def test_the_indexers_key_indexes_and_does_nothing_else(keys, root) -> None:
         "changes settings": lambda client: client.indices.put_settings(
             index=index, settings={"index.number_of_replicas": 0}
         ),
-        "changes templates": lambda client: apply_templates(client, folder, prefix, {}),
+        "changes templates": lambda client: client.indices.put_index_template(
+            name=f"{prefix}x", index_patterns=[f"{prefix}x-*"]
+        ),
         "deletes by question": lambda client: client.delete_by_query(
             index=index, query={"match_all": {}}
         ),
