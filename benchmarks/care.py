@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -40,6 +41,7 @@ from klingel.domain.timeline import MAX_FACTS
 from klingel.model import Case, SocialEvent
 from klingel.stage.batch import Overlay
 from klingel.testing.conversations import NOON, compiled_brand, said
+from klingel_processors.batch_service import MANY
 from klingel_processors.care.logic import TIMERS_AT_ONCE, CareLogic
 from klingel_processors.care.records import CASES, due_cases
 from klingel_processors.rocks import RocksTable
@@ -114,13 +116,14 @@ def messages(count: int, brand_: CompiledBrand) -> Iterator[list[Message]]:
 def rebuild(logic: CareLogic, table: RocksTable, count: int, brand_: CompiledBrand) -> float:
     """Read the records as a restarted worker does; return its processor seconds, without ours."""
     tables, seconds = {CASES: table}, 0.0
-    for batch in messages(count, brand_):
-        started = time.process_time()
-        seen = Overlay(tables)
-        for message in batch:
-            seen.put(tuple(logic.restore(CASES, message, seen)))
-        table.apply(seen.changes(CASES), batch[-1].offset + 1)
-        seconds += time.process_time() - started
+    with table.filling(count) if count > MANY else nullcontext():
+        for batch in messages(count, brand_):
+            started = time.process_time()
+            seen = Overlay(tables)
+            for message in batch:
+                seen.put(tuple(logic.restore(CASES, message, seen)))
+            table.apply(seen.changes(CASES), batch[-1].offset + 1)
+            seconds += time.process_time() - started
     return seconds
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,51 @@ def test_a_scan_is_that_of_the_table_in_memory(
         for start, stop, limit in [*ranges, (b"", b"\xff" * 4, 100)]:
             assert table.scan(start, stop, limit) == oracle.scan(start, stop, limit)
         table.close()
+
+
+@settings(max_examples=30)  # each opens a database
+@given(
+    st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=2)), max_size=10),
+    st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=2)), max_size=30),
+    st.integers(0, 40),
+)
+def test_a_table_that_is_filled_is_that_in_memory(
+    earlier: list[tuple[bytes, bytes | None]],
+    puts: list[tuple[bytes, bytes | None]],
+    records: int,
+) -> None:
+    """Every key is found as it is, while it is filled and afterwards, whatever was there before."""
+    with tempfile.TemporaryDirectory() as folder:
+        table, oracle = RocksTable(Path(folder) / "t"), InMemoryTable()
+        for each in (table, oracle):
+            each.apply(earlier, 1 if earlier else 0)
+        keys = {key for key, _ in [*earlier, *puts]} | {b"never"}
+        with table.filling(records), oracle.filling(records):
+            for offset, put in enumerate(puts, 2):
+                for each in (table, oracle):
+                    each.apply([put], offset)
+                assert all(table.get(key) == oracle.get(key) for key in keys)
+        assert all(table.get(key) == oracle.get(key) for key in keys)
+        assert table.scan(b"", b"\xff" * 4, 100) == oracle.scan(b"", b"\xff" * 4, 100)
+        assert table.position() == oracle.position()
+        table.close()
+
+
+def test_files_are_merged_once_a_table_is_filled(tmp_path: Path) -> None:
+    """Meanwhile there are as many as were written."""
+    table = RocksTable(tmp_path / "t")
+    files = rocks.FILES_UNSORTED + 4
+    with table.filling(files):
+        for number in range(files):
+            table.apply([(b"%d" % (number % 3), b"x")], number + 1)
+            table._db.flush()
+        assert int(table._db.property_value("rocksdb.num-files-at-level0") or 0) == files
+    table._db.flush()
+    deadline = time.monotonic() + 30
+    while int(table._db.property_value("rocksdb.num-files-at-level0") or 0) >= files:
+        assert time.monotonic() < deadline, "nothing was merged"
+    assert table.get(b"1") == b"x"
+    table.close()
 
 
 def test_a_table_that_forgets_is_scanned_too(tmp_path: Path) -> None:

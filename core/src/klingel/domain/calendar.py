@@ -251,7 +251,7 @@ class Calendar:
             return at
         first = _clamped(at)
         number = first // _WIDTH
-        chunk = self._chunk(number)
+        chunk = self._chunks.get(number) or self._chunk(number)
         wanted = chunk.counted(first) + seconds
         while wanted > chunk.total:
             wanted -= chunk.total

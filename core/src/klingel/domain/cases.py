@@ -729,8 +729,8 @@ def _refold(
         brand: whose conversation it is.
         known: what was written of it, where that is not `state`.
     """
-    written = (known or state).cases
-    some = state.cases
+    known = known or state
+    written, some = known.cases, state.cases
     if news.customers is not None:
         some = {case.case_id: case for case in state.cases_of(news.customers)}
     cases_before = [*some.values()]
@@ -739,11 +739,15 @@ def _refold(
     material = _material(cases_before, state, news)
     timeline = _timeline(state, material, news, brand, _firsts(cases_before))
     timeline.run(material.facts)
-    cases = {case.case_id: revised(some[case.case_id], case, brand) for case in material.frozen}
+    cases: dict[str, Case] = {}
+    for case in material.frozen:
+        cases[case.case_id] = revised(some[case.case_id], case, brand)
     for generation in timeline.generations:
         case = _derived(state, timeline, generation, material, news, brand)
         cases[case.case_id] = case
-    before = {identity: written[identity] for identity in some if identity in written}
+    before = written
+    if some is not written:
+        before = {identity: written[identity] for identity in some if identity in written}
     commands = material.commands
     homeless = [each for each in commands if timeline.case_of(each) is None] if commands else []
     held = held_record(
@@ -757,8 +761,10 @@ def _refold(
     )
     changed = [case for case in cases.values() if case is not before.get(case.case_id)]
     gone = [withdrawn(case, brand) for identity, case in some.items() if identity not in cases]
-    left = {each: case for each, case in state.withdrawn.items() if each not in cases}
-    left.update((case.case_id, case) for case in gone)
+    left = state.withdrawn
+    if gone or left:
+        left = {each: case for each, case in left.items() if each not in cases}
+        left.update((case.case_id, case) for case in gone)
     if news.customers is not None:
         after = state.then(changed, left, held, state.index())
     else:
@@ -776,7 +782,7 @@ def _refold(
         timeline,
         material.promises,
         material.home,
-        known or state,
+        known,
     )
 
 
@@ -1006,7 +1012,9 @@ def _derived(
 ) -> Case:
     """Return the record of a generation; the old one itself where nothing changed."""
     identity = generation.identity = _case_id(news, generation)
-    commands = [each for each in material.commands if timeline.case_of(each) is generation]
+    commands = material.commands
+    if commands:
+        commands = [each for each in commands if timeline.case_of(each) is generation]
     return derived(
         identity,
         news.brand_id,
@@ -1032,7 +1040,7 @@ def _merged(
         conversation_id: its conversation.
         customer: whose case it is.
     """
-    if not any(each.kind == "merge" for each in material.commands):
+    if not material.commands or all(each.kind != "merge" for each in material.commands):
         return None
     whole = merge_of(material.commands, conversation_id)
     if whole is not None:

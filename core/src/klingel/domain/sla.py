@@ -18,6 +18,8 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import Final, Literal, NamedTuple, Self
 
+from msgspec import Struct
+
 from klingel.config.calendars import (
     ALWAYS,
     DEFAULT_CALENDAR,
@@ -119,7 +121,7 @@ class Counted(NamedTuple):
     warn_at: datetime | None = None
 
 
-class Clock(NamedTuple):
+class Clock(Struct, frozen=True, gc=False):
     """One promise to a customer: when it started, when it ends, how it went.
 
     Attributes:

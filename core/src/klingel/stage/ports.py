@@ -5,6 +5,7 @@ runs both.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -162,6 +163,10 @@ class StateTable(Protocol):
 
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and the new position as one."""
+        ...
+
+    def filling(self, records: int) -> AbstractContextManager[None]:
+        """Leave until later what is cheaper once, while so many records are applied in a row."""
         ...
 
     def belong(self, cluster: str) -> None:

@@ -6,9 +6,10 @@ too. Faults can be planted: see `fail_next_commit`.
 """
 
 import asyncio
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Literal
 
@@ -355,7 +356,7 @@ class InMemoryTable:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] | None = None
-        """In order; None when they changed."""
+        """In order; None until somebody scans."""
         self._position = 0
         self._cluster: str | None = None
 
@@ -378,13 +379,26 @@ class InMemoryTable:
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and position."""
         for key, value in puts:
-            if (key in self._values) is (value is None):
-                self._keys = None
+            if self._keys is not None and (key in self._values) is (value is None):
+                self._keep_order(self._keys, key, there=value is not None)
             if value is None:
                 self._values.pop(key, None)
             else:
                 self._values[key] = value
         self._position = position
+
+    def _keep_order(self, keys: list[bytes], key: bytes, *, there: bool) -> None:
+        # Who scans, scans often: all keys are sorted once.
+        if there:
+            insort(keys, key)
+        else:
+            del keys[bisect_left(keys, key)]
+
+    @contextmanager
+    def filling(self, records: int) -> Iterator[None]:
+        """Nothing is left until later."""
+        del records
+        yield
 
     def belong(self, cluster: str) -> None:
         """Note whose log this mirrors."""

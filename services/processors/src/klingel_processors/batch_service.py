@@ -13,7 +13,7 @@ timers cause is written in the same way, in transactions of their own.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -43,6 +43,8 @@ from klingel.stage.progress import Progress, Standing
 from klingel.stage.timers import TickResult, run_tick
 
 LINE_SECONDS = 1.0
+MANY = 50_000
+"""Records of a mirror from which on a local table is filled rather than brought up to date."""
 _ANSWER_SECONDS = 2.0
 """Within which Kafka answers a probe's question."""
 WAIT_SECONDS = 0.2
@@ -545,12 +547,13 @@ class BatchLoop:
                 table.wipe()  # the mirror was made anew
             table.belong(cluster)
             start = table.position()
-            async for messages in self._log.read(topic, number, start, end):
-                seen = Overlay(tables)
-                for message in messages:
-                    seen.put(tuple(logic.restore(name, message, seen)))
-                table.apply(seen.changes(name), messages[-1].offset + 1)
-                records += len(messages)
+            with table.filling(end - start) if end - start > MANY else nullcontext():
+                async for messages in self._log.read(topic, number, start, end):
+                    seen = Overlay(tables)
+                    for message in messages:
+                        seen.put(tuple(logic.restore(name, message, seen)))
+                    table.apply(seen.changes(name), messages[-1].offset + 1)
+                    records += len(messages)
         seconds = self._clock.monotonic() - started
         self._metrics.count(Metric.REBUILT, records)
         self._metrics.observe(Metric.REBUILD_SECONDS, seconds)

@@ -7,7 +7,8 @@ the entries and gets to disk with them.
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,12 @@ MEMTABLES_BYTES = 128 << 20
 CACHE_BYTES = 16 << 20
 FILES_UNSORTED = 8
 """Files as they were written, from which on they are merged; looking into some more costs less."""
+WRITTEN_BYTES = 32
+"""For each record of a table that is filled: one entry in ten is looked for that is not there."""
+WRITTEN_LIMIT = 64 << 20
+"""A compacted topic has fewer records than offsets."""
+FILES_STALLING = 256
+"""From which on writing waits for the merging. After a rebuilding there are many for a while."""
 FLUSH_SECONDS = 600
 """What is older is on disk."""
 STALE_SECONDS = 12 * 3600
@@ -58,6 +65,8 @@ class RocksTable:
         self._ttl = ttl_seconds
         self._layout = layout
         self._cluster: bytes | None = None
+        self._written: bytearray | None = None
+        """While an empty table is filled: where a key's hash leads, 0 if nothing was written."""
         self._flushed_at = 0.0
         self._open()
         if self.position() and time.time() - self._written_at() > STALE_SECONDS:
@@ -70,6 +79,8 @@ class RocksTable:
         options.set_max_write_buffer_number(2)
         options.set_write_buffer_manager(_memtables())
         options.set_level_zero_file_num_compaction_trigger(FILES_UNSORTED)
+        options.set_level_zero_slowdown_writes_trigger(FILES_STALLING)
+        options.set_level_zero_stop_writes_trigger(2 * FILES_STALLING)
         options.set_keep_log_file_num(1)
         block = BlockBasedOptions()
         block.set_block_cache(Cache(CACHE_BYTES))
@@ -84,6 +95,9 @@ class RocksTable:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value."""
+        written = self._written
+        if written is not None and not written[hash(key) % len(written)]:
+            return None
         value: bytes | None = self._db.get(key)
         return value
 
@@ -116,7 +130,10 @@ class RocksTable:
     def apply(self, puts: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Apply changes and the new position as one."""
         batch = WriteBatch(raw_mode=True)
+        written = self._written
         for key, value in puts:
+            if written is not None:
+                written[hash(key) % len(written)] = 1
             if value is None:
                 batch.delete(key)
             else:
@@ -131,6 +148,22 @@ class RocksTable:
         if not 0 <= now - self._flushed_at < FLUSH_SECONDS:
             self._flushed_at = now
             self._db.flush(wait=False)
+
+    @contextmanager
+    def filling(self, records: int) -> Iterator[None]:
+        """Merge no files while very much is applied in a row: afterwards they are merged once.
+
+        Of a table that was empty it is known meanwhile what was never written: looking for that in
+        file after file would cost the more, the more there is.
+        """
+        self._db.set_options({"disable_auto_compactions": "true"})
+        if not self.position():
+            self._written = bytearray(max(1, min(WRITTEN_BYTES * records, WRITTEN_LIMIT)))
+        try:
+            yield
+        finally:
+            self._written = None
+            self._db.set_options({"disable_auto_compactions": "false"})
 
     def belong(self, cluster: str) -> None:
         """Note whose log this mirrors, and how.

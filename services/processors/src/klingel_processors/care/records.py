@@ -299,7 +299,7 @@ def puts_of(
         puts.append(noted(place, token, None))
         puts += (_listed(place, case.case_id) for case in change.changed)
     else:
-        puts += _all_noted(place, token, sorted(each.case_id for each in change.state.records()))
+        puts += _all_noted(place, token, sorted([each.case_id for each in change.state.records()]))
     return puts
 
 
@@ -325,10 +325,10 @@ def timer_puts(old: Timed | None, case: Timed | None, max_open_age: timedelta) -
     key = timer_key(case, max_open_age) if case is not None else None
     if was == key:
         return ()
-    return (
-        *((Put(CASES, was, None),) if was is not None else ()),
-        *((Put(CASES, key, b""),) if key is not None else ()),
-    )
+    if was is None:
+        return (Put(CASES, key, b""),) if key is not None else ()
+    gone = Put(CASES, was, None)
+    return (gone,) if key is None else (gone, Put(CASES, key, b""))
 
 
 def timer_key(case: Timed, max_open_age: timedelta) -> bytes | None:
