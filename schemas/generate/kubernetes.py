@@ -13,6 +13,7 @@ from klingel.contracts.topics import (
     _spec,  # the package's own reader: its list may be older than the files
 )
 from klingel.settings import Settings, load_settings
+from klingel_indexer.roles import roles
 
 FOLDER: Final = Path("deploy/k8s")
 _CLUSTER: Final = {"strimzi.io/cluster": "klingel"}
@@ -38,6 +39,8 @@ def generate(root: Path) -> dict[str, str]:
         f"{strimzi}/users.yaml": _file(
             "schemas/topics", [_user(name, rights) for name, rights in users.items()]
         ),
+        f"{FOLDER}/components/elasticsearch-eck/roles.yml": _head("klingel_indexer.roles")
+        + yaml.safe_dump(_roles(settings), sort_keys=False),
         f"{FOLDER}/components/monitoring/rules.yaml": _file(
             "deploy/prometheus/rules",
             [_rules(path) for path in sorted((root / "deploy/prometheus/rules").glob("*.yaml"))],
@@ -52,9 +55,17 @@ def _settings(root: Path) -> Settings:
     return load_settings({name: value for name, _, value in pairs if name in _SHAPE})
 
 
+def _head(source: str) -> str:
+    return f"# generated from {source}; never edited\n"
+
+
 def _file(source: str, objects: list[dict[str, Any]]) -> str:
-    head = f"# generated from {source}; never edited\n"
-    return head + yaml.safe_dump_all(objects, sort_keys=False, width=100)
+    return _head(source) + yaml.safe_dump_all(objects, sort_keys=False, width=100)
+
+
+def _roles(settings: Settings) -> dict[str, Any]:
+    prefix = settings.elasticsearch.index_prefix
+    return {prefix + name: body for name, body in roles(prefix).items()}
 
 
 def _topic(settings: Settings, spec: TopicSpec) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _PROBED: Final = {
     "livenessProbe": "/healthz",
     "readinessProbe": "/readyz",
 }
+_WITHOUT_KAFKA: Final = {"dashboards"}
+"""Who has no arrow to Kafka."""
 _NOT_SECRET: Final = {"roles.yml"}
 """All that a Secret of the bundle may hold: ECK reads names of privileges from a Secret only."""
 
@@ -189,6 +191,8 @@ def _network(objects: list[Object]) -> Iterator[Problem]:
         if labels(each).get("pod-security.kubernetes.io/enforce") != "restricted":
             yield Problem(where(each), "does not enforce restricted")
     for pod in pods(objects):
+        if pod.labels.get("app.kubernetes.io/component") in _WITHOUT_KAFKA:
+            continue
         if not any(
             each["metadata"]["name"].partition("-to-")[2].startswith("kafka")
             and matches(each["spec"].get("podSelector"), pod.labels)

@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,21 +15,37 @@ _SECONDS = 60
 
 def problems(objects: list[Object], promtool: Path) -> Iterator[Problem]:
     """Yield what promtool says of the rules in a bundle, asked once for all of them."""
-    found = [each for each in objects if each["kind"] == "PrometheusRule"]
+    found = {
+        where(each): yaml.safe_dump(each["spec"])
+        for each in objects
+        if each["kind"] == "PrometheusRule"
+    }
+    for name, what in _checked(tuple(found.items()), promtool):
+        yield Problem(name, what)
+
+
+@cache
+def _checked(found: tuple[tuple[str, str], ...], promtool: Path) -> list[tuple[str, str]]:
+    """Return names and what is wrong; many bundles have the same rules."""
     if not found:
-        return
+        return []
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
-        for number, each in enumerate(found):
+        for number, (name, text) in enumerate(found):
             path = Path(folder) / f"{number}.yaml"
-            path.write_text(yaml.safe_dump(each["spec"]), encoding="utf-8")
-            paths[path] = where(each)
+            path.write_text(text, encoding="utf-8")
+            paths[path] = name
         done = _run(promtool, "check", "rules", *map(str, paths))
-    if done.returncode:
-        said = done.stdout + done.stderr
-        for path, name in paths.items():
-            if f"{path}: " in said or f"Checking {path}\n  FAILED" in said:
-                yield Problem(name, f"promtool refuses it: {_last_line(said)}")
+    if not done.returncode:
+        return []
+    said = done.stdout + done.stderr
+    named = [
+        name
+        for path, name in paths.items()
+        if f"{path}: " in said or f"Checking {path}\n  FAILED" in said
+    ]
+    # A refusal that names no file is everybody's: never nobody's.
+    return [(name, f"promtool refuses it: {_last_line(said)}") for name in named or paths.values()]
 
 
 def tested(folder: Path, promtool: Path) -> Iterator[Problem]:

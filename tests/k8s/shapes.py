@@ -45,17 +45,23 @@ class Shapes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._validator = cache(self._read)
+        self._told = cache(self._tell)
 
     def problems(self, objects: list[Object]) -> Iterator[Problem]:
-        """Yield what is not of its kind's shape."""
+        """Yield what is not of its kind's shape; bundles share most objects, each is read once."""
         for each in objects:
-            path = self._path(each["apiVersion"], each["kind"])
-            if path is None:
-                yield Problem(where(each), f"no such kind: {each['apiVersion']} {each['kind']}")
-                continue
-            for error in self._validator(path).iter_errors(each):
-                place = "/".join(map(str, error.absolute_path))
-                yield Problem(where(each), f"{place}: {error.message[:_LONGEST]}")
+            for what in self._told(json.dumps(each)):
+                yield Problem(where(each), what)
+
+    def _tell(self, text: str) -> list[str]:
+        each: Object = json.loads(text)
+        path = self._path(each["apiVersion"], each["kind"])
+        if path is None:
+            return [f"no such kind: {each['apiVersion']} {each['kind']}"]
+        return [
+            f"{'/'.join(map(str, error.absolute_path))}: {error.message[:_LONGEST]}"
+            for error in self._validator(path).iter_errors(each)
+        ]
 
     def _path(self, api: str, kind: str) -> Path | None:
         group, _, version = api.rpartition("/")

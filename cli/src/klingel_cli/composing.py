@@ -18,6 +18,17 @@ def secret_name(variable: str) -> str:
     return variable.lower().replace("_", "-")
 
 
+def reads(manifest: Manifest) -> bool:
+    """Whether a connector reads by itself, as a service of its own."""
+    return bool({manifest.mode, *manifest.also} & {"poll", "stream"})
+
+
+def hook_secrets(family: str, hash_key: str) -> dict[str, str]:
+    """Return the Secrets that the gateway needs for a family's endpoint, each with its setting."""
+    variable = f"KLINGEL_HOOK_SECRET_{family.upper()}"
+    return {secret_name(each): each for each in (variable, hash_key) if each}
+
+
 def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
     """Return what a connector adds to docker-compose.yml: services and secrets.
 
@@ -30,8 +41,7 @@ def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
     """
     services: dict[str, Any] = {}
     secrets: dict[str, str] = {}
-    ways = {manifest.mode, *manifest.also}
-    if ways & {"poll", "stream"}:
+    if reads(manifest):
         environment: dict[str, str] = {"KLINGEL_CONNECTOR__INSTANCE": manifest.name}
         for name, setting in manifest.config.items():
             variable = setting_name(manifest.name, name)
@@ -43,8 +53,7 @@ def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
             _READER, environment, secrets, ["run", manifest.name, "--holder", f"{manifest.name}-0"]
         )
     if manifest.family is not None:
-        variable = f"KLINGEL_HOOK_SECRET_{manifest.family.upper()}"
-        own = {secret_name(each): each for each in (variable, hash_key) if each}
+        own = hook_secrets(manifest.family, hash_key)
         services[_DOOR] = _service(None, {"KLINGEL_HOOKS": manifest.family}, own, None)
         secrets |= own
     return {

@@ -13,8 +13,10 @@ import click
 from klingel.errors import ConfigurationError
 from klingel_cli.commands.doctor import statuses
 from klingel_cli.composing import as_yaml, entries
+from klingel_cli.instances import overlay_file
 from klingel_cli.kafka import reading
 from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_networks.manifest import Manifest
 from klingel_networks.registry import installed
 
 _HASH_KEY = "KLINGEL_WHATSAPP_HASH_KEY"
@@ -109,8 +111,28 @@ def compose_command(shell: Shell, name: str) -> None:
 def compose_entries(name: str) -> dict[str, Any]:
     """Return the entries of an installed connector; raises ConfigurationError."""
     manifest = installed().manifest(name)
+    return entries(manifest, hash_key=_hash_key(manifest))
+
+
+def _hash_key(manifest: Manifest) -> str:
     hashes = manifest.family is not None and installed().family(manifest.family).hashes
-    return entries(manifest, hash_key=_HASH_KEY if hashes else "")
+    return _HASH_KEY if hashes else ""
+
+
+@connectors_group.command("kubernetes")
+@click.argument("name")
+@click.option("--instance", help="Name of the instance; NAME otherwise.")
+@pass_shell
+def kubernetes_command(shell: Shell, name: str, instance: str | None) -> None:
+    """Print the file that adds an instance of connector NAME to an overlay of deploy/k8s.
+
+    Write it to connectors/INSTANCE/kustomization.yaml beside the overlay's kustomization.yaml, and
+    name that folder under its `resources`. Secrets are the files of the Secret
+    connector-secrets-INSTANCE; what is a comment may be left away.
+    """
+    manifest = installed().manifest(name)
+    named = instance or name.replace("_", "-")
+    shell.say(overlay_file(manifest, named, hash_key=_hash_key(manifest)).rstrip())
 
 
 @connectors_group.command("new")
