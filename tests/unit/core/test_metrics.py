@@ -67,11 +67,22 @@ def test_every_metric_is_set_somewhere() -> None:
     sources = Path(__file__).resolve().parents[3]
     written = "".join(
         path.read_text(encoding="utf-8")
-        for folder in ("core/src", "services")
+        for folder in ("core/src", "services", "cli/src")
         for path in (sources / folder).rglob("*.py")
         if path.name != "metrics.py"
     )
     assert [metric for metric in Metric if f"Metric.{metric.name}" not in written] == []
+
+
+def test_a_count_of_nothing_is_shown() -> None:
+    """Prometheus sees no increase from absent to 1: the first breach of all would be missed."""
+    shown = {(name, *labels.values()): value for name, labels, value in Metrics("x").samples()}
+    assert shown["klingel_gap_seconds_total", "x"] == 0
+    assert shown["klingel_requests_total", "x", "failed"] == 0
+    assert shown["klingel_sla_breaches_total", "x", "resolution"] == 0
+    assert shown["klingel_deletion_seconds_count", "x"] == 0
+    gauges = {str(metric) for metric in Metric if DEFINITIONS[metric].kind is Gauge}
+    assert not gauges & {name for name, *_ in shown}, "0 days left would be an alarm"
 
 
 def test_an_unknown_label_is_refused() -> None:

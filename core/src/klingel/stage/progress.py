@@ -5,7 +5,10 @@ come to nothing. Offsets that stand still while messages wait are what a person 
 """
 
 from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+P = TypeVar("P", bound=Hashable)
+"""What names a partition."""
 
 STUCK_SECONDS = 60.0
 """So long may offsets stand still, or the loop not come round: a restart is better then."""
@@ -30,7 +33,7 @@ class Progress:
     def __init__(self) -> None:
         self._since: dict[Hashable, tuple[int, float]] = {}
 
-    def note(self, standing: Mapping[Hashable, Standing], now: float) -> float:
+    def note(self, standing: Mapping[P, Standing], now: float) -> float:
         """Take note of where a worker stands; return for how long the worst partition has stood.
 
         Args:
