@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from klingel.errors import ConfigurationError, RateLimited, SourceUnavailable
+from klingel.testing.clock import FixedClock
 from klingel_networks.arrival import Arrival, Gap, GapClosed, Rest, Tools
 from klingel_networks.feed import NETWORK
 from klingel_networks.feed.client import FeedClient, FeedOptions, connect, hub_of
 from klingel_networks.feed.mapping import name_of
 from klingel_networks.feed.memory import Memory
+from klingel_networks.feed.politeness import Host
 from klingel_networks.mapped import map_delivery
 from klingel_networks.registry import installed
 from klingel_simulator.feed_server import FeedServer, Item
@@ -129,6 +131,49 @@ async def test_refusals_say_what_they_mean(
             await round_of(client_of(server, "a"))
         if error is RateLimited:
             assert caught.value.retry_after == (7 if headers else 60)
+
+
+async def test_what_one_server_refuses_holds_for_its_feeds_alone() -> None:
+    """Nobody is asked again before the time that it named; the feeds of others go on."""
+    async with FeedServer({"a": [], "b": []}) as one, FeedServer({"c": []}) as other:
+        clock = FixedClock()
+        there = other.url.replace("127.0.0.1", "localhost")
+        feeds = {"a": f"{one.url}/a", "b": f"{one.url}/b", "c": f"{there}/c"}
+        client = FeedClient(FeedOptions(feeds), Tools(clock=clock))
+        one.status["a"], one.headers = 429, {"Retry-After": "100"}
+        with pytest.raises(RateLimited):
+            await round_of(client, "a")
+        clock.advance(40)
+        assert await round_of(client, "b") == [Rest(60.0)]
+        assert [name for name, _, _ in one.asked] == ["a"]
+        await round_of(client, "c")
+        assert [name for name, _, _ in other.asked] == ["c"]
+        clock.advance(60)
+        await round_of(client, "b")
+        assert [name for name, _, _ in one.asked] == ["a", "b"]
+
+
+async def test_a_server_is_asked_two_questions_at_once() -> None:
+    """However many feeds it has."""
+    names = [f"f{number}" for number in range(12)]
+    async with FeedServer({name: [] for name in names}) as server:
+        server.slow = asyncio.Event()
+        client = client_of(server, *names)
+        rounds = [asyncio.create_task(round_of(client, name)) for name in names]
+        await server.until(lambda: server.under_way == 2)
+        server.slow.set()
+        await asyncio.gather(*rounds)
+        assert (len(server.asked), server.most_under_way) == (12, 2)
+
+
+@pytest.mark.parametrize(("after", "waits"), [(None, [60, 120, 240]), (7.0, [7, 7, 7])])
+def test_refusals_in_a_row_wait_longer_where_no_time_is_named(after, waits) -> None:
+    host = Host()
+    assert [host.refused(after, 0.0) for _ in waits] == waits
+    assert host.wait(1.0) == waits[-1] - 1
+    assert host.wait(waits[-1]) == 0
+    host.answered()
+    assert host.refused(None, 1000.0) == 60
 
 
 async def test_redirects_are_followed_and_end() -> None:

@@ -3,8 +3,10 @@
 RFC 9110 for validators, https://www.w3.org/TR/websub/ for the hub. It misbehaves on command.
 """
 
+import asyncio
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
 from xml.sax.saxutils import escape
@@ -49,6 +51,8 @@ class FeedServer:
         hub_status: answer of the hub to whoever subscribes.
         subscriptions: those that answered the hub's question, each lease once.
         refused: how many did not.
+        slow: answers wait for it, where it is set.
+        under_way, most_under_way: questions now, and at most.
     """
 
     feeds: dict[str, list[Item]] = field(default_factory=dict)
@@ -59,12 +63,16 @@ class FeedServer:
     with_hub: bool = False
     hub_status: int = 202
     refused: int = 0
+    slow: asyncio.Event | None = None
+    under_way: int = 0
+    most_under_way: int = 0
     asked: list[tuple[str, str | None, str]] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     url: str = ""
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
+        self._begun = asyncio.Condition()
         app = web.Application()
         app.router.add_post("/-/hub", self._hub)
         app.router.add_get("/{name}", self._feed)
@@ -116,7 +124,24 @@ class FeedServer:
                     answers.append(response.status)
         return answers
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is asked whenever a question begins."""
+        async with self._begun:
+            await self._begun.wait_for(condition)
+
     async def _feed(self, request: web.Request) -> web.StreamResponse:
+        self.under_way += 1
+        self.most_under_way = max(self.under_way, self.most_under_way)
+        try:
+            async with self._begun:
+                self._begun.notify_all()
+            if self.slow is not None:
+                await self.slow.wait()
+            return self._answer(request)
+        finally:
+            self.under_way -= 1
+
+    def _answer(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         self.asked.append(
             (name, request.headers.get("If-None-Match"), request.headers.get("User-Agent", ""))

@@ -103,6 +103,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "replay": Kind("klingel_connectors", ("run", "replay")),
     "x": Kind("klingel_connectors", ("run", "x")),
     "email": Kind("klingel_connectors", ("run", "email")),
+    "feed": Kind("klingel_connectors", ("run", "feed")),
     "jetstream": Kind(
         "klingel_simulator", ("jetstream",), "/control/status", shared=False, port_option="--port"
     ),
@@ -117,7 +118,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 TARGETS: Final = "KLINGEL_NOTIFIER__TARGETS__"
 """Beginning of the settings that hold the addresses and secrets of targets."""
-CONNECTORS: Final = ("bluesky", "x", "email", "replay")
+CONNECTORS: Final = ("bluesky", "x", "email", "feed", "replay")
 """Kinds that read a network by themselves."""
 _PROCESSORS: Final = frozenset({"understand", "thread", "care", "watch"})
 

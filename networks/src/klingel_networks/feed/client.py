@@ -7,8 +7,10 @@ A feed is asked with the validators of its last answer, not before its own word 
 entries are compared with those it told last; a feed that was never heard tells its entries as history.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -44,6 +46,7 @@ from klingel_networks.feed.mapping import (
     vanished,
 )
 from klingel_networks.feed.memory import Memory, Seen, compare, short
+from klingel_networks.feed.politeness import Host
 from klingel_networks.feed.reading import DOCUMENT_BYTES
 from klingel_networks.websub import subscription_id, subscription_secret
 
@@ -56,7 +59,8 @@ _LINK_HEADER: Final = re.compile(r"<([^<>\s]{1,2000})>\s*;[^,]{0,500}\brel=\"?hu
 _TTL: Final = re.compile(rb"<ttl>\s*([0-9]{1,5})\s*</ttl>")
 _MAX_AGE: Final = re.compile(r"\bmax-age=([0-9]{1,8})\b")
 _LEASE_SECONDS: Final = 2 * DAY
-_BUCKET: Final = "feeds"
+_TURN_SECONDS: Final = 5.0
+"""So long a round waits for its turn at a busy server; then it makes room for another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,29 +146,56 @@ class FeedClient:
     def __init__(self, options: FeedOptions, tools: Tools | None = None) -> None:
         self._options = options
         self._tools = tools or Tools()
+        self._names = tuple(options.feeds)
+        self._hosts: dict[str, Host] = {}
         self._gone: set[str] = set()
         self._subscribed: dict[str, float] = {}
         self._hubs: dict[str, str] = {}
 
     def channels(self) -> Sequence[str]:
         """Return the names of the feeds."""
-        return list(self._options.feeds)
+        return self._names
 
     async def poll(
         self, channel: str, cursor: str | None
     ) -> AsyncGenerator[Arrival | Report, None]:
-        """Yield what is new, changed or gone in one feed.
+        """Yield what is new, changed or gone in one feed, when its server has a turn for us.
 
         Raises:
             SourceUnavailable: the feed is away, or answers with something else.
             RateLimited: its server wants fewer questions.
         """
+        host = self._hosts.setdefault(URL(self._options.feeds[channel]).host or "", Host())
+        wait = host.wait(self._tools.clock.monotonic())
+        if wait:
+            yield Rest(wait)
+            return
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await host.turn.acquire()
+        except TimeoutError:
+            yield Rest(0.0)
+            return
+        try:
+            answer, memory = await self._answer(channel, cursor, host)
+        finally:
+            host.turn.release()
+        async with aclosing(self._told(channel, cursor, memory, answer)) as reports:
+            async for told in reports:
+                yield told
+
+    async def _answer(self, channel: str, cursor: str | None, host: Host) -> tuple[_Answer, Memory]:
+        """Ask for a feed; returns the answer and what is remembered of the feed."""
         memory = Memory() if cursor is None else Memory.decode(cursor)
         asked = memory
         if self._options.callback and channel not in self._hubs:
             # Which hub it has stands in the document; what is told of it anew is no news.
             asked = Memory()
-        answer = await self._asked(self._options.feeds[channel], asked)
+        return await self._asked(self._options.feeds[channel], asked, host), memory
+
+    async def _told(
+        self, channel: str, cursor: str | None, memory: Memory, answer: _Answer
+    ) -> AsyncGenerator[Arrival | Report, None]:
         if answer.status == 410:
             if channel not in self._gone:
                 self._gone.add(channel)
@@ -256,8 +287,7 @@ class FeedClient:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def _asked(self, url: str, memory: Memory) -> _Answer:
-        await self._tools.permits.ask(_BUCKET, URL(url).host or "")
+    async def _asked(self, url: str, memory: Memory, host: Host) -> _Answer:
         headers = {
             "Accept": "application/atom+xml, application/rss+xml, application/feed+json, */*"
         }
@@ -284,10 +314,11 @@ class FeedClient:
         if answer.status in {429, 503}:
             wish = answer.headers.get("Retry-After", "")
             after = float(wish) if wish.isascii() and wish.isdigit() else None
-            seconds = self._tools.permits.refused(_BUCKET, after)
+            seconds = host.refused(after, self._tools.clock.monotonic())
             raise RateLimited("the feed's server wants fewer questions", retry_after=seconds)
         if answer.status not in {200, 304, 410}:
             raise SourceUnavailable(f"the feed's server answers {answer.status}")
+        host.answered()
         return answer
 
     async def _subscribe(self, channel: str, answer: _Answer) -> None:
@@ -325,7 +356,7 @@ class FeedClient:
         findings = []
         for name, url in list(self._options.feeds.items())[:100]:
             try:
-                answer = await self._asked(url, Memory())
+                answer = await self._asked(url, Memory(), Host())
                 count = len(cut(answer.body, {"source": name, "url": answer.url}))
             except (SourceUnavailable, RateLimited, InvalidMessage) as error:
                 remedy = "open its address in a browser; mend it or take it out of the list"
