@@ -204,11 +204,12 @@ def _answers(old: Case | None, case: Case, cause: Cause) -> Iterator[_Step]:
 
 def _met(old: Case | None, case: Case) -> Iterator[_Step]:
     """Give the clocks that ended, with the time that they took."""
-    met = [clock for clock in case.clocks or () if clock.met_at is not None]
-    if not met:
-        return
-    known = {_clock_key(clock): clock for clock in (old.clocks or () if old else ())}
-    for clock in met:
+    known: dict[tuple[str, datetime], Clock] | None = None
+    for clock in case.clocks or ():
+        if clock.met_at is None:
+            continue
+        if known is None:
+            known = {_clock_key(each): each for each in (old.clocks or () if old else ())}
         was = known.get(_clock_key(clock))
         if was is not None and was.met_at is not None:
             continue
