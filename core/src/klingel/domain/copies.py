@@ -25,6 +25,7 @@ the figures are in `docs/reference/duplicates.md`. It may miss a pair; what it f
 """
 
 import re
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -34,8 +35,6 @@ from typing import Final, Literal, NamedTuple, Self, TypeVar
 from zlib import crc32
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from klingel.domain.identity import hash64
 from klingel.domain.rule_text import words_of
@@ -85,7 +84,6 @@ _ENTRY_BYTES = 640
 _MAGIC = b"klingel-copies\x01"
 
 LinkKind = Literal["repost", "fingerprint", "containment"]
-Places = NDArray[np.int64]
 _K = TypeVar("_K", bound=Hashable)
 
 # Both begin with one set of letters, which the engine looks for by itself: five times as fast as by
@@ -311,6 +309,8 @@ class _Known(msgspec.Struct, array_like=True, gc=False):
     own: str | None = None
     places: int = 1
     """How often its number stands in the order of forgetting."""
+    size: int = 0
+    """Estimated bytes."""
 
     @property
     def first(self) -> str:
@@ -356,7 +356,7 @@ class CopyWindow:
         self._cut: dict[int, int] = {}
         self._bytes = 0
         self._pairs = 0
-        self._table = np.zeros(_SLOTS, np.uint32)
+        self._table = array("I", bytes(4 * _SLOTS))
 
     def __len__(self) -> int:
         return len(self._known)
@@ -364,7 +364,7 @@ class CopyWindow:
     @property
     def memory(self) -> int:
         """Estimated bytes of what is remembered, with the index."""
-        return self._bytes + self._table.nbytes
+        return self._bytes + len(self._table) * self._table.itemsize
 
     def add(self, entry: Entry, said: Comparable | None = None) -> Link | None:
         """Return what an entry is a copy of, None if it is new, and remember it.
@@ -392,7 +392,6 @@ class CopyWindow:
             data = text.encode()
         keys = _keys(words, data)
         beginnings = _beginnings(data)
-        places = np.array(keys + beginnings, np.int64)
         number = self._number = self._number % 0xFFFF_FFFF + 1
         known = _Known(
             entry.id,
@@ -411,8 +410,8 @@ class CopyWindow:
         if entry.reposts is not None:
             self._repost(known, entry.reposts)
         elif words:
-            self._look(known, words, places, beginnings)
-        self._remember(number, known, places)
+            self._look(known, words, keys, beginnings)
+        self._remember(number, known, keys + beginnings)
         return _link(known)
 
     def _repost(self, known: _Known, original: str) -> None:
@@ -428,7 +427,7 @@ class CopyWindow:
         self,
         known: _Known,
         words: Sequence[str],
-        places: Places,
+        keys: Sequence[int],
         beginnings: Sequence[int],
     ) -> None:
         """Link by text; what is new, or says more than what it copies, is to be indexed."""
@@ -441,7 +440,7 @@ class CopyWindow:
             self._join(known, at)
             known.text = ""
             return
-        candidates = self._candidates(known, places, beginnings)
+        candidates = self._candidates(known, keys, beginnings)
         if not candidates:
             return
         at, score = self._contained(known, frozenset(words), candidates)
@@ -468,11 +467,12 @@ class CopyWindow:
                     return at
         return 0
 
-    def _candidates(self, known: _Known, places: Places, beginnings: Sequence[int]) -> list[int]:
+    def _candidates(
+        self, known: _Known, keys: Sequence[int], beginnings: Sequence[int]
+    ) -> list[int]:
         """Return the numbers of posts that a text is to be compared with, the likeliest first."""
-        there: list[int] = self._table[places & (len(self._table) - 1)].tolist()
-        pairs = len(there) - len(beginnings)
-        hits = list(filter(None, there[:pairs]))
+        table, mask, pairs = self._table, len(self._table) - 1, len(keys)
+        hits = [at for key in keys if (at := table[key & mask])]
         different = set(hits)
         found: list[int] = []
         if pairs <= FEW_PAIRS or len(different) < len(hits):
@@ -480,7 +480,7 @@ class CopyWindow:
             likely = [(-many, at) for at in different if (many := hits.count(at)) >= least]
             found = [at for _, at in sorted(likely)[:LOOKED_AT]]
         if known.cut:
-            begun = list(filter(None, reversed(there[pairs:])))
+            begun = [at for key in reversed(beginnings) if (at := table[key & mask])]
         elif not beginnings or beginnings[0] not in self._cut:
             return found  # whose longer beginnings are the same, its shortest one is, too
         else:
@@ -543,7 +543,7 @@ class CopyWindow:
                 other.places += 1
                 self._order.append(number)
 
-    def _remember(self, number: int, known: _Known, places: Places) -> None:
+    def _remember(self, number: int, known: _Known, keys: Sequence[int]) -> None:
         self._known[number] = known
         self._order.append(number)
         self._numbers[known.id] = number
@@ -554,13 +554,15 @@ class CopyWindow:
             self._fingerprints.setdefault(known.fingerprint, number)
             if known.own_place:
                 self._fingerprints.setdefault(known.own_place, number)
-        self._bytes += _size(known)
+        known.size = _size(known)
+        self._bytes += known.size
         if known.text:
             self._pairs += known.pairs
             if len(self._table) < min(_SLOTS_A_PAIR * self._pairs, _MOST_SLOTS):
-                # Each pair is found at both of its new places.
-                self._table = np.concatenate([self._table, self._table])
-            self._table[places & (len(self._table) - 1)] = number
+                self._table += self._table  # each pair is found at both of its new places
+            table, mask = self._table, len(self._table) - 1
+            for key in keys:
+                table[key & mask] = number
             if known.cut:
                 beginnings = _beginnings(known.text.encode())
                 self._cut.update(dict.fromkeys(beginnings, number))
@@ -590,7 +592,7 @@ class CopyWindow:
                 _take_out(self._fingerprints, known.own_place, number)
         if known.author is not None and known.root != number:
             _take_out(self._authors, (known.root, known.author), number)
-        self._bytes -= _size(known)
+        self._bytes -= known.size
         if known.text:
             self._pairs -= known.pairs
             if known.cut:
@@ -630,9 +632,9 @@ class CopyWindow:
         window._fingerprints = state.fingerprints
         window._authors = {(root, author): number for root, author, number in state.authors}
         window._cut = state.cut
-        window._table = np.frombuffer(state.table, np.uint32).copy()
+        window._table = array("I", state.table)
         for known in state.known.values():
-            window._bytes += _size(known)
+            window._bytes += known.size
             window._pairs += known.pairs if known.text else 0
         return window
 

@@ -186,10 +186,12 @@ class WatchLogic:
         )
 
     def _memory(self, brand: CompiledBrand, state: StateView) -> BrandMemory:
+        memory = self._memories.get(brand.brand)
+        if memory is not None and memory.rules.version == brand.version:
+            return memory
         rules = self._rules.get(brand.brand)
         if rules is None or rules.version != brand.version:
             rules = self._rules[brand.brand] = Rules.of(brand)
-        memory = self._memories.get(brand.brand)
         if memory is None:
             memory = self._memories[brand.brand] = load(state, brand.brand, rules)
         memory.follow(rules)
