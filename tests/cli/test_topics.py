@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic, topic_specs
@@ -36,6 +37,54 @@ def test_differences_tell_what_is_missing_and_what_differs() -> None:
         ("x-raw-events", "partitions", "3"),
         ("x-social-events", "cleanup.policy", "compact"),
     ]
+
+
+MISSING = topics.Difference("raw-events", "missing")
+
+
+class Looks:
+    """Answers one after the other, and a clock that goes on by what is waited."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.time = 0.0
+
+    def look(self):
+        """Give the next answer, or raise it."""
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def pause(self, seconds: float) -> None:
+        """Let the time go on."""
+        self.time += seconds
+
+    def until_right(self, seconds: float):
+        """Look as the command does."""
+        return topics.until_right(self.look, seconds, pause=self.pause, now=lambda: self.time)
+
+
+def test_who_waits_sees_the_topics_come() -> None:
+    looks = Looks(KafkaConnectionError(), [MISSING], [])
+    assert looks.until_right(60) == []
+    assert looks.time == 2.0
+
+
+def test_who_waits_in_vain_is_told_what_is_missing() -> None:
+    looks = Looks([MISSING], [MISSING], [MISSING])
+    assert looks.until_right(2) == [MISSING]
+
+
+def test_who_does_not_wait_is_told_at_once() -> None:
+    assert Looks([MISSING]).until_right(0) == [MISSING]
+    with pytest.raises(KafkaConnectionError):
+        Looks(KafkaConnectionError()).until_right(0)
+
+
+def test_a_refusal_is_not_waited_out() -> None:
+    with pytest.raises(TopicAuthorizationFailedError):
+        Looks(TopicAuthorizationFailedError(), []).until_right(60)
 
 
 @pytest.fixture

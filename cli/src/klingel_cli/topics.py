@@ -1,7 +1,7 @@
 """Topics as they are against topics as `schemas/topics` wants them; the difference is pure."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from kafka.admin import (
@@ -10,6 +10,7 @@ from kafka.admin import (
     KafkaAdminClient,
     NewTopic,
 )
+from kafka.errors import AuthorizationError, KafkaError
 
 from klingel.config.brand import Brand
 from klingel.contracts.topics import Topic, TopicSpec, queue_topic, topic_specs
@@ -161,6 +162,39 @@ def wait_until_seen(
         if time.monotonic() > deadline:
             raise SourceUnavailable("Kafka accepted the changes and does not show them yet")
         time.sleep(0.05)
+
+
+def until_right(
+    look: Callable[[], list[Difference]],
+    seconds: float,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> list[Difference]:
+    """Look once a second until nothing differs or the time is over; returns what differs then.
+
+    Args:
+        look: asks Kafka; its KafkaError is waited out as a difference is.
+        seconds: at most; 0 looks once.
+        pause: waits for seconds.
+        now: a clock that only goes on.
+
+    Raises:
+        KafkaError: Kafka is away until the end, or refuses who we are.
+    """
+    deadline = now() + seconds
+    while True:
+        try:
+            found = look()
+        except AuthorizationError:
+            raise
+        except KafkaError:
+            if now() >= deadline:
+                raise
+        else:
+            if not found or now() >= deadline:
+                return found
+        pause(1.0)
 
 
 def create(client: KafkaAdminClient, topics: list[Wanted]) -> None:

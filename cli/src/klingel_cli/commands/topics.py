@@ -94,14 +94,25 @@ def _say(
 
 
 @topics_group.command("check")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    help="Seconds to wait until all is right, as where others make the topics.",
+)
 @as_json
 @pass_shell
-def check_topics(shell: Shell, *, as_json: bool) -> None:
+def check_topics(shell: Shell, seconds: float, *, as_json: bool) -> None:
     """Say what is missing or differs; exit 1 when something does."""
     kafka = shell.settings.kafka
     wanted = topics.wanted(kafka)
-    with admin(kafka) as client:
-        found = topics.differences(wanted, topics.describe(client, wanted))
+
+    def look() -> list[Difference]:
+        with admin(kafka) as client:
+            return topics.differences(wanted, topics.describe(client, wanted))
+
+    found = topics.until_right(look, seconds)
     if as_json:
         shell.tell({"topics": len(wanted), "differences": _told(found)})
     else:
