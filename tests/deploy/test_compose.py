@@ -9,7 +9,12 @@ import pytest
 import yaml
 
 from klingel.settings import load_settings
+from klingel_cli.commands.connectors import compose_block
+from klingel_cli.composing import BLOCK_BEGINS, BY_HAND
+from klingel_connectors.chat_settings import chat_settings
 from klingel_connectors.settings import OWN_NAMES, gateway_settings
+from klingel_networks.options import read_options, setting_name
+from klingel_networks.registry import installed
 
 from ..words import check_words
 
@@ -17,11 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
-LONG_RUNNING = ["bluesky", "care", "gateway", "indexer", "notifier", "thread", "understand"]
+LONG_RUNNING = [
+    "bluesky", "care", "gateway", "indexer", "media", "notifier", "thread", "understand", "watch",
+]  # fmt: skip
+CHOSEN = sorted(name for name, service in SERVICES.items() if "profiles" in service)
 KEYS = {
     "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck",
-    "hostname", "image", "ports", "read_only", "restart", "security_opt", "stop_grace_period",
-    "tmpfs", "ulimits", "volumes",
+    "hostname", "image", "ports", "profiles", "read_only", "restart", "secrets", "security_opt",
+    "stop_grace_period", "tmpfs", "ulimits", "volumes",
 }  # fmt: skip
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
 DOCKERFILES = sorted(
@@ -72,7 +80,7 @@ def test_service_says_only_what_compose_knows(name):
 
 def test_top_level_is_known_and_every_volume_is_used():
     """No orphan volume; extensions alone beside what compose knows."""
-    known = {"name", "services", "volumes"}
+    known = {"name", "services", "volumes", "secrets"}
     assert {key for key in COMPOSE if not key.startswith("x-")} == known
     used = {
         volume.split(":")[0]
@@ -124,7 +132,7 @@ def test_entrypoint_is_a_console_script(name):
     assert entrypoint(name) in scripts()
 
 
-@pytest.mark.parametrize("name", LONG_RUNNING)
+@pytest.mark.parametrize("name", [*LONG_RUNNING, *CHOSEN])
 def test_command_exists_with_its_options(name):
     """The command of a service is one that its program knows."""
     check_words(entrypoint(name), SERVICES[name]["command"])
@@ -165,10 +173,103 @@ def test_prometheus_scrapes_it(name):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
     jobs = yaml.safe_load(text)["scrape_configs"]
     targets = [
-        target for job in jobs for config in job["static_configs"] for target in config["targets"]
+        target
+        for job in jobs
+        for config in job.get("static_configs", ())
+        for target in config["targets"]
     ]
     assert len(targets) == len(LONG_RUNNING)
     assert f"{name}:{SERVICES[name]['environment']['KLINGEL_HTTP__PORT']}" in targets
+
+
+def test_connectors_that_may_run_are_scraped_when_they_do():
+    """By their names, looked up again and again: who was not chosen has none."""
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    (found,) = [config for job in jobs for config in job.get("dns_sd_configs", ())]
+    assert sorted(found["names"]) == CHOSEN
+    assert {SERVICES[name]["environment"]["KLINGEL_HTTP__PORT"] for name in CHOSEN} == {
+        str(found["port"])
+    }
+
+
+def test_the_block_of_connectors_is_what_their_manifests_make():
+    """`klingel connectors compose --all` prints it; between the marks nothing else stands."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    wanted = compose_block()
+    begin = text.index(BLOCK_BEGINS)
+    assert text[begin : begin + len(wanted)] == wanted
+
+
+def test_every_connector_has_its_place():
+    """A profile of its network's name, or the service that everybody gets."""
+    profiles = {profile for name in CHOSEN for profile in SERVICES[name]["profiles"]}
+    for name in set(installed().names) - BY_HAND:
+        assert name in profiles
+    for manifest in map(installed().manifest, installed().names):
+        if manifest.family is not None and manifest.mode != "webhook":
+            assert f"{manifest.name}-webhook" in profiles
+    assert {"bluesky", "gateway"} <= set(SERVICES)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_chosen_connector_is_given_what_it_reads(name, tmp_path):
+    """Required secrets by file, each declared; with the rest in the environment it starts."""
+    service = SERVICES[name]
+    environment = dict(service["environment"])
+    secrets = service.get("secrets", [])
+    assert set(secrets) <= set(COMPOSE["secrets"])
+    mounted = {f"/run/secrets/{each}" for each in secrets}
+    assert {value for value in environment.values() if str(value).startswith("/run/")} == mounted
+    secret = tmp_path / "secret"
+    secret.write_text("a-secret-of-16-bytes")
+    given = {
+        "KLINGEL_CHAT_CHANNELS": "website",
+        "KLINGEL_CHAT_BASE": "https://chat.example",
+        "KLINGEL_CHAT_ORIGINS": "https://www.example",
+    }
+    told = {
+        variable: str(secret)
+        if value in mounted
+        else given.get(variable)
+        if value is None
+        else value
+        for variable, value in environment.items()
+    }
+    if service["command"] == ["gateway"]:
+        told = {variable: value for variable, value in told.items() if value is not None}
+        chat = chat_settings(told)
+        gateway_settings(told, chat=chat is not None)
+        assert (chat is not None) is (name == "chat")
+        return
+    manifest = installed().manifest(name)
+    required = {setting_name(name, each) for each, how in manifest.config.items() if how.required}
+    told = {
+        variable: value if value is not None else "1"
+        for variable, value in told.items()
+        if value is not None or variable in required
+    }
+    assert read_options(manifest, told, {}) is not None
+    every = {setting_name(name, each) for each in manifest.config}
+    assert every <= {variable.removesuffix("_FILE") for variable in environment} | set(environment)
+
+
+def test_secrets_are_files_that_somebody_uses():
+    """None lies in the checkout, none is declared for nobody."""
+    used = {each for service in SERVICES.values() for each in service.get("secrets", ())}
+    assert set(COMPOSE["secrets"]) == used
+    for name, how in COMPOSE["secrets"].items():
+        assert how == {"file": f"./secrets/{name}"}
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/secrets/" in ignored
+
+
+def test_ports_are_each_given_once():
+    """Of this machine."""
+    given = [
+        port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", ())
+    ]
+    assert len(given) == len(set(given))
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -1,7 +1,7 @@
 """A connector's entry for Docker Compose and the names of its Secrets, from its manifest: pure."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import yaml
 
@@ -78,6 +78,102 @@ def _service(
     if secrets:
         found["secrets"] = list(secrets)
     return found
+
+
+# -- the block of docker-compose.yml ---------------------------------------------------------------
+
+BLOCK_BEGINS: Final = (
+    "  # Below: what `klingel connectors compose --all` prints; not edited by hand."
+)
+BLOCK_ENDS: Final = "  # Above: what `klingel connectors compose --all` prints."
+BY_HAND: Final = frozenset({"bluesky", "replay", "webhook"})
+"""Connectors that have no place in the block: two stand in the file for everybody, and recordings are
+replayed from files that the command line names."""
+_FIRST_PORT: Final = 8081
+
+
+def block(manifests: Iterable[Manifest], hash_keys: Mapping[str, str]) -> str:
+    """Return the services of docker-compose.yml for all connectors, each under its own profile.
+
+    A profile is the network's name; with `-webhook` it is the gateway of a network that also polls.
+    Required secrets are files in ./secrets; all else is taken from the environment or .env, and what
+    is not there is not set.
+
+    Args:
+        manifests: of the installed connectors.
+        hash_keys: by family, setting of the gateway's key of hashed ids, where it has such.
+    """
+    known = sorted((each for each in manifests if each.name not in BY_HAND), key=lambda m: m.name)
+    families: dict[str, list[Manifest]] = {}
+    for each in known:
+        if each.family is not None:
+            families.setdefault(each.family, []).append(each)
+    parts, secrets, port = list[str](), dict[str, str](), _FIRST_PORT
+    for each in known:
+        if each.family is None and not reads(each):
+            variables, own = _settings(each)
+            parts.append(_at_the_door(each.name, [each.name], variables, own, port))
+            port, secrets = port + 1, secrets | own
+        elif reads(each):
+            variables, own = _settings(each)
+            command = f"[run, {each.name}, --holder, {each.name}-0]"
+            parts.append(_entry(each.name, [each.name], command, variables, own))
+            secrets |= own
+    for family, members in sorted(families.items()):
+        also = [each.mode != "webhook" for each in members]
+        profiles = [
+            f"{each.name}-webhook" if late else each.name
+            for each, late in zip(members, also, strict=True)
+        ]
+        own = hook_secrets(family, hash_keys.get(family, ""))
+        variables = {"KLINGEL_WEBHOOK_SOURCES": '""', "KLINGEL_HOOKS": family}
+        parts.append(_at_the_door(f"gateway-{family}", profiles, variables, own, port))
+        port, secrets = port + 1, secrets | own
+    listed = "".join(f"  {name}: {{file: ./secrets/{name}}}\n" for name in sorted(secrets))
+    return "\n".join((BLOCK_BEGINS, *parts, BLOCK_ENDS, "", "secrets:", listed))
+
+
+def _settings(manifest: Manifest) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what comes from the environment, and the required secrets."""
+    variables, secrets = dict[str, str](), dict[str, str]()
+    for name, setting in manifest.config.items():
+        variable = setting_name(manifest.name, name)
+        if setting.secret and setting.required:
+            secrets[secret_name(variable)] = variable
+        else:
+            variables[variable] = ""
+    return variables, secrets
+
+
+def _at_the_door(
+    name: str, profiles: list[str], variables: Mapping[str, str], own: Mapping[str, str], port: int
+) -> str:
+    ports = f'    ports:\n      - "127.0.0.1:{port}:8080"  # {name}: what rings there'
+    return "\n".join((_entry(name, profiles, "[gateway]", variables, own), ports))
+
+
+def _entry(
+    name: str,
+    profiles: list[str],
+    command: str,
+    variables: Mapping[str, str],
+    secrets: Mapping[str, str],
+) -> str:
+    lines = [
+        f"  {name}:",
+        "    <<: *connector",
+        f"    profiles: [{', '.join(profiles)}]",
+        f"    command: {command}",
+        "    environment:",
+        "      <<: *environment",
+        f"      KLINGEL_CONNECTOR__INSTANCE: {name}",
+    ]
+    files = ((f"{variable}_FILE", f"/run/secrets/{each}") for each, variable in secrets.items())
+    told = (*files, *variables.items())
+    lines += [f"      {variable}: {value}".rstrip() for variable, value in told]
+    if secrets:
+        lines.append(f"    secrets: [{', '.join(secrets)}]")
+    return "\n".join(lines)
 
 
 def as_yaml(found: Mapping[str, Any]) -> str:

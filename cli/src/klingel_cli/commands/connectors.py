@@ -12,7 +12,7 @@ import click
 
 from klingel.errors import ConfigurationError
 from klingel_cli.commands.doctor import statuses
-from klingel_cli.composing import as_yaml, entries
+from klingel_cli.composing import as_yaml, block, entries
 from klingel_cli.instances import overlay_file
 from klingel_cli.kafka import reading
 from klingel_cli.shell import Shell, as_json, pass_shell
@@ -92,20 +92,35 @@ def gaps_command(shell: Shell, *, open_only: bool, as_json: bool) -> None:
 
 
 @connectors_group.command("compose")
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="Print the block of docker-compose.yml instead.")
 @pass_shell
-def compose_command(shell: Shell, name: str) -> None:
+def compose_command(shell: Shell, name: str | None, *, every: bool) -> None:
     """Print the entry of connector NAME for Docker Compose, with the names of its Secrets.
 
     Write it to a file beside docker-compose.yml, put each secret into ./secrets, and start with
     `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in.
     """
+    if every is (name is not None):
+        raise ConfigurationError("name a connector, or say --all")
+    if name is None:
+        shell.say(compose_block().rstrip())
+        return
     found = compose_entries(name)
     if not found["services"]:
         raise ConfigurationError(
             f"{name} has no entry of its own: name its sources in the gateway's settings"
         )
     shell.say(as_yaml(found).rstrip())
+
+
+def compose_block() -> str:
+    """Return the services of docker-compose.yml for all connectors that are klingel's own."""
+    known = installed()
+    manifests = [known.manifest(name) for name in known.names]
+    families = {each.family for each in manifests if each.family is not None}
+    hash_keys = {each: _HASH_KEY for each in families if known.family(each).hashes}
+    return block(manifests, hash_keys)
 
 
 def compose_entries(name: str) -> dict[str, Any]:
