@@ -11,7 +11,7 @@ from .bundle import parse
 from .check import K8S, ROOT, Tools, combinations, problems
 from .kubectl import NotBuilt, build
 
-RULE_TESTS = ROOT / "tests" / "prometheus"
+RULE_TESTS = ROOT / "deploy" / "prometheus" / "tests"
 
 
 def say(line: str) -> None:

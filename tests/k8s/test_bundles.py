@@ -36,6 +36,7 @@ ARROWS = {
     "watch": {"kafka"},
     "indexer": {"kafka", "elasticsearch"},
     "notifier": {"kafka", "targets", "alertmanager"},
+    "audit": {"kafka", "elasticsearch"},
     "setup": {"kafka", "elasticsearch"},
     "age": {"kafka", "elasticsearch"},
     "dashboards": {"kibana"},
