@@ -31,6 +31,10 @@ BRAND = ("--brand", "nordlicht")
             ("link", X, "whatsapp:username:ab", *BRAND, "--consent", "asked"),
             "a username may be somebody else's tomorrow",
         ),
+        (("unlink", BSUID, X, *BRAND), "--reason"),
+        (("unlink", BSUID, X, *BRAND, "--reason", ""), "a reason has 1 to 500 characters"),
+        (("unlink", BSUID, BSUID, *BRAND, "--reason", "moved"), "not unlinked from itself"),
+        (("unlink", BSUID, "1492", *BRAND, "--reason", "moved"), "<network>:<author id>"),
         (("show", "1492", *BRAND), "<network>:<author id>"),
         (("show", "x:\x01", *BRAND), "<network>:<author id>"),
     ],
@@ -87,3 +91,40 @@ def test_links_are_given_and_shown(run, env, put, brand_file) -> None:
     )
     assert other.exit_code == 2
     assert "no brand nobody" in " ".join(other.output.split())
+
+
+@pytest.mark.servers
+def test_a_link_is_taken_back_and_stays_so_until_it_is_given_again(
+    run, env, put, brand_file
+) -> None:
+    """Told by an object, taken back by a person, told again by a replay, given by a person."""
+    assert run("config", "apply", brand_file, env=env).exit_code == 0
+    told = [link_output(each) for each in links_of("nordlicht", [BSUID, PHONE], NOW)]
+    put(told)
+
+    def shown() -> dict:
+        found = run("customer", "show", PHONE, *BRAND, "--no-cases", "--json", env=env)
+        return json.loads(found.stdout)
+
+    def ids() -> set[str]:
+        return {each["id"] for each in shown()["ids"]}
+
+    assert ids() == {BSUID, PHONE}
+    back = ("customer", "unlink", BSUID, PHONE, *BRAND, "--reason", "number given away")
+    assert run(*back, env=env).exit_code == 0
+    assert ids() == {PHONE}
+    (record,) = shown()["unlinked"]
+    assert record["unlinked_because"] == "number given away"
+    assert record["by"]
+    put(told)
+    assert ids() == {PHONE}
+    assert run(*back, env=env).exit_code == 1
+    again = ("customer", "link", PHONE, BSUID, *BRAND, "--consent", "asked", "--no-merge")
+    assert run(*again, env=env).exit_code == 0
+    assert ids() == {BSUID, PHONE}
+    assert shown()["unlinked"] == []
+    third = ("customer", "link", PHONE, X, *BRAND, "--consent", "asked", "--no-merge")
+    assert run(*third, env=env).exit_code == 0
+    apart = run("customer", "unlink", BSUID, X, *BRAND, "--reason", "wrong", env=env)
+    assert apart.exit_code == 1
+    assert "through other ids" in " ".join(apart.output.split())

@@ -15,6 +15,7 @@ from klingel.domain.identity_links import (
     links_of,
     may_join,
     naming,
+    unlink,
 )
 from klingel.model import IdentityLink
 
@@ -160,3 +161,64 @@ def test_the_same_two_places_are_joined_by_one_command(other: str):
 
     assert command("1").command_id == command("2").command_id
     assert command("1").into_customer_id == other
+
+
+# --- links that a person took back ---------------------------------------------------------------
+
+
+def taken_back(one: IdentityLink, minute: int = 99) -> IdentityLink:
+    assert one.other is not None
+    return unlink(one.brand, one.one, one.other, at(minute), because="given away", by="jule")
+
+
+@given(
+    st.lists(
+        links.filter(lambda each: may_join(each.one, each.other or each.one, each.consent)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 63),
+    st.randoms(use_true_random=False),
+)
+def test_what_a_person_took_back_stays_so_whoever_tells_it_again(all_, chosen, chance):
+    """In whatever order the records are read, and however often the link is told again."""
+    back = [each for at_, each in enumerate(all_) if each.other and chosen >> at_ & 1]
+    records = [(link_key(each), each) for each in all_ + all_[:2]]
+    records += [(link_key(each), each) for each in (taken_back(each) for each in back)]
+    one, other = Customers(), Customers()
+    for key, each in records:
+        one.take(key, each)
+    chance.shuffle(records)
+    for key, each in records:
+        other.take(key, each)
+    assert told(one) == told(other)
+    for each in back:
+        assert not other.linked(each.brand, each.one, each.other)
+        assert other.unlinked(each.brand, each.other, each.one)
+        assert other.news([each]) == []
+    for each in back:
+        other.take(link_key(taken_back(each)), None)
+    assert told(other) == told(known(*all_))
+
+
+def test_only_the_two_are_parted_and_their_ages_stay():
+    """What hangs on each of them stays with it."""
+    first, second = link("nordlicht", PHONE, BSUID, at(0)), link("nordlicht", BSUID, NAME, at(5))
+    customers = known(first, second)
+    customers.take(link_key(taken_back(first)), taken_back(first))
+    assert customers.ids_of("nordlicht", PHONE) == [PHONE]
+    assert customers.ids_of("nordlicht", BSUID) == [BSUID, NAME]
+    assert customers.name_of("nordlicht", BSUID) == BSUID
+    assert customers.since("nordlicht", PHONE) == customers.since("nordlicht", BSUID) == at(0)
+    (shown,) = customers.unlinked_at("nordlicht", BSUID)
+    assert (shown.unlinked_because, shown.by, shown.first_seen) == ("given away", "jule", at(99))
+    assert customers.unlinked_at("nordlicht", "x:9") == []
+    assert customers.news([link("nordlicht", PHONE, BSUID, at(7))]) == []
+    assert not customers.about("nordlicht", [second]).linked("nordlicht", PHONE, BSUID)
+
+
+def test_the_record_that_takes_back_has_a_key_of_its_own():
+    """Compaction keeps both; no id stands in either."""
+    edge = link("nordlicht", PHONE, BSUID, at(0))
+    assert link_key(taken_back(edge)) != link_key(edge)
+    assert PHONE.encode() not in link_key(taken_back(edge))

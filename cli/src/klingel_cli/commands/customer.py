@@ -1,6 +1,6 @@
 """`klingel customer`: which ids are one customer, and a link that a person gives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import click
@@ -9,7 +9,7 @@ import msgspec
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
-from klingel.domain.identity_links import Customers, is_passing, link, link_key
+from klingel.domain.identity_links import Customers, is_passing, link, link_key, unlink
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.model import CaseCommand, IdentityLink
 from klingel.settings import ElasticsearchSettings, KafkaSettings
@@ -57,6 +57,9 @@ def show_customer(
                 "customer_id": name,
                 "ids": [{"id": each, "since": customers.since(brand, each)} for each in ids],
                 "links": [msgspec.to_builtins(each) for each in links],
+                "unlinked": [
+                    msgspec.to_builtins(each) for each in customers.unlinked_at(brand, customer_id)
+                ],
                 "cases": found,
             }
         )
@@ -67,20 +70,8 @@ def show_customer(
         ("since", "id"), [(_minute(customers.since(brand, each)), printable(each)) for each in ids]
     )
     given = [each for each in links if each.consent is not None]
-    if given:
-        shell.say("\nlinked by people")
-        shell.table(
-            ("at", "ids", "consent", "by"),
-            [
-                (
-                    _minute(each.first_seen),
-                    printable(f"{each.one} {each.other}"),
-                    printable(each.consent or ""),
-                    each.by,
-                )
-                for each in given
-            ],
-        )
+    _show_by_people(shell, "linked by people", "consent", given)
+    _show_by_people(shell, "unlinked", "reason", customers.unlinked_at(brand, customer_id))
     if cases:
         shell.say("\ncases")
         shell.table(
@@ -90,6 +81,24 @@ def show_customer(
                 for each in found
             ],
         )
+
+
+def _show_by_people(shell: Shell, title: str, why: str, found: list[IdentityLink]) -> None:
+    if not found:
+        return
+    shell.say(f"\n{title}")
+    shell.table(
+        ("at", "ids", why, "by"),
+        [
+            (
+                _minute(each.first_seen),
+                printable(f"{each.one} {each.other}"),
+                printable(each.unlinked_because or each.consent or ""),
+                each.by,
+            )
+            for each in found
+        ],
+    )
 
 
 @customer_group.command("link")
@@ -120,12 +129,14 @@ def link_customers(
         names = ", ".join([*known][:20]) or "none"
         raise ConfigurationError(f"there is no brand {brand} in force; there are {names}")
     commands: list[CaseCommand] = []
+    customers = read_customers(kafka, brand)
+    again = [_taken_back(given)] if customers.unlinked(brand, one, other) else []
     if merge:
-        customers = read_customers(kafka, brand)
-        customers.take(link_key(given), given)
+        for key, known in ((link_key(given), given), *((each.key, None) for each in again)):
+            customers.take(key, known)
         found = cases_of(shell.settings.elasticsearch, brand, customers.ids_of(brand, one), OPEN)
         commands = list(merges_of(found, given))
-    publish(kafka, [link_output(given)])
+    publish(kafka, [*again, link_output(given)])
     give(kafka, commands)
     if as_json:
         shell.tell(
@@ -136,6 +147,52 @@ def link_customers(
         )
         return
     shell.say(f"linked for {brand}; {len(commands)} open cases are told to go on in another")
+
+
+@customer_group.command("unlink")
+@click.argument("one", metavar="ID")
+@click.argument("other", metavar="OTHER_ID")
+@click.option("--brand", required=True, help="Whose customer it is.")
+@click.option(
+    "--reason", required=True, metavar="TEXT", help="Why: a consent withdrawn, a number given away."
+)
+@as_json
+@pass_shell
+def unlink_customers(
+    shell: Shell, one: str, other: str, brand: str, reason: str, *, as_json: bool
+) -> None:
+    """Take the link of two ids back, whoever gave it; what tells it again changes nothing.
+
+    The reason stands beside the link, with who took it back and when; `klingel customer link` links
+    the two again. Cases that went on as one stay one. Exit 1 when the two are not linked.
+    """
+    if one == other:
+        raise ConfigurationError("an id is not unlinked from itself")
+    taken_back = _valid(
+        lambda: unlink(brand, one, other, shell.now(), because=reason, by=who()), "a reason"
+    )
+    customers = read_customers(shell.settings.kafka, brand)
+    if not customers.linked(brand, one, other):
+        if other in customers.ids_of(brand, one):
+            raise Failure(
+                "these two are one customer through other ids only: unlink one of those links, "
+                "klingel customer show tells them",
+                FOUND_WRONG,
+            )
+        raise Failure("no link of these two is known", FOUND_WRONG)
+    publish(shell.settings.kafka, [link_output(taken_back)])
+    if as_json:
+        shell.tell({"unlinked": msgspec.to_builtins(taken_back)})
+        return
+    shell.say(f"unlinked for {brand}; cases that went on as one stay one")
+
+
+def _taken_back(given: IdentityLink) -> Output:
+    """Return the tombstone of the record that took the link of these two back."""
+    before = unlink(
+        given.brand, given.one, given.other or given.one, given.first_seen, because="-", by="-"
+    )
+    return msgspec.structs.replace(link_output(before), value=None)
 
 
 def read_customers(kafka: KafkaSettings, brand: str) -> Customers:
@@ -235,14 +292,18 @@ def _checked(
 ) -> IdentityLink:
     """Return the link, checked against its shape; raises ConfigurationError."""
     by = who() if consent is not None else None
+    return _valid(lambda: link(brand, one, other, shell.now(), consent=consent, by=by), "a consent")
+
+
+def _valid(make: Callable[[], IdentityLink], text: str) -> IdentityLink:
+    """Return a record, checked against its shape; raises ConfigurationError."""
     try:
-        given = link(brand, one, other, shell.now(), consent=consent, by=by)
-        return codec.decode(IdentityLink, codec.encode(given))
+        return codec.decode(IdentityLink, codec.encode(make()))
     except InvalidMessage as error:
         where = f"{error.path}: " if error.path else ""
         raise ConfigurationError(
             f"{where}an id is <network>:<author id>, a brand is of a-z, 0-9 and -, "
-            "a consent has 1 to 500 characters"
+            f"{text} has 1 to 500 characters"
         ) from None
     except UnicodeEncodeError:
         raise ConfigurationError("an argument is no text in UTF-8") from None

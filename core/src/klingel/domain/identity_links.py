@@ -1,7 +1,9 @@
 """One customer, many ids: which ids are the same customer of a brand, and which of them names him.
 
 A link is an edge between two ids, `<network>:<author id>`; a customer is what hangs together. Links
-are a set: they may come in any order and any number of times. Of each id the oldest link tells since
+are a set: they may come in any order and any number of times. A person may take a link back: that
+stands beside the link, under a key of its own, so that whoever tells the link again changes nothing,
+until a person links the two again. Of each id the oldest link tells since
 when it is known; the id that is known longest names the customer and his conversation.
 
 | not joined | why |
@@ -22,6 +24,7 @@ from klingel.domain.threading import BY
 from klingel.model import CaseCommand, IdentityLink
 
 _USERNAME = "username:"
+_UNLINKED = b"|unlinked"
 _MOST_IDS = 256
 """Ids of one customer that are looked at; who has more is no single person."""
 
@@ -55,9 +58,24 @@ def link(
     )
 
 
+def unlink(
+    brand: str, one: str, other: str, at: datetime, *, because: str, by: str
+) -> IdentityLink:
+    """Return the record that takes the link of two ids back, whichever is named first."""
+    return IdentityLink(
+        brand=brand,
+        one=min(one, other),
+        other=max(one, other),
+        first_seen=at,
+        by=by,
+        unlinked_because=because,
+    )
+
+
 def link_key(known: IdentityLink) -> bytes:
-    """Return the key of a link: brand and the hashes of its ids; no id stands in it."""
-    return _key(known.brand, known.one, known.other)
+    """Return the key of a record: brand and the hashes of its ids; no id stands in it."""
+    key = _key(known.brand, known.one, known.other)
+    return key if known.unlinked_because is None else key + _UNLINKED
 
 
 def _key(brand: str, one: str, other: str | None) -> bytes:
@@ -92,15 +110,19 @@ def is_passing(customer: str) -> bool:
 class Customers:
     """The links of all brands, as they are followed; the order in which they come is of no matter."""
 
-    __slots__ = ("_links", "_near", "_since")
+    __slots__ = ("_links", "_near", "_since", "_unlinked")
 
     def __init__(self) -> None:
         self._links: dict[bytes, IdentityLink] = {}
         self._near: dict[tuple[str, str], dict[str, bytes]] = {}
         self._since: dict[tuple[str, str], datetime] = {}
+        self._unlinked: dict[bytes, IdentityLink] = {}
 
     def take(self, key: bytes, known: IdentityLink | None) -> None:
         """Take a followed record; None takes back what its key says."""
+        if key.endswith(_UNLINKED):
+            self._take_unlinked(key.removesuffix(_UNLINKED), known)
+            return
         if known is None:
             self._forget(key)
             return
@@ -113,11 +135,26 @@ class Customers:
         for here, there in _ends(known):
             place = (known.brand, here)
             near = self._near.setdefault(place, {})
-            if there is not None:
+            if there is not None and key not in self._unlinked:
                 near[there] = key
             since = self._since.get(place)
             if since is None or known.first_seen < since:
                 self._since[place] = known.first_seen
+
+    def _take_unlinked(self, key: bytes, taken_back: IdentityLink | None) -> None:
+        if taken_back is None:
+            self._unlinked.pop(key, None)
+        else:
+            self._unlinked[key] = taken_back
+        known = self._links.get(key)
+        if known is None or known.other is None:
+            return
+        for here, there in ((known.one, known.other), (known.other, known.one)):
+            near = self._near[(known.brand, here)]
+            if taken_back is None:
+                near[there] = key
+            else:
+                near.pop(there, None)
 
     def _forget(self, key: bytes) -> None:
         gone = self._links.pop(key, None)
@@ -128,6 +165,13 @@ class Customers:
             if there is not None:
                 self._near[place].pop(there, None)
             times = [self._links[each].first_seen for each in self._near[place].values()]
+            times += [
+                known.first_seen
+                for each in self._unlinked
+                if (known := self._links.get(each)) is not None
+                and known.brand == gone.brand
+                and here in (known.one, known.other)
+            ]
             alone = self._links.get(_key(gone.brand, here, None))
             times += [] if alone is None else [alone.first_seen]
             if times:
@@ -138,6 +182,7 @@ class Customers:
     def about(self, brand: str, told: Sequence[IdentityLink]) -> "Customers":
         """Return what is known of the customers of some links, these links included."""
         found = Customers()
+        found._unlinked = self._unlinked
         ids = {each for known in told for each in (known.one, known.other) if each is not None}
         for each in ids:
             for known in self.links_at(brand, each):
@@ -158,6 +203,9 @@ class Customers:
             since = self._since.get((told.brand, told.one))
             return since is None or told.first_seen < since
         key = self._near.get((told.brand, told.one), {}).get(told.other)
+        if key is None and self._unlinked:
+            key = _key(told.brand, told.one, told.other)
+            key = key if key in self._links else None
         return key is None or told.first_seen < self._links[key].first_seen
 
     def knows(self, brand: str, customer: str) -> bool:
@@ -197,6 +245,24 @@ class Customers:
         keys = {key for each in ids for key in self._near.get((brand, each), {}).values()}
         keys |= {key for each in ids if (key := _key(brand, each, None)) in self._links}
         found = [self._links[key] for key in keys]
+        return sorted(found, key=lambda each: (each.first_seen, each.one, each.other or ""))
+
+    def linked(self, brand: str, one: str, other: str) -> bool:
+        """Whether a link of just these two holds."""
+        return other in self._near.get((brand, one), {})
+
+    def unlinked(self, brand: str, one: str, other: str) -> bool:
+        """Whether a person took the link of these two back."""
+        return _key(brand, min(one, other), max(one, other)) in self._unlinked
+
+    def unlinked_at(self, brand: str, customer: str) -> list[IdentityLink]:
+        """Return which links of a customer's ids were taken back, the oldest first."""
+        ids = set(self.ids_of(brand, customer))
+        found = [
+            each
+            for each in self._unlinked.values()
+            if each.brand == brand and not ids.isdisjoint((each.one, each.other))
+        ]
         return sorted(found, key=lambda each: (each.first_seen, each.one, each.other or ""))
 
     def since(self, brand: str, customer: str) -> datetime | None:

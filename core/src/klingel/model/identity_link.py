@@ -59,6 +59,18 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
         ]
         | None
     ) = None
+    unlinked_because: (
+        Annotated[
+            str,
+            Meta(
+                description='Why a person took the link of these two back, `first_seen` being when; its record has a key of its own and stands until a person links them again.',
+                max_length=500,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
+        | None
+    ) = None
     by: (
         Annotated[
             str,
