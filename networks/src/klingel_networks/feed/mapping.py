@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -51,6 +52,7 @@ _NO_NAME = re.compile(r"[^a-z0-9.-]")
 _KEY = re.compile(r"[0-9a-f]{16}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,5}")
 _LINK_MAX, _NAME_MAX, _TAG_MAX, _TITLE_MAX = 4096, 640, 640, 10_000
+_REMEMBERED_BYTES = 256 << 10
 _MEDIA = {"image": "image", "video": "video", "audio": "audio"}
 
 
@@ -124,11 +126,21 @@ def entry_of(native: bytes, context: Mapping[str, str]) -> Entry:
     """Read one entry; raises InvalidMessage."""
     if OPENING not in context and INDEX not in context and native.lstrip()[:1] == b"{":
         return read_item(native)
-    found = read_document(reopened(native, context), context)
+    document, kind = reopened(native, context), context.get("content_type", "")
+    small = len(document) <= _REMEMBERED_BYTES
+    found = _once_read(document, kind) if small else _read(document, kind)
     at = _index(context) if INDEX in context else 0
     if at >= len(found):
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the document has no such entry")
     return found[at]
+
+
+def _read(document: bytes, content_type: str) -> tuple[Entry, ...]:
+    return tuple(read_document(document, {"content_type": content_type}))
+
+
+_once_read = lru_cache(maxsize=2)(_read)
+"""An entry is cut, named and drafted one after the other: it is parsed once for the three."""
 
 
 def key_of(entry: Entry) -> str:
