@@ -18,6 +18,7 @@ from klingel.contracts.envelope import (
     ce_headers,
     timer_headers,
     trace_id,
+    trace_of,
 )
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic, queue_topic
@@ -53,7 +54,9 @@ class Outputs:
         self._message = message
         self._timer = timer
         self._source = source
-        self._trace = trace_id(subject)
+        # A command is about a case: what it causes belongs to no sender's trace.
+        told = message is not None and message.topic is Topic.SOCIAL_EVENTS
+        self._trace = trace_of(message, subject) if told and message else trace_id(subject)
         self._now = now
         self._partition = partition
         self._written: list[Output] = []

@@ -16,7 +16,14 @@ import msgspec
 
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, SourcePosition, ce_headers, trace_id
+from klingel.contracts.envelope import (
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    trace_id,
+    trace_of,
+)
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.copies import comparable
@@ -726,7 +733,7 @@ def _social_output(message: Message, event: SocialEvent, ordinal: int, source: s
             source=source,
             subject=event.object_id,
             time=event.received_at,
-            trace=trace_id(event.object_id),
+            trace=trace_of(message, event.object_id),
             caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
         ),
         partition_key=conversation_key(event.brand, event.conversation_id),
@@ -781,7 +788,7 @@ def _job_output(message: Message, job: MediaJob, ordinal: int, source: str) -> O
             source=source,
             subject=job.object_id,
             time=job.requested_at,
-            trace=trace_id(job.object_id),
+            trace=trace_of(message, job.object_id),
             caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
         ),
     )
