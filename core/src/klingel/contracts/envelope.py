@@ -10,6 +10,7 @@ a position in a log that exists in the books alone: the timers of a stage and nu
 they fire (`klingel.stage.timers`).
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,7 +26,14 @@ Headers = tuple[tuple[str, bytes], ...]
 SOURCE_HEADER = "klingel-source"
 CAUSE_HEADER = "klingel-cause"
 QUEUE_HEADER = "klingel-queue"
+TRACE_HEADER = "traceparent"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TRACEPARENT = re.compile(
+    rb"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}"
+    rb"(?P<more>-[\x21-\x7e]{0,200})?"
+)
+_NO_TRACE = b"0" * 32
+_NO_PARENT = b"0" * 16
 
 
 class SourcePosition(msgspec.Struct, frozen=True, gc=False):
@@ -102,6 +110,33 @@ def trace_id(identity: str) -> str:
     return blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
+def incoming_trace(traceparent: bytes | str | None) -> str | None:
+    """Return the trace id of a `traceparent` from outside; None where it is none, or hostile.
+
+    W3C Trace Context, level 1, section 3.2: of a later version only the parts of the first are
+    read, version 255 is forbidden, and ids of zeros mean nothing.
+    """
+    if isinstance(traceparent, str):
+        traceparent = traceparent.encode("ascii", "replace")
+    found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    if found is None or found["parent"] == _NO_PARENT or found["trace"] == _NO_TRACE:
+        return None
+    version, more = found["version"], found["more"]
+    if version == b"ff" or (more is not None and version == b"00"):
+        return None
+    return found["trace"].decode()
+
+
+def trace_of(message: Message, identity: str) -> str:
+    """Return the trace that a message belongs to, or that of what it is about.
+
+    Args:
+        message: as read.
+        identity: object or case, for a message without a trace.
+    """
+    return incoming_trace(message.header(TRACE_HEADER)) or trace_id(identity)
+
+
 def ce_headers(
     topic: Topic,
     *,
@@ -136,7 +171,7 @@ def ce_headers(
         _time_header(time),
         ("ce_subject", subject.encode()),
         _CONTENT_TYPE,
-        ("traceparent", f"00-{trace}-{span}-01".encode()),
+        (TRACE_HEADER, f"00-{trace}-{span}-01".encode()),
         *(((SOURCE_HEADER, caused_by.encode()),) if caused_by is not None else ()),
         *extra,
     )

@@ -27,6 +27,7 @@ import structlog
 from aiohttp import web
 
 from klingel.clock import Clock
+from klingel.contracts.envelope import TRACE_HEADER, incoming_trace
 from klingel.errors import ErrorType, InvalidMessage, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.stage.fates import Fate
@@ -151,7 +152,7 @@ class Gateway:
         if not verified(request.headers, body, keys, self._clock.now().timestamp()):
             raise _RefusedError(401, "the signature is missing, wrong or too old")
         delivery = Delivery(body, {"source": source})
-        return await self._take(self._doors.webhooks[source], delivery)
+        return await self._take(self._doors.webhooks[source], delivery, _trace(request))
 
     async def _post_form(self, request: web.Request) -> web.Response:
         source = request.match_info["source"]
@@ -180,7 +181,7 @@ class Gateway:
         except InvalidMessage as error:
             raise _refusal(error, "") from None
         delivery = Delivery(event, {"source": source, "via": "form"})
-        response = await self._take(self._doors.forms[source], delivery)
+        response = await self._take(self._doors.forms[source], delivery, _trace(request))
         response.headers.update(cors)
         return response
 
@@ -208,7 +209,7 @@ class Gateway:
         if not hook.proved(request.headers, body, last):
             raise _RefusedError(401, "the signature is missing or wrong")
         delivery = Delivery(body, hook.context(request.headers, last))
-        await self._keep(hook, delivery)
+        await self._keep(hook, delivery, _trace(request))
         self._charge(hook, delivery)
         # Without a body: a bot platform would take a JSON answer for a command.
         return web.Response(status=200)
@@ -240,7 +241,7 @@ class Gateway:
             )
         )
         if answer.delivery is not None and answer.status < _REFUSALS:
-            await self._keep(hook, answer.delivery)
+            await self._keep(hook, answer.delivery, _trace(request))
         return web.Response(
             status=answer.status, body=answer.body, content_type=answer.content_type
         )
@@ -257,7 +258,7 @@ class Gateway:
             raise _RefusedError(404, "no such endpoint")
         return hook, last
 
-    async def _keep(self, hook: Hook, delivery: Delivery) -> None:
+    async def _keep(self, hook: Hook, delivery: Delivery, trace: str | None) -> None:
         """Return once every object of the delivery is durable; raises 503 else."""
         if self._publisher.waiting_for(self._settings.wait_seconds):
             raise _not_stored()
@@ -268,7 +269,7 @@ class Gateway:
             raise _not_stored() from None
         try:
             async with asyncio.timeout(self._settings.wait_seconds):
-                await self._durable(pieces)
+                await self._durable(pieces, trace)
         except (TimeoutError, RetryableError):
             raise _not_stored() from None
         self.last_event_at = self._clock.now()
@@ -282,13 +283,13 @@ class Gateway:
             if not each.once or self._today.is_new(f"{hook.family.name}/{each.once}", now):
                 self._permits.spend(each.item, each.units)
 
-    async def _durable(self, pieces: list[Piece]) -> None:
+    async def _durable(self, pieces: list[Piece], trace: str | None) -> None:
         """Publish all, then wait for all; what Kafka can never store becomes a dead letter."""
         waiting: list[tuple[Intake, Record, asyncio.Future[InvalidMessage | None]]] = []
         for intake, result in pieces:
             waiting += [
                 (intake, record, await self._handed_over(intake, record))
-                for record in await intake.records([result])
+                for record in await intake.records([result], trace)
             ]
         for intake, record, acknowledgement in waiting:
             error = await acknowledgement
@@ -337,7 +338,7 @@ class Gateway:
             raise _RefusedError(408, "the body did not arrive in time") from None
         return b"".join(chunks)
 
-    async def _take(self, intake: Intake, delivery: Delivery) -> web.Response:
+    async def _take(self, intake: Intake, delivery: Delivery, trace: str | None) -> web.Response:
         """Check everything, publish everything, then answer."""
         if self._publisher.waiting_for(self._settings.wait_seconds):
             raise _not_stored()
@@ -349,7 +350,7 @@ class Gateway:
         _check_all(results)
         try:
             async with asyncio.timeout(self._settings.wait_seconds):
-                await self._stored(intake, await intake.records(results))
+                await self._stored(intake, await intake.records(results, trace))
         except (TimeoutError, RetryableError):
             raise _not_stored() from None
         self.last_event_at = self._clock.now()
@@ -402,6 +403,12 @@ class Gateway:
         if refusal.status in {408, 413}:
             response.force_close()
         return response
+
+
+def _trace(request: web.Request) -> str | None:
+    """Return the sender's trace id; None where it tells none, or more than one."""
+    told = request.headers.getall(TRACE_HEADER, [])
+    return incoming_trace(told[0]) if len(told) == 1 else None
 
 
 def _outcome(status: int) -> str:

@@ -103,8 +103,12 @@ class Intake:
         ours = isinstance(result, TurnedAway) and not isinstance(result.error, InvalidMessage)
         self._brake.note(self._origin.instance, raised=ours)
 
-    async def records(self, results: Sequence[Read]) -> list[Record]:
+    async def records(self, results: Sequence[Read], trace: str | None = None) -> list[Record]:
         """Return what to publish; large originals are in the blob store on return.
+
+        Args:
+            results: what was read.
+            trace: the sender's trace id; None where it told none.
 
         Raises:
             SourceUnavailable: the blob store is away; nothing was counted for that object.
@@ -118,7 +122,7 @@ class Intake:
             if reason:
                 self._books.note(Fate.DISCARDED, self._network.name, reason=reason)
                 continue
-            records.append(await self._raw(result))
+            records.append(await self._raw(result, trace))
         return records
 
     def settled(self, record: Record, error: InvalidMessage | None) -> None:
@@ -140,11 +144,11 @@ class Intake:
             return "filtered"
         return ""
 
-    async def _raw(self, heard: Heard) -> Record:
+    async def _raw(self, heard: Heard, trace: str | None) -> Record:
         raw = heard.raw
         if len(heard.native) > INLINE_BYTES or self._network.native == "bytes":
             raw = by_reference(raw, await asyncio.to_thread(self._blobs.put, heard.native))
-        return Record(raw_output(raw), Fate.DELIVERED, "", raw.object_id)
+        return Record(raw_output(raw, trace), Fate.DELIVERED, "", raw.object_id)
 
     async def _dead_letter(self, turned: TurnedAway) -> Record:
         ref = None

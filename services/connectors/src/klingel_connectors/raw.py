@@ -136,8 +136,13 @@ def by_reference(raw: RawEvent, reference: BlobRef) -> RawEvent:
     return msgspec.structs.replace(raw, native=None, native_ref=reference)
 
 
-def raw_output(raw: RawEvent) -> Output:
-    """Return the record of a raw event, keyed by object_id (K2)."""
+def raw_output(raw: RawEvent, trace: str | None = None) -> Output:
+    """Return the record of a raw event, keyed by object_id (K2).
+
+    Args:
+        raw: the event.
+        trace: the sender's trace id; None where it told none.
+    """
     return Output(
         topic=Topic.RAW_EVENTS,
         key=raw.object_id.encode(),
@@ -148,7 +153,7 @@ def raw_output(raw: RawEvent) -> Output:
             source=f"klingel/connector/{raw.connector}",
             subject=raw.object_id,
             time=raw.received_at,
-            trace=trace_id(raw.object_id),
+            trace=trace or trace_id(raw.object_id),
         ),
     )
 

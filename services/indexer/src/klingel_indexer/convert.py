@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from klingel.contracts.codec import safe_sentence
-from klingel.contracts.envelope import Message
+from klingel.contracts.envelope import TRACE_HEADER, Message, incoming_trace
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import deterministic_id, document_version
 from klingel.errors import ErrorType, InvalidMessage
@@ -140,6 +140,7 @@ class _Added(Record, frozen=True):
     overruled_by: str | UnsetType = UNSET
     outreach: Raw | UnsetType = UNSET
     out_of_hours: Raw | UnsetType = UNSET
+    trace_id: str | UnsetType = UNSET
 
 
 class _ClockHead(Record, frozen=True):
@@ -317,7 +318,8 @@ def _convert_routed(message: Message, prefix: str, indexed_at: str) -> Write:
     if event.change == "deleted":
         body = _emptied(routed.event, event, version, indexed_at)
     else:
-        body = _merged(routed.event, event, decision, version, indexed_at)
+        trace = incoming_trace(message.header(TRACE_HEADER))
+        body = _merged(routed.event, event, decision, version, indexed_at, trace)
     return Write(
         index=events_index(prefix, event.brand, event.index),
         id=document_id(event.object_id),
@@ -331,7 +333,12 @@ def _convert_routed(message: Message, prefix: str, indexed_at: str) -> Write:
 
 
 def _merged(
-    raw: Raw, event: _EventHead, decision: _Decision, version: int, indexed_at: str
+    raw: Raw,
+    event: _EventHead,
+    decision: _Decision,
+    version: int,
+    indexed_at: str,
+    trace: str | None,
 ) -> bytes:
     added = _Added(
         decision=decision.number,
@@ -349,6 +356,7 @@ def _merged(
         overruled_by=decision.overruled_by,
         outreach=decision.outreach,
         out_of_hours=decision.out_of_hours,
+        trace_id=UNSET if trace is None else trace,
     )
     document = bytes(raw)
     # Both halves name direction and configuration, and a document may name a field once. They

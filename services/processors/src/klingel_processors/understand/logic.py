@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, SourcePosition, ce_headers, trace_id
+from klingel.contracts.envelope import (
+    Message,
+    Output,
+    SourcePosition,
+    ce_headers,
+    trace_id,
+    trace_of,
+)
 from klingel.contracts.topics import Topic
 from klingel.domain.dedupe import (
     Sighting,
@@ -211,7 +218,7 @@ def _unthreaded_output(message: Message, raw: RawEvent) -> Output:
             source=SOURCE,
             subject=raw.object_id,
             time=raw.received_at,
-            trace=trace_id(raw.object_id),
+            trace=trace_of(message, raw.object_id),
             caused_by=SourcePosition(message.topic, message.partition, message.offset, 0),
         ),
     )
@@ -247,7 +254,7 @@ def _directory_output(message: Message, raw: RawEvent, entry: DirectoryEntry) ->
             source=SOURCE,
             subject=entry.object_id,
             time=raw.received_at,
-            trace=trace_id(entry.object_id),
+            trace=trace_of(message, entry.object_id),
         ),
         partition=message.partition,
     )
