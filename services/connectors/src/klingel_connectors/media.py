@@ -22,7 +22,13 @@ from kafka import errors as kafka_errors
 
 from klingel.clock import Clock
 from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts.envelope import (
+    TRACE_HEADER,
+    Output,
+    ce_headers,
+    incoming_trace,
+    trace_id,
+)
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import event_id
 from klingel.errors import CredentialsRejected, InvalidMessage, RetryableError
@@ -151,8 +157,8 @@ def _checked_type(medium: MediumToFetch, content: bytes) -> str:
     return found
 
 
-def job_output(job: MediaJob, instance: str, now: datetime) -> Output:
-    """Return the record of a job."""
+def job_output(job: MediaJob, instance: str, now: datetime, trace: str | None = None) -> Output:
+    """Return the record of a job; its trace is that of the job before, or the object's own."""
     identity = event_id(job.object_id, job.revision)
     return Output(
         topic=Topic.MEDIA_JOBS,
@@ -164,7 +170,7 @@ def job_output(job: MediaJob, instance: str, now: datetime) -> Output:
             source=f"klingel/connector/{instance}",
             subject=job.object_id,
             time=now,
-            trace=trace_id(job.object_id),
+            trace=trace or trace_id(job.object_id),
         ),
     )
 
@@ -307,7 +313,8 @@ class MediaWorker:
             standing = await asyncio.to_thread(self._standing, place)
             reading = self._readings[place] = JobBooks(standing, self._holder)
         entry = reading.read(record.offset, tuple(record.headers or ()))
-        task = asyncio.create_task(self._done(entry, record.value))
+        trace = incoming_trace(dict(record.headers or ()).get(TRACE_HEADER))
+        task = asyncio.create_task(self._done(entry, record.value, trace))
         self._tasks.add(task)
 
         def finished(task: "asyncio.Task[None]") -> None:
@@ -357,7 +364,7 @@ class MediaWorker:
 
     # --- one job -------------------------------------------------------------------------------
 
-    async def _done(self, entry: Entry, value: bytes | None) -> None:
+    async def _done(self, entry: Entry, value: bytes | None, trace: str | None) -> None:
         """Do a job to its end: on return what came of it is durable."""
         try:
             job = codec.decode(MediaJob, None if value is None else bytes(value))
@@ -375,9 +382,9 @@ class MediaWorker:
         decided = decide(job, found, self._instance, now)
         outputs = []
         if decided.completion is not None:
-            outputs.append(raw_output(decided.completion))
+            outputs.append(raw_output(decided.completion, trace))
         if decided.again is not None:
-            outputs.append(job_output(decided.again, self._instance, now))
+            outputs.append(job_output(decided.again, self._instance, now, trace))
         if outputs:
             await self._publisher.deliver(outputs)
         self._note(job, found, decided, now)
