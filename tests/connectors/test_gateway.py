@@ -11,6 +11,7 @@ import json
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDict
 
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
@@ -126,6 +127,45 @@ async def test_a_signed_event_is_stored_and_answered_with_its_id(bench, generic)
     assert (status, answer) == (202, {"ids": ["webhook:shop:1"]})
     (raw,) = bench.stored()
     assert (raw.object_id, raw.context) == ("webhook:shop:1", {"source": "shop"})
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ([f"00-{TRACE}-00f067aa0ba902b7-01"], True),
+        ([], False),
+        (["00-" + "0" * 32 + "-00f067aa0ba902b7-01"], False),
+        (["x" * 5_000], False),
+        ([f"00-{TRACE}-00f067aa0ba902b7-01"] * 2, False),
+    ],
+)
+async def test_a_sender_s_trace_is_kept_and_a_hostile_one_ignored(bench, generic, told, kept):
+    body = json.dumps([generic(1), generic(2)]).encode()
+    given = [*signed(body, bench.clock).items(), *(("traceparent", each) for each in told)]
+    status, _, _ = await bench.post(body, headers=CIMultiDict(given))
+    assert status == 202
+    found = [dict(each["headers"])["traceparent"] for each in bench.producer.of(Topic.RAW_EVENTS)]
+    assert len(found) == 2
+    traces = {each.split(b"-")[1].decode() for each in found}
+    assert (traces == {TRACE}) if kept else (len(traces) == 2 and TRACE not in traces)
+
+
+async def test_deliveries_are_counted_by_whose_matter_their_answer_is(make_bench, generic, metrics):
+    bench = await make_bench()
+    await bench.post(generic(1))
+    await bench.post(generic(1), headers={})
+    away = await make_bench(RecordingProducer(automatic=False), wait_seconds=0.05)
+    assert (await away.post(generic(1)))[0] == 503
+    away.producer.acknowledge()
+    counted = {
+        labels["outcome"]: value
+        for name, labels, value in metrics.samples()
+        if name == "klingel_requests_total"
+    }
+    assert counted == {"taken": 1, "refused": 1, "failed": 1}
 
 
 async def test_a_repeat_is_answered_with_the_same_id_and_another_body_is_202(bench, generic):
