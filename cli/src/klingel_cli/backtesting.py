@@ -199,10 +199,10 @@ class Backtest:
 
     def _follow(self) -> None:
         """Take up which conversations are tracked, as understand does."""
-        messages = self.broker.messages(Topic.TRACKED_CONVERSATIONS)
-        for message in messages[self._tracked :]:
+        end = self.broker.end(Topic.TRACKED_CONVERSATIONS, 0)
+        for message in self.broker.read(Topic.TRACKED_CONVERSATIONS, 0, self._tracked, end):
             self._around.take(message)
-        self._tracked = len(messages)
+        self._tracked = end
 
     def _count(self, stage: StageInMemory, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

@@ -37,6 +37,8 @@ class Brake:
 
     def __init__(self) -> None:
         self._window: deque[tuple[bool, str]] = deque(maxlen=WINDOW)
+        self._raised = 0
+        """How many of the window: it is asked for with every batch."""
         self.pulled = False
 
     def remembered(self) -> dict[str, Any]:
@@ -45,9 +47,9 @@ class Brake:
         It travels with the committed offset: a worker that is restarted again and again must not
         bury 49 messages each time.
         """
-        raising = Counter(where[:_SOURCE_CHARACTERS] for failed, where in self._window if failed)
-        if not raising:
+        if not self._raised:
             return {}
+        raising = Counter(where[:_SOURCE_CHARACTERS] for failed, where in self._window if failed)
         named = dict(raising.most_common(_NAMED))
         rest = raising.total() - sum(named.values())
         calm_since = next(at for at, (failed, _) in enumerate(reversed(self._window)) if failed)
@@ -68,21 +70,26 @@ class Brake:
         brake._window.extend([(False, alone)] * remembered.get("calm", 0))
         if len(raised) == 1 and not remembered.get("alone") and not remembered.get("calm"):
             brake._window.appendleft((False, _OTHERS))
+        brake._raised = sum(failed for failed, _ in brake._window)
         return brake
 
     def note(self, source: str, *, raised: bool) -> None:
         """Note one message; raises BrakePulled when it is one too many."""
-        self._window.append((raised, source))
+        window = self._window
+        if self._raised and len(window) == WINDOW and window[0][0]:
+            self._raised -= 1
+        window.append((raised, source))
         if not raised:
             return
-        raising = [where for failed, where in self._window if failed]
-        if len(raising) < LIMIT:
+        self._raised += 1
+        if self._raised < LIMIT:
             return
-        rang = {where for _, where in self._window}
+        raising = [where for failed, where in window if failed]
+        rang = {where for _, where in window}
         if len(set(raising)) > 1 or len(rang) == 1:
             self.pulled = True
             raise BrakePulled(
-                f"our own code raised on {len(raising)} of the last {len(self._window)} messages"
+                f"our own code raised on {len(raising)} of the last {len(window)} messages"
             )
 
 
