@@ -110,13 +110,15 @@ class Lease:
         )
         try:
             topic = broker.physical(self._kafka, Topic.CONNECTOR_LEASES)
-            # A leader of the group that does not know the topic yet would give it to nobody.
-            if consumer.partitions_for_topic(topic) is None:
+            listener = _Listener(self, consumer)
+            consumer.subscribe([topic], listener=listener)
+            # A leader of the group that does not know the topic yet would give it to nobody. Asked
+            # after subscribing: kafka-python takes the first word about a subscribed topic that
+            # comes after it has joined for news, and joins anew (docs/gotchas.md).
+            if topic not in consumer.topics():
                 raise kafka_errors.UnknownTopicOrPartitionError(
                     "the lease's topic is not known yet"
                 )
-            listener = _Listener(self, consumer)
-            consumer.subscribe([topic], listener=listener)
             least, most = _ANSWER_SECONDS
             patience = min(most, max(least, 4 * self._kafka.session_timeout_seconds))
             while not self._stopping.is_set():
