@@ -57,12 +57,14 @@ class BlueskyHost:
         password: its app password.
         wrong: what goes wrong.
         calls: methods that were asked for, in order.
+        now: tells the time.
     """
 
     did: str = "did:plc:" + "n" * 24
     password: str = "canary-app-pass"  # noqa: S105 - of a stand-in
     wrong: Misbehaviour = field(default_factory=Misbehaviour)
     calls: list[str] = field(default_factory=list)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -167,7 +169,7 @@ class BlueskyHost:
             return web.Response(status=503)
         if wrong.refuse_calls:
             wrong.refuse_calls -= 1
-            reset = int(datetime.now(UTC).timestamp()) + 30
+            reset = int(self.now().timestamp()) + 30
             headers = {"RateLimit-Reset": str(reset)} if wrong.with_reset else {}
             return web.json_response({"error": "RateLimitExceeded"}, status=429, headers=headers)
         if not method.startswith("com.atproto.server."):

@@ -54,12 +54,14 @@ class MastodonServer:
         thump_seconds: between two signs of life.
         wrong: what goes wrong.
         calls: paths that were asked for, in order.
+        now: tells the time.
     """
 
     token: str = "canary-7f3a"  # noqa: S105 - of a stand-in
     thump_seconds: float = 15.0
     wrong: Misbehaviour = field(default_factory=Misbehaviour)
     calls: list[str] = field(default_factory=list)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -169,7 +171,7 @@ class MastodonServer:
             return web.json_response({"error": "outside the authorized scopes"}, status=403)
         if wrong.refuse_calls and "/streaming/" not in request.path:
             wrong.refuse_calls -= 1
-            reset = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+            reset = (self.now() + timedelta(seconds=60)).isoformat()
             headers = {"X-RateLimit-Reset": reset} if wrong.with_reset else {}
             return web.json_response({"error": "Too many requests"}, status=429, headers=headers)
         return await handler(request)

@@ -1,0 +1,179 @@
+"""A connector's process without Kafka: what it wrote, what was acknowledged, and its death."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from klingel.contracts import codec
+from klingel.contracts.blobs import BlobStore
+from klingel.contracts.topics import Topic
+from klingel.metrics import Metric, Metrics
+from klingel.model import ConnectorCursor, ConnectorStatus, RawEvent
+from klingel.settings import KafkaSettings
+from klingel_connectors.books import Books
+from klingel_connectors.intake import TOPICS, Intake
+from klingel_connectors.permits import RuntimePermits
+from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.raw import Origin
+from klingel_connectors.runner import Runner
+from klingel_connectors.status import before_of, newest_statuses
+from klingel_connectors.suppression import NoneSuppressed
+from klingel_connectors.testing import HeldLease, RecordingProducer
+from klingel_networks.arrival import Tools
+from klingel_networks.registry import installed_network
+
+from .standins import StandIn
+from .warp import LoopClock
+
+PATIENCE = 7200.0
+"""Seconds of the loop's time that a scenario waits for anything."""
+SAID = re.compile(rb"c(\d)n(\d+)e")
+
+
+class Listening:
+    """One process of a connector; a later one resumes where those before it came to."""
+
+    def __init__(
+        self,
+        standin: StandIn,
+        clock: LoopClock,
+        blobs: BlobStore,
+        before: Sequence["Listening"] = (),
+    ) -> None:
+        network = installed_network(standin.network)
+        self._blobs, self._pace = blobs, standin.pace
+        self.metrics = Metrics(f"connector-{standin.network}")
+        self.producer = RecordingProducer()
+        origin = Origin(standin.network, f"{standin.network}-1", standin.network, "holder")
+        books = Books(f"connector-{standin.network}", "holder", clock.now(), self.metrics)
+        self.publisher = Publisher(
+            KafkaSettings(),
+            client_id="test",
+            topics=(*TOPICS, Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES),
+            clock=clock,
+            bounds=Bounds(),
+            connect=lambda: self.producer,
+            sleep=asyncio.sleep,
+        )
+        stored: dict[str, ConnectorCursor] = {}
+        told: list[tuple[bytes, bytes | None]] = []
+        for process in before:
+            stored |= {each.source: each for each in process.cursors()}
+            told += [
+                (each["key"], each["value"]) for each in process.durable(Topic.CONNECTOR_STATUS)
+            ]
+        self._permits = RuntimePermits(clock, self.metrics)
+        self.client = standin.client(
+            Tools(clock=clock, permits=self._permits, brands=standin.brands)
+        )
+        self.stop = asyncio.Event()
+        self.runner = Runner(
+            client=self.client,
+            origin=origin,
+            intake=Intake(
+                network,
+                origin,
+                version="1.2.3",
+                blobs=blobs,
+                suppressions=NoneSuppressed(),
+                books=books,
+                metrics=self.metrics,
+                clock=clock,
+            ),
+            publisher=self.publisher,
+            lease=HeldLease(generation=len(before) + 1),
+            read_cursor=lambda _instance, source: stored.get(source),
+            read_cursors=lambda _instance: stored,
+            read_before=lambda instance: before_of(instance, newest_statuses(told)),
+            permits=self._permits,
+            books=books,
+            metrics=self.metrics,
+            clock=clock,
+            plan=standin.plan,
+            stop=self.stop,
+        )
+        self.running = asyncio.create_task(self.runner.run())
+
+    # --- what it wrote -------------------------------------------------------------------------
+
+    def durable(self, topic: Topic) -> list[dict[str, Any]]:
+        """Return the records of a topic that Kafka has acknowledged: all but the last ones sent."""
+        sent = self.producer.sent
+        return [
+            each for each in sent[: len(sent) - len(self.producer.open)] if each["topic"] == topic
+        ]
+
+    def cursors(self) -> list[ConnectorCursor]:
+        """Return the durable cursors."""
+        records = self.durable(Topic.CONNECTOR_CURSORS)
+        return [codec.decode(ConnectorCursor, each["value"]) for each in records]
+
+    def statuses(self) -> list[ConnectorStatus]:
+        """Return everything that was told of the state, durable or not."""
+        records = self.producer.of(Topic.CONNECTOR_STATUS)
+        return [codec.decode(ConnectorStatus, each["value"]) for each in records]
+
+    def heard(self, *, durable: bool = True) -> list[tuple[int, int]]:
+        """Return conversation and number of everything that was heard, in order, with repeats."""
+        records = self.durable(Topic.RAW_EVENTS) if durable else self.producer.of(Topic.RAW_EVENTS)
+        found = []
+        for record in records:
+            raw = codec.decode(RawEvent, record["value"])
+            native = bytes(raw.native) if raw.native is not None else b""
+            if raw.native_ref is not None:
+                native = self._blobs.get(raw.native_ref)
+            match = SAID.search(native)
+            if match is not None:
+                found.append((int(match[1]), int(match[2])))
+        return found
+
+    def measured(self, metric: Metric, **labels: str) -> float | None:
+        """Return the value of a metric; None where nothing set it."""
+        wanted = set(labels.items())
+        for name, given, value in self.metrics.samples():
+            if name == metric and wanted <= set(dict(given).items()):
+                return value
+        return None
+
+    def counted(self, metric: Metric) -> float:
+        """Return a counter over all its labels."""
+        name = metric.value
+        return sum(value for given, _, value in self.metrics.samples() if given == name)
+
+    # --- its life ------------------------------------------------------------------------------
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Let time pass until something holds; an end of the process before it is an error."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                if self.running.done():
+                    await self.running
+                    raise AssertionError("the process ended")
+                await asyncio.sleep(self._pace)
+
+    async def kill(self) -> None:
+        """End it in the midst of whatever it does; nothing is flushed."""
+        ours = [
+            task
+            for task in asyncio.all_tasks()
+            if getattr(task.get_coro(), "__qualname__", "").startswith(("Runner.", "Publisher."))
+        ]
+        for task in ours:
+            task.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+        await self._leave()
+
+    async def finish(self) -> None:
+        """Stop it as a SIGTERM does."""
+        self.stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await self.running
+        await self._leave()
+
+    async def _leave(self) -> None:
+        self._permits.stop()
+        close = getattr(self.client, "close", None)
+        if close is not None:
+            await close()
+        await self.publisher.close(0.0)

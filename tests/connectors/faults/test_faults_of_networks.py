@@ -1,0 +1,300 @@
+"""Every stand-in under every fault: nothing lost, nothing overtakes, gaps true, state and alert right.
+
+The clients, their deadlines, the back-off tables and the runner are those of production; the sockets
+are real; time is skipped where everybody waits (`warp.py`). The same table stands in
+docs/reference/network-faults.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from klingel.contracts.blobs import BlobStore
+from klingel.metrics import Metric
+
+from .listening import Listening
+from .standins import EXPIRING, LIMITED, NARROWED, REVOKED, STAND_INS, StandIn
+from .warp import LoopClock, run
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "network-faults.md"
+CONVERSATIONS = (1, 2)
+EXPIRES_IN_DAYS = 5.0
+ALERT_BELOW_DAYS = 7.0
+"""Of the rule CredentialEnds in deploy/prometheus/rules/connectors.yaml."""
+
+
+class Scene:
+    """A network, the processes that listened to it one after the other, and what was said."""
+
+    def __init__(self, standin: StandIn, blobs: BlobStore) -> None:
+        self.standin = standin
+        self._blobs = blobs
+        self.processes: list[Listening] = []
+        self.said: dict[int, list[int]] = {each: [] for each in CONVERSATIONS}
+        self._number = 0
+
+    @property
+    def now(self) -> Listening:
+        """The process that runs."""
+        return self.processes[-1]
+
+    def start(self) -> Listening:
+        """Start a process; it resumes where those before it came to."""
+        process = Listening(self.standin, self.standin.clock, self._blobs, self.processes)
+        self.processes.append(process)
+        return process
+
+    async def begin(self) -> None:
+        """Start the first process and see that it listens."""
+        process = self.start()
+        await process.until(lambda: process.runner.health.state == "running")
+        for _ in range(100):
+            # what began just now hears nothing older: so somebody speaks until he is heard
+            await self._speak(9)
+            try:
+                await process.until(_passed(self.standin.clock, 20.0, process.heard))
+            except TimeoutError:
+                continue
+            break
+        await process.until(process.cursors)
+
+    async def _speak(self, conversation: int) -> int:
+        self._number += 1
+        await self.standin.say(f"c{conversation}n{self._number}e", conversation)
+        return self._number
+
+    async def say(self, count: int = 2) -> None:
+        """Let customers say something in every conversation, a second apart."""
+        for _ in range(count):
+            for conversation in CONVERSATIONS:
+                self.said[conversation].append(await self._speak(conversation))
+                await self.wait(1.0)
+
+    async def wait(self, seconds: float) -> None:
+        """Let some time pass."""
+        end = self.standin.clock.monotonic() + seconds
+        await self.now.until(lambda: self.standin.clock.monotonic() >= end)
+
+    def heard(self) -> dict[int, list[int]]:
+        """Return what is durable, by conversation, each at its first place."""
+        found: dict[int, list[int]] = {each: [] for each in CONVERSATIONS}
+        for process in self.processes:
+            for conversation, number in process.heard():
+                if conversation in found and number not in found[conversation]:
+                    found[conversation].append(number)
+        return found
+
+    async def all_heard(self) -> None:
+        """Wait until everything that was said is durable, then see that nothing overtook."""
+        await self.now.until(
+            lambda: all(set(self.said[each]) <= set(self.heard()[each]) for each in CONVERSATIONS)
+        )
+        assert self.heard() == self.said
+
+    async def gaps_are_true(self) -> None:
+        """Every gap that was opened is closed, by its name, and none stays open."""
+        await self.now.until(lambda: "open" not in self.gaps().values())
+        await self.now.until(lambda: not self.now.runner.health.gaps_open)
+
+    def gaps(self) -> dict[str, str]:
+        """Return the outcome of every gap that was told, by its name."""
+        return {
+            status.instance: status.gap.outcome or ""
+            for process in self.processes
+            for status in process.statuses()
+            if "/gap/" in status.instance and status.gap is not None
+        }
+
+    def states(self) -> list[str]:
+        """Return the states that the present process told, in order."""
+        return [each.state for each in self.now.statuses() if "/gap/" not in each.instance]
+
+
+def _passed(clock: LoopClock, seconds: float, holds: Callable[[], object]) -> Callable[[], bool]:
+    """Return a condition that raises TimeoutError when it does not hold in time."""
+    end = clock.monotonic() + seconds
+
+    def check() -> bool:
+        if holds():
+            return True
+        if clock.monotonic() > end:
+            raise TimeoutError
+        return False
+
+    return check
+
+
+# --- the faults -----------------------------------------------------------------------------------
+
+
+async def stall(scene: Scene) -> None:
+    """Not a byte comes and nothing is closed: noticed by the network's own deadline."""
+    assert not scene.now.counted(Metric.RECONNECTS)
+    scene.standin.wire.stall()
+    await scene.say()
+    await scene.now.until(lambda: scene.now.counted(Metric.RECONNECTS))
+    scene.standin.wire.mend()
+    scene.standin.wire.cut()
+
+
+async def half_close(scene: Scene) -> None:
+    """An answer ends in its middle, and the connection with it."""
+    scene.standin.wire.half = 2  # an idle connection's first loss is made good by the HTTP client
+    await scene.say()
+    await scene.now.until(lambda: not scene.standin.wire.half)
+
+
+async def storm(scene: Scene) -> None:
+    """Six calls in a row are refused: it waits as it is told to, and says so."""
+    scene.standin.limit(6)
+    await scene.say()
+    await scene.now.until(lambda: "waiting" in scene.states())
+    scene.standin.relieve()
+
+
+async def expiring(scene: Scene) -> None:
+    """The token ends in five days: told in the status and to the alert, and listening goes on."""
+    await scene.now.finish()
+    scene.standin.expire_in(EXPIRES_IN_DAYS)
+    process = scene.start()
+    await scene.say()
+    await process.until(lambda: process.runner.health.credential == "expiring")
+    await process.until(lambda: process.measured(Metric.CREDENTIAL_DAYS) is not None)
+    days = process.measured(Metric.CREDENTIAL_DAYS)
+    assert days is not None
+    assert EXPIRES_IN_DAYS - 1 < days <= EXPIRES_IN_DAYS < ALERT_BELOW_DAYS
+    assert process.measured(Metric.CREDENTIAL, state="expiring") == 1.0
+
+
+async def revoked(scene: Scene) -> None:
+    """The token is taken back: it stops, says what to do, and resumes with a new one."""
+    await _rejected(scene, scene.standin.revoke)
+
+
+async def narrowed(scene: Scene) -> None:
+    """A scope is taken away: as a revoked token."""
+    await _rejected(scene, scene.standin.narrow)
+
+
+async def _rejected(scene: Scene, take: Callable[[], None]) -> None:
+    take()
+    scene.standin.wire.cut()
+    await scene.say()
+    process = scene.now
+    await process.until(lambda: process.measured(Metric.CREDENTIAL, state="revoked") == 1.0)
+    told = [each for each in process.statuses() if each.credential == "revoked"]
+    assert told[-1].reason
+    await process.finish()
+    scene.standin.restore()
+    scene.start()
+
+
+async def kafka_away(scene: Scene) -> None:
+    """Nothing is acknowledged for two minutes: no cursor passes it, and nothing is lost."""
+    process = scene.now
+    saved = len(process.cursors())
+    process.producer.automatic = False
+    await scene.say()
+    await process.until(lambda: process.publisher.oldest_seconds() > 120.0)
+    assert process.publisher.waiting_for() == "Kafka"
+    assert "waiting for Kafka" in {each.reason for each in process.statuses()}
+    assert process.measured(Metric.OLDEST_SECONDS) is not None
+    assert len(process.cursors()) == saved
+    process.producer.automatic = True
+    process.producer.acknowledge()
+    await process.until(lambda: not process.publisher.waiting_for())
+
+
+async def cut_over(scene: Scene) -> None:
+    """Killed between the replay of what was missed and the live end, one thing acknowledged."""
+    await scene.now.kill()
+    scene.standin.wire.cut()
+    await _say_unheard(scene)
+    process = scene.start()
+    process.producer.automatic = False
+    await process.until(lambda: process.publisher.in_flight)
+    process.producer.acknowledge()
+    await process.until(lambda: process.heard(durable=False))
+    process.producer.acknowledge(1)
+    await scene.say(1)
+    await process.kill()
+    scene.standin.wire.cut()
+    scene.start()
+
+
+async def _say_unheard(scene: Scene) -> None:
+    """Say something while no process runs."""
+    for _ in range(3):
+        for conversation in CONVERSATIONS:
+            scene.said[conversation].append(await scene._speak(conversation))
+            await asyncio.sleep(1.0)
+
+
+Fault = Callable[[Scene], Awaitable[None]]
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "stall": (stall, ""),
+    "half-close": (half_close, ""),
+    "429 storm": (storm, LIMITED),
+    "token ends in 5 days": (expiring, EXPIRING),
+    "token revoked": (revoked, REVOKED),
+    "scope removed": (narrowed, NARROWED),
+    "Kafka away 2 minutes": (kafka_away, ""),
+    "killed at the cut-over": (cut_over, ""),
+}
+CASES = [
+    pytest.param(standin, fault, id=f"{standin.shown}: {name}")
+    for standin in STAND_INS
+    for name, (fault, needs) in FAULTS.items()
+    if needs not in standin.cannot
+]
+
+
+@pytest.mark.parametrize(("standin", "fault"), CASES)
+def test_nothing_is_lost_and_nothing_overtakes(standin, fault, tmp_path) -> None:
+    """Everything said before, during and after the fault is heard, in the order of each conversation."""
+
+    async def scenario() -> None:
+        network = standin(LoopClock())
+        await network.open()
+        scene = Scene(network, BlobStore(tmp_path / "blobs"))
+        try:
+            await scene.begin()
+            await scene.say()
+            await scene.all_heard()
+            await fault(scene)
+            await scene.say()
+            await scene.all_heard()
+            await scene.now.until(lambda: scene.now.runner.health.state == "running")
+            await scene.gaps_are_true()
+            await scene.now.finish()
+        finally:
+            await network.close()
+
+    run(scenario())
+
+
+def as_table() -> str:
+    """Return the table as the page shows it: what is proved, and what a network does not know."""
+    notes: list[str] = []
+    lines = [f"| network | {' | '.join(FAULTS)} |", "|---" * (len(FAULTS) + 1) + "|"]
+    for standin in STAND_INS:
+        cells = []
+        for _, needs in FAULTS.values():
+            reason = standin.cannot.get(needs)
+            if reason is not None and reason not in notes:
+                notes.append(reason)
+            cells.append("yes" if reason is None else f"none ({notes.index(reason) + 1})")
+        lines.append(f"| {standin.shown} | {' | '.join(cells)} |")
+    said = [f"{number}. {note[0].upper()}{note[1:]}." for number, note in enumerate(notes, 1)]
+    return "\n".join([*lines, "", *said])
+
+
+def test_the_page_shows_the_table() -> None:
+    """What the page promises is what is run here, and the other way round."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert as_table() in page, f"put this table into {PAGE.name}:\n{as_table()}"
+    for name, (fault, _) in FAULTS.items():
+        row = f"| {name} | {' '.join((fault.__doc__ or '').split())} |"
+        assert row in page, f"put this row into {PAGE.name}: {row}"
