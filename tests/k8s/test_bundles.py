@@ -198,7 +198,8 @@ def test_the_grace_is_longer_than_the_longest_batch() -> None:
 def test_images_have_the_versions_of_their_packages(production) -> None:
     for pod in pods(production):
         for container in pod.containers:
-            name, _, version = container["image"].rpartition(":")
+            name = house.IMAGES.fullmatch(container["image"])[1]
+            version = container["image"].rpartition(":")[2]
             assert version == projects()[name][1]["version"]
 
 

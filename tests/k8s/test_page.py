@@ -1,0 +1,57 @@
+"""The page's kubectl commands parse and name what there is; no cluster hears them."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from .bundle import labels, parse
+from .check import K8S, ROOT
+from .kubectl import build, program
+
+PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
+COMMANDS = re.findall(r"^kubectl (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+CREATES = [each for each in COMMANDS if each.startswith("create ")]
+
+
+def test_there_are_some() -> None:
+    assert len(CREATES) >= 2
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", CREATES)
+def test_a_secret_is_made_as_the_page_says(command: str, tmp_path) -> None:
+    """The object is made by kubectl itself, with files that have the names of the page."""
+    words = shlex.split(command)
+    for word in words:
+        if word.startswith("--from-file="):
+            (tmp_path / word.partition("=")[2]).write_text("hunter2")
+    done = subprocess.run(
+        [program(), *words, "--dry-run=client", "-o", "name"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"secret/{words[3]}\n"
+
+
+def test_what_is_applied_and_awaited_is_there() -> None:
+    objects = parse(build(K8S / "overlays" / "local"))
+    names = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if words[:2] == ["apply", "-k"]:
+            assert (ROOT / words[2] / "kustomization.yaml").exists()
+        elif words[0] in {"wait", "rollout"}:
+            assert words[-1] in names
+        else:
+            assert command in CREATES
+
+
+def test_the_table_of_workloads_is_whole() -> None:
+    objects = parse(build(K8S / "overlays" / "production"))
+    text = PAGE.read_text(encoding="utf-8").partition("## What runs")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([a-z]+)(?:-<instance>)?`", text))
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet", "Job", "CronJob"}:
+            assert labels(each)["app.kubernetes.io/component"] in told
