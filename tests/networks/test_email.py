@@ -456,6 +456,9 @@ def test_a_stranger_who_knows_a_message_id_is_linked_and_does_not_join() -> None
     assert told["conversation_id"] != theirs
     assert told["in_reply_to"] == delivered(FIRST)["object_id"]
     assert told["in_reply_to_author"] == delivered(FIRST)["author"]["id"]
+    assert told["refers_to"] == theirs
+    assert told["refers_to_customer"] == f"email:{delivered(FIRST)['author']['id']}"
+    assert "refers_to" not in knowing(answer("1@kunde.example"), FIRST)
     assert delivered(stranger)["conversation_id"] == told["conversation_id"]
     for order in ((FIRST, stranger), (stranger, FIRST)):
         assert knowing(again, *order)["conversation_id"] == told["conversation_id"]

@@ -323,3 +323,14 @@ def test_records_that_show_nothing_wrong_locate_nothing() -> None:
     (problem,) = audit(lines, {("raw-events", 0): 3, ("social-events", 0): 2}).problems
     places = [Place(0, at, SourcePosition("raw-events", 0, at, 0)) for at in range(3)]
     assert locate(problem, [understood(0, 3, 3), cared(0, 3)], places) is None
+
+
+def test_what_understand_commands_is_no_surplus() -> None:
+    """It joins conversations of one customer, and names those that somebody refers to."""
+    emitted = {"social-events": 3, "case-commands": 2}
+    told = line("understand", "raw-events", 0, 3, emitted=emitted)
+    received = line("care", "case-commands", 0, 2)
+    ends = {("raw-events", 0): 3, ("social-events", 0): 3, ("case-commands", 0): 2}
+    assert audit([told, cared(0, 3), received], ends).clean
+    (problem,) = audit([told, cared(0, 3)], ends | {("case-commands", 0): 0}).problems
+    assert (problem.kind, problem.topic) == ("lost", "case-commands")

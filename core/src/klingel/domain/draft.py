@@ -46,6 +46,8 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         threading: `network` the network names the conversation, `root` the object is the first of
             its own, `parent_only` only a parent is known (the object's own id is the conversation).
         in_reply_to_author: author id of the parent, where the network tells it.
+        refers_to: conversation that it refers to without being part of it: a link, never a join.
+        refers_to_customer: whose that conversation is, `<network>:<author id>`.
         quoted_author: author id of what is quoted, where the network tells it.
         customer_ids: all ids under which the object names its customer, `<network>:<author id>`, the
             present one first; empty where it names none.
@@ -72,6 +74,8 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     in_reply_to_author: str | None = None
     quotes: str | None = None
     reposts: str | None = None
+    refers_to: str | None = None
+    refers_to_customer: str | None = None
     quoted_author: str | None = None
     customer_ids: tuple[str, ...] = ()
     lone_id: bool = False

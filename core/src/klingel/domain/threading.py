@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from klingel.domain.identity import deterministic_id
+from klingel.domain.identity import case_id, deterministic_id
 from klingel.model.case_command import CaseCommand
 
 WAIT: Final = timedelta(seconds=5)
@@ -125,5 +125,40 @@ def merge(brand: str, conversation: str, into: str, cause: str, at: datetime) ->
         at=at,
         by=BY,
         into_conversation_id=into,
+        cause=cause,
+    )
+
+
+def refer(
+    brand: str,
+    conversation: str,
+    customer: str,
+    other: tuple[str, str],
+    *,
+    cause: str,
+    at: datetime,
+) -> CaseCommand:
+    """Return the command by which a customer's case names another's, to which he refers.
+
+    Both stay what they are. The same two have the same id, whatever refers.
+
+    Args:
+        brand: brand.
+        conversation: of who refers.
+        customer: who refers.
+        other: conversation that is referred to, and whose it is: of its first case.
+        cause: event that refers.
+        at: when that event was received.
+    """
+    named = case_id(brand, *other, 1)
+    return CaseCommand(
+        command_id=deterministic_id("refer", brand, conversation, customer, named),
+        brand=brand,
+        conversation_id=conversation,
+        customer_id=customer,
+        kind="similar_to",
+        at=at,
+        by=BY,
+        target=named,
         cause=cause,
     )

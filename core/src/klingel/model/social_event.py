@@ -503,6 +503,17 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Annotated[dict[str, int], Meta(description='Counts given by the network.')]
         | None
     ) = None
+    refers_to: (
+        Annotated[
+            str,
+            Meta(
+                description='Conversation that it refers to without being part of it, such as one whose mail a stranger answers.',
+                max_length=1024,
+                min_length=1,
+            ),
+        ]
+        | None
+    ) = None
     natures: (
         Annotated[
             list[Literal['auto_reply', 'bounce', 'read_receipt', 'abuse_report', 'auto_generated', 'mailing_list', 'bulk', 'spam_flag', 'forged_sender']],

@@ -34,7 +34,7 @@ CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "thread": {Topic.UNTHREADED_EVENTS: ("understand",)},
     "care": {
         Topic.SOCIAL_EVENTS: ("understand", "thread"),
-        Topic.CASE_COMMANDS: ("thread", "care", "watch"),
+        Topic.CASE_COMMANDS: ("understand", "thread", "care", "watch"),
     },
     "watch": {Topic.BRAND_SIGNALS: ()},
     "indexer": {

@@ -109,6 +109,10 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         conversation_id=placed.conversation,
         published_at=header.date("date") or date(context.get(INTERNAL_DATE, "")),
         in_reply_to=placed.parent,
+        refers_to=placed.refers_to,
+        refers_to_customer=(
+            f"email:{placed.refers_to_customer}" if placed.refers_to_customer else None
+        ),
         in_reply_to_author=placed.parent_author,
         target=_target(people, recipients, context),
         author=_author(people, context),

@@ -79,6 +79,8 @@ class Place(NamedTuple):
         parent: object id of the mail that it answers; None where it is not known.
         parent_author: id of that mail's author.
         joined: whether it joined another's conversation because its author takes part in it.
+        refers_to: another's conversation to which it refers, though its author takes no part in it.
+        refers_to_customer: id of whom the brand talks with there.
     """
 
     conversation: str | None
@@ -86,6 +88,8 @@ class Place(NamedTuple):
     parent: str | None = None
     parent_author: str | None = None
     joined: bool = False
+    refers_to: str | None = None
+    refers_to_customer: str | None = None
 
 
 def references(header: Header) -> list[str]:
@@ -147,7 +151,15 @@ def place(header: Header, people: People, mailbox: str, context: Mapping[str, st
         own = own_message_id(header)
         return Place(_name(mailbox, own, counterpart) if own else None, is_root=True)
     name = _name(mailbox, root, counterpart)
-    return Place(name, is_root=False, parent=parent, parent_author=parent_author)
+    placed = Place(name, is_root=False, parent=parent, parent_author=parent_author)
+    if not known or people.is_own:
+        return placed
+    there = _name(mailbox, known[0].root, known[0].to)
+    return (
+        placed
+        if there == name
+        else placed._replace(refers_to=there, refers_to_customer=known[0].to or None)
+    )
 
 
 def _parties(people: People, context: Mapping[str, str]) -> frozenset[str]:

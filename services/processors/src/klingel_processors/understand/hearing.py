@@ -40,6 +40,7 @@ from klingel.domain.dedupe import (
 from klingel.domain.direction import addressing_of, direction_of
 from klingel.domain.draft import SocialDraft
 from klingel.domain.enrichment import enrich
+from klingel.domain.erasure import Suppressed, author_name
 from klingel.domain.hearing import reasons_to_hear, rule_document
 from klingel.domain.identity import content_hash, event_id, hash64, index_month
 from klingel.domain.identity_links import (
@@ -54,6 +55,7 @@ from klingel.domain.identity_links import (
 from klingel.domain.matching import RuleDocument
 from klingel.domain.media import media_job
 from klingel.domain.signals import is_packed, pack, records, row_of
+from klingel.domain.threading import refer
 from klingel.errors import InvalidMessage
 from klingel.language.identify import Detector, identify_language
 from klingel.language.sense import Reader, Sense, Text
@@ -89,11 +91,22 @@ class World:
         brands: compiled brands, by name.
         tracking: conversation to the brands with an open case in it.
         customers: which ids are one customer.
+        suppressed: who and what was erased.
     """
 
     brands: Mapping[str, CompiledBrand]
     tracking: Mapping[str, Collection[str]]
     customers: Customers = field(default_factory=Customers)
+    suppressed: Suppressed = field(default_factory=Suppressed)
+
+
+def _is_erased(suppressed: Suppressed, said: "Said") -> bool:
+    """Whether an event was erased before it came; what takes words away always passes."""
+    raw, draft = said.raw, said.draft
+    if draft.change == "deleted":
+        return False
+    author = None if draft.author is None else author_name(raw.network, draft.author.id)
+    return suppressed.holds(raw.object_id, author, draft.published_at, raw.received_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +373,8 @@ class HearingLogic(ABC):
     def decide(self, case: Case, history: Mapping[Coordinates, Message]) -> Outcome:
         """Decide an event by how it relates to what was seen of its revision."""
         said, bits = case.said, content_bits(case.said.content)
+        if self.world.suppressed and _is_erased(self.world.suppressed, said):
+            return self.discard(said, "erased")
         known = relate(case.seen, case.offset, bits)
         # Marks are kept for a shorter time than the directory: known is what either remembers.
         if said.raw.mode == "remap" and (known is not Known.NEW or case.entry is not None):
@@ -540,6 +555,7 @@ class HearingLogic(ABC):
         ]
         if customer is not None and customer.brand in new:
             outputs += self._linked(message, whole, place, customer, len(outputs))
+        outputs += self._references(message, whole, events, len(outputs))
         outputs += self._media(case, whole, len(outputs))
         signals = [pack(each.brand, row) for each in events if (row := row_of(each)) is not None]
         told = Told(whole, place, after, frozenset(hearing), mark)
@@ -635,6 +651,35 @@ class HearingLogic(ABC):
                 for at, command in enumerate(commands)
             ),
             *(_link_output(raw, each, self.source) for each in customer.news),
+        ]
+
+    def _references(
+        self, message: Message, said: Said, events: Sequence[SocialEvent], ordinal: int
+    ) -> list[Output]:
+        """Return what names the conversation that a customer refers to without being part of it.
+
+        Care may read it before the event that opens the case, and then refuses it; the event itself
+        tells it all the same, and whatever else refers there is told again.
+        """
+        raw, draft = said.raw, said.draft
+        if draft.refers_to is None or draft.refers_to_customer is None:
+            return []
+        other = (draft.refers_to, draft.refers_to_customer)
+        commands = [
+            refer(
+                each.brand,
+                each.conversation_id,
+                each.customer_id,
+                other,
+                cause=raw.event_id,
+                at=raw.received_at,
+            )
+            for each in events
+            if each.direction == "inbound" and each.customer_id is not None
+        ]
+        return [
+            _command_output(message, raw, command, ordinal + at, self.source)
+            for at, command in enumerate(commands)
         ]
 
     def _media(self, case: Case, whole: Said, ordinal: int) -> list[Output]:
@@ -928,6 +973,7 @@ def _social_event(
         hashtags=list(draft.hashtags) or None,
         mentions=list(draft.mentions) or None,
         metrics=draft.metrics or None,
+        refers_to=draft.refers_to,
         natures=list(draft.natures) or None,
         reply=_reply(raw, draft),
         url=draft.url,
