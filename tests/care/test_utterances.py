@@ -1,6 +1,7 @@
 """Several posts of one person in quick succession: one utterance."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,9 +22,9 @@ def brand(seconds: int = 180) -> CompiledBrand:
     )
 
 
-def greeting(name: str, minute: float, author: str = "anna", **parts: object) -> SocialEvent:
+def greeting(name: str, minute: float, author: str = "anna", **parts: Any) -> SocialEvent:
     """Build a post that asks nothing."""
-    event = said(name, author, minute, text="good morning", **parts)  # type: ignore[arg-type]
+    event = said(name, author, minute, text="good morning", **parts)
     return replace(event, enrichment=Enrichment(intents=[Intent(name="other", score=0.9)]))
 
 
@@ -102,8 +103,9 @@ def test_six_posts_in_a_row_are_no_hurry() -> None:
     again = Desk(brand())
     for place in range(6):
         again.hear(said(f"w{place}", minute=5 * place))
-    assert again.case().priority is not None
-    assert again.case().priority.parts["velocity"] == 10  # type: ignore[union-attr]
+    priority = again.case().priority
+    assert priority is not None
+    assert priority.parts["velocity"] == 10
 
 
 @pytest.mark.parametrize(

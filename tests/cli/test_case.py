@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from klingel.contracts import codec
 from klingel.contracts.partition import conversation_key
@@ -11,6 +12,7 @@ from klingel.contracts.topics import Topic
 from klingel.domain.commands import Refusal
 from klingel.errors import ConfigurationError
 from klingel.model import CaseCommand
+from klingel.model.case import Counted
 from klingel_cli.casework import (
     REFUSALS,
     Place,
@@ -20,7 +22,7 @@ from klingel_cli.casework import (
     printable,
     spoken,
 )
-from klingel_cli.commands.case import explained, filters
+from klingel_cli.commands.case import counted_lines, explained, filters
 from klingel_cli.commands.incident import Closing, close_all, closing_of
 
 from ..caseload import Caseload
@@ -197,6 +199,31 @@ def test_the_counted_intervals_of_every_clock_add_up_to_its_target() -> None:
     for clock in clocks:
         assert sum(each["seconds"] for each in clock["intervals"]) == clock["target_seconds"]
         assert clock["zone"] == "Europe/Berlin"
+
+
+def test_what_a_clock_counted_before_the_pauses_that_are_kept_is_part_of_its_sum() -> None:
+    """A clock that stood very often tells it as one sum, and once the deadline is in it no more."""
+    (case, *_) = Caseload(1, seed=11).cases()
+    clock = next(each for each in case.clocks or () if each.name == "resolution")
+    until = clock.counts_from + timedelta(seconds=600)
+    some = replace(clock, pauses=None, counted=Counted(until=until, seconds=600))
+    over = Counted(
+        until=until,
+        seconds=clock.target_seconds + 5,
+        deadline=clock.deadline,
+        warn_at=clock.warn_at,
+    )
+    partly, wholly = explained(
+        replace(case, clocks=[some, replace(clock, pauses=None, counted=over)])
+    )
+    sums = [each["seconds"] for each in partly["intervals"]]
+    assert partly["before"]["seconds"] + sum(sums) == clock.target_seconds
+    lines = [*counted_lines(partly)]
+    assert lines[0].startswith("before ")
+    assert lines[0].endswith(" 600 s")
+    assert lines[-1].endswith(f" {clock.target_seconds:,} s")
+    assert wholly["intervals"] == []
+    assert len([*counted_lines(wholly)]) == 2
 
 
 # -- the end of an incident ----------------------------------------------------------------------

@@ -211,6 +211,10 @@ def show_case(shell: Shell, /, case_id: str, *, as_json: bool) -> None:
 def explained(case: Case) -> Iterator[Json]:
     """Yield what each clock of a case counted: intervals that add up to its target.
 
+    Of one that stood very often `before` tells what was counted until the first pause that the case
+    still holds: its seconds are part of the sum. Where the deadline was reached by then it tells
+    that, and there are no intervals.
+
     Those of which the terms cannot be compiled on this machine (an unknown time zone) have none.
     """
     promises = Promises(case.terms or {})
@@ -232,9 +236,12 @@ def explained(case: Case) -> Iterator[Json]:
 def _counted(clock: Clock, promises: Promises) -> Json:
     known, promise = explained_by(clock, promises), promises.get(clock.terms)
     if known is None or promise is None:
-        return {"calendar": None, "intervals": []}
-    counted = explain(known, promise.calendar).to_deadline
+        return {"calendar": None, "before": None, "intervals": []}
+    counted, before = explain(known, promise.calendar).to_deadline, known.counted
     return {
+        "before": None
+        if before is None
+        else {"until": before.until, "seconds": before.seconds, "deadline": before.deadline},
         "calendar": promise.calendar.id,
         "zone": promise.calendar.zone.key,
         "intervals": [
@@ -286,18 +293,30 @@ def _show_clock(shell: Shell, clock: Json) -> None:
             f"  took {spoken(clock['business_seconds'])} of open time, "
             f"{spoken(clock['wall_seconds'] or 0)} in all"
         )
-    intervals = clock["intervals"]
+    for line in counted_lines(clock):
+        shell.say(f"  {line}")
+
+
+def counted_lines(clock: Json) -> Iterator[str]:
+    """Yield what `explained` tells of a clock's counting, for people: a line each."""
+    intervals, before = clock["intervals"], clock["before"]
+    if clock["calendar"] is None:
+        yield "what was counted cannot be told: the calendar's zone is not known here"
+        return
+    if before is not None:
+        yield f"before {_second(before['until'])}{before['seconds']:>33,} s"
+    if before is not None and before["deadline"] is not None:
+        yield f"the deadline was reached by then; calendar {clock['calendar']} ({clock['zone']})"
+        return
     for each in intervals[:_INTERVALS_SHOWN]:
-        shell.say(f"  {_second(each['from'])} to {_second(each['to'])}  {each['seconds']:>9,} s")
+        yield f"{_second(each['from'])} to {_second(each['to'])}  {each['seconds']:>9,} s"
     left = intervals[_INTERVALS_SHOWN:]
     if left:
         total = sum(each["seconds"] for each in left)
-        shell.say(f"  and {len(left)} more intervals{total:>27,} s")
-    if intervals:
-        total = sum(each["seconds"] for each in intervals)
-        shell.say(f"  counted by calendar {clock['calendar']} ({clock['zone']}) {total:,} s")
-    else:
-        shell.say("  what was counted cannot be told: the calendar's zone is not known here")
+        yield f"and {len(left)} more intervals{total:>27,} s"
+    total = sum(each["seconds"] for each in intervals)
+    total += before["seconds"] if before is not None else 0
+    yield f"counted by calendar {clock['calendar']} ({clock['zone']}) {total:,} s"
 
 
 def _show_escalations(shell: Shell, case: Case) -> None:
