@@ -14,6 +14,7 @@ import asyncio
 import base64
 import contextlib
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ _LITERAL = re.compile(rb"\{(\d{1,9})(\+?)\}\r\n\Z")
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _RANGE = re.compile(r"(\d+|\*)(?::(\d+|\*))?")
 _PARTIAL = re.compile(r"BODY(\.PEEK)?\[\](?:<0\.(\d+)>)?")
+
+_REMEMBERED = 10_000
+"""Commands that a test may ask for."""
 
 
 @dataclass(slots=True)
@@ -47,10 +51,15 @@ class StoredMail:
 
 @dataclass(slots=True)
 class Folder:
-    """A folder; UIDs rise and are given once under one UIDVALIDITY."""
+    """A folder; UIDs rise and are given once under one UIDVALIDITY.
+
+    Attributes:
+        most: mails that it keeps; older ones are cleared away. None for all.
+    """
 
     validity: int = 1
     next_uid: int = 1
+    most: int | None = None
     mails: list[StoredMail] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -63,6 +72,8 @@ class Folder:
         """Put a mail in; returns its UID. Whoever idles hears of it."""
         stored = StoredMail(self.next_uid, content, received_at or datetime.now(UTC), flags)
         self.mails.append(stored)
+        if self.most is not None and len(self.mails) > self.most:
+            self.mails = self.mails[-self.most :]
         self.next_uid += 1
         self._ring()
         return stored.uid
@@ -135,7 +146,7 @@ class MailServer:
         self.faults = Faults()
         self.folders: dict[str, Folder] = {"INBOX": Folder()}
         self.offences: list[str] = []
-        self.commands: list[str] = []
+        self.commands: deque[str] = deque(maxlen=_REMEMBERED)
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()

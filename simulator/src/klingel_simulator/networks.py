@@ -37,6 +37,8 @@ from klingel_simulator.whatsapp_traffic import to_message
 from klingel_simulator.x_server import XServer
 from klingel_simulator.x_source import HANDLE, X_DIALECT, XSource
 
+_MAILS: Final = 5_000
+"""That lie in the mailbox, the newest: it rings for days."""
 NETWORKS: Final = ("x", "whatsapp", "facebook", "email")
 PAGE: Final = "12345654332"
 NUMBER: Final = "106540352242922"
@@ -163,6 +165,7 @@ class Stage:
     def __init__(self, ringing: Ringing, truth: TruthFile, now: Callable[[], datetime]) -> None:
         self.x = XServer(now)
         self.mail = MailServer()
+        self.mail.folder("INBOX").most = _MAILS
         self.sent: Counter[str] = Counter()
         self.refused = 0
         self._ringing = ringing

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from klingel_simulator.newest import Newest
 from klingel_simulator.x_rules import InvalidRule, compile_rule
 
 TOKEN: Final = "bearer-of-the-stand-in"  # noqa: S105 - the stand-in's own
@@ -61,6 +62,8 @@ class XLimits:
     rule_length: int = 1_024
     page: int = 100
     search_lag_seconds: float = 0.0
+    posts: int = 20_000
+    """Posts, users, deletions and bills that it remembers, the newest of each."""
 
 
 @dataclass(slots=True)
@@ -90,11 +93,11 @@ class XServer:
 
     def __init__(self, now: Callable[[], datetime], limits: XLimits | None = None) -> None:
         self.limits = limits or XLimits()
-        self.posts: dict[str, dict[str, Any]] = {}
-        self.users: dict[str, dict[str, Any]] = {}
+        self.posts: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
+        self.users: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
         self.rules: dict[str, _Rule] = {}
-        self.actions: dict[str, dict[str, Any]] = {}
-        self.billed: set[tuple[str, str]] = set()
+        self.actions: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
+        self.billed: Newest[tuple[str, str], None] = Newest(self.limits.posts)
         self.delivered: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.refusals: dict[str, deque[web.Response]] = {}
@@ -105,7 +108,7 @@ class XServer:
         self._streams: set[_Stream] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._jobs: dict[str, dict[str, Any]] = {}
+        self._jobs: Newest[str, dict[str, Any]] = Newest(100)
         self._next = 1
 
     def app(self) -> web.Application:
@@ -378,7 +381,8 @@ class XServer:
         return told | ({"includes": {"users": users}} if users else {})
 
     def _bill(self, ids: Iterable[str]) -> None:
-        self.billed.update((f"{self._now():%Y-%m-%d}", each) for each in ids)
+        for each in ids:
+            self.billed[f"{self._now():%Y-%m-%d}", each] = None
 
     # --- connections and compliance: x-api/connections, x-api/compliance/batch-compliance --------
 
