@@ -282,6 +282,14 @@ def cli_letter(message: Message) -> object:
     return letter.id, letter.kind, letter.origin, letter.size, letter.cut, letter.original_headers
 
 
+def connector_kept(message: Message) -> None:
+    """Read as the X connector asks what is kept: heard by a brand and not deleted."""
+    assert message.key is not None
+    entry = None if message.value is None else codec.decode(DirectoryEntry, message.value)
+    there = entry is not None and bool(entry.brands) and not entry.deleted
+    assert kept([(message.key, message.value)], "") == ({message.key.decode()} if there else set())
+
+
 def watch_status(message: Message) -> None:
     """Read as watch follows it; records of gaps and of what was forgotten are no instance."""
     connectors = Connectors()
@@ -300,6 +308,9 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.IDENTITY_LINKS, "understand"): follow_link,
     (Topic.IDENTITY_LINKS, "cli"): follow_link,
     (Topic.BRAND_CONFIG, "understand"): follow,
+    (Topic.SUPPRESSIONS, "understand"): follow,
+    (Topic.SUPPRESSIONS, "care"): follow,
+    (Topic.SUPPRESSIONS, "cli"): follow,
     (Topic.SOCIAL_EVENTS, "care"): stepping(care),
     (Topic.CASE_COMMANDS, "care"): stepping(care),
     (Topic.CASES, "care"): restoring(care, CASES),
@@ -318,6 +329,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.CONNECTOR_STATUS, "indexer"): index,
     (Topic.BRAND_CONFIG, "connectors"): connector_brand,
     (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
+    (Topic.OBJECT_DIRECTORY, "connectors"): connector_kept,
     (Topic.CHAT_OUTBOX, "connectors"): connector_reply,
     (Topic.MEDIA_JOBS, "connectors"): media_job,
     (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,

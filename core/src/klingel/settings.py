@@ -232,6 +232,16 @@ class ConnectorSettings(Part):
     in_flight_bytes: int = Field(32 << 20, ge=1024, description="Bytes of these, at most.")
 
 
+class ErasureSettings(Part):
+    """What was erased, and stays erased."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key of the hashes by which erased people are known; it never changes.",
+    )
+
+
 class Settings(Part):
     """Everything that services read from the environment."""
 
@@ -245,6 +255,7 @@ class Settings(Part):
     indexer: IndexerSettings = Field(default_factory=IndexerSettings)
     notifier: NotifierSettings = Field(default_factory=NotifierSettings)
     connector: ConnectorSettings = Field(default_factory=ConnectorSettings)
+    erasure: ErasureSettings = Field(default_factory=ErasureSettings)
     schemas_dir: Path | None = Field(
         None, description="Folder `schemas`, where not found by itself."
     )

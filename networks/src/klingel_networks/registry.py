@@ -10,6 +10,7 @@ from importlib.resources import files
 from types import ModuleType
 
 from klingel.domain.draft import SocialDraft
+from klingel.domain.erasure import erased_draft, is_erasure
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage
 from klingel.model import RawEvent
 from klingel_networks.completion import completed_draft, is_completion
@@ -135,9 +136,11 @@ class NetworkRegistry:
 def _reading_completions(
     own: Callable[[RawEvent], SocialDraft],
 ) -> Callable[[RawEvent], SocialDraft]:
-    """Return a mapping that reads the media worker's completions besides its own objects."""
+    """Return a mapping that reads our own raw events besides its own: completions, erasures."""
 
     def to_social_event(raw: RawEvent) -> SocialDraft:
+        if is_erasure(raw):
+            return erased_draft(raw)
         return completed_draft(raw) if is_completion(raw) else own(raw)
 
     return to_social_event

@@ -32,6 +32,7 @@ from klingel.model import (
     RawEvent,
     RoutedEvent,
     SocialEvent,
+    Suppression,
     TrackedConversation,
     WatchState,
 )
@@ -49,6 +50,7 @@ SHAPES: dict[Topic, type[Record]] = {
     Topic.SOCIAL_EVENTS: SocialEvent,
     Topic.CASES: Case,
     Topic.TRACKED_CONVERSATIONS: TrackedConversation,
+    Topic.SUPPRESSIONS: Suppression,
     Topic.CASE_EVENTS: CaseEvent,
     Topic.CASE_COMMANDS: CaseCommand,
     Topic.ESCALATIONS: Escalation,

@@ -38,6 +38,7 @@ class Topic(StrEnum):
     CONNECTOR_CURSORS = "connector-cursors"
     CONNECTOR_LEASES = "connector-leases"
     BRAND_CONFIG = "brand-config"
+    SUPPRESSIONS = "suppressions"
     STAGE_LEDGER = "stage-ledger"
     DEAD_LETTERS = "dead-letters"
 

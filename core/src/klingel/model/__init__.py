@@ -23,6 +23,7 @@ from klingel.model.notification import Notification
 from klingel.model.raw_event import RawEvent
 from klingel.model.routed_event import RoutedEvent
 from klingel.model.social_event import SocialEvent
+from klingel.model.suppression import Suppression
 from klingel.model.tracked_conversation import TrackedConversation
 from klingel.model.watch_state import WatchState
 
@@ -50,6 +51,7 @@ __all__ = [
     "RawEvent",
     "RoutedEvent",
     "SocialEvent",
+    "Suppression",
     "TrackedConversation",
     "WatchState",
 ]

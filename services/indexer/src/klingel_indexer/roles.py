@@ -11,6 +11,15 @@ from typing import Any, Final
 
 from elasticsearch import AsyncElasticsearch
 
+from klingel_indexer.convert import (
+    alerts_index,
+    case_events_index,
+    cases_index,
+    escalations_index,
+    events_index,
+    incidents_index,
+)
+
 Json = dict[str, Any]
 
 _LOOKS_AT_TEMPLATES: Final = (
@@ -54,8 +63,16 @@ def roles(prefix: str, brand: str | None = None) -> dict[str, Json]:
 BRAND: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 """Names of brands."""
 _READS: Final = ("read", "view_index_metadata")
-_KINDS: Final = ("cases", "case-events", "escalations", "alerts", "incidents")
-"""Kinds of indices of which each brand has one; posts have one a month."""
+_MONTHS: Final = ("????.??", "undated")
+"""Of the indices of posts; a question mark is any one character, and no brand holds a full stop."""
+_ONE_EACH: Final = (
+    cases_index,
+    case_events_index,
+    escalations_index,
+    alerts_index,
+    incidents_index,
+)
+"""Names of the indices of which each brand has one."""
 
 
 async def put_roles(client: AsyncElasticsearch, named: Mapping[str, Json]) -> None:
@@ -87,8 +104,11 @@ async def make_key(client: AsyncElasticsearch, name: str, role: Json, days: int)
 
 def _of_brand(prefix: str, brand: str) -> list[str]:
     """Return a brand's indices, and never those of one whose name begins with this one's."""
-    posts = [f"{prefix}events-{brand}-{month}" for month in ("????.??", "undated")]
-    return posts + [f"{prefix}{kind}-{brand}" for kind in _KINDS]
+    posts = events_index(prefix, brand, _MONTHS[-1])
+    return [
+        *(posts.removesuffix(_MONTHS[-1]) + each for each in _MONTHS),
+        *(named(prefix, brand) for named in _ONE_EACH),
+    ]
 
 
 def _role(

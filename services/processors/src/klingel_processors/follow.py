@@ -16,10 +16,11 @@ from klingel.config.brands import Brands
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key, Suppressed
 from klingel.domain.identity_links import Customers
 from klingel.errors import InvalidMessage, SourceUnavailable
-from klingel.model import IdentityLink
-from klingel.settings import KafkaSettings
+from klingel.model import IdentityLink, Suppression
+from klingel.settings import ErasureSettings, KafkaSettings
 from klingel_processors.kafka_ports import client_options, to_message
 
 Take = Callable[[Message], int]
@@ -93,10 +94,16 @@ class Follower:
 
 
 class Surroundings:
-    """What stages know beside their own state: brands; for understand also what is tracked and linked."""
+    """What stages know beside their own state: brands, erasures; understand also what is linked.
 
-    def __init__(self) -> None:
+    Args:
+        erasure: the key by which erased people are known.
+    """
+
+    def __init__(self, erasure: ErasureSettings | None = None) -> None:
+        secret = None if erasure is None else erasure.key
         self.brands = Brands()
+        self.suppressed = Suppressed(None if secret is None else Key(secret.get_secret_value()))
         self.tracking: dict[str, frozenset[str]] = {}
         self.customers = Customers()
 
@@ -108,7 +115,20 @@ class Surroundings:
             self._track(message.key.decode("utf-8", "replace"), tracked=message.value is not None)
         elif message.topic is Topic.IDENTITY_LINKS and message.key is not None:
             self._link(message.key, message.value)
-        return len(self.brands.refused)
+        elif message.topic is Topic.SUPPRESSIONS and message.key is not None:
+            self._suppress(message.key, message.value)
+        # Who was erased cannot be told without the key: better nobody is heard than they are again.
+        return len(self.brands.refused) + len(self.suppressed.strange)
+
+    def _suppress(self, key: bytes, value: bytes | None) -> None:
+        try:
+            known = None if value is None else codec.decode(Suppression, value)
+        except InvalidMessage:
+            structlog.get_logger().warning("suppression_unreadable")
+            return
+        self.suppressed.take(key, known)
+        if key in self.suppressed.strange:
+            structlog.get_logger().error("suppression_of_another_key")
 
     def _link(self, key: bytes, value: bytes | None) -> None:
         try:

@@ -14,11 +14,13 @@ from klingel_processors.wiring import Wiring
 
 def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
     """Build the app; nothing starts."""
-    around = Surroundings()
-    follower = Follower(settings.kafka, (Topic.BRAND_CONFIG,), around.take)
+    around = Surroundings(settings.erasure)
+    follower = Follower(settings.kafka, (Topic.BRAND_CONFIG, Topic.SUPPRESSIONS), around.take)
 
     def logic(partition: int) -> CareLogic:
-        return CareLogic(partition, brands=lambda: around.brands.by_name)
+        return CareLogic(
+            partition, brands=lambda: around.brands.by_name, suppressed=around.suppressed
+        )
 
     wiring = Wiring(
         NAME,

@@ -16,7 +16,8 @@ from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.cases import Change, fold_command, fold_event, pass_time, wake
 from klingel.domain.conversation import ConversationState
-from klingel.domain.identity import hash64
+from klingel.domain.erasure import Suppressed
+from klingel.domain.identity import deterministic_id, hash64
 from klingel.domain.routing import Routing, route
 from klingel.domain.timers import Firing, fire
 from klingel.errors import (
@@ -30,6 +31,7 @@ from klingel.model import Case, CaseCommand, RoutedEvent, SocialEvent
 from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, Outcome, Put
 from klingel.stage.ports import StateView
+from klingel_processors.care.erasing import Erasing, is_erased
 from klingel_processors.care.outputs import Outputs
 from klingel_processors.care.records import (
     CASES,
@@ -71,6 +73,7 @@ class CareLogic:
     Args:
         partition: number of the partition.
         brands: current brands, by name.
+        suppressed: who and what was erased.
     """
 
     name = NAME
@@ -79,10 +82,16 @@ class CareLogic:
     wants_time = True
 
     def __init__(
-        self, partition: int, *, brands: Callable[[], Mapping[str, CompiledBrand]]
+        self,
+        partition: int,
+        *,
+        brands: Callable[[], Mapping[str, CompiledBrand]],
+        suppressed: Suppressed | None = None,
     ) -> None:
         self._partition = partition
         self._brands = brands
+        self._suppressed = Suppressed() if suppressed is None else suppressed
+        self._erasing = Erasing()
         self._conversations = Conversations()
         self._reading_since: datetime | None = None
 
@@ -124,6 +133,8 @@ class CareLogic:
         if message.topic is Topic.CASE_COMMANDS:
             return self._command(message, state, now, history)
         event = codec.decode(SocialEvent, message.value)
+        if self._suppressed and is_erased(self._suppressed, event):
+            return Outcome(Fate.DISCARDED, reason="erased", network=event.network)
         brand = self._brand(event.brand, message, now)
 
         def routing(event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the fold's port
@@ -223,7 +234,22 @@ class CareLogic:
                 outcome = Outcome(Fate.DELIVERED, reason="unreadable", puts=puts)
             if outcome is not None:
                 outcomes.append(outcome)
-        return outcomes
+        erased = self._erasing.next(self._suppressed, state, set(seen))
+        return [*outcomes, *(self._erased(state, case, now) for case in erased)]
+
+    def _erased(self, state: StateView, case: Case, now: datetime) -> Outcome:
+        """Forget the case of somebody who was erased; what was said of it goes with its objects."""
+        place = conversation_key(case.brand, case.conversation_id)
+        before = self._conversations.load(state, place)
+        identity = deterministic_id("erased", case.case_id)
+        outputs = Outputs.of_timer(identity, SOURCE, case.case_id, now, self._partition)
+        outputs.tracking(place, before, before.left_with(case.case_id, None))
+        self._conversations.passed(state, place, None)
+        self._conversations.forget(place)
+        outputs.forgotten(place, case.case_id)
+        gone = removal(place, case.case_id, case, self._open_age(case.brand))
+        puts = (*gone, *restored(read_note(state, place), place, case.case_id, None))
+        return Outcome(Fate.DELIVERED, reason="erased", outputs=outputs.all, puts=puts)
 
     def _fire(
         self,

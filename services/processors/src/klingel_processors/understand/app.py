@@ -37,10 +37,15 @@ def _build(
     stage: type[UnderstandLogic] | type[ThreadLogic],
     tables: Mapping[str, int | None],
 ) -> tuple[Frame, BatchService]:
-    around = Surroundings()
+    around = Surroundings(settings.erasure)
     follower = Follower(
         settings.kafka,
-        (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS, Topic.IDENTITY_LINKS),
+        (
+            Topic.BRAND_CONFIG,
+            Topic.TRACKED_CONVERSATIONS,
+            Topic.IDENTITY_LINKS,
+            Topic.SUPPRESSIONS,
+        ),
         around.take,
     )
     detect = load_detector()
@@ -48,7 +53,7 @@ def _build(
     blobs = BlobStore(settings.blobs.dir)
 
     def world() -> World:
-        return World(around.brands.by_name, around.tracking, around.customers)
+        return World(around.brands.by_name, around.tracking, around.customers, around.suppressed)
 
     def logic(partition: int) -> HearingLogic:
         return stage(
