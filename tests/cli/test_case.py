@@ -208,7 +208,7 @@ def test_what_a_clock_counted_before_the_pauses_that_are_kept_is_part_of_its_sum
     until = clock.counts_from + timedelta(seconds=600)
     some = replace(clock, pauses=None, counted=Counted(until=until, seconds=600))
     over = Counted(
-        until=until,
+        until=clock.deadline,
         seconds=clock.target_seconds + 5,
         deadline=clock.deadline,
         warn_at=clock.warn_at,
