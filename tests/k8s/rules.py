@@ -1,12 +1,11 @@
 """Alert rules by promtool: a PrometheusRule is a plain text to everybody else."""
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-
-import yaml
 
 from .bundle import Object, Problem, where
 
@@ -16,7 +15,7 @@ _SECONDS = 60
 def problems(objects: list[Object], promtool: Path) -> Iterator[Problem]:
     """Yield what promtool says of the rules in a bundle, asked once for all of them."""
     found = {
-        where(each): yaml.safe_dump(each["spec"])
+        where(each): json.dumps(each["spec"])  # which is YAML, and written in a tenth of the time
         for each in objects
         if each["kind"] == "PrometheusRule"
     }
