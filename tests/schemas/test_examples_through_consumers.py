@@ -15,7 +15,7 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Message, ce_headers, trace_id
 from klingel.contracts.topics import Topic, topic_specs
 from klingel.errors import ErrorType, InvalidMessage
-from klingel.model import ConnectorStatus, IdentityLink, LedgerLine, MediaJob
+from klingel.model import ConnectorStatus, DirectoryEntry, IdentityLink, LedgerLine, MediaJob
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import CHAIN, by_slot, standing
 from klingel.stage.batch import Overlay
@@ -28,6 +28,7 @@ from klingel_cli.letters import Letter
 from klingel_connectors.chat_outbox import read_reply
 from klingel_connectors.cursor import _cursors, newest
 from klingel_connectors.filters import BrandFilter
+from klingel_connectors.kept import kept
 from klingel_indexer.convert import INPUTS, convert
 from klingel_networks.registry import installed_network
 from klingel_notifier.intake import take_in

@@ -19,7 +19,7 @@ for `klingel doctor` and `addresses(options, tools) -> MediaAddresses` for the m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
@@ -247,12 +247,15 @@ class Tools:
         sleep: waits so many seconds, for clients that must wait inside one connection.
         brands: returns the brands in force, for networks that filter on their side; None until they
             were read, and while one of them cannot be read.
+        kept: yields what follows a prefix in the ids of the objects that klingel keeps; blocks, and
+            raises SourceUnavailable where they cannot be read. None: nobody knows.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     permits: Permits = field(default_factory=Unbounded)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     brands: Callable[[], Sequence[Brand] | None] = _nobody
+    kept: Callable[[str], Iterable[str]] | None = None
 
 
 class Client(Protocol):

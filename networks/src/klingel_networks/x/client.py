@@ -50,7 +50,7 @@ from klingel_networks.contract import Delivery, NativeObject
 from klingel_networks.examining import clock_finding
 from klingel_networks.x.api import WANTED, Api, Job, TooManyConnections, bounded
 from klingel_networks.x.cost import Meter, affordable, month_left_seconds
-from klingel_networks.x.ids import HOME_COUNTRY, is_id, snowflake_at
+from klingel_networks.x.ids import HOME_COUNTRY, PREFIX, is_id, snowflake_at
 from klingel_networks.x.mapping import explode
 from klingel_networks.x.position import Position, Window, missed
 from klingel_networks.x.rules import (
@@ -782,8 +782,16 @@ def kept_in(file: str) -> Kept:
 
 def connect(options: Options, tools: Tools) -> XClient:
     """Return the client of a connector; raises ConfigurationError."""
-    kept = str(options.get("kept_posts") or "")
-    return XClient(options_of(options), tools, kept_in(kept) if kept else None)
+    return XClient(options_of(options), tools, kept_of(options, tools))
+
+
+def kept_of(options: Options, tools: Tools) -> Kept | None:
+    """Return who tells the ids of the posts that are kept: the file that is set, else klingel."""
+    file = str(options.get("kept_posts") or "")
+    if file:
+        return kept_in(file)
+    told = tools.kept
+    return None if told is None else lambda: told(PREFIX)
 
 
 async def examine(options: Options, tools: Tools) -> list[Finding]:

@@ -175,9 +175,15 @@ def read_cursors(kafka: KafkaSettings, instance: str) -> dict[str, ConnectorCurs
 
 
 def read_whole(
-    kafka: KafkaSettings, topic: Topic, client_id: str
+    kafka: KafkaSettings, topic: Topic, client_id: str, *, committed: bool = False
 ) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield key and value of every record of a compacted topic, in order a partition. Blocks.
+
+    Args:
+        kafka: how to reach it.
+        topic: logical name.
+        client_id: name of the reader at the broker.
+        committed: whether records of transactions that were given up are left out.
 
     Raises:
         SourceUnavailable: a partition could not be read to its end.
@@ -189,6 +195,7 @@ def read_whole(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed" if committed else "read_uncommitted",
     )
     try:
         partitions = consumer.partitions_for_topic(name)
@@ -202,19 +209,17 @@ def read_whole(
         consumer.close(timeout_ms=2_000)
 
 
-def _records(consumer: Any, at: TopicPartition) -> list[Any]:
+def _records(consumer: Any, at: TopicPartition) -> Iterator[Any]:
     consumer.assign([at])
     consumer.seek_to_beginning(at)
     end = consumer.end_offsets([at])[at]
-    records: list[Any] = []
     idle = 0
     while consumer.position(at) < end:
         found = consumer.poll(timeout_ms=1_000).get(at, [])
-        records.extend(found)
+        yield from found
         idle = 0 if found else idle + 1
         if idle >= _READ_SECONDS:
             raise SourceUnavailable("the stored cursor could not be read to its end")
-    return records
 
 
 def _cursors(records: Iterable[Any], key: bytes) -> Iterable[ConnectorCursor]:

@@ -35,6 +35,7 @@ from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.job_books import Standing
+from klingel_connectors.kept import kept_ids
 from klingel_connectors.lease import Lease
 from klingel_connectors.media import MediaPlan, MediaWorker
 from klingel_connectors.permits import RuntimePermits
@@ -120,7 +121,8 @@ async def run_connector(
     if job.filtered:
         brands.start()
     permits = RuntimePermits(clock, metrics, budget=job.budget, unit=job.cost_unit)
-    tools = Tools(clock=clock, permits=permits, brands=brands.in_force)
+    known = partial(kept_ids, settings.kafka, job.instance)
+    tools = Tools(clock=clock, permits=permits, brands=brands.in_force, kept=known)
     runner = Runner(
         client=job.connect(tools),
         origin=origin,

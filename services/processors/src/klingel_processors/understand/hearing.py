@@ -933,7 +933,6 @@ def _social_event(
     sense: Sense | None,
 ) -> SocialEvent:
     raw, draft = said.raw, said.draft
-    author = draft.author
     direction = direction_of(draft, brand, channel=raw.channel)
     found = enrich(brand, draft, words.document, direction, sense)
     return SocialEvent(
@@ -961,8 +960,8 @@ def _social_event(
         quotes=draft.quotes,
         reposts=draft.reposts,
         target=draft.target,
-        author=author,
-        customer_id=f"{raw.network}:{author.id}" if author else None,
+        author=draft.author,
+        customer_id=f"{raw.network}:{draft.author.id}" if draft.author else None,
         text=draft.text,
         text_public=found.text_public,
         lang=words.lang,
