@@ -361,6 +361,9 @@ class CopyWindow:
     def __len__(self) -> int:
         return len(self._known)
 
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._numbers
+
     @property
     def memory(self) -> int:
         """Estimated bytes of what is remembered, with the index."""

@@ -516,6 +516,8 @@ class IncidentWindow:
     def _hot(self, rows: Sequence[_Row]) -> list[int]:
         """Return within which ages a term of posts surges, as far as a sketch of counts can tell."""
         if len(self._free_authors) < self.rules.least_authors:
+            if 2 * len(self._free_authors) < self.rules.least_authors:
+                self._sketch = None  # what it counts is counted anew when there is a use for it
             return []
         if self._boundary - self._since < PROBATION * self.rules.window_seconds:
             return []
@@ -550,8 +552,7 @@ class IncidentWindow:
         entry = Entry(post.id, post.text, post.at, post.author, post.network)
         link = self._copies.add(entry, said)
         self._places[post.id] = (post.conversation, post.network, post.customer)
-        if len(self._places) > _COPY_LIMITS.entries:
-            self._places.popitem(last=False)
+        self._forget_places()
         if link is None:
             return
         of = link.own if link.own is not None else link.of
@@ -563,6 +564,16 @@ class IncidentWindow:
             self._places[post.id] = (place[0], post.network, place[2])
         if link.own is not None or place[1] != post.network:
             yield Linked(self._boundary, post, of, place[0], place[2], link.own is not None)
+
+    def _forget_places(self) -> None:
+        """Forget where two posts lie that no copy is linked to any more, or look at others next."""
+        places = self._places
+        for _ in range(2):
+            oldest = next(iter(places))
+            if oldest in self._copies:
+                places.move_to_end(oldest)
+            else:
+                del places[oldest]
 
     # -- open incidents --------------------------------------------------------------------
 

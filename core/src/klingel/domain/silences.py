@@ -317,7 +317,10 @@ def _wait(conversations: dict[str, Waiting], row: Signal, at: float) -> None:
         waiting = conversations.get(conversation)
         has_room = len(conversations) < MOST_WAITING
         if (waiting is None and has_room) or (waiting is not None and at < waiting.at):
-            conversations[conversation] = Waiting(at, object_of(row.event_id))
+            object_id = object_of(row.event_id)
+            if object_id == conversation:
+                object_id = conversation  # one text in memory, for a week
+            conversations[conversation] = Waiting(at, object_id)
 
 
 def look(
