@@ -20,6 +20,8 @@ COMPONENT = "audit"
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MISSED = 3
 """So many rounds may be late before the loop itself counts as standing still."""
+_POLL_SECONDS = 0.05
+"""Between two looks at whether the pages shall end."""
 _LEAST_SECONDS = 300.0
 """An audit of a large ledger takes minutes."""
 
@@ -145,7 +147,9 @@ class Pages:
         self._server = ThreadingHTTPServer((http.host, http.port), handler)
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

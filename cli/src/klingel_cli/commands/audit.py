@@ -68,8 +68,10 @@ def audit_command(shell: Shell, every: int | None, *, as_json: bool) -> None:
 def _go_on(shell: Shell, every: int) -> None:
     """Audit until a signal ends it."""
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    before = {
+        number: signal.signal(number, lambda *_: stopping.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     auditor = Auditor(
         lambda: settled(shell)[1],
         lambda rows: _keep(shell, rows),
@@ -78,8 +80,12 @@ def _go_on(shell: Shell, every: int) -> None:
         shell.say,
         (KafkaError,),
     )
-    with Pages(auditor, shell.settings.http):
-        auditor.run(every, stopping)
+    try:
+        with Pages(auditor, shell.settings.http):
+            auditor.run(every, stopping)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _keep(shell: Shell, rows: list[Row]) -> None:
