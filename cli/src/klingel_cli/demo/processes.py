@@ -519,23 +519,11 @@ class Fleet:
             A sentence when it did not end well, else None.
         """
         child = self[name]
-        if not child.running:
-            fell = child in self.fallen()
-            return f"{name} {ending(child.process.poll())}: {child.log}" if fell else None
-        child.state = "stopping"
-        _signal(child, signal.SIGTERM)
-        _signal(child, signal.SIGCONT)
-        try:
-            code = child.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill(name)
-            return f"{name} did not stop within {seconds:.0f} s and was killed: {child.log}"
-        if code in {0, -signal.SIGTERM}:
-            return None
-        return f"{name} {ending(code)} when it was stopped: {child.log}"
+        asked = _ask_to_end(child)
+        return self._ended(child, time.monotonic() + seconds, asked=asked)
 
     def stop_all(self, say: Callable[[str], None] = lambda _name: None) -> list[str]:
-        """Stop everything, the last one started first.
+        """Stop everything: all are asked to end, the last one started first, then waited for.
 
         Args:
             say: is given each name before it is stopped.
@@ -543,14 +531,32 @@ class Fleet:
         Returns:
             A sentence for each process that did not end well.
         """
-        told = []
-        for name in reversed([*self.children]):
-            if self.children[name].running:
-                say(name)
-            sentence = self.stop(name)
-            if sentence is not None:
-                told.append(sentence)
-        return told
+        order = [*reversed(self.children.values())]
+        asked = []
+        for child in order:
+            if child.running:
+                say(child.name)
+            asked.append(_ask_to_end(child))
+        deadline = time.monotonic() + _TERM_SECONDS
+        told = [
+            self._ended(child, deadline, asked=was) for child, was in zip(order, asked, strict=True)
+        ]
+        return [sentence for sentence in told if sentence is not None]
+
+    def _ended(self, child: Child, deadline: float, *, asked: bool) -> str | None:
+        """Wait until a process has ended; return a sentence when it did not end well."""
+        if not asked:
+            fell = child in self.fallen()
+            return f"{child.name} {ending(child.process.poll())}: {child.log}" if fell else None
+        try:
+            code = child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill(child.name)
+            seconds = f"{_TERM_SECONDS:.0f} s"
+            return f"{child.name} did not stop within {seconds} and was killed: {child.log}"
+        if code in {0, -signal.SIGTERM}:
+            return None
+        return f"{child.name} {ending(code)} when it was stopped: {child.log}"
 
     def end_survivors(self) -> int:
         """Kill what an earlier fleet in this folder left behind; return how many."""
@@ -589,6 +595,16 @@ class Fleet:
             told = (done.stderr or done.stdout).strip()
             raise FleetError(f"`klingel {' '.join(arguments)}` failed: {told}")
         return done.stdout
+
+
+def _ask_to_end(child: Child) -> bool:
+    """Send SIGTERM to a process that runs; return whether it did."""
+    if not child.running:
+        return False
+    child.state = "stopping"
+    _signal(child, signal.SIGTERM)
+    _signal(child, signal.SIGCONT)
+    return True
 
 
 def until(fulfilled: Callable[[], bool], seconds: float) -> bool:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -150,16 +151,22 @@ def _wipe(stack: LocalStack, folder: Path, say: Say) -> None:
 def furnish(fleet: Fleet, brand: Path, say: Say) -> None:
     """Make topics and templates and put the brand in force, by the commands that a user would use.
 
+    Kafka and Elasticsearch are furnished at the same time; the brand needs its topic.
+
     Raises:
         FleetError: one of them failed.
     """
-    for arguments in (
-        ("topics", "apply"),
-        ("index", "apply", "--refresh-interval", "1s"),
-        ("config", "apply", str(brand)),
-    ):
-        said = fleet.klingel(*arguments).strip().splitlines()
-        say(f"klingel {' '.join(arguments)}: {said[-1] if said else 'done'}")
+
+    def run(*commands: tuple[str, ...]) -> None:
+        for arguments in commands:
+            said = fleet.klingel(*arguments).strip().splitlines()
+            say(f"klingel {' '.join(arguments)}: {said[-1] if said else 'done'}")
+
+    with ThreadPoolExecutor(2) as both:
+        indices = both.submit(run, ("index", "apply", "--refresh-interval", "1s"))
+        topics = both.submit(run, ("topics", "apply"), ("config", "apply", str(brand)))
+    topics.result()
+    indices.result()
 
 
 def open_services(fleet: Fleet, say: Say, brand: Path, services: Sequence[str] = SERVICES) -> None:
@@ -198,10 +205,11 @@ def ring_simulated(fleet: Fleet, traffic: Traffic, *, connections: int = 8) -> N
         *("--events", str(traffic.bluesky), "--rate", f"{traffic.rate * share:.3f}"),
         *("--truth", str(truth_file(fleet, "jetstream")), "--wait-for-subscriber"),
     )
+    if traffic.networks is not None:
+        ring_networks(fleet, traffic)
     fleet.wait_ready("jetstream-0")
     endpoint = f"ws://127.0.0.1:{fleet['jetstream-0'].port}"
     fleet.start("bluesky", "--endpoint", endpoint)
-    fleet.wait_ready("bluesky-0")
     gateway = fleet["gateway-0"].port
     fleet.start(
         "webhook",
@@ -214,8 +222,7 @@ def ring_simulated(fleet: Fleet, traffic: Traffic, *, connections: int = 8) -> N
         # What rings at a help desk is meant for it.
         *("--noise", "0", "--addressed", "0.8", "--overdue", str(traffic.overdue)),
     )
-    if traffic.networks is not None:
-        ring_networks(fleet, traffic)
+    fleet.wait_ready("bluesky-0")
 
 
 def ring_networks(fleet: Fleet, traffic: Traffic) -> None:
