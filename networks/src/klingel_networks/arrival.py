@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -374,6 +374,35 @@ class MediaAddresses(Protocol):
 
         Raises:
             InvalidMessage: there is no such medium any more.
+            RetryableError: not now. CredentialsRejected: only a person can help.
+        """
+        ...
+
+
+class Told(NamedTuple):
+    """An object that was asked for by its id: its native bytes, and the context that maps it."""
+
+    native: bytes
+    context: Mapping[str, str]
+
+
+@runtime_checkable
+class Objects(Protocol):
+    """Tells a network's objects by id; what `addresses` returns may offer it, too.
+
+    Asked for are events that the network told of without their words.
+    """
+
+    async def whole(self, object_id: str, kind: str, channel: str) -> Told:
+        """Return an object.
+
+        Args:
+            object_id: of the event.
+            kind: of the event.
+            channel: own account that it came through.
+
+        Raises:
+            InvalidMessage: there is no such object any more, or we may not see it.
             RetryableError: not now. CredentialsRejected: only a person can help.
         """
         ...

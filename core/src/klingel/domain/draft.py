@@ -59,6 +59,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         label: network name given by a generic source.
         window_until: until when the network lets us answer freely, where this event says so.
         natures: what it is beside its words: a machine's answer, a list, what a filter said of it.
+        asked_by_id: whether the network tells the rest of it only when it is asked for it by its id.
         only_media: whether it tells nothing but what became of the event's media.
     """
 
@@ -93,4 +94,5 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     label: str | None = None
     window_until: datetime | None = None
     natures: tuple[Nature, ...] = ()
+    asked_by_id: bool = False
     only_media: bool = False

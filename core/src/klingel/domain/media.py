@@ -38,6 +38,7 @@ def media_job(
     known: Sequence[Media] = (),
     by_id: bool = False,
     gone: bool = False,
+    whole: bool = False,
 ) -> MediaJob | None:
     """Return the job of an event; None where nothing is to be fetched. The same event, the same job.
 
@@ -50,6 +51,7 @@ def media_job(
             never be had is.
         by_id: whether the network is asked for the bytes of an id.
         gone: whether the event was deleted since: then nothing of it is fetched any more.
+        whole: whether the event itself is to be fetched by its id.
     """
     before = {place_of(medium) for medium in asked}
     digests = {place_of(medium): medium.sha256 for medium in known}
@@ -58,7 +60,8 @@ def media_job(
         for medium in told
         if is_to_fetch(medium, by_id=by_id) and (place := place_of(medium)) not in before
     }
-    if not wanted:
+    whole = whole and not gone
+    if not wanted and not whole:
         return None
     return MediaJob(
         object_id=raw.object_id,
@@ -68,6 +71,7 @@ def media_job(
         mode=raw.mode,
         channel=raw.channel,
         requested_at=raw.received_at,
+        whole=True if whole else None,
         media=[
             MediumToFetch(
                 kind=medium.kind,

@@ -80,7 +80,10 @@ class MediaJob(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ]
     media: Annotated[
         list[MediumToFetch],
-        Meta(description='What to fetch.', max_length=64, min_length=1),
+        Meta(
+            description='What to fetch; none where only the event itself is.',
+            max_length=64,
+        ),
     ]
     channel: (
         Annotated[
@@ -97,4 +100,13 @@ class MediaJob(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     not_before: (
         Annotated[datetime, Meta(tz=True, description='When to try again.')] | None
+    ) = None
+    whole: (
+        Annotated[
+            bool,
+            Meta(
+                description='Whether the event itself is to be fetched by its id: what told of it had no words.'
+            ),
+        ]
+        | None
     ) = None

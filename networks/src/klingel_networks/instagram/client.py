@@ -1,10 +1,18 @@
 """Reconciles Instagram accounts through Graph; the talking is `meta/client.py`."""
 
-from klingel_networks.arrival import Finding, MediaAddresses, Options, PollClient, Tools
+import msgspec
+
+from klingel.errors import ErrorType, InvalidMessage
+from klingel_networks.arrival import Finding, MediaAddresses, Options, PollClient, Told, Tools
+from klingel_networks.bounds import READ_ERRORS
 from klingel_networks.meta import doctor
-from klingel_networks.meta.client import Edge, Plan, Reconciler
+from klingel_networks.meta.client import Edge, Plan, Reconciler, RefusedError, session
+from klingel_networks.meta.envelope import VIA
+from klingel_networks.meta.graph import Trouble
+from klingel_networks.meta.graph_objects import CHANNEL, EDGE, GRAPH
 from klingel_networks.meta.media import GraphMedia
 
+_MENTIONED = "id,text,timestamp,username,like_count"
 _COMMENT = "id,text,timestamp,from,username,parent_id,hidden,like_count"
 _COMMENTS = Edge(
     "comments",
@@ -52,4 +60,65 @@ async def examine(options: Options, tools: Tools) -> list[Finding]:
 
 def addresses(options: Options, tools: Tools) -> MediaAddresses:
     """Return the finder of media; raises ConfigurationError."""
-    return GraphMedia("media_url,thumbnail_url,attachments,story,shares", options, tools)
+    return InstagramObjects("media_url,thumbnail_url,attachments,story,shares", options, tools)
+
+
+class InstagramObjects(GraphMedia):
+    """Addresses of media, and what mentions an account: a webhook tells only its id.
+
+    Source: developers.facebook.com, "Instagram Platform: Mentions" (`mentioned_comment` and
+    `mentioned_media`, fields of the account that is mentioned).
+    """
+
+    async def whole(self, object_id: str, kind: str, channel: str) -> Told:
+        """Return the comment or the medium that mentions an account; see `Objects.whole`."""
+        own_id = object_id.rpartition(":")[2]
+        if not (own_id.isascii() and own_id.isalnum() and channel.isascii() and channel.isalnum()):
+            raise _gone()
+        comment = kind == "comment"
+        field = "mentioned_comment" if comment else "mentioned_media"
+        asked = f"comment_id({own_id})" if comment else f"media_id({own_id})"
+        fields = f"{_MENTIONED},media{{id}}" if comment else _POST
+        try:
+            async with session() as opened:
+                answer = await self._graph.get(
+                    opened,
+                    channel,
+                    {"fields": f"{field}.{asked}{{{fields}}}"},
+                    self._settings.token,
+                )
+        except RefusedError as error:
+            if error.trouble in {Trouble.GONE, Trouble.REQUEST}:
+                raise _gone() from None
+            raise error.raised() from None
+        edge = "comments" if comment else "tags"
+        return Told(_named(answer.body, field, own_id), {VIA: GRAPH, EDGE: edge, CHANNEL: channel})
+
+
+class _Own(msgspec.Struct):
+    id: str | None = None
+
+
+class _Mentioned(msgspec.Struct):
+    mentioned_comment: msgspec.Raw = msgspec.Raw(b"null")
+    mentioned_media: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_MENTIONED_IN = msgspec.json.Decoder(_Mentioned)
+_OWN = msgspec.json.Decoder(_Own)
+
+
+def _named(body: bytes, field: str, own_id: str) -> bytes:
+    """Return the object of an answer; raises InvalidMessage where it is not the one asked for."""
+    try:
+        native = bytes(getattr(_MENTIONED_IN.decode(body), field))
+        told = _OWN.decode(native).id
+    except READ_ERRORS:
+        raise _gone() from None
+    if told != own_id:
+        raise _gone()
+    return native
+
+
+def _gone() -> InvalidMessage:
+    return InvalidMessage(ErrorType.ORIGINAL_GONE, "Graph shows no such mention")

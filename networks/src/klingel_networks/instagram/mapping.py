@@ -234,6 +234,7 @@ def _draft(
         text=said(value.text, "value.text"),
         mentions=(account,) if mention and account is not None else (),
         direction="outbound" if ours else None,
+        asked_by_id=mention and account is not None and not value.text,
     )
 
 

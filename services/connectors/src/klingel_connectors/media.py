@@ -31,7 +31,7 @@ from klingel.contracts.envelope import (
 )
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import event_id
-from klingel.errors import CredentialsRejected, InvalidMessage, RetryableError
+from klingel.errors import CredentialsRejected, ErrorType, InvalidMessage, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.model import MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
@@ -45,7 +45,7 @@ from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import raw_output
 from klingel_connectors.sniff import HEAD_BYTES, content_type, fits
 from klingel_connectors.stores import MediaStore
-from klingel_networks.arrival import MediaAddress, MediaAddresses
+from klingel_networks.arrival import MediaAddress, MediaAddresses, Objects
 from klingel_networks.completion import MEDIA, VIA, completion
 
 WAITS = (10.0, 60.0, 300.0, 900.0, 900.0, 900.0, 900.0)
@@ -105,13 +105,18 @@ def decide(job: MediaJob, found: Sequence[Found], instance: str, now: datetime) 
     tells = settled_now and (not open_now or not settled_before)
     again = None
     if open_now:
-        again = msgspec.structs.replace(
-            job,
-            media=media,
-            attempt=attempt + 1,
-            not_before=now + timedelta(seconds=WAITS[attempt]),
-        )
+        again = later(msgspec.structs.replace(job, media=media), now)
     return Decided(_completion(job, media, instance, now) if tells else None, again)
+
+
+def later(job: MediaJob, now: datetime) -> MediaJob | None:
+    """Return the next attempt at a job; None after the last one: pure."""
+    attempt = job.attempt or 0
+    if attempt >= len(WAITS):
+        return None
+    return msgspec.structs.replace(
+        job, attempt=attempt + 1, not_before=now + timedelta(seconds=WAITS[attempt])
+    )
 
 
 def _completion(
@@ -377,6 +382,9 @@ class MediaWorker:
             wait = (job.not_before - self._clock.now()).total_seconds()
             if wait > 0:
                 await self._sleep(wait)
+        if job.whole:
+            entry.outcome = await self._whole(job)
+            return
         found = await asyncio.gather(*(self._attempt(job, medium) for medium in job.media))
         now = self._clock.now()
         decided = decide(job, found, self._instance, now)
@@ -394,6 +402,56 @@ class MediaWorker:
             reason="" if told else NOTHING_TO_COMPLETE,
             network=job.network,
             outputs=tuple(outputs),
+        )
+
+    async def _whole(self, job: MediaJob) -> Outcome:
+        """Fetch an event itself; on return what came of it is durable."""
+        outputs: tuple[Output, ...] = ()
+        reason = "gone"
+        try:
+            raw = await self._object(job)
+        except InvalidMessage:
+            pass
+        except (RetryableError, CredentialsRejected) as error:
+            if isinstance(error, CredentialsRejected):
+                self._log.error("credential_refused", network=job.network, sentence=str(error))
+            now = self._clock.now()
+            again = later(job, now)
+            reason = "unreachable" if again is None else "tried_again"
+            outputs = () if again is None else (job_output(again, self._instance, now),)
+        else:
+            reason, outputs = "", (raw_output(raw),)
+        if outputs:
+            await self._publisher.deliver(outputs)
+        if reason:
+            self._books.note(Fate.DISCARDED, job.network, reason=reason)
+            return Outcome(Fate.DISCARDED, reason, job.network, outputs)
+        self._books.note(Fate.DELIVERED, job.network, topic=Topic.RAW_EVENTS)
+        return Outcome(Fate.DELIVERED, network=job.network, outputs=outputs)
+
+    async def _object(self, job: MediaJob) -> RawEvent:
+        """Return the event as its network tells it by id.
+
+        Raises:
+            InvalidMessage, RetryableError, CredentialsRejected: as `Objects.whole`.
+        """
+        network = self._addresses.get(job.network)
+        if not isinstance(network, Objects) or job.channel is None:
+            raise InvalidMessage(ErrorType.ORIGINAL_GONE, "nobody here may ask for the event")
+        told = await network.whole(job.object_id, job.kind, job.channel)
+        return RawEvent(
+            event_id=event_id(job.object_id, job.revision),
+            object_id=job.object_id,
+            revision=job.revision,
+            network=job.network,
+            connector=self._instance,
+            kind=job.kind,
+            change="created",
+            mode=job.mode,
+            received_at=self._clock.now(),
+            channel=job.channel,
+            native=msgspec.Raw(told.native),
+            context=dict(told.context),
         )
 
     def _note(self, job: MediaJob, found: Sequence[Found], decided: Decided, now: datetime) -> None:

@@ -702,6 +702,7 @@ class HearingLogic(ABC):
             asked=asked,
             known=whole.draft.media,
             by_id=raw.network in ASKED_BY_ID,
+            whole=case.said.draft.asked_by_id,
             gone=entry is not None and bool(entry.deleted) and raw.revision <= entry.revision,
         )
         return [] if job is None else [_job_output(case.message, job, ordinal, self.source)]
