@@ -1,16 +1,23 @@
 """The web chat: what page and brand say in klingel's words, and the conformance suite."""
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from klingel.config.brand import Brand
 from klingel.config.compiled import CompiledBrand
+from klingel.contracts.topics import Topic
 from klingel.domain.direction import addressing_of, direction_of
 from klingel.errors import InvalidMessage
 from klingel_networks.chat import NETWORK
 from klingel_networks.chat.frames import FRAME_BYTES, TEXT_MAX, read_frame
+from klingel_networks.chat.replies import object_of, reply_of
+from klingel_networks.chat.sessions import Talk, begun_at, talk_of
 from klingel_networks.conformance import NetworkConformance, Sample
 from klingel_networks.contract import Delivery, Refused
 from klingel_networks.mapped import raw_event
@@ -159,3 +166,56 @@ def test_the_longest_text_fits_a_frame_however_it_is_escaped():
 def test_frames_that_are_none(frame):
     with pytest.raises(InvalidMessage):
         read_frame(frame)
+
+
+@pytest.mark.parametrize("reply_id", ["r-1\n", "", "a b", "x" * 65])
+def test_an_id_of_a_reply_that_is_none_is_refused(reply_id):
+    (piece,) = NETWORK.explode(Delivery(reply(reply_id=reply_id), OURS))
+    assert isinstance(piece, Refused)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("", None), (" ", None), ("a\x00b", None), ("ein Wort", "b\x00"), ("\ud800", None)],
+)
+def test_replies_that_no_gateway_would_take_are_not_made(text, name):
+    with pytest.raises(InvalidMessage) as refused:
+        reply_of(Talk("website", SESSION), text, "r-1", datetime.now(UTC), name)
+    assert not text.strip() or text not in str(refused.value)
+
+
+def test_the_page_on_the_web_chat_makes_a_reply_that_the_gateway_takes():
+    """The example of docs/web-chat.md, run as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "web-chat.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    made: dict = {}
+    exec(compile(example, "web-chat.md", "exec"), made)
+    assert made["record"].topic is Topic.CHAT_OUTBOX
+    assert made["record"].key.decode() == made["talk"].session
+    assert 0 <= made["partition"] < 24
+    context = {"channel": "website", "session": made["talk"].session, "side": "brand"}
+    identity, draft = mapped(made["record"].value, context)
+    assert identity.object_id == object_of(made["reply"])
+    assert (draft.direction, draft.author.name) == ("outbound", "Abel")
+
+
+def test_sessions_tell_their_times():
+    begun = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    session = f"{int(begun.timestamp()):08x}-{'0' * 32}"
+    assert begun_at(session) == begun
+    assert talk_of(f"chat:a.b:{session}") == Talk("a.b", session)
+    assert Talk("a.b", session).conversation_id == f"chat:a.b:{session}"
+    for wrong in (
+        "",
+        "chat:website",
+        f"chat:a/b:{session}",
+        f"chat:a:{session}0",
+        f"x:a:{session}",
+    ):
+        assert talk_of(wrong) is None
+
+
+@given(st.text(max_size=200))
+def test_what_is_no_conversation_of_a_chat_is_none(text):
+    found = talk_of(text)
+    assert found is None or found.conversation_id == text
