@@ -100,6 +100,10 @@ bench: setup ## Measure what the README claims
 	$(BIN)/python benchmarks/care.py
 	$(BIN)/python benchmarks/early_warning.py
 	$(BIN)/python benchmarks/watch.py speed
+	$(BIN)/python benchmarks/x_mapping.py
+	$(BIN)/python benchmarks/webhook_mapping.py
+	$(BIN)/python benchmarks/mails.py
+	$(BIN)/python benchmarks/feeds.py
 	$(BIN)/python benchmarks/pipeline.py
 
 .PHONY: quality
