@@ -112,13 +112,15 @@ async def test_a_comment_that_mentions_us_gets_its_words(make_worker, graph, eve
     before = counter.rings("instagram", mention(comment_id="178", media_id="179"))
     assert before.text is None
     (job,) = jobs_of(counter)
-    assert (job.object_id, job.kind, job.channel, job.whole, job.media) == (
+    assert (job.object_id, job.kind, job.channel, job.whole) == (
         "instagram:network:178",
         "comment",
         PAGE,
         True,
-        [],
     )
+    assert [(each.kind, each.id, each.url) for each in job.media] == [
+        ("link", "instagram:network:178", None)
+    ]
     graph.answers["mentioned_comment"] = COMMENT
     (raw,), again = await done(make_worker, graph, job, eventually)
     assert again == []

@@ -12,6 +12,7 @@ FETCHED_KINDS: Final = frozenset({"image", "video", "audio", "file", "sticker"})
 """A place and a link are told whole by the event itself."""
 MOST = 64
 """Media of one job; further ones stay where they are."""
+_ID_LENGTH = 512
 _ADDRESSES = ("https://", "http://")
 
 
@@ -82,5 +83,6 @@ def media_job(
                 failure="deleted" if gone else None,
             )
             for place, medium in [*wanted.items()][:MOST]
-        ],
+        ]
+        or [MediumToFetch(kind="link", id=raw.object_id[-_ID_LENGTH:])],
     )

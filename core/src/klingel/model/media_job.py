@@ -81,8 +81,9 @@ class MediaJob(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     media: Annotated[
         list[MediumToFetch],
         Meta(
-            description='What to fetch; none where only the event itself is.',
+            description='What to fetch; where only the event itself is, a link with its id.',
             max_length=64,
+            min_length=1,
         ),
     ]
     channel: (
