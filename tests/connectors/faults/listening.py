@@ -31,6 +31,30 @@ PATIENCE = 7200.0
 SAID = re.compile(rb"c(\d)n(\d+)e")
 
 
+class Broker(RecordingProducer):
+    """Kafka as a producer sees it; each partition acknowledges for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[tuple[dict[str, Any], Any]] = []
+
+    def send(self, topic: str, **record: Any) -> Any:
+        """Take a record."""
+        future = super().send(topic, **record)
+        self.taken.append(({"topic": topic, **record}, future))
+        return future
+
+    def acknowledge_all_but(self, topic: str, first: int) -> None:
+        """Acknowledge everything but what came behind the first records of one topic."""
+        seen, done = 0, []
+        for record, future in self.taken:
+            seen += record["topic"] == topic
+            if not future.is_done and (record["topic"] != topic or seen <= first):
+                done.append(future)
+        self.open = [each for each in self.open if each not in done]
+        self._in_thread(lambda: [each.success(None) for each in done])
+
+
 class Listening:
     """One process of a connector; a later one resumes where those before it came to."""
 
@@ -44,7 +68,7 @@ class Listening:
         network = installed_network(standin.network)
         self._blobs, self._pace = blobs, standin.pace
         self.metrics = Metrics(f"connector-{standin.network}")
-        self.producer = RecordingProducer()
+        self.producer = Broker()
         origin = Origin(standin.network, f"{standin.network}-1", standin.network, "holder")
         books = Books(f"connector-{standin.network}", "holder", clock.now(), self.metrics)
         self.publisher = Publisher(
@@ -98,10 +122,11 @@ class Listening:
     # --- what it wrote -------------------------------------------------------------------------
 
     def durable(self, topic: Topic) -> list[dict[str, Any]]:
-        """Return the records of a topic that Kafka has acknowledged: all but the last ones sent."""
-        sent = self.producer.sent
+        """Return the records of a topic that Kafka has acknowledged."""
         return [
-            each for each in sent[: len(sent) - len(self.producer.open)] if each["topic"] == topic
+            record
+            for record, future in self.producer.taken
+            if future.is_done and record["topic"] == topic
         ]
 
     def cursors(self) -> list[ConnectorCursor]:
