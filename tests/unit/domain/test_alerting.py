@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from klingel.domain.alert_evidence import Gathered, Row, telling_terms
+from klingel.domain.alert_evidence import Gathered, Row, from_hex, telling_terms, to_hex
 from klingel.domain.alerting import WHOLE_BRAND, Alert, AlertPolicy, BrandWatch, watched
 from klingel.domain.early_warning import Policy
 from klingel.domain.identity import hash64_bytes
@@ -402,6 +403,59 @@ def test_a_restart_anywhere_changes_nothing(crisis) -> None:
         found += watched(crisis[at : at + 701], watch)
         watch = BrandWatch.from_plain(json.loads(json.dumps(watch.to_plain())))
     assert found == expected
+
+
+def as_written_earlier(plain: Any) -> Any:
+    """Return a state with 64-bit numbers as lists of hex numbers, as versions before wrote them."""
+    if isinstance(plain, list):
+        return [as_written_earlier(each) for each in plain]
+    if not isinstance(plain, dict):
+        return plain
+    changed = {name: as_written_earlier(each) for name, each in plain.items()}
+    if "authors" in plain:
+        changed["authors"] = [f"{each:x}" for each in from_hex(plain["authors"])]
+    if "ids" in plain:
+        changed["ids"] = {at: [f"{n:x}" for n in from_hex(ids)] for at, ids in plain["ids"].items()}
+    return changed
+
+
+def test_a_state_that_an_earlier_version_wrote_is_read(crisis) -> None:
+    expected = alerts_of(crisis)
+    cut = next(at for at, row in enumerate(crisis) if row.at > ONSET + 600)
+    watch = BrandWatch("nordlicht")
+    found = list(watched(crisis[:cut], watch))
+    plain = watch.to_plain()
+    earlier = json.loads(json.dumps(as_written_earlier(plain)))
+    assert earlier != plain
+    watch = BrandWatch.from_plain(earlier)
+    assert watch.to_plain() == plain
+    assert found + list(watched(crisis[cut:], watch)) == expected
+
+
+def test_numbers_of_64_bits_are_carried_whole() -> None:
+    numbers = [0, 1, (1 << 64) - 1, 1 << 53]
+    assert list(from_hex(json.loads(json.dumps(to_hex(numbers))))) == numbers
+    with pytest.raises(ValueError, match="bytes length"):
+        from_hex("00")
+
+
+def test_late_posts_of_the_interval_before_help_to_open(usual) -> None:
+    """The newest interval is asked about anew: it is told by the post that makes them enough."""
+    begin = ONSET - ONSET % INTERVAL
+    wave = posts(begin, begin + HOUR, 3_000, tone="negative", text="Alles kaputt", topics=("x",))
+    early = [row for row in wave if row.at < begin + INTERVAL][:3]
+    head = [row for row in wave if row.at >= begin + INTERVAL]
+    watch = BrandWatch("nordlicht")
+    list(watched([row for row in usual if row.at < begin], watch))
+    now = head[1].at
+    assert not [alert for row in (*head[:2], *early) for alert in watch.add(row, now)]
+    opened = {
+        alert.topic: at
+        for at, row in enumerate(head[2:])
+        for alert in watch.add(row, row.at)
+        if alert.change == "opened" and alert.topic == "x"
+    }
+    assert opened == {"x": 0}
 
 
 @pytest.mark.parametrize("plain", [{}, {"version": 2}, {"version": 1, "brand": "x"}])

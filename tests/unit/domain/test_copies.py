@@ -172,6 +172,31 @@ def test_memory_is_bounded(said):
         assert len(window._fingerprints) <= 14
         assert len(window._authors) <= 7
         assert len(window._numbers) <= 7
+        assert len(window._order) <= 3 * 7
+
+
+def test_what_is_repeated_is_remembered_longest():
+    """The one that nobody has said again for the longest time goes first."""
+    window = CopyWindow(Limits(entries=5))
+    texts = [f"{word * 3} {LONG[at:]}" for at, word in enumerate(("eins", "zwei", "drei"))]
+    for at, text in enumerate(texts):
+        add(window, str(at), text, float(at), author=f"a{at}")
+    add(window, "again", texts[0], 3.0, author="a0")
+    for at in range(2):
+        add(window, f"other {at}", f"{at} ganz anderes Wort {at}", 4.0 + at)
+    assert ["0" in window, "1" in window, "2" in window] == [True, False, True]
+    link = add(window, "own", texts[0], 6.0, author="a0")
+    assert link is not None
+    assert (link.of, link.own) == ("0", "again")
+
+
+def test_an_authors_own_word_is_the_first_ones_too():
+    window = CopyWindow()
+    add(window, "1", LONG, 0, author="a")
+    add(window, "2", LONG, 1, author="b")
+    link = add(window, "3", LONG, 2, author="a")
+    assert link is not None
+    assert (link.of, link.own, link.same_author) == ("1", "1", True)
 
 
 WORDS = ["router", "rot", "blinkt", "rechnung", "falsch", "seit", "gestern", "karte", "nicht"]

@@ -130,6 +130,32 @@ def test_many_with_one_question_are_one_incident_with_its_members() -> None:
     assert last.growth_per_hour == last.posts
 
 
+def test_a_sketch_made_anew_decides_the_same() -> None:
+    """It is let go while there is no use for it, at other moments after a restart."""
+    scene = in_order([*usual(12), *ringing(START + 10 * 3600)])
+    window = IncidentWindow("b", "en")
+    happened: list[Happening] = []
+    for post in scene:
+        window._sketch = None
+        window.hear(post)
+        happened += window.advance(post.at)
+    happened += window.advance(scene[-1].at + LATENESS + STEP)
+    assert happened == run(scene)
+
+
+def test_a_quiet_window_holds_no_sketch_and_no_places_of_what_is_forgotten() -> None:
+    """Memory is flat: what is of no use any more goes."""
+    window = IncidentWindow("b", "en")
+    sketched = False
+    for post in [*usual(12, an_hour=30), *usual(24 * 5, an_hour=2, start=START + 12 * 3600 + 1)]:
+        window.hear(msgspec.structs.replace(post, id=f"{post.id}{post.at}"))
+        window.advance(post.at)
+        sketched |= window._sketch is not None
+    assert sketched
+    assert window._sketch is None
+    assert len(window._places) <= 2 * (48 * 2 + 2)
+
+
 def test_it_is_found_within_two_minutes_of_its_twentieth_post() -> None:
     """In event time, however fast the posts are read."""
     ring = ringing(START + 10 * 3600)

@@ -566,11 +566,15 @@ class IncidentWindow:
             yield Linked(self._boundary, post, of, place[0], place[2], link.own is not None)
 
     def _forget_places(self) -> None:
-        """Forget where two posts lie that no copy is linked to any more, or look at others next."""
-        places = self._places
-        for _ in range(2):
+        """Forget where posts lie to which no copy can be linked any more.
+
+        Those are the oldest, but for what was repeated: of that, two give way to others each time.
+        """
+        places, kept = self._places, 0
+        while kept < 2:
             oldest = next(iter(places))
             if oldest in self._copies:
+                kept += 1
                 places.move_to_end(oldest)
             else:
                 del places[oldest]
