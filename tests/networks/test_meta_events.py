@@ -22,6 +22,7 @@ import pytest
 from klingel.domain.dedupe import merge_drafts
 from klingel.domain.identity import DELETED_WITHOUT_REVISION, content_hash
 from klingel.errors import InvalidMessage
+from klingel_connectors.raw import Origin, read_piece
 from klingel_networks.contract import Delivery, NativeObject, Refused
 from klingel_networks.mapped import raw_event
 from klingel_networks.meta import FAMILY
@@ -499,6 +500,20 @@ def test_history_is_told_message_by_message_and_knows_who_spoke():
     assert [each[1].kind for each in found] == ["direct_message"] * 4 + ["unknown"]
     assert [each[2].direction for each in found] == ["outbound", None, "outbound", None, None]
     assert len({each[2].conversation_id for each in found[:4]}) == 1
+
+
+def test_history_is_of_mode_backfill_whatever_way_it_comes():
+    """What was said before the number was connected opens no case; what is said now does."""
+    thread = {"id": PHONE, "messages": [text("vom Kunden", "h2", **{"from": PHONE})]}
+    before = cloud("history", history=[{"threads": [thread]}])
+    now = cloud(messages=[text("Hallo", "h3", **{"from": PHONE})])
+    echo = cloud("smb_message_echoes", message_echoes=[text("Guten Tag", "h4", to=PHONE)])
+    origin = Origin("whatsapp", "gateway-hook-meta", "whatsapp", "holder")
+    modes = []
+    for body in (before, now, echo):
+        for name, piece in FAMILY.explode(body):
+            modes.append(read_piece(installed().network(name), piece, origin, "live", AT).raw.mode)
+    assert modes == ["backfill", "live", "live"]
 
 
 def test_a_list_that_nobody_knows_yet_is_not_lost():

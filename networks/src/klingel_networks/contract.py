@@ -12,7 +12,8 @@ under the entry points `klingel.families`; a network that rings alone is a famil
 
 Keys of a context that mean something to the runtime: `source`, the authenticated sender of generic
 events; `channel`, the own account, page, inbox or bot that an object came through: where a piece's
-context has it, it becomes the channel of its raw event, else the connector's own.
+context has it, it becomes the channel of its raw event, else the connector's own; `mode`, with the value
+`backfill`: the network told it as history, whatever way it came, so it opens nothing.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

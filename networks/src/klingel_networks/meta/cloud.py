@@ -12,6 +12,7 @@ the delivery's context under `hash_key` and in no object's. Context of an object
 - `channel`: id of the own number; `account`: id of the business account; `field`: of the webhook;
   `of`: the list, absent for a change without one; `time`: of the entry, epoch milliseconds;
   `by`: `own` where the brand speaks.
+- `mode`: `backfill` for what the customer and the brand said before the number was connected.
 - `id`, `ref`, `group`: hashed id of the message, of the one it speaks of, of its group.
 - `customer`: typed id of the customer, `bsuid:<id>` or else `phone:<hash>`.
 - `ids`: all typed ids that were seen of the customer, blanks between them.
@@ -373,6 +374,8 @@ def _piece(
 
 def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> dict[str, str]:
     found = {**common.shared, "of": name}
+    if name == _HISTORY_LIST:
+        found["mode"] = "backfill"
     if named.id:
         found["id"] = common.hashed(native_id(named.id, "id"))
     ref, group = _spoken_of(named), _group(named)

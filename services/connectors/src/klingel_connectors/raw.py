@@ -123,7 +123,7 @@ def raw_event(
         connector=origin.instance,
         kind=identity.kind,
         change=identity.change,
-        mode=mode,
+        mode="backfill" if piece.context.get("mode") == "backfill" else mode,
         received_at=received_at,
         channel=piece.context.get("channel") or origin.channel,
         native=msgspec.Raw(piece.native),
