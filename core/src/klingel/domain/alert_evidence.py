@@ -117,7 +117,8 @@ class Authors:
     def __init__(self, kept: Iterable[int] = ()) -> None:
         self.kept: list[int] = []
         self._limit = _WHOLE
-        self.add_many(kept)
+        if kept:
+            self.add_many(kept)
 
     def add(self, author: int) -> None:
         """Count an author, once."""

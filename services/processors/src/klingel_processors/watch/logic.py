@@ -9,7 +9,7 @@ of its messages. Whenever a batch is not committed, the partition is opened anew
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
@@ -49,6 +49,8 @@ _FATES = {
     "late": (Fate.DISCARDED, "too_late"),
 }
 _LETTER = {"snapshot": "s", "rows": "r", "posts": "p"}
+_trace_of = lru_cache(10_000)(trace_id)
+"""Every record of a brand's state has the brand's."""
 
 
 class WatchLogic:
@@ -324,7 +326,7 @@ def _message_headers(
         source=SOURCE,
         subject=subject,
         time=now,
-        trace=trace_id(subject),
+        trace=_trace_of(subject),
         caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
     )
 
@@ -339,6 +341,6 @@ def _timer_headers(
         source=SOURCE,
         subject=subject,
         time=now,
-        trace=trace_id(subject),
+        trace=_trace_of(subject),
         cause=cause,
     )
