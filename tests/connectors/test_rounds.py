@@ -92,6 +92,9 @@ def test_no_channel_runs_twice_and_none_is_forgotten(moves):
                 schedule.parked(name, now)
         idle = known - set(running)
         assert (schedule.next_due() is None) == (not idle)
+        counts = [schedule.count(state) for state in ("fine", "waiting", "parked")]
+        assert min(counts) >= 0
+        assert sum(counts) == len(schedule)
     assert len(schedule) == len(known)
 
 

@@ -6,6 +6,7 @@ credential is refused by an hour, because only a person can help.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -28,16 +29,18 @@ class Schedule:
         self._heap: list[tuple[float, str]] = []
         self._running: set[str] = set()
         self._known: dict[str, State] = {}
+        self._counts: Counter[State] = Counter()
 
     def sync(self, channels: Iterable[str], now: float) -> None:
         """Take up channels that are new, due at once, and forget those that are gone."""
         wanted = dict.fromkeys(channels)
         for name in [name for name in self._known if name not in wanted]:
-            del self._known[name]
+            self._counts[self._known.pop(name)] -= 1
             self._due.pop(name, None)
         for name in wanted:
             if name not in self._known:
                 self._known[name] = "fine"
+                self._counts["fine"] += 1
                 if name not in self._running:
                     self._enter(name, now)
 
@@ -72,7 +75,7 @@ class Schedule:
 
     def count(self, state: State) -> int:
         """Return how many channels are in a state."""
-        return sum(1 for each in self._known.values() if each == state)
+        return self._counts[state]
 
     def __len__(self) -> int:
         """Return how many channels are known."""
@@ -81,6 +84,8 @@ class Schedule:
     def _back(self, name: str, state: State, due: float) -> None:
         self._running.discard(name)
         if name in self._known:
+            self._counts[self._known[name]] -= 1
+            self._counts[state] += 1
             self._known[name] = state
             self._enter(name, due)
 

@@ -375,11 +375,16 @@ class Runner:
         """Poll every channel in its turn until the lease goes or we stop."""
         schedule = self._schedule = Schedule(self._plan.poll_seconds)
         rounds: dict[asyncio.Task[None], tuple[_Reading, float]] = {}
+        known: Sequence[str] | None = None
         self._turn("running")
         try:
             while not self._stop.is_set():
                 now = self._clock.monotonic()
-                schedule.sync(_checked(client.channels()), now)
+                channels = client.channels()
+                # A tuple that is the same has not changed: thousands are not looked at each time.
+                if channels is not known or not isinstance(channels, tuple):
+                    schedule.sync(_checked(channels), now)
+                    known = channels
                 while len(rounds) < self._plan.rounds_at_once:
                     channel = schedule.take(now)
                     if channel is None:
