@@ -50,6 +50,10 @@ _COMMANDS = {
         "klingel_cli.commands.dead_letters:dead_letters",
         "See what could not be read, and send it again.",
     ),
+    "erase": (
+        "klingel_cli.commands.erase:erase",
+        "Erase a person, an object or a case, everywhere.",
+    ),
     "models": (
         "klingel_cli.commands.models:models_group",
         "Train, evaluate, list and explain models.",

@@ -59,6 +59,20 @@ class BlobStore:
             raise InvalidMessage(ErrorType.ORIGINAL_GONE, "the original was altered in the store")
         return content
 
+    def forget(self, sha256: str) -> bool:
+        """Remove what has this hash; returns whether it was there.
+
+        Raises:
+            SourceUnavailable: it cannot be removed now.
+        """
+        try:
+            (self._folder / sha256[:2] / sha256).unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
+        return True
+
     @staticmethod
     def _write(target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

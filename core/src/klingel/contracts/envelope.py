@@ -26,6 +26,7 @@ Headers = tuple[tuple[str, bytes], ...]
 SOURCE_HEADER = "klingel-source"
 CAUSE_HEADER = "klingel-cause"
 QUEUE_HEADER = "klingel-queue"
+ERASED_HEADER = "klingel-erased"
 TRACE_HEADER = "traceparent"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(

@@ -20,7 +20,7 @@ from klingel.domain.draft import SocialDraft
 from klingel.domain.identity import DELETED_WITHOUT_REVISION, event_id
 from klingel.model import RawEvent, Suppression
 
-Subject = Literal["author", "object"]
+Subject = Literal["author", "object", "case"]
 
 CONNECTOR: Final = "erasure"
 """Connector of the deletions that erase; no network's connector has that name."""
@@ -42,7 +42,7 @@ class Key:
         self.id = hmac.digest(self._secret, b"id", sha256).hex()[:16]
 
     def hash(self, kind: Subject, name: str) -> str:
-        """Return the hash of somebody (`<network>:<author id>`) or something (an object id)."""
+        """Return the hash of somebody (`<network>:<author id>`) or something (an object, a case)."""
         told = f"{kind}\x1f{name}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, told, sha256).hex()
 
@@ -65,15 +65,14 @@ class Suppressed:
     Attributes:
         strange: records that another key made, or any where there is no key. While there are some,
             nobody can say what must be dropped.
-        count: of authors taken; it grows with each.
+        count: of authors and cases taken; it grows with each.
     """
 
-    __slots__ = ("_at", "_authors", "_key", "count", "strange")
+    __slots__ = ("_at", "_key", "count", "strange")
 
     def __init__(self, key: Key | None = None) -> None:
         self._key = key
         self._at: dict[str, datetime] = {}
-        self._authors: set[str] = set()
         self.strange: set[bytes] = set()
         self.count = 0
 
@@ -83,7 +82,6 @@ class Suppressed:
         self.strange.discard(record_key)
         if known is None:
             self._at.pop(subject, None)
-            self._authors.discard(subject)
             return
         if self._key is None or known.key_id != self._key.id:
             self.strange.add(record_key)
@@ -92,8 +90,7 @@ class Suppressed:
         self._at[known.subject] = (
             known.erased_at if before is None else max(before, known.erased_at)
         )
-        if known.kind == "author":
-            self._authors.add(known.subject)
+        if known.kind != "object":
             self.count += 1
 
     def __bool__(self) -> bool:
@@ -119,9 +116,15 @@ class Suppressed:
             return True
         return author is not None and self._erased("author", author, at)
 
-    def holds_customer(self, customer_id: str, since: datetime | None) -> bool:
-        """Whether a customer's case, which began then, must go."""
-        return bool(self._authors) and self._erased("author", customer_id, since)
+    def holds_case(self, case_id: str, customer_id: str, since: datetime | None) -> bool:
+        """Whether a customer's case must go.
+
+        Args:
+            case_id: of it.
+            customer_id: whose it is.
+            since: when it was opened; None asks whether any of that name must.
+        """
+        return self._erased("author", customer_id, since) or self._erased("case", case_id, since)
 
     def _erased(self, kind: Subject, name: str, at: datetime | None) -> bool:
         if self._key is None:

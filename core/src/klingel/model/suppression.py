@@ -22,9 +22,9 @@ class Suppression(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         ),
     ]
     kind: Annotated[
-        Literal['author', 'object'],
+        Literal['author', 'object', 'case'],
         Meta(
-            description="What the hash is of: a person's id on a network, or one object."
+            description="What the hash is of: a person's id on a network, one object, or one case."
         ),
     ]
     key_id: Annotated[

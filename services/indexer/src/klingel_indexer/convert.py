@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from klingel.contracts.codec import safe_sentence
-from klingel.contracts.envelope import TRACE_HEADER, Message, incoming_trace
+from klingel.contracts.envelope import ERASED_HEADER, TRACE_HEADER, Message, incoming_trace
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import deterministic_id, document_version
 from klingel.errors import ErrorType, InvalidMessage
@@ -51,6 +51,8 @@ R = TypeVar("R", bound=Record)
 _BRAND = re.compile(r"[a-z0-9][a-z0-9-]{0,59}\Z")
 _MONTH = re.compile(r"(?:[0-9]{4}\.[0-9]{2}|undated)\Z")
 _CONNECT = "__connect.errors."
+_DIGITS = 18
+"""Of a version at most; Elasticsearch takes 63 bits."""
 
 
 class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -65,6 +67,7 @@ class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         network: for the ledger; empty where the topic has none.
         published_at, received_at: for latency; None where the topic has none.
         breach: clock whose promise was missed; empty for all else.
+        demanded_at: when a deletion was demanded; None for all else.
     """
 
     index: str
@@ -76,6 +79,7 @@ class Write(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     published_at: datetime | None = None
     received_at: datetime | None = None
     breach: str = ""
+    demanded_at: datetime | None = None
 
 
 class _EventHead(Record, frozen=True):
@@ -329,6 +333,7 @@ def _convert_routed(message: Message, prefix: str, indexed_at: str) -> Write:
         network=event.network,
         published_at=event.published_at,
         received_at=event.received_at,
+        demanded_at=event.received_at if event.change == "deleted" else None,
     )
 
 
@@ -417,7 +422,7 @@ def _emptied(raw: Raw, event: _EventHead, version: int, indexed_at: str) -> byte
 
 def _convert_case(message: Message, prefix: str, indexed_at: str) -> Write | Outcome:
     if message.value is None:
-        return Outcome(Fate.DISCARDED, reason="tombstone")
+        return _case_gone(message, prefix)
     case = _read(_CASE, message.value)
     if case.state == "held":
         return Outcome(Fate.DISCARDED, reason="held", network=case.network)
@@ -437,6 +442,22 @@ def _convert_case(message: Message, prefix: str, indexed_at: str) -> Write | Out
             ),
         ),
         network=case.network,
+    )
+
+
+def _case_gone(message: Message, prefix: str) -> Write | Outcome:
+    """Return the removal of an erased case; what time has forgotten stays."""
+    revision = message.header(ERASED_HEADER) or b""
+    case_id = (message.key or b"").decode("utf-8", "replace")
+    brand = case_id.partition(":")[0]
+    if not revision.isdigit() or not _BRAND.match(brand):
+        return Outcome(Fate.DISCARDED, reason="tombstone")
+    return Write(
+        index=cases_index(prefix, brand),
+        id=document_id(case_id),
+        op="delete",
+        version=int(revision[:_DIGITS]),
+        body=b"",
     )
 
 

@@ -309,6 +309,9 @@ class Indexer:
         if write.published_at is not None:
             waited = (now - write.published_at).total_seconds()
             self._metrics.observe(Metric.PUBLISHED_TO_INDEXED, max(0.0, waited))
+        if write.demanded_at is not None:
+            waited = (now - write.demanded_at).total_seconds()
+            self._metrics.observe(Metric.DELETION_SECONDS, max(0.0, waited))
 
     async def _bury(self, dead: Sequence[tuple[Ticket, Exception]]) -> None:
         """Write the dead letters, then settle their messages.

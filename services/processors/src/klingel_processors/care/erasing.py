@@ -65,10 +65,12 @@ class Erasing:
         entries = state.scan(CASES, self._next, _BEHIND, AT_ONCE)
         for _, value in entries:
             head = _HEAD.decode(value)
-            if not suppressed.holds_customer(head.customer_id, None):
+            if not suppressed.holds_case(head.case_id, head.customer_id, None):
                 continue
             case = read_case(state, head.case_id)
-            if case is None or not suppressed.holds_customer(case.customer_id, case.opened_at):
+            if case is None or not suppressed.holds_case(
+                case.case_id, case.customer_id, case.opened_at
+            ):
                 continue
             self._clean = False
             place = conversation_key(case.brand, case.conversation_id)

@@ -10,6 +10,7 @@ import msgspec
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import (
+    ERASED_HEADER,
     QUEUE_HEADER,
     Headers,
     Message,
@@ -159,9 +160,14 @@ class Outputs:
         """Write the record of a case, which is encoded already."""
         self._write(Topic.CASES, case.case_id, encoded, f"{case.case_id}.{case.revision}", place)
 
-    def forgotten(self, place: bytes, case_id: str) -> None:
-        """Write that a record is gone."""
-        self._write(Topic.CASES, case_id, None, f"{case_id}.removed.{self._cause}", place)
+    def forgotten(self, place: bytes, case_id: str, erased: int | None = None) -> None:
+        """Write that a record is gone; with the revision behind its last where it was erased.
+
+        What time forgets stays in the index; what a person wants forgotten goes there too.
+        """
+        extra = () if erased is None else ((ERASED_HEADER, str(erased).encode()),)
+        identity = f"{case_id}.removed.{self._cause}"
+        self._write(Topic.CASES, case_id, None, identity, place, extra=extra)
 
     def _write(
         self,
