@@ -382,16 +382,22 @@ class Ring:
 
 PROCESSING: Final = frozenset(
     {
-        "revision", "indexed_at", "document_version", "received_at", "origin", "decision",
-        "removed_at", "closed_at", "fired", "escalations", "ended_at", "offset",
-        "priority",
+        "revision", "indexed_at", "document_version", "received_at", "origin", "decision", "offset",
+        "fired", "escalations",
     }
 )  # fmt: skip
-"""`removed_at`, `closed_at` and a clock's `ended_at` are when klingel received a deletion: the
-recorded ones carry no time of theirs. What fired in between and was corrected stays told, and what
-was late when it was noticed was not warned of: escalations, and the priority that they add."""
-STANDING: Final = frozenset({"pauses", "deadline", "warn_at"})
-"""What a deletion moves in a clock that stands because of it."""
+"""What is not compared, since the same facts may give it otherwise: what counts writes
+(`revision`, `document_version`, `decision`: a repetition adds one), where something lies and when
+it came (`origin`, `offset`, `received_at`, `indexed_at`), and what timers said in between (`fired`,
+`escalations`: a warning is left out where the deadline was over when it was noticed, and what fired
+and was corrected stays told)."""
+NOTICED: Final = frozenset({"removed_at", "closed_at", "ended_at"})
+"""When klingel received a deletion: the recorded ones tell no time. What lies before is compared."""
+STANDING: Final = frozenset({"deadline", "warn_at"})
+"""What such a deletion moves in a clock that stands because of it; compared where it lies before."""
+OF_ESCALATIONS: Final = frozenset({"waiting", "late", "escalation"})
+"""Parts of the priority that escalations add; the others are compared."""
+LATER: Final = "when klingel noticed it"
 
 
 def _has_fired(case: dict[str, Any], now: str) -> bool:
@@ -409,24 +415,55 @@ def _has_fired(case: dict[str, Any], now: str) -> bool:
 
 
 def comparable(value: Any, said_before: str) -> Any:
-    """Return a case without revisions and processing times.
+    """Return a case without what processing decides.
 
     Args:
         value: the case, or a part of it.
         said_before: when all words had been said; what is later is when klingel noticed something.
     """
-    if isinstance(value, dict):
-        left_out = set(PROCESSING)
-        if _stood_since(value, said_before):
-            left_out |= STANDING
-        for clock in value.get("clocks") or ():
-            if _stood_since(clock, said_before):
-                left_out |= {f"{clock['name']}_deadline", "due_at"}
-        kept = {name: inner for name, inner in value.items() if name not in left_out}
-        return {name: comparable(inner, said_before) for name, inner in kept.items()}
     if isinstance(value, list):
         return [comparable(inner, said_before) for inner in value]
-    return value
+    if not isinstance(value, dict):
+        return value
+    masked = _moved(value, said_before)
+    kept: dict[str, Any] = {}
+    for name, inner in value.items():
+        if name in PROCESSING:
+            continue
+        if name in masked:
+            kept[name] = _instant(inner, said_before)
+        elif name == "pauses":
+            kept[name] = [
+                {side: _instant(at, said_before) for side, at in pause.items()}
+                for pause in inner or ()
+            ]
+        elif name == "priority" and isinstance(inner, dict):
+            kept[name] = _own_parts(inner)
+        else:
+            kept[name] = comparable(inner, said_before)
+    return kept
+
+
+def _moved(value: dict[str, Any], said_before: str) -> set[str]:
+    """Return the fields in which a time may be when klingel noticed something."""
+    moved = set(NOTICED)
+    if _stood_since(value, said_before):
+        moved |= STANDING
+    for clock in value.get("clocks") or ():
+        if _stood_since(clock, said_before):
+            moved |= {f"{clock['name']}_deadline", "due_at"}
+    return moved
+
+
+def _instant(at: Any, said_before: str) -> Any:
+    """Return a time as it is; one at which klingel noticed something as that."""
+    return LATER if isinstance(at, str) and at > said_before else at
+
+
+def _own_parts(priority: dict[str, Any]) -> dict[str, int]:
+    """Return the parts of a priority that follow from what was said; the score is their sum."""
+    parts = priority.get("parts") or {}
+    return {name: points for name, points in parts.items() if name not in OF_ESCALATIONS}
 
 
 def _stood_since(clock: dict[str, Any], said_before: str) -> bool:
