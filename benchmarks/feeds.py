@@ -36,7 +36,7 @@ HOSTS = 250
 ENTRIES = 20
 EVERY_SECONDS = 60
 CHANGED_ONE_IN = 20
-_FIRST_SECONDS = 600
+_FIRST_SECONDS = 1_800
 _WORDS = (
     "Seit gestern geht im ganzen Viertel das Netz nicht mehr, und niemand sagt etwas dazu. " * 8
 )

@@ -6,11 +6,13 @@ feedparser is given bytes in memory only: handed anything else, it opens address
 from calendar import timegm
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from typing import Annotated, Any, Final, NamedTuple
 
 import feedparser
 import msgspec
+from feedparser.api import PREFERRED_XML_PARSERS
 from msgspec import Meta
 
 from klingel.errors import ErrorType, InvalidMessage
@@ -154,6 +156,7 @@ def read_document(body: bytes, context: Mapping[str, str]) -> list[Entry]:
         InvalidMessage: it is no feed: neither of a known format nor with entries.
     """
     _check_nesting(body)
+    _settle_parser()
     headers = {"content-type": context.get("content_type") or "application/xml"}
     try:
         # No sanitizing: what is read of the HTML is its text.
@@ -169,6 +172,15 @@ def read_document(body: bytes, context: Mapping[str, str]) -> list[Entry]:
             "the document is no feed: neither RSS, Atom, RDF, CDF nor JSON Feed",
         )
     return [_entry(each) for each in entries]
+
+
+@cache
+def _settle_parser() -> None:
+    """Let every document be read by Python's own expat.
+
+    feedparser looks for another reader first, on the disk, at each document: a tenth of its time.
+    """
+    PREFERRED_XML_PARSERS.clear()
 
 
 def _check_nesting(body: bytes) -> None:
