@@ -719,9 +719,7 @@ def test_the_books_count_each_job_once_whenever_the_worker_dies(order, deaths, c
             entries[at].outcome = DONE
         progress = books.progress(NOW, line_due=chance.random() < 0.3)
         if progress is not None:
-            assert all(
-                entries[each].outcome is DONE for each in range(offset, progress.offset)
-            )
+            assert all(entries[each].outcome is DONE for each in range(offset, progress.offset))
             lines += [] if progress.line is None else [progress.line]
             if chance.random() < 0.7:
                 books.committed()

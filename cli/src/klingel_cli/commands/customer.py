@@ -132,8 +132,9 @@ def link_customers(
     customers = read_customers(kafka, brand)
     again = [_taken_back(given)] if customers.unlinked(brand, one, other) else []
     if merge:
-        for key, known in ((link_key(given), given), *((each.key, None) for each in again)):
-            customers.take(key, known)
+        customers.take(link_key(given), given)
+        for each in again:
+            customers.take(each.key, None)
         found = cases_of(shell.settings.elasticsearch, brand, customers.ids_of(brand, one), OPEN)
         commands = list(merges_of(found, given))
     publish(kafka, [*again, link_output(given)])

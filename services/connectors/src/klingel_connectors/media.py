@@ -435,7 +435,7 @@ class MediaWorker:
         Raises:
             InvalidMessage, RetryableError, CredentialsRejected: as `Objects.whole`.
         """
-        network = self._addresses.get(job.network)
+        network: object = self._addresses.get(job.network)
         if not isinstance(network, Objects) or job.channel is None:
             raise InvalidMessage(ErrorType.ORIGINAL_GONE, "nobody here may ask for the event")
         told = await network.whole(job.object_id, job.kind, job.channel)
