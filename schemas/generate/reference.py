@@ -1,4 +1,4 @@
-"""The pages of `docs/reference/` that could drift: settings, metrics, topics, errors, connectors.
+"""The pages of `docs/reference/` that could drift: settings, metrics, topics, errors, connectors, rights.
 
 Everything is read from where the code reads it: declarations, manifests, `schemas/topics/`.
 """
@@ -10,9 +10,12 @@ import topics
 from pydantic import BaseModel, SecretStr
 
 import klingel_connectors.settings
+from klingel.contracts.access import Right, principals, rights_of
+from klingel.contracts.topics import topic_specs
 from klingel.errors import ErrorType
 from klingel.metrics import DEFINITIONS
-from klingel.settings import Settings, names
+from klingel.settings import KafkaSettings, Settings, names
+from klingel_indexer.roles import roles
 from klingel_networks.manifest import Manifest, Permission, Quality, Setting
 from klingel_networks.options import setting_name
 from klingel_networks.registry import installed
@@ -87,8 +90,60 @@ def generate(root: Path) -> dict[str, str]:
         "topics": _topics(root),
         "errors": _errors(),
         "connectors": _connectors(),
+        "rights": _rights(),
     }
     return {f"{FOLDER}/{name}.md": _HEAD + text for name, text in pages.items()}
+
+
+def _rights() -> str:
+    specs, kafka = topic_specs(), KafkaSettings()
+    rows = []
+    for principal in principals(specs):
+        rights = rights_of(principal, specs, kafka)
+        groups = [_named(right) for right in rights if right.resource == "group"]
+        rows.append(
+            (
+                f"`{principal}`",
+                ", ".join(_may(rights, "Read")) or "nothing",
+                ", ".join(_may(rights, "Write")) or "nothing",
+                ", ".join(groups) or "none",
+                ", ".join(_named(right) for right in rights if right.resource == "transactionalId")
+                or "none",
+            )
+        )
+    roles_of = [
+        (
+            f"`klingel-{name}`",
+            ", ".join(body["cluster"]) or "nothing",
+            "; ".join(
+                f"`{', '.join(each['names'])}`: {', '.join(each['privileges'])}"
+                for each in body["indices"]
+            ),
+            "; ".join(", ".join(each["privileges"]) for each in body.get("applications", ()))
+            or "nothing",
+        )
+        for name, body in roles("klingel-").items()
+    ]
+    return (
+        "# Who may do what\n\n## Kafka\n\nEach service has one user; its rights follow from"
+        " `schemas/topics/` (`klingel topics rights`). What is\nnot here is refused. The command's"
+        " user also makes and changes topics.\n\n"
+        + _table(("service", "reads", "writes", "groups", "transactions"), rows)
+        + "\n## Elasticsearch\n\nRoles, and the rights of API keys (`klingel index roles`,"
+        " `klingel index key`).\n\n" + _table(("role", "cluster", "indices", "Kibana"), roles_of)
+    )
+
+
+def _may(rights: Iterable[Right], operation: str) -> list[str]:
+    return [
+        _named(right)
+        for right in rights
+        if right.resource == "topic" and operation in right.operations
+    ]
+
+
+def _named(right: Right) -> str:
+    return f"`{right.name}{'…' if right.pattern == 'prefix' else ''}`"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
