@@ -338,3 +338,48 @@ def test_a_summary_that_is_none_is_a_dead_letter(desk: Desk, hashes: str) -> Non
         assert outcome.fate is Fate.DEAD_LETTERED
     assert desk.hear(said("2", minute=3)).fate is Fate.DELIVERED
     assert desk.case().state == "open"
+
+
+HASH = "0123456789abcdef"
+NONE = "0123456789abcdeG"
+SENT_FACT = {
+    "object": HASH,
+    "revision": 0,
+    "content": HASH,
+    "at": NOON.isoformat(),
+    "direction": "inbound",
+    "change": "created",
+    "customer": "bert",
+}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"object": NONE},
+        {"content": NONE},
+        {"author": NONE},
+        {"in_reply_to": NONE},
+        {"version": NONE},
+        {"addressees": [HASH, NONE]},
+        {"opening": {"queue": "q", "priority": {"score": 0, "parts": {}}, "terms": NONE}},
+        {"content": HASH + "0"},
+        {},
+    ],
+    ids=str,
+)
+def test_hashes_that_others_send_are_of_hex_digits(desk: Desk, part: dict[str, object]) -> None:
+    """The shape of a case believes those of its own records."""
+    desk.hear(said("1"))
+    outcome = desk.order("merge", customer="", facts={"facts": [SENT_FACT | part]})
+    assert outcome.fate is (Fate.DEAD_LETTERED if part else Fate.DELIVERED)
+    assert desk.hear(said("2", minute=3)).fate is Fate.DELIVERED
+
+
+@pytest.mark.parametrize("part", [{"anchor": NONE}, {"object": NONE}], ids=str)
+def test_hashes_of_commands_that_others_send_are_of_hex_digits(
+    desk: Desk, part: dict[str, object]
+) -> None:
+    sent = {"id": "c1", "kind": "close", "at": NOON.isoformat(), "by": "jo", **part}
+    outcome = desk.order("merge", customer="", facts={"facts": [], "commands": [sent]})
+    assert outcome.fate is Fate.DEAD_LETTERED

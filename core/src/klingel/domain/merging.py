@@ -15,6 +15,7 @@ merge them both ways mean the same.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from re import compile as compiled
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -31,6 +32,7 @@ from klingel.model.case_command import CaseCommand
 from klingel.model.social_event import SocialEvent
 
 BY = "care"
+_HASHES = compiled("[0-9a-f]*")
 
 
 class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,11 +68,34 @@ def read_sent(plain: dict[str, Any]) -> Sent:
         sent = msgspec.convert(plain, Sent)
         if sent.summary is not None:
             check(sent.summary)
+        _check_hashes(sent)
     except ValueError:  # msgspec.ValidationError is one
         raise InvalidMessage(
             ErrorType.SCHEMA, "the facts of a merge are no facts of case.v1", path="facts"
         ) from None
     return sent
+
+
+def _check_hashes(sent: Sent) -> None:
+    """Raise ValueError where a hash is none: of its own records alone a stage believes them."""
+    if _HASHES.fullmatch("".join(_hashes(sent))) is None:
+        raise ValueError("hashes are of hex digits")
+
+
+def _hashes(sent: Sent) -> Iterator[str]:
+    """Give what must be of hex digits in what others send; each is as long as it must be."""
+    openings: list[Opening | None] = []
+    for fact in sent.facts:
+        yield from (fact.object, fact.content)
+        yield from filter(None, (fact.author, fact.in_reply_to, fact.version))
+        yield from fact.addressees or ()
+        openings.append(fact.opening)
+    for command in sent.commands:
+        yield from filter(None, (command.anchor, command.object))
+    if sent.summary is not None:
+        yield sent.summary.last_object
+        openings.append(sent.summary.opening)
+    yield from (each.terms for each in openings if each is not None and each.terms is not None)
 
 
 def merge_of(commands: Iterable[AppliedCommand], conversation_id: str) -> AppliedCommand | None:

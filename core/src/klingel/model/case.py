@@ -11,7 +11,7 @@ from msgspec import Meta
 SimilarToItem: TypeAlias = Annotated[str, Meta(max_length=2048)]
 
 
-Addressee: TypeAlias = Annotated[str, Meta(pattern='^[0-9a-f]{16}$')]
+Addressee: TypeAlias = Annotated[str, Meta(min_length=16, max_length=16)]
 
 
 OriginItem: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -55,7 +55,7 @@ class Opening(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description='Key of what the clocks are promised; absent where no policy matched.',
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -201,7 +201,7 @@ class Fired(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str,
         Meta(
             description='16 hex digits of case, clock, start and kind.',
-            pattern='^[0-9a-f]{16}$',
+            min_length=16, max_length=16,
         ),
     ]
     kind: Annotated[
@@ -335,7 +335,7 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
             str,
             Meta(
                 description='Object that tells which case is meant, whatever its generation: its opener then.',
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -359,7 +359,7 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
             str,
             Meta(
                 description='Object that an override or a split is about.',
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -437,7 +437,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
     object: Annotated[
         str,
-        Meta(description='64 bits of the object id, in hex.', pattern='^[0-9a-f]{16}$'),
+        Meta(description='64 bits of the object id, in hex.', min_length=16, max_length=16),
     ]
     revision: Annotated[
         int,
@@ -449,7 +449,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ]
     content: Annotated[
         str,
-        Meta(description='Content hash of that revision.', pattern='^[0-9a-f]{16}$'),
+        Meta(description='Content hash of that revision.', min_length=16, max_length=16),
     ]
     at: Annotated[datetime, Meta(tz=True, 
             description='When it was said: the earliest believed published_at, or received_at where unknown; of the deletion while only that is known.'
@@ -475,7 +475,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description='64 bits of the author id, in hex; absent where no author is known.',
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -502,7 +502,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description="64 bits of the parent's object id, in hex.",
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -574,7 +574,7 @@ class Fact(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description='64 bits of the versions of mapping and models, in hex.',
-                pattern='^[0-9a-f]{16}$',
+                min_length=16, max_length=16,
             ),
         ]
         | None
@@ -636,7 +636,7 @@ class Summary(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str,
         Meta(
             description='Object of the newest, which orders facts of one instant.',
-            pattern='^[0-9a-f]{16}$',
+            min_length=16, max_length=16,
         ),
     ]
     opened_at: Annotated[datetime, Meta(tz=True, description='Opening of the case.')]
@@ -684,7 +684,7 @@ class Clock(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Meta(description='What is promised.'),
     ]
     policy: Annotated[str, Meta(description='Policy.', max_length=120)]
-    terms: Annotated[str, Meta(description='Key in `terms`.', pattern='^[0-9a-f]{16}$')]
+    terms: Annotated[str, Meta(description='Key in `terms`.', min_length=16, max_length=16)]
     target_seconds: Annotated[int, Meta(description='Target, business time.', ge=0)]
     started_at: Annotated[datetime, Meta(tz=True, description='The word that started it.')]
     counts_from: Annotated[datetime, Meta(tz=True, 
