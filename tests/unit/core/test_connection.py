@@ -52,7 +52,7 @@ def test_the_brokers_name_is_proved_whoever_connects(authority) -> None:
 
 @pytest.mark.parametrize("password", [None, "canary"])
 def test_our_own_certificate_is_loaded_with_its_key(authority, password) -> None:
-    certificate, key = authority.issue("understand", password=password)
+    certificate, key = authority.issue(f"locked-by-{password}", password=password)
     kafka = KafkaSettings(
         security_protocol="SSL",
         ssl_cafile=authority.file,
@@ -76,6 +76,15 @@ def test_a_key_that_does_not_open_is_one_sentence_without_its_password(authority
     with pytest.raises(ConfigurationError, match="KLINGEL_KAFKA__SSL_CERTFILE") as told:
         connection(kafka)
     assert "canary" not in str(told.value)
+
+
+def test_a_file_that_is_exchanged_later_on_is_no_trouble(authority) -> None:
+    """Whoever renews it restarts the process; until then it connects as it did."""
+    certificate, key = authority.issue("exchanged")
+    kafka = KafkaSettings(security_protocol="SSL", ssl_certfile=certificate, ssl_keyfile=key)
+    before = connection(kafka)["ssl_context"]
+    certificate.write_text("half of it")
+    assert connection(kafka)["ssl_context"] is before
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

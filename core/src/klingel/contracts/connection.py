@@ -1,6 +1,7 @@
 """Kafka's settings in the words that its client libraries share (kafka-python, aiokafka)."""
 
 import ssl
+from functools import lru_cache
 from typing import Any
 
 from klingel.errors import ConfigurationError
@@ -30,8 +31,12 @@ def connection(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+@lru_cache(maxsize=8)
 def tls_context(kafka: KafkaSettings) -> ssl.SSLContext:
     """Return whom we trust and, where brokers ask for it, who we are.
+
+    A process has one: its first client reads the files, and refuses to start where they are wrong. A
+    file that is being exchanged later on is no trouble to those that follow.
 
     Raises:
         ConfigurationError: as `connection`.
