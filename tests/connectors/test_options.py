@@ -88,7 +88,7 @@ def test_the_plan_follows_the_manifest(manifest):
     assert (plan.poll_seconds, plan.credential) == (30, "ok")
     assert plan.tables == {"rate_limited": (60, 120)}
     assert all(1.0 <= plan.jitter() <= 1.25 for _ in range(50))
-    assert plan_of(installed().manifest("bluesky")).credential == "none"
+    assert plan_of(installed().manifest("replay")).credential == "none"
 
 
 def test_every_connector_that_reads_has_a_command_with_the_manifests_help():
