@@ -597,3 +597,35 @@ async def test_books_add_up_however_often_the_worker_is_killed(clock, build, see
     assert fates["delivered"] == upstream == len(stage.answers.written)
     assert fates["dead_lettered"] == received - upstream
     await stage.indexer.writer.close()
+
+
+def told(stage, name):
+    """Return the sum of a metric's samples."""
+    return sum(value for each, _, value in stage.metrics.samples() if each == name)
+
+
+async def test_a_deletion_that_waits_has_an_age_and_one_that_is_done_a_duration(stage, build):
+    stage.log.append(post(build, 0, change="deleted"))
+    stage.log.append(post(build, 1))
+    held = stage.answers.hold("n:s:0")
+    stage.restart()
+    await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") > 0)
+    waits = told(stage, "klingel_deletion_oldest_seconds")
+    stage.clock.advance(100)
+    await stage.indexer.tick()
+    assert told(stage, "klingel_deletion_oldest_seconds") >= waits + 100
+    assert told(stage, "klingel_deletion_seconds_count") == 0
+    held.set()
+    await stage.until(lambda: stage.committed == 2)
+    await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") == 0)
+    assert told(stage, "klingel_deletion_seconds_count") == 1
+    assert told(stage, "klingel_deletion_seconds_sum") >= waits + 100
+
+
+async def test_a_deletion_of_a_partition_that_is_let_go_is_no_longer_ours(stage, build):
+    stage.log.append(post(build, 0, change="deleted"))
+    stage.answers.hold("n:s:0")
+    stage.restart()
+    await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") > 0)
+    stage.indexer._partitions.clear()
+    assert stage.indexer._oldest_deletion() == 0

@@ -185,7 +185,7 @@ DEFINITIONS: dict[Metric, Definition] = {
         Histogram, "From a demand for deletion to its report.", buckets=HOURS
     ),
     Metric.DELETION_OLDEST_SECONDS: Definition(
-        Gauge, "Age of the oldest demand for deletion that is not met everywhere."
+        Gauge, "Age of the oldest demand for deletion that waits to be written to the index."
     ),
     Metric.CERTIFICATE_DAYS: Definition(
         Gauge, "Days until the first of the certificates in use ends; 0 when one cannot be read."

@@ -85,6 +85,15 @@ class _Partition:
     stopped: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """A deletion on its way into the index, and who follows it."""
+
+    demanded_at: datetime
+    ticket: Ticket
+    tracker: OffsetTracker
+
+
 class Indexer:
     """The loop; owns no connection.
 
@@ -117,6 +126,7 @@ class Indexer:
         self._sleep = sleep
         self._component = Component("klingel-indexer", STAGE, options.holder)
         self._partitions: dict[Slot, _Partition] = {}
+        self._deletions: list[_Deletion] = []
         self._stopping = asyncio.Event()
         self._committing = asyncio.Lock()
         self._committed_at = clock.monotonic()
@@ -249,6 +259,8 @@ class Indexer:
         owned.brake.note(_slot_name(message), raised=False)
         if isinstance(result, Write):
             self.writer.add(Item(result, ticket))
+            if result.demanded_at is not None:
+                self._deletions.append(_Deletion(result.demanded_at, ticket, owned.tracker))
         else:
             ticket.outcome = result
         return None
@@ -282,6 +294,9 @@ class Indexer:
             if end.verdict.succeeded:
                 ticket.outcome = Outcome(Fate.DELIVERED, network=end.item.write.network)
                 written.append(end.item.write)
+                if end.item.write.demanded_at is not None:
+                    waited = (now - end.item.write.demanded_at).total_seconds()
+                    self._metrics.observe(Metric.DELETION_SECONDS, max(0.0, waited))
                 # What was read a second time exists already, and is counted once.
                 if end.item.write.breach and end.verdict is Verdict.WRITTEN:
                     self._metrics.count(Metric.SLA_BREACHES, reason=end.item.write.breach)
@@ -309,9 +324,6 @@ class Indexer:
         if write.published_at is not None:
             waited = (now - write.published_at).total_seconds()
             self._metrics.observe(Metric.PUBLISHED_TO_INDEXED, max(0.0, waited))
-        if write.demanded_at is not None:
-            waited = (now - write.demanded_at).total_seconds()
-            self._metrics.observe(Metric.DELETION_SECONDS, max(0.0, waited))
 
     async def _bury(self, dead: Sequence[tuple[Ticket, Exception]]) -> None:
         """Write the dead letters, then settle their messages.
@@ -439,8 +451,21 @@ class Indexer:
         self.stalled_seconds = self._progress.note(standing, self._clock.monotonic())
         self._metrics.set(Metric.STALLED_SECONDS, self.stalled_seconds)
         self._metrics.set(Metric.OLDEST_SECONDS, oldest)
+        self._metrics.set(Metric.DELETION_OLDEST_SECONDS, self._oldest_deletion())
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self.writer.outstanding)
         self._metrics.set(Metric.IN_FLIGHT_BYTES, self.writer.outstanding_bytes)
+
+    def _oldest_deletion(self) -> float:
+        """Return the age of the oldest deletion that is taken in and not in the index, in seconds."""
+        trackers = {id(owned.tracker) for owned in self._partitions.values()}
+        self._deletions = [
+            each
+            for each in self._deletions
+            if each.ticket.outcome is None and id(each.tracker) in trackers
+        ]
+        now = self._clock.now()
+        ages = [(now - each.demanded_at).total_seconds() for each in self._deletions]
+        return max([0.0, *ages])
 
     @property
     def ready(self) -> bool:
