@@ -130,7 +130,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         in_reply_to=_object(refers.parent, includes),
         in_reply_to_author=post.in_reply_to_user_id if is_id(post.in_reply_to_user_id) else None,
         quotes=_object(refers.quoted, includes),
-        quoted_author=_author_of(refers.quoted, includes),
+        quoted_author=None if refers.quoted is None else _author_of(refers.quoted, includes),
         reposts=_object(refers.reposted, includes),
         author=author,
         text=None if hidden else text,
@@ -141,7 +141,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         mentions=mentions,
         metrics=metrics,
         url=f"https://x.com/i/status/{post.id}",
-        customer_ids=customer_ids(author),
+        customer_ids=() if author is None else (f"x:{author.id}",),
         lone_id=True,
     )
 
@@ -243,10 +243,8 @@ def _object(post_id: str | None, includes: Includes) -> str | None:
     return post_object(post_id)
 
 
-def _author_of(post_id: str | None, includes: Includes) -> str | None:
+def _author_of(post_id: str, includes: Includes) -> str | None:
     """Return whose post is referred to, where the answer tells it."""
-    if post_id is None:
-        return None
     found = (post.author_id for post in includes.tweets or () if post.id == post_id)
     return next((each for each in found if is_id(each)), None)
 
