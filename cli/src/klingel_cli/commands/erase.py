@@ -8,6 +8,7 @@ import click
 
 from klingel.contracts.blobs import BlobStore
 from klingel.domain.erasure import Key
+from klingel.domain.erasure import Subject as Kind
 from klingel.errors import ConfigurationError
 from klingel_cli import erasing
 from klingel_cli.erasing import Reach, Subject
@@ -92,11 +93,8 @@ def erase(
 
 
 def _subject(author: str | None, object_id: str | None, case_id: str | None) -> Subject:
-    given = [
-        Subject(kind, name)
-        for kind, name in (("author", author), ("object", object_id), ("case", case_id))
-        if name is not None
-    ]
+    named: dict[Kind, str | None] = {"author": author, "object": object_id, "case": case_id}
+    given = [Subject(kind, name) for kind, name in named.items() if name is not None]
     if len(given) != 1:
         raise click.UsageError(
             "Name one: --author NETWORK:ID, --object OBJECT_ID or --case CASE_ID."
