@@ -21,7 +21,14 @@ from klingel.model.connector_status import GapRecord, Spent
 from klingel.stage.audit import CHAIN, audit
 from klingel.testing.broker import InMemoryBroker
 from klingel_cli.auditing import rows_of
-from klingel_connectors.raw import Heard, Origin, raw_output, read_delivery
+from klingel_connectors.raw import (
+    Heard,
+    Origin,
+    TurnedAway,
+    dead_letter_output,
+    raw_output,
+    read_delivery,
+)
 from klingel_indexer.bulk import Item
 from klingel_indexer.convert import INPUTS, Write, convert
 from klingel_networks.contract import Delivery
@@ -241,11 +248,20 @@ def _garble(house: _House, posts: Sequence[dict[str, Any]]) -> None:
     for number, post in enumerate(posts[:24]):
         whole = ring({**post, "id": f"broken-{number}"}, received_at=house.now)
         value = whole.value or b""
-        broken = (value[: len(value) // 2], b"[]", b"\xff", value.replace(b'"brand', b'"x'))
+        refused = json.dumps(json.loads(value) | {"native": {}}).encode()  # by the mapping
+        broken = (value[: len(value) // 2], b"[]", b"\xff", refused)
         house.broker.append(
-            Output(whole.topic, whole.key, broken[number % 3], whole.headers),
+            Output(whole.topic, whole.key, broken[number % 4], whole.headers),
             _milliseconds(house.now),
         )
+    for number in range(6):
+        network = NETWORKS[number % 2]
+        origin = Origin(network, f"{network}-1", network, channel=None)
+        delivery = Delivery(b'{"id": []}', {"source": SOURCE})
+        (turned,) = read_delivery(installed_network(network), delivery, origin, "live", house.now)
+        assert isinstance(turned, TurnedAway)
+        letter = dead_letter_output(turned, origin, "0.1.0", house.now, None)
+        house.broker.append(letter, _milliseconds(house.now))
 
 
 def _tell_states(house: _House, now: datetime, chance: random.Random) -> None:
