@@ -6,6 +6,7 @@ summary along, by which way ever and how often it arrives.
 
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from msgspec import structs
 
@@ -16,10 +17,16 @@ MAX_FOLDED = 1_024
 _HASH_BYTES = 8
 
 
+@lru_cache(maxsize=16)
+def _bytes_of(hashes: str) -> bytes:
+    """Return packed hashes as bytes; of one case they are asked for several times in a row."""
+    return b64decode(hashes)
+
+
 def is_folded(summary: Summary, object_hash: str) -> bool:
     """Whether a summary remembers this object."""
     wanted = bytes.fromhex(object_hash)
-    hashes = b64decode(summary.hashes)
+    hashes = _bytes_of(summary.hashes)
     at = hashes.find(wanted)
     while at >= 0 and at % _HASH_BYTES:
         at = hashes.find(wanted, at + 1)
@@ -35,7 +42,7 @@ def check(summary: Summary) -> None:
 
 def with_hash(hashes: str, object_hash: str) -> str:
     """Append an object to packed hashes, forgetting the oldest beyond `MAX_FOLDED`."""
-    packed = b64decode(hashes) + bytes.fromhex(object_hash)
+    packed = _bytes_of(hashes) + bytes.fromhex(object_hash)
     return b64encode(packed[-MAX_FOLDED * _HASH_BYTES :]).decode()
 
 

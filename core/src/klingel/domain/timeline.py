@@ -166,7 +166,8 @@ class Generation:
         if opens:
             self.openers.add(fact.object)
         if opens or not (fact.silent or is_deleted(fact)):
-            self._wake(fact.at)
+            if self.snooze is not None:
+                self._wake(fact.at)
             self.pending[fact.object] = fact.at
             terms = fact.opening.terms if fact.opening is not None else None
             self.waiting.begin(
@@ -563,7 +564,7 @@ class Timeline:
         elif generation.is_before_folded(fact.at, fact.object):
             self._absorb(generation, fact)
             return
-        split = generation is not None and fact.object in self._splits
+        split = generation is not None and bool(self._splits) and fact.object in self._splits
         if generation is None or split or (opens and self._is_over(generation, fact.at)):
             number = self._firsts.get(customer, 1) if generation is None else generation.number + 1
             opening = fact.opening

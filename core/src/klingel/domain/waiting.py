@@ -89,7 +89,8 @@ class Waiting:
         """Note a word that waits for an answer; nothing changes while an earlier one does."""
         current = self.current
         if current is not None:
-            current.started_at = min(current.started_at, at)
+            if at < current.started_at:  # noqa: PLR1730 - a call costs more, for each word
+                current.started_at = at
         else:
             name: WaitName = "next_response" if answered else "first_response"
             self.waits.append(Wait(name, object_hash, at, terms))

@@ -38,6 +38,7 @@ from klingel_processors.care.records import (
     Conversations,
     due_cases,
     is_noted,
+    moved,
     put_off,
     puts_of,
     read_case,
@@ -272,8 +273,8 @@ class CareLogic:
             return Outcome(Fate.DELIVERED, reason="stale", puts=put_off(key, now + _CONFIG_LAG))
         current = timer_key(case, brand.max_open_age)
         if current != key:
-            moved = (Put(CASES, current, b""),) if current is not None else ()
-            return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None), *moved))
+            there = (Put(CASES, current, b""),) if current is not None else ()
+            return Outcome(Fate.DELIVERED, reason="stale", puts=(Put(CASES, key, None), *there))
         firing = fire(case, now, read_to, brand, self._reading_since)
         place = conversation_key(case.brand, case.conversation_id)
         if firing is None:
@@ -284,7 +285,7 @@ class CareLogic:
         seen[place] = alone
         reason = firing.fired[-1].kind
         outputs = Outputs.of_timer(firing.fired[0].id, SOURCE, case.case_id, now, self._partition)
-        puts = self._passed(outputs, state, case, firing, brand, now)
+        puts = self._passed(outputs, state, case, key, firing, brand, now)
         return Outcome(Fate.DELIVERED, reason=reason, outputs=outputs.all, puts=puts)
 
     def _passed(
@@ -292,6 +293,7 @@ class CareLogic:
         outputs: Outputs,
         state: StateView,
         case: Case,
+        key: bytes,
         firing: Firing,
         brand: CompiledBrand,
         now: datetime,
@@ -314,7 +316,7 @@ class CareLogic:
         outputs.case(place, after, record)
         return (
             Put(CASES, b"c" + case.case_id.encode(), record),
-            *timer_puts(case, after, brand.max_open_age),
+            *moved(key, after, brand.max_open_age),
             *restored(read_note(state, place), place, case.case_id, after),
         )
 

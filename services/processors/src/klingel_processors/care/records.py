@@ -322,6 +322,11 @@ def removal(
 def timer_puts(old: Timed | None, case: Timed | None, max_open_age: timedelta) -> Iterable[Put]:
     """Return what moves a record's entry among the timers."""
     was = timer_key(old, max_open_age) if old is not None else None
+    return moved(was, case, max_open_age)
+
+
+def moved(was: bytes | None, case: Timed | None, max_open_age: timedelta) -> Sequence[Put]:
+    """Return what moves an entry among the timers, which is known, to where it belongs now."""
     key = timer_key(case, max_open_age) if case is not None else None
     if was == key:
         return ()
