@@ -739,9 +739,7 @@ def _refold(
     material = _material(cases_before, state, news)
     timeline = _timeline(state, material, news, brand, _firsts(cases_before))
     timeline.run(material.facts)
-    cases: dict[str, Case] = {}
-    for case in material.frozen:
-        cases[case.case_id] = revised(some[case.case_id], case, brand)
+    cases = {case.case_id: revised(some[case.case_id], case, brand) for case in material.frozen}
     for generation in timeline.generations:
         case = _derived(state, timeline, generation, material, news, brand)
         cases[case.case_id] = case
@@ -761,10 +759,7 @@ def _refold(
     )
     changed = [case for case in cases.values() if case is not before.get(case.case_id)]
     gone = [withdrawn(case, brand) for identity, case in some.items() if identity not in cases]
-    left = state.withdrawn
-    if gone or left:
-        left = {each: case for each, case in left.items() if each not in cases}
-        left.update((case.case_id, case) for case in gone)
+    left = _left(state.withdrawn, cases, gone)
     if news.customers is not None:
         after = state.then(changed, left, held, state.index())
     else:
@@ -784,6 +779,15 @@ def _refold(
         material.home,
         known,
     )
+
+
+def _left(known: dict[str, Case], cases: dict[str, Case], gone: list[Case]) -> dict[str, Case]:
+    """Return the withdrawn cases: those that are known and have not come back, and further ones."""
+    if not known and not gone:
+        return known
+    left = {each: case for each, case in known.items() if each not in cases}
+    left.update((case.case_id, case) for case in gone)
+    return left
 
 
 class _Material(Struct, frozen=True, gc=False):
