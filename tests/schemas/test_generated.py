@@ -11,6 +11,8 @@ DERIVED = (
     "core/src/klingel/model",
     "core/src/klingel/contracts/topics.json",
     "core/pyproject.toml",
+    "deploy/k8s",
+    "deploy/prometheus/rules",
 )
 
 
