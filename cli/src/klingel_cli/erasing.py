@@ -116,7 +116,8 @@ async def left(client: AsyncElasticsearch, prefix: str, subject: Subject) -> int
 async def forget_cases(client: AsyncElasticsearch, prefix: str, cases: Sequence[str]) -> int:
     """Delete what the index tells of cases beside themselves; returns how many documents."""
     gone = 0
-    indices = ",".join(f"{prefix}{kind}-*" for kind in ("case-events", "escalations"))
+    kinds = (Topic.CASE_EVENTS, Topic.ESCALATIONS)
+    indices = ",".join(f"{prefix}{kind}-*" for kind in kinds)
     for start in range(0, len(cases), _IDS_AT_ONCE):
         done = await client.delete_by_query(
             index=indices,

@@ -227,6 +227,7 @@ def in_order(children: list[Child]) -> list[Child]:
         "bluesky",
         "x",
         "email",
+        "feed",
         "gateway",
         "understand",
         "thread",
