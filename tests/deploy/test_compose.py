@@ -23,7 +23,8 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 SERVICES = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 LONG_RUNNING = [
-    "bluesky", "care", "gateway", "indexer", "media", "notifier", "thread", "understand", "watch",
+    "audit", "bluesky", "care", "gateway", "indexer", "media", "notifier", "thread", "understand",
+    "watch",
 ]  # fmt: skip
 CHOSEN = sorted(name for name, service in SERVICES.items() if "profiles" in service)
 KEYS = {
@@ -180,6 +181,16 @@ def test_prometheus_scrapes_it(name):
     ]
     assert len(targets) == len(LONG_RUNNING)
     assert f"{name}:{SERVICES[name]['environment']['KLINGEL_HTTP__PORT']}" in targets
+
+
+def test_the_books_are_checked_more_often_than_their_alert_asks():
+    """The auditor goes on as a service; without one KlingelAuditNotRun would fire for nothing."""
+    text = (ROOT / "deploy/prometheus/rules/completeness.yaml").read_text(encoding="utf-8")
+    asked = int(re.search(r"klingel_audit_age_seconds\) > ([0-9]+)", text)[1])
+    assert entrypoint("audit") == "klingel"
+    name, option, seconds = SERVICES["audit"]["command"]
+    assert (name, option) == ("audit", "--every")
+    assert 10 * int(seconds) <= asked
 
 
 def test_connectors_that_may_run_are_scraped_when_they_do():
