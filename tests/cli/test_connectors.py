@@ -14,11 +14,11 @@ from aiohttp.test_utils import TestServer
 
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited, SourceUnavailable
 from klingel_cli.commands.connectors import compose_entries, write_scaffold
-from klingel_cli.composing import as_yaml
+from klingel_cli.composing import as_yaml, secret_name
 from klingel_connectors.settings import gateway_settings
 from klingel_networks.arrival import Tools, Unbounded
 from klingel_networks.manifest import read_manifest, read_quality
-from klingel_networks.options import read_options
+from klingel_networks.options import read_options, setting_name
 from klingel_networks.registry import installed
 
 
@@ -173,10 +173,34 @@ def test_every_connector_has_an_entry_that_gives_it_what_it_needs(tmp_path):
         secret.write_text("hunter2")
         environ = {
             variable: str(secret) if variable.endswith("_FILE") else "1"
-            for variable in own["environment"]
+            for variable, value in own["environment"].items()
+            if value is not None
         }
         assert read_options(manifest, environ, {}) is not None
         assert own["command"][:2] == ["run", name]
+
+
+def test_an_entry_asks_for_no_file_of_a_secret_that_may_be_left_away():
+    """Only required secrets are files; all that is optional is taken from where compose runs."""
+    for name in installed().names:
+        manifest = installed().manifest(name)
+        found = yaml.safe_load(as_yaml(compose_entries(name)))
+        own = found["services"].get(name)
+        if own is None:
+            continue
+        told = own["environment"]
+        needed = set()
+        for each, how in manifest.config.items():
+            variable = setting_name(name, each)
+            if how.secret and how.required:
+                needed.add(secret_name(variable))
+                assert told[f"{variable}_FILE"] == f"/run/secrets/{secret_name(variable)}"
+            elif not how.required:
+                assert told[variable] is None
+        assert set(own.get("secrets", ())) == needed
+        mounted = {value for value in told.values() if str(value).startswith("/run/secrets/")}
+        assert mounted == {f"/run/secrets/{each}" for each in needed}
+    assert compose_entries("bluesky")["secrets"] == {}
 
 
 def test_the_gateway_gets_every_secret_of_a_family(tmp_path):

@@ -10,7 +10,7 @@ import yaml
 
 from klingel.settings import load_settings
 from klingel_cli.commands.connectors import compose_block
-from klingel_cli.composing import BLOCK_BEGINS, BY_HAND
+from klingel_cli.composing import BLOCK_BEGINS, BY_HAND, secret_name
 from klingel_connectors.chat_settings import chat_settings
 from klingel_connectors.settings import OWN_NAMES, gateway_settings
 from klingel_networks.options import read_options, setting_name
@@ -263,6 +263,23 @@ def test_a_chosen_connector_is_given_what_it_reads(name, tmp_path):
     assert read_options(manifest, told, {}) is not None
     every = {setting_name(name, each) for each in manifest.config}
     assert every <= {variable.removesuffix("_FILE") for variable in environment} | set(environment)
+
+
+def test_no_file_is_asked_for_a_secret_that_may_be_left_away():
+    """Optional secrets come from the environment; the gateway's own it does not start without."""
+    for name in CHOSEN:
+        service = SERVICES[name]
+        if name not in installed().names:
+            family = installed().family(service["environment"]["KLINGEL_HOOKS"])
+            assert len(service["secrets"]) == 1 + family.hashes
+            continue
+        config = installed().manifest(name).config.items()
+        needed = [
+            secret_name(setting_name(name, each))
+            for each, how in config
+            if how.secret and how.required
+        ]
+        assert service.get("secrets", []) == needed
 
 
 def test_secrets_are_files_that_somebody_uses():

@@ -33,7 +33,8 @@ def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
     """Return what a connector adds to docker-compose.yml: services and secrets.
 
     A connector that reads is a service of its own; what rings at the gateway adds its endpoint to the
-    gateway's environment. Secrets are files, never values.
+    gateway's environment. Required secrets are files in ./secrets, which have to be there; what may
+    be left away is taken from the environment or .env, secrets too, and otherwise not set.
 
     Args:
         manifest: of the connector.
@@ -42,13 +43,16 @@ def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
     services: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     if reads(manifest):
-        environment: dict[str, str] = {"KLINGEL_CONNECTOR__INSTANCE": manifest.name}
-        for name, setting in manifest.config.items():
-            variable = setting_name(manifest.name, name)
-            if setting.secret:
-                secrets[secret_name(variable)] = variable
-            elif setting.required:
-                environment[variable] = f"# {setting.description}"
+        variables, secrets = _settings(manifest)
+        wanted = {
+            setting_name(manifest.name, name): f"# {setting.description}"
+            for name, setting in manifest.config.items()
+            if setting.required
+        }
+        environment = {
+            "KLINGEL_CONNECTOR__INSTANCE": manifest.name,
+            **{variable: wanted.get(variable) for variable in variables},
+        }
         services[manifest.name] = _service(
             _READER, environment, secrets, ["run", manifest.name, "--holder", f"{manifest.name}-0"]
         )
@@ -64,7 +68,7 @@ def entries(manifest: Manifest, *, hash_key: str = "") -> dict[str, Any]:
 
 def _service(
     base: str | None,
-    environment: Mapping[str, str],
+    environment: Mapping[str, str | None],
     secrets: Mapping[str, str],
     command: list[str] | None,
 ) -> dict[str, Any]:

@@ -99,7 +99,8 @@ def compose_command(shell: Shell, name: str | None, *, every: bool) -> None:
     """Print the entry of connector NAME for Docker Compose, with the names of its Secrets.
 
     Write it to a file beside docker-compose.yml, put each secret into ./secrets, and start with
-    `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in.
+    `docker compose -f docker-compose.yml -f FILE up`. A value that begins with # is to be filled in;
+    what is null may be left away and is taken from the environment or .env, optional secrets too.
     """
     if every is (name is not None):
         raise ConfigurationError("name a connector, or say --all")
