@@ -141,7 +141,10 @@ class Bench:
 
 @pytest.fixture
 def make_bench(make_publisher, make_intake, origin, books, metrics):
-    def make(rounds, *, producer=None, plan=FAST, stored=None, before=None, client=None):
+    def make(
+        rounds, *, producer=None, plan=FAST, stored=None, before=None, client=None, clock=None
+    ):
+        clock = clock or SystemClock()
         producer = producer or RecordingProducer()
         poller = client or ScriptedPoller(rounds)
         stop = asyncio.Event()
@@ -149,14 +152,14 @@ def make_bench(make_publisher, make_intake, origin, books, metrics):
             client=poller,
             origin=origin,
             intake=make_intake(),
-            publisher=make_publisher(producer),
+            publisher=make_publisher(producer, clock=clock),
             lease=HeldLease(generation=3),
             read_cursor=lambda _instance, _source: None,
             read_cursors=lambda _instance: stored or {},
             read_before=lambda _instance: before or Before(),
             books=books,
             metrics=metrics,
-            clock=SystemClock(),
+            clock=clock,
             plan=plan,
             stop=stop,
         )
@@ -252,6 +255,46 @@ async def test_no_more_rounds_at_once_than_planned(make_bench, eventually):
     assert bench.client.most_at_once == 4
     await bench.finish(running)
     assert bench.client.running == set()
+
+
+class Leaping(SystemClock):
+    """A clock that leaps ahead when told."""
+
+    ahead = 0.0
+
+    def monotonic(self):
+        """Return seconds, and those it leapt."""
+        return super().monotonic() + self.ahead
+
+
+class Watching(ScriptedPoller):
+    """Notes at the beginning of each round what the connector gives as its reason."""
+
+    def poll(self, channel, cursor):
+        """Note it, and play the round."""
+        self.seen.append(self.reason())
+        return super().poll(channel, cursor)
+
+
+async def test_rounds_that_end_well_do_not_hide_what_is_waited_for(make_bench, arrival, eventually):
+    """The network answers, Kafka does not: the status says so throughout, until it is over."""
+    producer, clock = RecordingProducer(automatic=False), Leaping()
+    poller = Watching({"a": [[arrival(1)]]})
+    bench = make_bench({}, producer=producer, client=poller, clock=clock)
+    health, poller.seen = bench.runner.health, []
+    poller.reason = lambda: health.reason
+    running = asyncio.create_task(bench.runner.run())
+    await eventually(lambda: len(bench.keys()) == 1)
+    clock.ahead = 10.0
+    await eventually(lambda: health.reason == "waiting for Kafka")
+    begun = len(poller.seen)
+    await eventually(lambda: len(poller.seen) > begun + 20)
+    assert set(poller.seen[begun:]) == {"waiting for Kafka"}
+    assert health.state == "running"
+    producer.automatic = True
+    producer.acknowledge()
+    await eventually(lambda: health.reason == "")
+    await bench.finish(running)
 
 
 async def test_what_only_a_person_can_mend_ends_the_process(make_bench):

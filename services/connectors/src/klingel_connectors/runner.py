@@ -342,7 +342,7 @@ class Runner:
 
     async def _read(self, reading: _Reading, client: Client) -> None:
         arrivals = client.arrivals(reading.resume)
-        self._turn("running")
+        self._go_on()
         try:
             async for arrival in arrivals:
                 await self._heard(reading, arrival)
@@ -463,7 +463,7 @@ class Runner:
         for state in ("fine", "waiting", "parked"):
             self._metrics.set(Metric.CHANNELS, schedule.count(state), state=state)
         if not waiting + parked:
-            self._turn("running")
+            self._go_on()
         elif error is not None:
             said = f"{waiting + parked} of {len(schedule)} channels wait: {error}"
             if len(schedule) == 1:
@@ -651,6 +651,12 @@ class Runner:
             self.health.reason = f"waiting for {waiting_for}"
         elif not waiting_for and self.health.reason.startswith("waiting for "):
             self.health.reason = ""
+
+    def _go_on(self) -> None:
+        """Turn to running; what the publisher still waits for goes on being the reason."""
+        waiting_for = self._publisher.waiting_for()
+        still = waiting_for and self.health.reason == f"waiting for {waiting_for}"
+        self._turn("running", self.health.reason if still else "")
 
     def _turn(self, state: State, reason: str = "") -> None:
         if not self.health.turn(state, reason):
