@@ -51,7 +51,16 @@ def test_a_request_is_answered_stored_and_names_the_person():
     assert identity.object_id == f"facebook:network:deletion/{told['confirmation_code']}"
     draft = installed().network(network).to_social_event(raw_event(network, piece, identity))
     assert (draft.kind, draft.author.id, draft.published_at) == ("unknown", USER, NOW)
+    assert draft.erases
     assert installed().manifest(network).delivers(draft.kind, draft.change)
+
+
+def test_removing_the_app_demands_nothing():
+    request = Call("POST", "", {}, signed(), (SECRET, OLD), BASE, NOW)
+    ((network, piece),) = FAMILY.explode(FAMILY.callbacks["deauthorize"](request).delivery)
+    identity = installed().network(network).identify(piece.native, piece.context)
+    draft = installed().network(network).to_social_event(raw_event(network, piece, identity))
+    assert (draft.author.id, draft.erases) == (USER, False)
 
 
 def test_the_same_request_again_has_the_same_code_and_another_person_another():
@@ -66,7 +75,7 @@ def test_the_page_tells_when_it_was_asked_and_until_when_it_is_done():
     page = call(method="GET", rest=code)
     assert (page.status, page.content_type) == (200, "text/html")
     assert b"2026-07-04 14:38 UTC" in page.body
-    assert b"at the latest by 2026-07-05 14:38 UTC" in page.body
+    assert b"is to be deleted by 2026-07-05 14:38 UTC" in page.body
     assert (
         b"was to be deleted by" in call(method="GET", rest=code, now=NOW + timedelta(days=2)).body
     )

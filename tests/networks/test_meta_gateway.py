@@ -173,7 +173,7 @@ async def test_a_deletion_is_durable_before_it_is_answered(gateway):
     assert (raw.network, raw.kind) == ("facebook", "unknown")
     async with client.get(f"{path}/{told['confirmation_code']}") as page:
         assert (page.status, page.content_type) == (200, "text/html")
-        assert "being deleted" in await page.text()
+        assert "to be deleted by" in await page.text()
 
 
 def _signed() -> str:

@@ -373,6 +373,22 @@ def test_what_compliance_tells_of_accounts_is_kept_with_its_time(name):
     assert identity.object_id == f"x:network:user/{CUSTOMER}/{name}"
     assert identity.revision == 1671798896789
     assert (draft.kind, draft.author.id) == ("unknown", CUSTOMER)
+    assert draft.erases == (name == "user_delete")
+
+
+@pytest.mark.parametrize(
+    ("line", "erases"),
+    [
+        ({"action": "delete", "reason": "deleted"}, True),
+        ({"action": "delete", "reason": "suspended"}, False),
+        ({"action": "scrub_geo"}, False),
+    ],
+)
+def test_an_account_that_a_job_finds_deleted_is_to_be_erased(line, erases):
+    _, draft = mapped({"id": CUSTOMER, **line}, {"job": "users"})
+    assert (draft.author.id, draft.erases) == (CUSTOMER, erases)
+    _, of_a_post = mapped({"id": CUSTOMER, **line}, {})
+    assert not of_a_post.erases
 
 
 def test_a_post_withheld_elsewhere_stays_and_is_told():

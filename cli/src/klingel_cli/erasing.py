@@ -11,16 +11,18 @@ from elasticsearch.helpers import async_scan
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key, erasing
 from klingel.domain.erasure import Subject as Kind
-from klingel.model import RawEvent, Suppression
+from klingel.model import RawEvent
 
 Json = dict[str, Any]
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = ["object_id", "kind", "channel", "case_id", "media.sha256"]
 _IDS_AT_ONCE: Final = 500
 _LONGEST_ID: Final = 1024
+_SOURCE: Final = "klingel/cli"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def told(key: Key, subject: Subject, found: Reach, now: datetime) -> list[Output
     names: list[tuple[Kind, str]] = [(subject.kind, subject.name)]
     if subject.kind == "case":
         names += [("object", each) for each in sorted(found.objects)]
-    return [_suppression(key.suppression(kind, name, now), now) for kind, name in names]
+    return [suppression_output(key.suppression(kind, name, now), _SOURCE) for kind, name in names]
 
 
 def deletions(found: Reach, now: datetime) -> list[Output]:
@@ -149,27 +151,18 @@ def deletions(found: Reach, now: datetime) -> list[Output]:
     ]
 
 
-def _suppression(record: Suppression, now: datetime) -> Output:
-    identity = f"{record.subject}@{int(now.timestamp() * 1000)}"
-    return _output(Topic.SUPPRESSIONS, record.subject, codec.encode(record), identity, now)
-
-
 def _raw(raw: RawEvent, now: datetime) -> Output:
-    return _output(Topic.RAW_EVENTS, raw.object_id, codec.encode(raw), raw.event_id, now)
-
-
-def _output(topic: Topic, key: str, value: bytes, identity: str, now: datetime) -> Output:
     return Output(
-        topic=topic,
-        key=key.encode(),
-        value=value,
+        topic=Topic.RAW_EVENTS,
+        key=raw.object_id.encode(),
+        value=codec.encode(raw),
         headers=ce_headers(
-            topic,
-            event_id=identity,
-            source="klingel/cli",
-            subject=key,
+            Topic.RAW_EVENTS,
+            event_id=raw.event_id,
+            source=_SOURCE,
+            subject=raw.object_id,
             time=now,
-            trace=trace_id(identity),
+            trace=trace_id(raw.event_id),
         ),
     )
 

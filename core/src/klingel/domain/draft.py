@@ -61,6 +61,7 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         natures: what it is beside its words: a machine's answer, a list, what a filter said of it.
         asked_by_id: whether the network tells the rest of it only when it is asked for it by its id.
         only_media: whether it tells nothing but what became of the event's media.
+        erases: whether it demands that what its author said until then is erased.
     """
 
     mapping: str
@@ -96,3 +97,4 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     natures: tuple[Nature, ...] = ()
     asked_by_id: bool = False
     only_media: bool = False
+    erases: bool = False

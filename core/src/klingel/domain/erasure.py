@@ -93,6 +93,28 @@ class Suppressed:
         if known.kind != "object":
             self.count += 1
 
+    @property
+    def has_key(self) -> bool:
+        """Whether somebody can be looked up, and erased, at all."""
+        return self._key is not None
+
+    def demanded(self, author: str, at: datetime) -> Suppression | None:
+        """Return what is to be told when an author's erasure is demanded.
+
+        Of two records of a subject Kafka keeps the one written last: an old demand that is read
+        again must not put itself in the place of a later one.
+
+        Args:
+            author: `<network>:<author id>`.
+            at: of the demand.
+
+        Returns:
+            None when as much is known already, and without a key.
+        """
+        if self._key is None or self._erased("author", author, at):
+            return None
+        return self._key.suppression("author", author, at)
+
     def __bool__(self) -> bool:
         """Whether anything was erased."""
         return bool(self._at)

@@ -7,9 +7,10 @@ padding, HMAC-SHA256 of the payload's text under the app secret) and expects
 it. `deauthorize` is the same signed request when the app is removed without that wish.
 
 The request becomes one object of `facebook`, kind `unknown`, `deletion/<code>`: durable before the
-answer goes out. Its draft names the person as author, and erasure takes it from there. The code
-tells nothing of the person: a keyed hash of id and time, with the time in clear, so that the status
-page needs no memory.
+answer goes out. Its draft names the person as author and demands the erasure, which understand
+begins; removing the app without that wish demands nothing. The code tells nothing of the person: a
+keyed hash of id and time, with the time in clear, so that the status page needs no memory. What
+became of the deletion the page does not know, and so does not claim.
 """
 
 import base64
@@ -179,7 +180,7 @@ def _status_page(call: Call) -> Answer:
     due = asked + WITHIN
     told = f"Your request {code} was received on {_said(asked)}. "
     if call.now < due:
-        told += f"What is stored about you is being deleted, at the latest by {_said(due)}."
+        told += f"What is stored about you is to be deleted by {_said(due)}."
     else:
         told += (
             f"What was stored about you was to be deleted by {_said(due)}. If you find anything "
@@ -223,4 +224,5 @@ def draft_deletion(mapping: str, native: bytes | msgspec.Raw) -> SocialDraft:
         visibility="private",
         published_at=moment(milliseconds(request.requested_at, "requested_at")),
         author=Author(id=native_id(request.user_id, "user_id")),
+        erases=request.reason == DELETION,
     )

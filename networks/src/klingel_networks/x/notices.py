@@ -3,7 +3,8 @@
 A post that was deleted does not come back, so its deletion has no time of its own in the identity
 and is the same from the activity webhook, the compliance stream and a compliance job. What can be
 undone (an account that is protected or suspended, a post withheld elsewhere) is of kind `unknown`
-with the network's time as revision; a post to be dropped from view is deleted, and stays so.
+with the network's time as revision; a post to be dropped from view is deleted, and stays so. An
+account that was deleted demands an erasure too: should it come back, what it said before does not.
 
 Sources: "Compliance Data Objects" of the X API; `x-api/compliance/batch-compliance/integrate`;
 `x-api/activity/event-payloads`.
@@ -64,6 +65,8 @@ _OF_USERS = frozenset(
 )
 _REMOVED = "delete"
 _SCRUBBED = "scrub_geo"
+_DELETED = "deleted"
+_USER_DELETED = "user_delete"
 
 
 def deletion(post_id: str | None, author_id: str | None, at: datetime | None = None) -> Said:
@@ -90,7 +93,8 @@ def job_result(result: JobResult, context: Mapping[str, str]) -> Said:
     at = None if result.redacted_at is None else rfc3339(result.redacted_at, "redacted_at")
     subject = checked_id(result.id, "id")
     if context.get("job") == "users":
-        return _notice(f"user/{subject}/compliance", at, subject)
+        gone = result.action == _REMOVED and result.reason == _DELETED
+        return _notice(f"user/{subject}/compliance", at, subject, erases=gone)
     if result.action == _REMOVED and result.reason != _SCRUBBED:
         return deletion(subject, None, at)
     return _notice(f"{subject}/compliance", at, None)
@@ -120,7 +124,7 @@ def compliance(parts: Mapping[str, msgspec.Raw], context: Mapping[str, str]) -> 
     at = rfc3339(event.event_at, f"data.{name}.event_at")
     if name in _OF_USERS:
         user = checked_id(event.user.id if event.user else None, f"data.{name}.user.id")
-        return _notice(f"user/{user}/{name}", at, user)
+        return _notice(f"user/{user}/{name}", at, user, erases=name == _USER_DELETED)
     return _of_post(name, event, at, context)
 
 
@@ -202,7 +206,7 @@ def unknown(object_id: str, author_id: str | None = None) -> Said:
     return Identity(object_id, 0, "unknown", "created"), draft
 
 
-def _notice(name: str, at: datetime | None, author_id: str | None) -> Said:
+def _notice(name: str, at: datetime | None, author_id: str | None, *, erases: bool = False) -> Said:
     revision = 0 if at is None else revision_of(at)
     draft = SocialDraft(
         mapping=MAPPING,
@@ -210,6 +214,7 @@ def _notice(name: str, at: datetime | None, author_id: str | None) -> Said:
         change="updated",
         author=Author(id=author_id) if author_id is not None and is_id(author_id) else None,
         changed_at=at,
+        erases=erases,
     )
     return Identity(PREFIX + name, revision, "unknown", "updated"), draft
 

@@ -25,6 +25,7 @@ from klingel.contracts.envelope import (
     trace_of,
 )
 from klingel.contracts.partition import conversation_key
+from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
 from klingel.domain.copies import comparable
 from klingel.domain.dedupe import (
@@ -368,7 +369,27 @@ class HearingLogic(ABC):
         """Decide one raw event; raises InvalidMessage and NotYet."""
         ahead = self._ahead.pop(message.offset, None)
         said = self.said(message) if ahead is None else ahead.said
-        return self.decide(self.case(message, said, ahead, state, now), history)
+        outcome = self.decide(self.case(message, said, ahead, state, now), history)
+        return self._erasing(said, outcome) if said.draft.erases else outcome
+
+    def _erasing(self, said: Said, outcome: Outcome) -> Outcome:
+        """Return the outcome of a demand for erasure, with the record that begins it.
+
+        It begins whatever else becomes of the demand: a network may tell it twice, and it is read
+        again in every replay.
+        """
+        raw, draft, suppressed = said.raw, said.draft, self.world.suppressed
+        if draft.author is None:
+            return outcome
+        if not suppressed.has_key and outcome.fate is Fate.DISCARDED:
+            return msgspec.structs.replace(outcome, reason="erasure_without_key")
+        told = draft.published_at or draft.changed_at or raw.received_at
+        at = min(told, raw.received_at)
+        record = suppressed.demanded(author_name(raw.network, draft.author.id), at)
+        if record is None:
+            return outcome
+        begun = suppression_output(record, self.source)
+        return msgspec.structs.replace(outcome, outputs=(*outcome.outputs, begun))
 
     def decide(self, case: Case, history: Mapping[Coordinates, Message]) -> Outcome:
         """Decide an event by how it relates to what was seen of its revision."""

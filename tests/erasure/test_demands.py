@@ -1,0 +1,147 @@
+"""Networks that demand an erasure: it begins by itself, once, and what came before is not heard."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from klingel.contracts import codec
+from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key, Suppressed
+from klingel.model import RawEvent, Suppression
+from klingel.stage.fates import Fate
+from klingel.testing.broker import InMemoryBroker
+from klingel_connectors.raw import raw_output
+from klingel_networks.registry import installed_network
+from klingel_processors.testing import StageInMemory
+from klingel_processors.understand.logic import UnderstandLogic, World
+
+from ..ringing import NOON, brand
+
+KEY = Key("a key of this test's own")
+BRANDS = {"nordlicht": brand("nordlicht")}
+USER = "218471"
+ASKED = NOON + timedelta(minutes=1)
+
+
+def demand(network: str = "facebook", at: Any = ASKED) -> RawEvent:
+    """Return a demand as the gateway stores it."""
+    milliseconds = int(at.timestamp() * 1000)
+    told: dict[str, Any] = {
+        "facebook": {
+            "user_id": USER,
+            "requested_at": milliseconds,
+            "code": f"c{milliseconds}",
+            "reason": "deletion",
+        },
+        "x": {"data": {"user_delete": {"user": {"id": USER}, "event_at": f"{at:%FT%T}.000Z"}}},
+    }[network]
+    context = {"via": "deletion"} if network == "facebook" else {}
+    native = msgspec.json.encode(told)
+    identity = installed_network(network).identify(native, context)
+    return RawEvent(
+        event_id=f"{identity.object_id}@{identity.revision}",
+        object_id=identity.object_id,
+        revision=identity.revision,
+        network=network,
+        connector="gateway",
+        kind=identity.kind,
+        change=identity.change,
+        mode="live",
+        received_at=at + timedelta(seconds=2),
+        native=msgspec.Raw(native),
+        context=context or None,
+    )
+
+
+class Desk:
+    """One worker of understand, which follows what it writes as it does in Kafka."""
+
+    def __init__(self, key: Key | None = KEY) -> None:
+        self.broker = InMemoryBroker(partitions=1)
+        self.suppressed = Suppressed(key)
+        self.stage = StageInMemory(self.broker, self._logic, lambda: NOON + timedelta(minutes=9))
+
+    def _logic(self, partition: int) -> UnderstandLogic:
+        return UnderstandLogic(
+            partition,
+            networks=installed_network,
+            detect=lambda _text: ("de", 0.9),
+            readers=lambda _model: None,
+            originals=lambda _reference: b"",
+            world=lambda: World(BRANDS, {}, suppressed=self.suppressed),
+        )
+
+    def hear(self, *demands: RawEvent) -> list[tuple[Fate, str]]:
+        """Let demands come, and follow what they begin."""
+        for each in demands:
+            self.broker.append(raw_output(each))
+        return self.run()
+
+    def run(self) -> list[tuple[Fate, str]]:
+        """Read to the end."""
+        told = [(each.fate, each.reason) for each in self.stage.drain()]
+        for message in self.broker.messages(Topic.SUPPRESSIONS):
+            self.suppressed.take(message.key, codec.decode(Suppression, message.value))
+        return told
+
+    def begun(self) -> list[Suppression]:
+        """Return the erasures that were told."""
+        return [
+            codec.decode(Suppression, message.value)
+            for message in self.broker.messages(Topic.SUPPRESSIONS)
+        ]
+
+
+@pytest.mark.parametrize("network", ["facebook", "x"])
+def test_a_demand_begins_an_erasure_of_what_was_said_until_then(network):
+    desk = Desk()
+    ((fate, _),) = desk.hear(demand(network))
+    assert fate is Fate.DISCARDED
+    assert desk.begun() == [KEY.suppression("author", f"{network}:{USER}", ASKED)]
+    (message,) = desk.broker.messages(Topic.SUPPRESSIONS)
+    assert message.key == desk.begun()[0].subject.encode()
+    for part in (message.key, message.value, *(value for _, value in message.headers)):
+        assert USER.encode() not in part
+    assert desk.suppressed.holds("o", f"{network}:{USER}", ASKED, ASKED)
+    later = ASKED + timedelta(seconds=1)
+    assert not desk.suppressed.holds("o", f"{network}:{USER}", later, later)
+
+
+def test_a_demand_that_comes_again_in_a_replay_or_twice_begins_nothing_anew():
+    desk = Desk()
+    desk.hear(demand())
+    desk.hear(demand())
+    desk.stage.replay()
+    desk.run()
+    assert len(desk.begun()) == 1
+
+
+def test_an_old_demand_never_takes_the_place_of_a_later_one():
+    """Kafka keeps the record of a subject that was written last."""
+    desk, later = Desk(), ASKED + timedelta(hours=1)
+    desk.hear(demand(at=later))
+    desk.hear(demand(at=ASKED))
+    assert [each.erased_at for each in desk.begun()] == [later]
+    desk.hear(demand(at=later + timedelta(hours=1)))
+    assert [each.erased_at for each in desk.begun()] == [later, later + timedelta(hours=1)]
+
+
+def test_without_a_key_a_demand_is_counted_and_begins_once_there_is_one():
+    desk = Desk(None)
+    assert desk.hear(demand()) == [(Fate.DISCARDED, "erasure_without_key")]
+    assert desk.begun() == []
+    desk.suppressed = Suppressed(KEY)
+    desk.stage.replay()
+    desk.run()
+    assert [each.erased_at for each in desk.begun()] == [ASKED]
+
+
+def test_what_lies_in_the_future_erases_nothing_that_is_yet_to_come():
+    """A sender's clock that is ahead does not make a person unheard."""
+    desk = Desk()
+    received = NOON
+    ahead = msgspec.structs.replace(demand(at=NOON + timedelta(days=9)), received_at=received)
+    desk.hear(ahead)
+    assert [each.erased_at for each in desk.begun()] == [received]
