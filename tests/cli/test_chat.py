@@ -1,11 +1,15 @@
 """`klingel chat`: wrong input, sessions that are over or unknown; who waits, on the real servers."""
 
+import contextlib
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from klingel.contracts.envelope import Message
+from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError
 from klingel.model import BrandConfig
 from klingel.settings import ElasticsearchSettings
@@ -18,6 +22,7 @@ NOBODY = {
     "KLINGEL_ELASTICSEARCH__URL": "http://127.0.0.1:9",
 }
 TEMPLATES = Path(__file__).resolve().parents[2] / "schemas" / "generated" / "elasticsearch"
+EXAMPLES = TEMPLATES.parents[1] / "examples"
 TEXT = ("--text", "Wir sehen nach.")
 
 
@@ -108,6 +113,122 @@ def test_a_chat_that_no_brand_hears_is_refused_with_those_that_are_heard() -> No
         hearers(held, "nobody")
     with pytest.raises(ConfigurationError, match="the chats are: none"):
         hearers({}, "website")
+
+
+class Desk:
+    """Stands in for Elasticsearch and Kafka: what is indexed, what care routed, what was asked."""
+
+    def __init__(self):
+        self.indexed = []
+        self.routed = []
+        self.end = 0
+        self.asked_since = []
+        self.published = []
+
+    def search(self, _elasticsearch, index, body):
+        """Answer who wrote, and what became of an object."""
+        assert index == "events-nordlicht-*"
+        asked = body["query"]["term"]
+        found = [each for each in self.indexed if asked.items() <= each.items()]
+        hits = [
+            {"_source": {key: each[key] for key in body.get("source", ()) if key in each}}
+            for each in found
+        ]
+        return {"hits": {"hits": hits[: body["size"]], "total": {"value": len(found)}}}
+
+    @contextlib.contextmanager
+    def reading(self, _kafka):
+        """Open the log."""
+        yield self
+
+    def slots(self, topic):
+        """One partition."""
+        return [(topic, 0)]
+
+    def ends(self, slots):
+        """Where it ends."""
+        return dict.fromkeys(slots, self.end)
+
+    def first_since(self, slots, at):
+        """All of it was written since, if there is anything."""
+        self.asked_since.append(at)
+        return dict.fromkeys(slots, self.routed[0].offset if self.routed else None)
+
+    def publish(self, _kafka, outputs):
+        """Take replies; care routes what it has not heard yet."""
+        self.published += outputs
+        for each in outputs:
+            self.hears(dict(each.headers)["ce_id"].decode())
+
+    def hears(self, object_id):
+        """Route an event, once."""
+        key = f"nordlicht/{object_id}@0".encode()
+        if key in {each.key for each in self.routed}:
+            return
+        value = (EXAMPLES / "routed-events" / "answered.json").read_bytes()
+        self.routed.append(Message(Topic.ROUTED_EVENTS, 0, self.end, key, value))
+        self.end += 1
+
+    def follow(self, starts, _wait):
+        """Yield what lies behind the start, then silence."""
+        (start,) = starts.values()
+        yield [each for each in self.routed if each.offset >= start]
+        while True:
+            yield []
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    """A desk in the place of the servers."""
+    made = Desk()
+    for name in ("search", "reading", "publish"):
+        monkeypatch.setattr(f"klingel_cli.commands.chat.{name}", getattr(made, name))
+    held = chats(nordlicht=["website"])
+    monkeypatch.setattr("klingel_cli.commands.chat.in_force", lambda _kafka: held)
+    return made
+
+
+@pytest.mark.parametrize("lag", ["indexed", "routed", "no lookup"])
+def test_a_reply_that_was_sent_before_is_told_at_once(run, desk, lag) -> None:
+    """A repeat is not routed again: it is looked up instead of waited for in vain."""
+    begun = datetime.now(UTC) - timedelta(minutes=20)
+    talk = conversation(begun)
+    desk.indexed.append({"conversation_id": talk})
+    once = ("chat", "reply", talk, *TEXT, "--id", "r-1", "--wait", "5", "--json")
+    more = ("--no-lookup",) if lag == "no lookup" else ()
+    first = json.loads(run(*once, *more).stdout)
+    assert (first["triage"], first["sent_before"]) == ("own_post", False)
+    if lag == "indexed":
+        desk.indexed.append(
+            {"object_id": first["object_id"], "case_id": first["case_id"], "triage": "own_post"}
+        )
+        desk.routed.clear()
+    again = run(*once, *more)
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == first | {"sent_before": True}
+    told = run(*once[:-1], *more)
+    assert told.stdout == f"reply r-1 was sent before: own_post, {first['case_id']}\n"
+    assert len(desk.published) == (1 if lag == "indexed" else 3)
+    if lag == "no lookup":
+        assert max(desk.asked_since) <= begun
+
+
+def test_a_reply_that_was_deleted_since_was_sent_before_too(run, desk) -> None:
+    """Of it little more is indexed than that it was there."""
+    talk = now_open()
+    desk.indexed += [{"conversation_id": talk}, {"object_id": f"{talk}/reply/r-1"}]
+    told = run("chat", "reply", talk, *TEXT, "--id", "r-1", "--wait", "5")
+    assert told.stdout == "reply r-1 was sent before: deleted, no case\n", told.output
+    assert desk.published == []
+
+
+def test_a_reply_under_a_new_id_is_looked_for_nowhere(run, desk) -> None:
+    """Nobody can have sent it before."""
+    talk = now_open()
+    desk.indexed.append({"conversation_id": talk})
+    given = run("chat", "reply", talk, *TEXT, "--wait", "5", "--json")
+    assert json.loads(given.stdout)["sent_before"] is False
+    assert desk.asked_since == []
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -22,12 +22,22 @@ from klingel_cli.commands.config import in_force
 from klingel_cli.kafka import Slot, publish, reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.chat.replies import object_of, reply_of, reply_output
-from klingel_networks.chat.sessions import Talk, ends_at, is_open, session_hours, talk_of
+from klingel_networks.chat.sessions import (
+    AHEAD,
+    Talk,
+    begun_at,
+    ends_at,
+    is_open,
+    session_hours,
+    talk_of,
+)
 
 _NETWORK: Final = "chat"
 _PAUSE_SECONDS: Final = 0.25
 _FILE_BYTES: Final = 64 << 10
 _SOURCE: Final = "klingel/cli"
+_NOT_INDEXED_YET: Final = timedelta(minutes=1)
+"""How long after care heard an event a search may not find it yet."""
 
 
 @click.group("chat")
@@ -171,12 +181,31 @@ def reply(
         else:
             shell.say(f"reply {said.reply_id} is given")
         return
-    heard = _give_and_wait(shell.settings.kafka, said, brands[0], wait)
+    heard = None
+    if reply_id is not None and lookup:
+        heard = _sent_before(shell.settings.elasticsearch, brands[0], said)
+    if heard is None:
+        since = None if reply_id is None else now - _NOT_INDEXED_YET
+        if since is not None and not lookup:
+            since = begun_at(talk.session) - AHEAD
+        heard = _give_and_wait(shell.settings.kafka, said, brands[0], wait, since)
     if as_json:
-        shell.tell(told | {"case_id": heard.decision.case_id, "triage": heard.decision.triage})
+        shell.tell(told | heard._asdict())
     else:
-        case = heard.decision.case_id or "no case"
-        shell.say(f"reply {said.reply_id}: {heard.decision.triage}, {printable(case)}")
+        before = " was sent before" if heard.sent_before else ""
+        case = printable(heard.case_id or "no case")
+        shell.say(f"reply {said.reply_id}{before}: {heard.triage or 'deleted'}, {case}")
+
+
+class _Heard(NamedTuple):
+    """What care made of a reply, and whether it did so before this command was given.
+
+    `triage` is None where all that is left of the event is that it was deleted.
+    """
+
+    case_id: str | None
+    triage: str | None
+    sent_before: bool
 
 
 def answerable(conversation: str, hours: int, now: datetime) -> Talk:
@@ -243,6 +272,26 @@ def _require_known(elasticsearch: ElasticsearchSettings, brands: Iterable[str], 
     )
 
 
+def the_event(object_id: str) -> Json:
+    """Return the question what care made of an object, where it is indexed."""
+    return {
+        "query": {"term": {"object_id": object_id}},
+        "size": 1,
+        "source": ["case_id", "triage"],
+    }
+
+
+def _sent_before(
+    elasticsearch: ElasticsearchSettings, brand: str, said: ChatReply
+) -> _Heard | None:
+    """Return what became of a reply of this id, if one was sent before: it is not routed again."""
+    found = search(elasticsearch, f"events-{brand}-*", the_event(object_of(said)))["hits"]["hits"]
+    if not found:
+        return None
+    event = found[0]["_source"]
+    return _Heard(event.get("case_id"), event.get("triage"), sent_before=True)
+
+
 def _text(text: str | None, path: Path | None) -> str:
     if (text is None) is (path is None):
         raise ConfigurationError("say what is answered: --text TEXT, or --file FILE")
@@ -269,9 +318,16 @@ def _checked(talk: Talk, text: str, reply_id: str, at: datetime, name: str | Non
 
 
 def _give_and_wait(
-    kafka: KafkaSettings, said: ChatReply, brand: str, seconds: float
-) -> RoutedEvent:
+    kafka: KafkaSettings, said: ChatReply, brand: str, seconds: float, since: datetime | None
+) -> _Heard:
     """Publish a reply and return what care made of the event that it became.
+
+    Args:
+        kafka: how to reach Kafka.
+        said: the reply.
+        brand: whose event is waited for.
+        seconds: how long.
+        since: from when on a reply of this id may have been routed already; None for a new id.
 
     Raises:
         SourceUnavailable: nothing was heard of it in time; it may still come through.
@@ -283,13 +339,15 @@ def _give_and_wait(
             Topic.ROUTED_EVENTS,
             partition_for(place, len(log.slots(Topic.ROUTED_EVENTS))),
         )
-        starts = log.ends([slot])
+        end = log.ends([slot])[slot]
+        first = None if since is None else log.first_since([slot], since)[slot]
         publish(kafka, [reply_output(said, _SOURCE)])
         deadline = time.monotonic() + seconds
-        for messages in log.follow(starts, _PAUSE_SECONDS):
+        for messages in log.follow({slot: end if first is None else first}, _PAUSE_SECONDS):
             for message in messages:
                 if message.key == key:
-                    return codec.decode(RoutedEvent, message.value)
+                    made = codec.decode(RoutedEvent, message.value).decision
+                    return _Heard(made.case_id, made.triage, sent_before=message.offset < end)
             if time.monotonic() >= deadline:
                 break
     raise SourceUnavailable(
