@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,13 +53,19 @@ class Line(Desk):
         )
 
     def message(
-        self, own_id: str, *, phone: str | None = None, bsuid: str | None = None, name: str = ""
+        self,
+        own_id: str,
+        *,
+        phone: str | None = None,
+        bsuid: str | None = None,
+        name: str = "",
+        at: datetime = NOON,
     ) -> Outcome:
         """Ring as the customer of these ids."""
         contact = {"profile": {"name": "Erika", "username": name}, "user_id": bsuid, "wa_id": phone}
         said = {
             "id": own_id,
-            "timestamp": "1772452800",
+            "timestamp": str(int(at.timestamp())),
             "type": "text",
             "text": {"body": "hallo nordlicht"},
             "from": phone,

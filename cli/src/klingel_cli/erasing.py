@@ -1,21 +1,24 @@
 """What an erasure has to reach, and what it sends there."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from elasticsearch import AsyncElasticsearch
 from elasticsearch.helpers import async_scan
 
 from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
 from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key, erasing
 from klingel.domain.erasure import Subject as Kind
-from klingel.model import RawEvent
+from klingel.errors import InvalidMessage
+from klingel.model import IdentityLink, RawEvent
+from klingel_cli.commands.customer import link_output
 
 Json = dict[str, Any]
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -149,6 +152,28 @@ def deletions(found: Reach, now: datetime) -> list[Output]:
         _raw(erasing(each, each.partition(":")[0], kind, now, channel), now)
         for each, (kind, channel) in sorted(found.objects.items())
     ]
+
+
+def links_gone(messages: Iterable[Message], subject: Subject) -> list[Output]:
+    """Return what ends every link of an author, also those that people gave or took back.
+
+    Other ids stay in links with each other.
+
+    Args:
+        messages: of `identity-links`, of each key in the order of their writing.
+        subject: only an author has links.
+    """
+    ended: dict[bytes, Output] = {}
+    for message in messages if subject.kind == "author" else ():
+        key = message.key or b""
+        ended.pop(key, None)
+        try:
+            known = None if message.value is None else codec.decode(IdentityLink, message.value)
+        except InvalidMessage:
+            continue  # nobody can read an id in it: understand leaves it out too
+        if known is not None and subject.name in (known.one, known.other):
+            ended[key] = msgspec.structs.replace(link_output(known), key=key, value=None)
+    return [ended[key] for key in sorted(ended)]
 
 
 def _raw(raw: RawEvent, now: datetime) -> Output:

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from klingel.contracts.blobs import BlobStore
+from klingel.contracts.envelope import Output
+from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key
 from klingel.domain.erasure import Subject as Kind
 from klingel.errors import ConfigurationError
 from klingel_cli import erasing
 from klingel_cli.erasing import Reach, Subject
-from klingel_cli.kafka import publish
+from klingel_cli.kafka import publish, reading
 from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
 
@@ -49,9 +52,10 @@ def erase(
 
     First it is told who was erased, as a hash that only KLINGEL_ERASURE__KEY makes: from then on
     nothing of before is heard again, through replays, imports and reindexing. Then the words go: by
-    a deletion of each object, which every stage and the index follow, by the end of the cases, and
-    with the stored media that nothing else shows. Topics that delete by age hold words until then
-    (docs/security.md says how long).
+    a deletion of each object, which every stage and the index follow, by the end of the cases, with
+    the stored media that nothing else shows, and with the links to other ids of the person. Erase
+    those too: `klingel customer show` tells them, before. Topics that delete by age hold words until
+    then (docs/security.md says how long).
 
     The report names nobody: its subject is the hash. Running it again is harmless. Exit 1 when
     something is still to be found after --wait: run it again.
@@ -76,16 +80,10 @@ def erase(
         "media": len(found.media),
         "dry_run": dry_run,
     }
-    if not dry_run:
-        kafka = shell.settings.kafka
-        publish(kafka, erasing.told(key, subject, found, now))
-        publish(kafka, erasing.deletions(found, now))
-        report["media_removed"] = _forget_media(shell, found)
-        report["left"] = _await_end(shell, subject, wait)
-        report["records_of_cases"] = ask(
-            where,
-            lambda client: erasing.forget_cases(client, where.index_prefix, sorted(found.cases)),
-        )
+    if dry_run:
+        report["links"] = len(_links(shell, subject))
+    else:
+        report |= _carry_out(shell, key, subject, found, now, wait)
         report["seconds"] = round(time.monotonic() - begun, 1)
     _say(shell, report, as_json=as_json)
     if report.get("left"):
@@ -107,6 +105,36 @@ def _subject(author: str | None, object_id: str | None, case_id: str | None) -> 
             f"{'brand' if subject.kind == 'case' else 'network'} and a colon."
         )
     return subject
+
+
+def _carry_out(
+    shell: Shell, key: Key, subject: Subject, found: Reach, now: datetime, wait: float
+) -> dict[str, int]:
+    """Erase what was found; returns what of it went, and what is left."""
+    kafka, where = shell.settings.kafka, shell.settings.elasticsearch
+    publish(kafka, erasing.told(key, subject, found, now))
+    publish(kafka, erasing.deletions(found, now))
+    media = _forget_media(shell, found)
+    left = _await_end(shell, subject, wait)
+    records = ask(
+        where,
+        lambda client: erasing.forget_cases(client, where.index_prefix, sorted(found.cases)),
+    )
+    # Last: by now no stage tells a link of what was said before.
+    links = _links(shell, subject)
+    publish(kafka, links)
+    return {
+        "media_removed": media,
+        "left": left,
+        "records_of_cases": records,
+        "links": len(links),
+    }
+
+
+def _links(shell: Shell, subject: Subject) -> list[Output]:
+    """Return what ends the links of a subject, as they are now."""
+    with reading(shell.settings.kafka) as log:
+        return erasing.links_gone(log.read_whole(Topic.IDENTITY_LINKS), subject)
 
 
 def _forget_media(shell: Shell, found: Reach) -> int:
@@ -141,7 +169,7 @@ def _say(shell: Shell, report: dict[str, Any], *, as_json: bool) -> None:
     verb = "would erase" if report["dry_run"] else "erased"
     shell.say(
         f"{verb} {report['kind']} {report['subject'][:16]}…: {report['objects']:,} objects, "
-        f"{report['cases']:,} cases, {report['media']:,} media"
+        f"{report['cases']:,} cases, {report['media']:,} media, {report['links']:,} links"
     )
     if report["dry_run"]:
         return
