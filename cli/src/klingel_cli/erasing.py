@@ -75,7 +75,10 @@ class Reach:
 
 
 async def reach(client: AsyncElasticsearch, prefix: str, subject: Subject) -> Reach:
-    """Look for all that is to go; raises ApiError and TransportError."""
+    """Look for all that is to go; raises ApiError and TransportError.
+
+    What happened to cases is asked too: a replay brings that back, and its cases no more.
+    """
     objects: dict[str, tuple[str, str | None]] = {}
     cases: set[str] = set()
     media: set[str] = set()
@@ -85,8 +88,9 @@ async def reach(client: AsyncElasticsearch, prefix: str, subject: Subject) -> Re
         objects[source["object_id"]] = (source.get("kind", "unknown"), source.get("channel"))
         media |= {each["sha256"] for each in source.get("media", ()) if "sha256" in each}
     if subject.cases is not None:
-        async for source in _found(client, f"{prefix}cases-*", subject.cases, ["case_id"]):
-            cases.add(source["case_id"])
+        for kind in (Topic.CASES, Topic.CASE_EVENTS):
+            async for source in _found(client, f"{prefix}{kind}-*", subject.cases, ["case_id"]):
+                cases.add(source["case_id"])
     if subject.kind == "case":
         cases.add(subject.name)
     return Reach(objects, frozenset(cases), frozenset(media))
