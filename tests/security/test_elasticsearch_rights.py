@@ -202,7 +202,7 @@ def test_kibanas_own_rights_differ_by_role(people, root) -> None:
     """
     names = [
         f"feature_{each}.{how}"
-        for each in ("discover", "dashboard", "visualize", "ml")
+        for each in ("discover", "dashboard", "visualize", "indexPatterns", "ml")
         for how in ("read", "all")
     ]
     application = "kibana-.kibana"
@@ -226,6 +226,8 @@ def test_kibanas_own_rights_differ_by_role(people, root) -> None:
     assert may("reader", "feature_dashboard.read")
     assert not may("reader", "feature_dashboard.all")
     assert may("editor", "feature_dashboard.all")
+    assert may("editor", "feature_indexPatterns.all")
+    assert not may("reader", "feature_indexPatterns.all")
     assert not may("editor", "feature_ml.all")
 
 

@@ -28,6 +28,9 @@ _LOOKS_AT_TEMPLATES: Final = (
 )
 """Asking for templates is a right of its own name: the named privilege would let them be changed."""
 
+_FEATURES: Final = ("discover", "dashboard", "visualize", "indexPatterns")
+"""What of Kibana is seen or changed; data views have a feature of their own."""
+
 _KIBANA: Final = "kibana-.kibana"
 """Application of Kibana's own rights, in its default space."""
 
@@ -122,7 +125,7 @@ def _role(
         ],
     }
     if kibana is not None:
-        features = [f"feature_{each}.{kibana}" for each in ("discover", "dashboard", "visualize")]
+        features = [f"feature_{each}.{kibana}" for each in _FEATURES]
         role["applications"] = [
             {"application": _KIBANA, "privileges": features, "resources": ["*"]}
         ]

@@ -136,10 +136,14 @@ class Worker(Process):
                 await close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Return False also while a declared target has no address: somebody is not told."""
+        """Return whether it does its work; what a brand declares and nobody set is told beside it.
+
+        A target without an address is a matter of the deployment's settings: a worker that waited for
+        it would hold up every roll-out, and the others would be told no sooner.
+        """
         missing = self._targets.missing()
         more = {"targets_missing": missing, "circuits_open": self._notifier.open_circuits()}
-        return self._notifier.ready and not missing, more
+        return self._notifier.ready, more
 
 
 def _holder(settings: Settings) -> str:
