@@ -6,13 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from klingel.contracts import codec
+from klingel.contracts.envelope import TRACE_HEADER, incoming_trace, trace_id
 from klingel.contracts.topics import Topic
 from klingel.model import Case, CaseCommand
 from klingel.model.social_event import Enrichment, Tone
 from klingel.stage.fates import Fate
 from klingel.testing.conversations import NOON, ROOT, answered, compiled_brand, said
 
-from .conftest import Desk, commanded
+from .conftest import Desk, commanded, social
 
 BRAND = compiled_brand(queues=[{"id": "first"}, {"id": "second"}], cases={"close_when": "never"})
 
@@ -128,6 +129,23 @@ def test_people_overrule_the_tone_of_a_post_for_good(desk: Desk) -> None:
     decision = desk.routed()[-1].decision
     assert (decision.number, decision.overruled_tone) == (2, "negative")
     assert decision.overruled_intents == ["complaint"]
+
+
+def test_an_event_that_a_command_writes_again_has_the_conversations_trace() -> None:
+    """Not the sender's, which it came with: docs/observability.md says so."""
+    sender = "4bf92f3577b34da6a3ce929d0e0e4736"
+    desk, event = Desk(BRAND), said("1", minute=0)
+    record = social(event)
+    given = {**dict(record.headers), TRACE_HEADER: f"00-{sender}-00f067aa0ba902b7-01".encode()}
+    desk.broker.append(replace(record, headers=tuple(given.items())), int(NOON.timestamp() * 1000))
+    desk.stage.advance()
+    desk.now = NOON + timedelta(minutes=10)
+    desk.order("override", tone="negative", object_id=event.object_id)
+    told = [
+        incoming_trace(each.header(TRACE_HEADER))
+        for each in desk.broker.messages(Topic.ROUTED_EVENTS)
+    ]
+    assert told == [sender, trace_id(event.conversation_id)]
 
 
 def test_a_split_makes_a_case_of_its_own(desk: Desk) -> None:
