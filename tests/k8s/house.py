@@ -150,6 +150,9 @@ def _scaled(each: Object, settings: dict[str, str]) -> Iterator[str]:
             yield "allowIdleConsumers: more workers than partitions would be started"
         if metadata.get("bootstrapServers") != settings.get("KLINGEL_KAFKA__BOOTSTRAP"):
             yield "asks another Kafka than the services"
+        for server in metadata.get("bootstrapServers", "").split(","):
+            if "." not in server.partition(":")[0]:
+                yield f"{server} has no namespace: KEDA would look for it in its own"
         if metadata.get("sasl", "none") not in _SASL:
             yield f"sasl {metadata['sasl']} is unknown"
 

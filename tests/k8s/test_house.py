@@ -93,6 +93,10 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "another Kafka": (
         put(_first_trigger, "bootstrapServers", "other:9093"), "ScaledObject/care", "another Kafka",
     ),
+    "a Kafka that only its own namespace knows": (
+        put(_first_trigger, "bootstrapServers", "klingel-kafka-bootstrap:9093"),
+        "ScaledObject/care", "has no namespace",
+    ),
     "an alert without a runbook": (
         lambda objects: next(
             rule
