@@ -11,16 +11,12 @@ from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key, Suppressed
 from klingel.model import RawEvent, Suppression
 from klingel.stage.fates import Fate
-from klingel.testing.broker import InMemoryBroker
 from klingel_connectors.raw import raw_output
 from klingel_networks.registry import installed_network
-from klingel_processors.testing import StageInMemory
-from klingel_processors.understand.logic import UnderstandLogic, World
 
-from ..ringing import NOON, brand
+from ..ringing import NOON
+from .test_in_memory import KEY, House
 
-KEY = Key("a key of this test's own")
-BRANDS = {"nordlicht": brand("nordlicht")}
 USER = "218471"
 ASKED = NOON + timedelta(minutes=1)
 
@@ -55,23 +51,12 @@ def demand(network: str = "facebook", at: Any = ASKED) -> RawEvent:
     )
 
 
-class Desk:
-    """One worker of understand, which follows what it writes as it does in Kafka."""
+class Desk(House):
+    """A house that follows what it writes, as it does in Kafka."""
 
     def __init__(self, key: Key | None = KEY) -> None:
-        self.broker = InMemoryBroker(partitions=1)
+        super().__init__()
         self.suppressed = Suppressed(key)
-        self.stage = StageInMemory(self.broker, self._logic, lambda: NOON + timedelta(minutes=9))
-
-    def _logic(self, partition: int) -> UnderstandLogic:
-        return UnderstandLogic(
-            partition,
-            networks=installed_network,
-            detect=lambda _text: ("de", 0.9),
-            readers=lambda _model: None,
-            originals=lambda _reference: b"",
-            world=lambda: World(BRANDS, {}, suppressed=self.suppressed),
-        )
 
     def hear(self, *demands: RawEvent) -> list[tuple[Fate, str]]:
         """Let demands come, and follow what they begin."""
@@ -81,7 +66,7 @@ class Desk:
 
     def run(self) -> list[tuple[Fate, str]]:
         """Read to the end."""
-        told = [(each.fate, each.reason) for each in self.stage.drain()]
+        told = super().run()
         for message in self.broker.messages(Topic.SUPPRESSIONS):
             self.suppressed.take(message.key, codec.decode(Suppression, message.value))
         return told
@@ -113,7 +98,7 @@ def test_a_demand_that_comes_again_in_a_replay_or_twice_begins_nothing_anew():
     desk = Desk()
     desk.hear(demand())
     desk.hear(demand())
-    desk.stage.replay()
+    desk.understand.replay()
     desk.run()
     assert len(desk.begun()) == 1
 
@@ -133,7 +118,7 @@ def test_without_a_key_a_demand_is_counted_and_begins_once_there_is_one():
     assert desk.hear(demand()) == [(Fate.DISCARDED, "erasure_without_key")]
     assert desk.begun() == []
     desk.suppressed = Suppressed(KEY)
-    desk.stage.replay()
+    desk.understand.replay()
     desk.run()
     assert [each.erased_at for each in desk.begun()] == [ASKED]
 

@@ -10,21 +10,21 @@ from click.testing import CliRunner
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output
+from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
-from klingel.domain.erasure import Key, Suppressed
 from klingel.domain.identity_links import Customers, link, link_key, unlink
 from klingel.model import IdentityLink
+from klingel.settings import ErasureSettings
 from klingel_cli.commands import erase
 from klingel_cli.commands.customer import link_output
 from klingel_cli.erasing import Reach, Subject, links_gone
 from klingel_cli.main import main
-from klingel_networks.registry import installed_network
-from klingel_processors.understand.logic import UnderstandLogic, World
+from klingel_processors.follow import Surroundings
 
 from ..ringing import NOON
 from ..understand.test_identity_links import BSUID, PHONE, Line
+from .test_in_memory import KEY
 
-KEY = Key("a key of this test's own")
 ANNA, PHONE_OF_ANNA, BERT = "whatsapp:bsuid:DE.1", "whatsapp:phone:1f", "x:1492"
 
 
@@ -81,41 +81,21 @@ def test_what_ended_already_is_not_ended_again_and_nobody_stumbles(linked):
     assert links_gone(messages(*linked), Subject("object", ANNA)) == []
 
 
-class Erasing(Line):
-    """Understand, which knows who was erased."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.suppressed = Suppressed(KEY)
-
-    def logic(self, partition: int) -> UnderstandLogic:
-        """Build the logic of one partition."""
-        return UnderstandLogic(
-            partition,
-            networks=installed_network,
-            detect=lambda _: ("de", 0.9),
-            readers=self.readers.get,
-            originals=self.original,
-            world=lambda: World(
-                self.brands, self.tracking, self.around.customers, suppressed=self.suppressed
-            ),
-        )
-
-
 def test_a_replay_links_nobody_again_and_what_is_said_afterwards_links_anew():
-    line = Erasing()
+    line = Line()
+    line.around = Surroundings(ErasureSettings(key="a key of this test's own"))
     line.message("w1", phone=PHONE, bsuid=BSUID, name="erika")
     anna = f"whatsapp:bsuid:{BSUID}"
     assert line.follow().knows("nordlicht", anna)
-    record = KEY.suppression("author", anna, line.now)
-    line.suppressed.take(record.subject.encode(), record)
+    (told,) = messages(suppression_output(KEY.suppression("author", anna, line.now), "test"))
+    assert line.around.take(told) == 0
     for each in links_gone(line.links(), Subject("author", anna)):
         line.broker.append(each)
     assert not line.follow().knows("nordlicht", anna)
-    told = len(line.links())
+    linked = len(line.links())
     line.stage.replay()
     line.stage.drain()
-    assert len(line.links()) == told
+    assert len(line.links()) == linked
     line.now += timedelta(minutes=1)
     line.message("w2", phone=PHONE, bsuid=BSUID, at=line.now)
     assert line.follow().knows("nordlicht", anna)

@@ -49,7 +49,12 @@ class Line(Desk):
             detect=lambda _: ("de", 0.9),
             readers=self.readers.get,
             originals=self.original,
-            world=lambda: World(self.brands, self.tracking, self.around.customers),
+            world=lambda: World(
+                self.brands,
+                self.tracking,
+                self.around.customers,
+                suppressed=self.around.suppressed,
+            ),
         )
 
     def message(
