@@ -1,6 +1,6 @@
 """Networks that demand an erasure: it begins by itself, once, and what came before is not heard."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,8 @@ from klingel.domain.erasure import Key, Suppressed
 from klingel.model import RawEvent, Suppression
 from klingel.stage.fates import Fate
 from klingel_connectors.raw import raw_output
+from klingel_networks.contract import NativeObject
+from klingel_networks.mapped import raw_event
 from klingel_networks.registry import installed_network
 
 from ..ringing import NOON
@@ -19,9 +21,11 @@ from .test_in_memory import KEY, House
 
 USER = "218471"
 ASKED = NOON + timedelta(minutes=1)
+SNOWFLAKES_BEGIN = 1_288_834_974_657
+"""Milliseconds, of the ids of X."""
 
 
-def demand(network: str = "facebook", at: Any = ASKED) -> RawEvent:
+def demand(network: str = "facebook", at: datetime = ASKED) -> RawEvent:
     """Return a demand as the gateway stores it."""
     milliseconds = int(at.timestamp() * 1000)
     told: dict[str, Any] = {
@@ -33,30 +37,28 @@ def demand(network: str = "facebook", at: Any = ASKED) -> RawEvent:
         },
         "x": {"data": {"user_delete": {"user": {"id": USER}, "event_at": f"{at:%FT%T}.000Z"}}},
     }[network]
-    context = {"via": "deletion"} if network == "facebook" else {}
-    native = msgspec.json.encode(told)
-    identity = installed_network(network).identify(native, context)
-    return RawEvent(
-        event_id=f"{identity.object_id}@{identity.revision}",
-        object_id=identity.object_id,
-        revision=identity.revision,
-        network=network,
-        connector="gateway",
-        kind=identity.kind,
-        change=identity.change,
-        mode="live",
-        received_at=at + timedelta(seconds=2),
-        native=msgspec.Raw(native),
-        context=context or None,
-    )
+    return stored(network, told, {"via": "deletion"} if network == "facebook" else {}, at)
+
+
+def post(text: str, at: datetime) -> RawEvent:
+    """Return a post of X by the person."""
+    own_id = (int(at.timestamp() * 1000) - SNOWFLAKES_BEGIN) << 22
+    return stored("x", {"data": {"id": str(own_id), "text": text, "author_id": USER}}, {}, at)
+
+
+def stored(network: str, told: Any, context: dict[str, str], at: datetime) -> RawEvent:
+    """Return the raw event of what a network told."""
+    piece = NativeObject(msgspec.json.encode(told), context)
+    identity = installed_network(network).identify(piece.native, context)
+    received = at + timedelta(seconds=2)
+    return raw_event(network, piece, identity, connector="gateway", received_at=received)
 
 
 class Desk(House):
     """A house that follows what it writes, as it does in Kafka."""
 
     def __init__(self, key: Key | None = KEY) -> None:
-        super().__init__()
-        self.suppressed = Suppressed(key)
+        super().__init__(suppressed=Suppressed(key))
 
     def hear(self, *demands: RawEvent) -> list[tuple[Fate, str]]:
         """Let demands come, and follow what they begin."""
@@ -92,6 +94,21 @@ def test_a_demand_begins_an_erasure_of_what_was_said_until_then(network):
     assert desk.suppressed.holds("o", f"{network}:{USER}", ASKED, ASKED)
     later = ASKED + timedelta(seconds=1)
     assert not desk.suppressed.holds("o", f"{network}:{USER}", later, later)
+
+
+def test_cases_of_who_is_gone_go_by_themselves_and_come_back_in_no_replay():
+    desk = Desk()
+    desk.hear(post("nordlicht: Geheimes Wort, kein Internet!", NOON))
+    assert desk.authors() == {f"x:{USER}"}
+    desk.hear(demand("x"))
+    desk.run()
+    assert desk.authors() == set()
+    desk.understand.replay()
+    desk.care.replay()
+    assert (Fate.DISCARDED, "erased") in desk.run()
+    assert desk.authors() == set()
+    desk.hear(post("nordlicht: ein neues Anliegen!", ASKED + timedelta(minutes=1)))
+    assert desk.authors() == {f"x:{USER}"}
 
 
 def test_a_demand_that_comes_again_in_a_replay_or_twice_begins_nothing_anew():

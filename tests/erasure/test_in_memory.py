@@ -37,7 +37,7 @@ class House:
         self, broker: InMemoryBroker | None = None, suppressed: Suppressed | None = None
     ) -> None:
         self.broker = broker or InMemoryBroker(partitions=1)
-        self.suppressed = suppressed or Suppressed(KEY)
+        self.suppressed = Suppressed(KEY) if suppressed is None else suppressed
         self.now = NOON + timedelta(minutes=10)
         self.understand = StageInMemory(self.broker, self._understand, lambda: self.now)
         self.care = StageInMemory(self.broker, self._care, lambda: self.now)
