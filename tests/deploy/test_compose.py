@@ -16,6 +16,7 @@ from klingel_connectors.settings import OWN_NAMES, gateway_settings
 from klingel_networks.options import read_options, setting_name
 from klingel_networks.registry import installed
 
+from ..k8s.house import WRITES_BLOBS
 from ..words import check_words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +78,13 @@ def test_service_says_only_what_compose_knows(name):
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
         assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
+
+
+@pytest.mark.parametrize("name", sorted({*WRITES_BLOBS - {"connector"}, "bluesky", *CHOSEN}))
+def test_who_writes_blobs_can(name):
+    """Its root is read-only: without the volume a large original or dead letter has no place."""
+    folder = SERVICES[name]["environment"]["KLINGEL_BLOBS__DIR"]
+    assert f"blobs:{folder}" in SERVICES[name]["volumes"]
 
 
 def test_top_level_is_known_and_every_volume_is_used():

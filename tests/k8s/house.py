@@ -27,6 +27,8 @@ _PROBED: Final = {
 }
 _WITHOUT_KAFKA: Final = {"dashboards"}
 """Who has no arrow to Kafka."""
+WRITES_BLOBS: Final = {"connector", "gateway", "media", "understand", "thread", "care", "watch"}
+"""Who puts originals, or those of its dead letters, into the volume of blobs."""
 _NOT_SECRET: Final = {"roles.yml"}
 """All that a Secret of the bundle may hold: ECK reads names of privileges from a Secret only."""
 
@@ -38,7 +40,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
         for text in (*_hygiene(pod), *_images(pod)):
             yield Problem(where(pod.owner), text)
         if pod.owner["kind"] in {"Deployment", "StatefulSet"}:
-            for text in (*_long_running(pod, objects), *_members(pod)):
+            for text in (*_long_running(pod, objects), *_members(pod), *_blobs(pod, settings)):
                 yield Problem(where(pod.owner), text)
     for each in objects:
         if each["kind"] == "Secret" and set(each.get("data") or {}) - _NOT_SECRET:
@@ -133,6 +135,25 @@ def _members(pod: Pod) -> Iterator[str]:
             yield "a connector has one holder: Recreate and one replica"
 
 
+def _blobs(pod: Pod, settings: dict[str, str]) -> Iterator[str]:
+    """Check that who writes blobs can: its root is read-only."""
+    if pod.labels.get("app.kubernetes.io/component") not in WRITES_BLOBS:
+        return
+    shared = {
+        each["name"]
+        for each in pod.volumes
+        if "persistentVolumeClaim" in each and not each["persistentVolumeClaim"].get("readOnly")
+    }
+    for container in pod.spec["containers"]:
+        if not any(
+            mount["mountPath"] == settings.get("KLINGEL_BLOBS__DIR")
+            and mount["name"] in shared
+            and not mount.get("readOnly")
+            for mount in container.get("volumeMounts") or []
+        ):
+            yield f"container {container['name']}: it writes blobs, and cannot"
+
+
 def _scaled(each: Object, settings: dict[str, str]) -> Iterator[str]:
     if each["kind"] != "ScaledObject":
         return
@@ -144,17 +165,22 @@ def _scaled(each: Object, settings: dict[str, str]) -> Iterator[str]:
         unknown = set(metadata) - KAFKA_TRIGGER
         if trigger.get("type") != "kafka" or unknown:
             yield f"no kafka trigger: {', '.join(sorted(unknown)) or trigger.get('type')}"
-        if any(not isinstance(value, str) for value in metadata.values()):
-            yield "a value of the trigger is no text"
-        if metadata.get("allowIdleConsumers") != "false":
-            yield "allowIdleConsumers: more workers than partitions would be started"
-        if metadata.get("bootstrapServers") != settings.get("KLINGEL_KAFKA__BOOTSTRAP"):
-            yield "asks another Kafka than the services"
-        for server in metadata.get("bootstrapServers", "").split(","):
-            if "." not in server.partition(":")[0]:
-                yield f"{server} has no namespace: KEDA would look for it in its own"
-        if metadata.get("sasl", "none") not in _SASL:
-            yield f"sasl {metadata['sasl']} is unknown"
+        yield from _trigger(metadata, settings)
+
+
+def _trigger(metadata: dict[str, Any], settings: dict[str, str]) -> Iterator[str]:
+    """Check what a trigger says; KEDA's operator acts on it, in a namespace of its own."""
+    if any(not isinstance(value, str) for value in metadata.values()):
+        yield "a value of the trigger is no text"
+    if metadata.get("allowIdleConsumers") != "false":
+        yield "allowIdleConsumers: more workers than partitions would be started"
+    if metadata.get("bootstrapServers") != settings.get("KLINGEL_KAFKA__BOOTSTRAP"):
+        yield "asks another Kafka than the services"
+    for server in metadata.get("bootstrapServers", "").split(","):
+        if "." not in server.partition(":")[0]:
+            yield f"{server} has no namespace: KEDA would look for it in its own"
+    if metadata.get("sasl", "none") not in _SASL:
+        yield f"sasl {metadata['sasl']} is unknown"
 
 
 def _alerts(each: Object) -> Iterator[str]:

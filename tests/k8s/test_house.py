@@ -24,6 +24,10 @@ def _secret(objects) -> None:
     )
 
 
+def _of_blobs(place, key):
+    return lambda objects: next(each for each in place(objects)[key] if each["name"] == "blobs")
+
+
 BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "variables of Services": (
         put(_pod("Deployment", "gateway"), "enableServiceLinks", True),
@@ -96,6 +100,22 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "a Kafka that only its own namespace knows": (
         put(_first_trigger, "bootstrapServers", "klingel-kafka-bootstrap:9093"),
         "ScaledObject/care", "has no namespace",
+    ),
+    "a writer of blobs that may only read them": (
+        put(_of_blobs(in_container("StatefulSet", "thread"), "volumeMounts"), "readOnly", True),
+        "StatefulSet/thread", "writes blobs, and cannot",
+    ),
+    "a writer of blobs whose volume is read-only": (
+        lambda objects: _of_blobs(_pod("StatefulSet", "understand"), "volumes")(objects)[
+            "persistentVolumeClaim"
+        ].update(readOnly=True),
+        "StatefulSet/understand", "writes blobs, and cannot",
+    ),
+    "a writer of blobs without the volume": (
+        lambda objects: container(objects, "StatefulSet", "care")["volumeMounts"].remove(
+            _of_blobs(in_container("StatefulSet", "care"), "volumeMounts")(objects)
+        ),
+        "StatefulSet/care", "writes blobs, and cannot",
     ),
     "an alert without a runbook": (
         lambda objects: next(
