@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from klingel.domain.identity import content_hash
+from klingel.domain.media import is_to_fetch
 from klingel.errors import ErrorType, InvalidMessage
 from klingel_networks.bluesky import NETWORK
 from klingel_networks.bluesky.syntax import (
@@ -377,6 +379,39 @@ def test_quotes_and_media_are_read_from_every_embed():
     reply = {"root": {"uri": ROOT}, "parent": {"uri": PARENT}}
     _, answer = mapped(frame(POST, post(embed={"record": QUOTED}, reply=reply)))
     assert (answer.kind, answer.quotes) == ("reply", f"bluesky:network:{ROOT}")
+
+
+def test_images_and_videos_have_public_addresses():
+    """Images at the CDN, which knows every account; videos at the entryway, by account and blob."""
+    images = {"images": [{"image": {"ref": {"$link": "bafkrei1"}}}]}
+    _, draft = mapped(frame(POST, post(embed=images)))
+    (image,) = draft.media
+    assert image.url == f"https://cdn.bsky.app/img/feed_fullsize/plain/{DID}/bafkrei1@jpeg"
+    assert is_to_fetch(image, by_id=False)
+    _, draft = mapped(frame(POST, post(embed={"video": {"ref": {"$link": "bafkrei3"}}})))
+    (video,) = draft.media
+    assert video.url == (
+        f"https://bsky.social/xrpc/com.atproto.sync.getBlob?did={DID}&cid=bafkrei3"
+    )
+    assert is_to_fetch(video, by_id=False)
+
+
+@pytest.mark.parametrize("cid", ["", "bafk/../x", "bafk?x=1", "bafk@png", "bäfk", "b" * 513])
+def test_what_is_no_blobs_id_makes_no_address(cid):
+    """Nobody leads the worker elsewhere by what they call a blob."""
+    images = {"images": [{"image": {"ref": {"$link": cid}}}]}
+    _, draft = mapped(frame(POST, post(embed=images)))
+    (image,) = draft.media
+    assert image.url is None
+    assert not is_to_fetch(image, by_id=False)
+
+
+def test_an_address_changes_nothing_of_what_was_said():
+    """A post is the same with and without it: read again, it is neither new nor changed."""
+    _, draft = mapped(frame(POST, post(embed=IMAGES)))
+    before = [structs.replace(medium, url=None) for medium in draft.media]
+    assert [medium.url is None for medium in draft.media] == [False, False]
+    assert content_hash(structs.replace(draft, media=tuple(before))) == content_hash(draft)
 
 
 def test_an_embedded_feed_is_no_quote():

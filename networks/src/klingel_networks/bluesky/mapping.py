@@ -15,7 +15,8 @@ object as on the stream) and `via: chat` (its direct messages, see `chat.py`).
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import structs
@@ -87,6 +88,13 @@ _KINDS: Mapping[str, Kind] = {
     LIKE_COLLECTION: "reaction",
 }
 _ID_MAX = 512
+_IMAGE = "https://cdn.bsky.app/img/feed_fullsize/plain/{did}/{cid}@jpeg"
+"""Source: atproto.com/guides/images-and-video. The CDN finds the host of any account by itself, and
+gives the image as Bluesky shows it, not the bytes that were uploaded."""
+_VIDEO = "https://bsky.social/xrpc/com.atproto.sync.getBlob?did={did}&cid={cid}"
+"""Source: the lexicon com.atproto.sync.getBlob, which asks for no authorisation, and
+docs.bsky.app/docs/advanced-guides/entryway: bsky.social leads on to the host of an account of
+Bluesky's own, and knows no others. The CDN has videos as playlists alone."""
 
 R = TypeVar("R")
 
@@ -441,7 +449,12 @@ def _post(news: _Change) -> SocialDraft:
     if embed is None:
         media: tuple[Media, ...] = ()
     else:
-        media = (*_media(embed), *(_media(embed.media) if embed.media else ()))
+        media = tuple(
+            medium
+            for each in (embed, embed.media)
+            if each is not None
+            for medium in _media(each, news.did)
+        )
         links += [medium.url for medium in media if medium.kind == "link" and medium.url]
     root = parent = parent_author = None
     if reply is not None:
@@ -470,14 +483,24 @@ def _post(news: _Change) -> SocialDraft:
     )
 
 
-def _media(embed: Embed | EmbeddedMedia) -> Iterator[Media]:
+def _media(embed: Embed | EmbeddedMedia, did: str) -> Iterator[Media]:
     for image in embed.images or ():
-        yield Media(kind="image", id=_blob_id(image.image), alt=_alt(image.alt), status="remote")
+        yield _blob("image", _IMAGE, image.image, did, image.alt)
     if embed.video is not None:
-        yield Media(kind="video", id=_blob_id(embed.video), alt=_alt(embed.alt), status="remote")
+        yield _blob("video", _VIDEO, embed.video, did, embed.alt)
     external = embed.external
     if external is not None and is_web(external.uri):
         yield Media(kind="link", url=external.uri, alt=_alt(external.title), status="remote")
+
+
+def _blob(
+    kind: Literal["image", "video"], address: str, blob: Blob | None, did: str, alt: str | None
+) -> Media:
+    cid = _blob_id(blob)
+    url = None
+    if cid is not None and cid.isascii():
+        url = address.format(did=quote(did, safe=":"), cid=cid)
+    return Media(kind=kind, id=cid, url=url, alt=_alt(alt), status="remote")
 
 
 def _alt(alt: str | None) -> str | None:
