@@ -1,5 +1,6 @@
 """What a bundle names and what is there: every name leads to an object, every selector to a pod."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ _SUFFIXES = {
     "Kafka": ("-cluster-ca-cert", "-clients-ca-cert"),
 }
 """Secrets that operators make beside an object."""
+BY_HAND = re.compile(
+    r"(gateway|notifier|media)-secrets|connector-secrets-[a-z0-9-]+|erasure-key"
+    r"|klingel-(indexer|cli|editor)-elasticsearch"
+)
+"""Secrets that a person makes, as the page on Kubernetes says, where External Secrets makes none."""
 Key = tuple[str, str | None, str]
 
 
@@ -28,8 +34,9 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     if len(have) < len(objects):
         yield Problem("bundle", "two objects of one kind have one name")
     known = set(have) | _made(objects)
+    by_hand = all(each["kind"] != "ExternalSecret" for each in objects)
     for pod in pods(objects):
-        for text in _of_pod(pod, have, known):
+        for text in (*_of_pod(pod, have, known), *_files(pod, have, known, by_hand=by_hand)):
             yield Problem(where(pod.owner), text)
     for each in objects:
         check = _OF_KIND.get(each["kind"])
@@ -78,6 +85,41 @@ def _of_pod(pod: Pod, have: Mapping[Key, Object], known: set[Key]) -> Iterator[s
                 yield f"{lead}mount of an unknown volume {mount['name']}"
         for text in (*_ports(container), *_environment(container, space, have, known)):
             yield lead + text
+
+
+def _files(
+    pod: Pod, have: Mapping[Key, Object], known: set[Key], *, by_hand: bool
+) -> Iterator[str]:
+    """Check that somebody makes the Secret of each file a setting names; `optional` hides that."""
+    space = namespace(pod.owner)
+    secrets = {
+        each["name"]: each["secret"]["secretName"] for each in pod.volumes if "secret" in each
+    }
+    for container in pod.containers:
+        mounts = {
+            f"{mount['mountPath']}/": secrets[mount["name"]]
+            for mount in container.get("volumeMounts") or []
+            if mount["name"] in secrets
+        }
+        for setting, value in _settings(container, space, have).items():
+            made = next((name for path, name in mounts.items() if value.startswith(path)), None)
+            if not setting.endswith("_FILE") or (made and by_hand and BY_HAND.fullmatch(made)):
+                continue
+            if made is None:
+                yield f"container {container['name']}: {setting} names a file of no Secret"
+            elif ("Secret", space, made) not in known:
+                yield f"container {container['name']}: {setting}: nothing makes Secret {made}"
+
+
+def _settings(container: Object, space: str | None, have: Mapping[Key, Object]) -> dict[str, str]:
+    """Return what a container's environment says in words."""
+    found: dict[str, str] = {}
+    for source in container.get("envFrom") or []:
+        name = (source.get("configMapRef") or {}).get("name", "")
+        found |= have.get(("ConfigMap", space, name), {}).get("data") or {}
+    for each in container.get("env") or []:
+        found[each["name"]] = each.get("value", "")
+    return found
 
 
 def _sources(volume: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -117,6 +117,20 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
         ),
         "StatefulSet/care", "writes blobs, and cannot",
     ),
+    "a secret that nobody makes": (
+        remove("ExternalSecret", "connector-secrets-mastodon"),
+        "Deployment/connector-mastodon", "nothing makes Secret connector-secrets-mastodon",
+    ),
+    "a secret's file where no Secret is": (
+        lambda objects: container(objects, "Deployment", "gateway")["volumeMounts"].remove(
+            next(
+                each
+                for each in container(objects, "Deployment", "gateway")["volumeMounts"]
+                if each["name"] == "secrets"
+            )
+        ),
+        "Deployment/gateway", "names a file of no Secret",
+    ),
     "an alert without a runbook": (
         lambda objects: next(
             rule

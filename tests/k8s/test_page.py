@@ -9,6 +9,7 @@ import pytest
 from .bundle import labels, parse
 from .check import K8S, ROOT
 from .kubectl import build, program
+from .references import BY_HAND
 
 PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
 COMMANDS = re.findall(r"^kubectl (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -33,6 +34,19 @@ def test_a_secret_is_made_as_the_page_says(command: str, tmp_path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"secret/{words[3]}\n"
+
+
+def test_secrets_made_by_hand_are_those_of_the_list() -> None:
+    """The page names every one, and the checks let no other be absent."""
+    text = PAGE.read_text(encoding="utf-8").partition("\n## Secrets")[2].partition("\n## ")[0]
+    told = {
+        name.replace("<instance>", "any").replace("<principal>", "any")
+        for row in re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    servers = {"klingel-any", "klingel-kafka-ca", "klingel-elasticsearch-ca"}
+    assert len(told - servers) == 8
+    assert [name for name in told - servers if not BY_HAND.fullmatch(name)] == []
 
 
 def test_what_is_applied_and_awaited_is_there() -> None:
