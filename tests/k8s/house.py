@@ -43,13 +43,18 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
             for text in (*_long_running(pod, objects), *_members(pod), *_blobs(pod, settings)):
                 yield Problem(where(pod.owner), text)
     for each in objects:
-        if each["kind"] == "Secret" and set(each.get("data") or {}) - _NOT_SECRET:
-            yield Problem(where(each), "a secret stands in the manifests")
-        if "stringData" in each:
-            yield Problem(where(each), "a secret stands in the manifests")
-        for text in (*_scaled(each, settings), *_alerts(each), *_variables(each)):
+        for text in (
+            *_secrets(each), *_scaled(each, settings), *_alerts(each), *_variables(each),
+            *_pools(each), *_jobs(each), *_solved(each, objects),
+        ):  # fmt: skip
             yield Problem(where(each), text)
     yield from _network(objects)
+
+
+def _secrets(each: Object) -> Iterator[str]:
+    held = each["kind"] == "Secret" and set(each.get("data") or {}) - _NOT_SECRET
+    if held or "stringData" in each:
+        yield "a secret stands in the manifests"
 
 
 def _settings(objects: list[Object]) -> dict[str, str]:
@@ -181,6 +186,37 @@ def _trigger(metadata: dict[str, Any], settings: dict[str, str]) -> Iterator[str
             yield f"{server} has no namespace: KEDA would look for it in its own"
     if metadata.get("sasl", "none") not in _SASL:
         yield f"sasl {metadata['sasl']} is unknown"
+
+
+def _pools(each: Object) -> Iterator[str]:
+    """Check that nodes of Kafka are not all on one machine; Strimzi spreads them over racks alone."""
+    if each["kind"] != "KafkaNodePool":
+        return
+    pod = (each["spec"].get("template") or {}).get("pod") or {}
+    own = {"strimzi.io/cluster": "klingel", "strimzi.io/pool-name": each["metadata"]["name"]}
+    if not any(
+        spread["topologyKey"] == "kubernetes.io/hostname"
+        and matches(spread.get("labelSelector"), own)
+        for spread in pod.get("topologySpreadConstraints") or []
+    ):
+        yield "its pods may all be on one node"
+
+
+def _jobs(each: Object) -> Iterator[str]:
+    """Check that a Job is still there for who waits for it, as the page does for half an hour."""
+    if each["kind"] == "Job" and each["spec"].get("ttlSecondsAfterFinished", 3600) < 1800:
+        yield "is gone before somebody who waits has seen it"
+
+
+def _solved(each: Object, objects: list[Object]) -> Iterator[str]:
+    """Check that the proof for a certificate is let in: deny-all would keep it from coming."""
+    solver = {"acme.cert-manager.io/http01-solver": "true"}
+    if each["kind"] == "Certificate" and not any(
+        policy["spec"].get("ingress") and matches(policy["spec"].get("podSelector"), solver)
+        for policy in objects
+        if policy["kind"] == "NetworkPolicy" and namespace(policy) == namespace(each)
+    ):
+        yield "no policy lets its HTTP-01 solver be asked"
 
 
 def _alerts(each: Object) -> Iterator[str]:

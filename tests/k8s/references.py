@@ -6,7 +6,10 @@ from typing import Any
 
 from .bundle import Object, Pod, Problem, labels, matches, namespace, pods, where
 
-_MADE_BY_OPERATORS = ("strimzi.io/", "elasticsearch.k8s.elastic.co/", "kibana.k8s.elastic.co/")
+_MADE_BY_OPERATORS = (
+    "strimzi.io/", "elasticsearch.k8s.elastic.co/", "kibana.k8s.elastic.co/",
+    "acme.cert-manager.io/",
+)  # fmt: skip
 """Beginnings of labels that pods have which an operator makes."""
 _VOLUMES = (
     ("configMap", "ConfigMap", "name"),

@@ -131,6 +131,17 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
         ),
         "Deployment/gateway", "names a file of no Secret",
     ),
+    "brokers on one node": (
+        lambda objects: one(objects, "KafkaNodePool", "broker")["spec"].pop("template"),
+        "KafkaNodePool/broker", "on one node",
+    ),
+    "a Job that nobody sees end": (
+        put(spec("Job", "setup"), "ttlSecondsAfterFinished", 300),
+        "Job/setup", "is gone before",
+    ),
+    "a certificate that cannot be had": (
+        remove("NetworkPolicy", "solver-from-ingress"), "Certificate/gateway", "HTTP-01",
+    ),
     "an alert without a runbook": (
         lambda objects: next(
             rule

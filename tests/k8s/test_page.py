@@ -13,6 +13,7 @@ from .references import BY_HAND
 
 PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
 COMMANDS = re.findall(r"^kubectl (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+NAMESPACE = "apply -f deploy/k8s/base/namespace.yaml"
 CREATES = [each for each in COMMANDS if each.startswith("create ")]
 
 
@@ -58,8 +59,17 @@ def test_what_is_applied_and_awaited_is_there() -> None:
             assert (ROOT / words[2] / "kustomization.yaml").exists()
         elif words[0] in {"wait", "rollout"}:
             assert words[-1] in names
+        elif words[:2] == ["delete", "job"]:
+            jobs = {name.partition("/")[2] for name in names if name.startswith("job/")}
+            assert {each for each in words[4:] if not each.startswith("-")} == jobs
         else:
-            assert command in CREATES
+            assert command in {*CREATES, NAMESPACE}
+
+
+def test_the_namespace_is_made_before_what_lies_in_it() -> None:
+    assert COMMANDS.index(NAMESPACE) < min(COMMANDS.index(each) for each in CREATES)
+    (made,) = parse((ROOT / shlex.split(NAMESPACE)[2]).read_text(encoding="utf-8"))
+    assert (made["kind"], made["metadata"]["name"]) == ("Namespace", "klingel")
 
 
 def test_the_table_of_workloads_is_whole() -> None:
