@@ -3,13 +3,15 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from klingel.contracts import codec
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metric, Metrics
 from klingel.model import ConnectorCursor, ConnectorStatus, RawEvent
+from klingel.model.connector_status import GapRecord
 from klingel.settings import KafkaSettings
 from klingel_connectors.books import Books
 from klingel_connectors.intake import TOPICS, Intake
@@ -17,7 +19,7 @@ from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.runner import Runner
-from klingel_connectors.status import before_of, newest_statuses
+from klingel_connectors.status import GAP, Health, State, before_of, newest_statuses
 from klingel_connectors.suppression import NoneSuppressed
 from klingel_connectors.testing import HeldLease, RecordingProducer
 from klingel_networks.arrival import Tools
@@ -53,6 +55,34 @@ class Broker(RecordingProducer):
                 done.append(future)
         self.open = [each for each in self.open if each not in done]
         self._in_thread(lambda: [each.success(None) for each in done])
+
+
+@dataclass(slots=True)
+class Watched(Health):
+    """The health of a connector, and every state that it went through with its reason."""
+
+    turns: list[tuple[str, str]] = field(default_factory=list)
+
+    def turn(self, state: State, reason: str = "") -> bool:
+        """Change the state, and note it: some last shorter than a status is awaited."""
+        self.turns.append((state, reason))
+        return Health.turn(self, state, reason)
+
+
+class Heard(NamedTuple):
+    """What one record told: a conversation, a number, and how it reached us."""
+
+    conversation: int
+    number: int
+    mode: str
+
+
+class Entry(NamedTuple):
+    """A record of the gap ledger, and what was told as filling since the one before it."""
+
+    name: str
+    gap: GapRecord
+    filling: tuple[Heard, ...]
 
 
 class Listening:
@@ -117,6 +147,7 @@ class Listening:
             plan=standin.plan,
             stop=self.stop,
         )
+        self.health = self.runner.health = Watched(credential=standin.plan.credential)
         self.running = asyncio.create_task(self.runner.run())
 
     # --- what it wrote -------------------------------------------------------------------------
@@ -139,19 +170,35 @@ class Listening:
         records = self.producer.of(Topic.CONNECTOR_STATUS)
         return [codec.decode(ConnectorStatus, each["value"]) for each in records]
 
-    def heard(self, *, durable: bool = True) -> list[tuple[int, int]]:
-        """Return conversation and number of everything that was heard, in order, with repeats."""
-        records = self.durable(Topic.RAW_EVENTS) if durable else self.producer.of(Topic.RAW_EVENTS)
-        found = []
-        for record in records:
-            raw = codec.decode(RawEvent, record["value"])
-            native = bytes(raw.native) if raw.native is not None else b""
-            if raw.native_ref is not None:
-                native = self._blobs.get(raw.native_ref)
-            match = SAID.search(native)
-            if match is not None:
-                found.append((int(match[1]), int(match[2])))
-        return found
+    def heard(self) -> list[Heard]:
+        """Return everything that was heard and is durable, in order, with repeats."""
+        told = map(self._told, self.durable(Topic.RAW_EVENTS))
+        return [each for each in told if each is not None]
+
+    def _told(self, record: dict[str, Any]) -> Heard | None:
+        raw = codec.decode(RawEvent, record["value"])
+        native = bytes(raw.native) if raw.native is not None else b""
+        if raw.native_ref is not None:
+            native = self._blobs.get(raw.native_ref)
+        match = SAID.search(native)
+        return None if match is None else Heard(int(match[1]), int(match[2]), raw.mode)
+
+    def ledger(self) -> list[Entry]:
+        """Return what was told of gaps, in order, each with what was told as filling before it."""
+        entries: list[Entry] = []
+        filling: list[Heard] = []
+        for record, _ in self.producer.taken:
+            if record["topic"] == Topic.RAW_EVENTS:
+                heard = self._told(record)
+                if heard is not None and heard.mode == "gap_fill":
+                    filling.append(heard)
+            elif record["topic"] == Topic.CONNECTOR_STATUS:
+                status = codec.decode(ConnectorStatus, record["value"])
+                if status.gap is not None and GAP in status.instance:
+                    entries.append(Entry(status.instance, status.gap, tuple(filling)))
+                    filling = []
+        assert not (entries and filling), "something fills a gap that is closed"
+        return entries
 
     def measured(self, metric: Metric, **labels: str) -> float | None:
         """Return the value of a metric; None where nothing set it."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from aiohttp import web
 from pydantic import SecretStr
@@ -25,14 +25,18 @@ from klingel_networks.bluesky.account import BlueskyAccount
 from klingel_networks.bluesky.client import BlueskyClient, BlueskyOptions
 from klingel_networks.bluesky.session import AccountOptions
 from klingel_networks.email.client import EmailClient, Mailbox
+from klingel_networks.email.login import OAuth
 from klingel_networks.facebook import client as facebook
+from klingel_networks.feed.client import FeedClient, FeedOptions
 from klingel_networks.mastodon.client import MastodonClient, MastodonOptions
 from klingel_networks.registry import installed
 from klingel_networks.telegram.client import TelegramClient, TelegramOptions
 from klingel_networks.x.client import XClient, XOptions
 from klingel_simulator.bluesky_host import BlueskyHost
+from klingel_simulator.feed_server import FeedServer, Item
 from klingel_simulator.jetstream_server import JetstreamServer
 from klingel_simulator.mail_imap import MailServer
+from klingel_simulator.mail_tokens import TokenServer
 from klingel_simulator.mastodon_server import MastodonServer
 from klingel_simulator.meta_graph import GraphServer, Token, World
 from klingel_simulator.telegram_server import TelegramServer
@@ -41,8 +45,33 @@ from klingel_simulator.x_server import TOKEN, XServer, snowflake
 from .warp import LoopClock, Wire
 
 BRAND = Path(__file__).resolve().parents[3] / "brands" / "nordlicht.yaml"
+STALL, HALF = "stall", "half"
 EXPIRING, LIMITED, REVOKED, NARROWED = "expiring", "limited", "revoked", "narrowed"
 """What a stand-in may not be able to do; the reason stands in `cannot`."""
+
+
+class Missed(NamedTuple):
+    """What becomes of what was said while nothing was listened to, as the network's manifest has it.
+
+    Attributes:
+        outcome: of the gap that is opened; None where none is: it is read on at the cursor.
+        manifest: the words of the manifest that it follows from.
+    """
+
+    outcome: Literal["filled", "partial"] | None
+    manifest: str
+
+
+class Health(NamedTuple):
+    """What is said of the state while a fault lasts.
+
+    Attributes:
+        state: of the connector.
+        reason: a regular expression that matches the whole reason.
+    """
+
+    state: str
+    reason: str
 
 
 class StandIn(ABC):
@@ -54,12 +83,16 @@ class StandIn(ABC):
         pace: seconds between two looks at what happened, and between two rounds of housekeeping:
             where waits last minutes a second would be a thousand of them.
         cannot: what there is no such thing as, each with its reason.
+        missed: what becomes of what was said meanwhile.
+        health: of each fault that breaks or refuses the listening, what is said of it.
     """
 
     network: ClassVar[str]
     shown: ClassVar[str] = ""
     pace: ClassVar[float] = 0.5
     cannot: ClassVar[dict[str, str]] = {}
+    missed: ClassVar[Missed]
+    health: ClassVar[dict[str, Health]]
 
     def __init__(self, clock: LoopClock) -> None:
         self.clock = clock
@@ -156,6 +189,16 @@ class MastodonStandIn(StandIn):
     network = "mastodon"
     shown = "Mastodon"
     cannot = {EXPIRING: "a token of Mastodon has no end"}  # noqa: RUF012 - declared, never changed
+    missed = Missed("filled", "Statuses and notifications by min_id")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"the stream fell silent"),
+        HALF: Health("waiting", r"the instance is away \(\w+\)"),
+        LIMITED: Health("waiting", r"the instance wants fewer calls"),
+        REVOKED: Health("failed", r"the instance no longer knows the token; make a new one"),
+        NARROWED: Health(
+            "failed", r"the token lacks a scope: read:statuses, read:notifications, read:accounts"
+        ),
+    }
 
     async def serve(self) -> int:
         self.server = MastodonServer(now=self.clock.now)
@@ -209,6 +252,13 @@ class TelegramStandIn(StandIn):
         EXPIRING: "a bot's token has no end",
         NARROWED: "a bot has no scopes",
     }
+    missed = Missed(None, "updates that nobody fetched are kept for 24 hours")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"Telegram is away \(\w+\)"),
+        HALF: Health("waiting", r"Telegram is away \(\w+\)"),
+        LIMITED: Health("waiting", r"Telegram wants fewer calls"),
+        REVOKED: Health("failed", r"Telegram no longer knows the token: ask BotFather for one"),
+    }
 
     async def serve(self) -> int:
         self.server = TelegramServer()
@@ -250,6 +300,12 @@ class JetstreamStandIn(StandIn):
     network = "bluesky"
     shown = "Bluesky, stream"
     cannot = dict.fromkeys((EXPIRING, REVOKED, NARROWED), "Jetstream needs no credential")
+    missed = Missed(None, "Jetstream keeps about 36 hours")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"Jetstream fell silent"),
+        HALF: Health("waiting", r"Jetstream ended the connection"),
+        LIMITED: Health("waiting", r"Jetstream wants fewer connections"),
+    }
 
     @property
     def plan(self) -> Plan:
@@ -303,6 +359,19 @@ class BlueskyAccountStandIn(StandIn):
     network = "bluesky"
     shown = "Bluesky, account"
     cannot = {EXPIRING: "an app password has no end"}  # noqa: RUF012 - as above
+    missed = Missed(None, "direct messages by the log")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"2 of 2 channels wait: Bluesky is away \(\w+\)"),
+        HALF: Health("running", r"1 of 2 channels wait: Bluesky is away \(\w+\)"),
+        LIMITED: Health("waiting", r"2 of 2 channels wait: Bluesky wants fewer calls"),
+        REVOKED: Health(
+            "failed",
+            r"2 of 2 channels wait: Bluesky refuses handle or app password: make a new one .*",
+        ),
+        NARROWED: Health(
+            "running", r"1 of 2 channels wait: the app password may not read direct messages: .*"
+        ),
+    }
 
     async def serve(self) -> int:
         self.host = BlueskyHost(now=self.clock.now)
@@ -344,6 +413,19 @@ class FacebookStandIn(StandIn):
     shown = "Meta (Graph)"
     pace = 15.0
     _PAGE, _TOKEN = "12345654332", "EAAtoken"  # of a stand-in
+    missed = Missed(None, "what was missed is read there")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"Graph did not answer \(\w+\)"),
+        HALF: Health("waiting", r"Graph did not answer \(\w+\)"),
+        LIMITED: Health("waiting", r"Graph wants fewer calls \(code \d+, subcode 0\)"),
+        REVOKED: Health(
+            "failed",
+            r"Graph refuses the access token: .* make a new access token of a system user .*",
+        ),
+        NARROWED: Health(
+            "failed", r"a permission is missing or was taken away .*; grant the permission anew .*"
+        ),
+    }
 
     async def serve(self) -> int:
         self._world = World(tokens={self._TOKEN: Token(facebook.PLAN.scopes)})
@@ -405,6 +487,15 @@ class XStandIn(StandIn):
         EXPIRING: "a bearer token of an app has no end",
         NARROWED: "a bearer token of an app has no scopes",
     }
+    missed = Missed("partial", "it returns no reposts")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"X fell silent"),
+        HALF: Health("waiting", r"X broke off \(\w+\)"),
+        LIMITED: Health("waiting", r"X wants fewer requests"),
+        REVOKED: Health(
+            "failed", r"X refuses the bearer token: make a new one in the developer console"
+        ),
+    }
 
     async def serve(self) -> int:
         self.server = XServer(self.clock.now)
@@ -445,23 +536,45 @@ class XStandIn(StandIn):
         self.server.token = TOKEN
 
 
+class _Unscoped(set[str]):
+    """What a mail server takes once the scope for it is gone: none of the tokens that are given."""
+
+    def add(self, token: str) -> None:
+        """Take it not."""
+
+
 class EmailStandIn(StandIn):
-    """A mailbox read by IMAP."""
+    """A mailbox read by IMAP, with access tokens of a token endpoint."""
 
     network = "email"
-    shown = "E-mail"
+    shown = "E-mail (XOAUTH2)"
     cannot = {  # noqa: RUF012 - as above
-        EXPIRING: "a mailbox's password has no end that IMAP tells",
-        NARROWED: "a mailbox's password has no scopes",
+        EXPIRING: "an access token is renewed by itself, and no end of a refresh token is ever told"
+    }
+    missed = Missed(None, "Everything that still lies in the folder")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"the mail server fell silent"),
+        HALF: Health("waiting", r"the mail server ended the connection"),
+        LIMITED: Health("waiting", r"the mail server wants fewer requests"),
+        REVOKED: Health(
+            "failed",
+            r"the token endpoint refuses the refresh token; let the mailbox's owner consent again",
+        ),
+        NARROWED: Health(
+            "failed", r"the mail server refuses the login; check username, password or token, .*"
+        ),
     }
 
     async def serve(self) -> int:
         self.server = MailServer()
         self._said = 0
         await self.server.start()
+        self.tokens = TokenServer(self.server.username, mail=self.server)
+        await self.tokens.start()
         return self.server.port
 
     async def end(self) -> None:
+        await self.tokens.stop()
         await self.server.stop()
 
     def client(self, tools: Tools) -> EmailClient:
@@ -471,7 +584,8 @@ class EmailStandIn(StandIn):
             port=self.wire.port,
             security="none",
             username=self.server.username,
-            password=self.server.password,
+            password="",
+            oauth=OAuth(f"{self.tokens.url}/token", "client", "", "refresh"),
             folders=("INBOX",),
             own=("service@nordlicht.example",),
             key=b"0123456789abcdef",
@@ -496,11 +610,54 @@ class EmailStandIn(StandIn):
         self.server.faults.limit = False
 
     def revoke(self) -> None:
-        self.server.faults.login_code = "AUTHENTICATIONFAILED"
+        self.tokens.refresh_token = "another"
+        self.tokens.revoke()
+        self.server.cut()
+
+    def narrow(self) -> None:
+        self.server.tokens = _Unscoped()
         self.server.cut()
 
     def restore(self) -> None:
-        self.server.faults.login_code = ""
+        self.tokens.refresh_token = "refresh"
+        self.server.tokens = set()
+
+
+class FeedStandIn(StandIn):
+    """A feed that is asked every quarter of an hour; its entries tell of two conversations."""
+
+    network = "feed"
+    shown = "Feed"
+    pace = 20.0
+    cannot = dict.fromkeys((EXPIRING, REVOKED, NARROWED), "a feed needs no credential")
+    missed = Missed(None, "What the document still tells")
+    health = {  # noqa: RUF012 - as above
+        STALL: Health("waiting", r"the feed is away \(\w+\)"),
+        HALF: Health("waiting", r"the feed is away \(\w+\)"),
+        LIMITED: Health("waiting", r"the feed's server wants fewer questions"),
+    }
+
+    async def serve(self) -> int:
+        self.server = FeedServer(feeds={"news": []})
+        await self.server.__aenter__()
+        return _port(self.server.url)
+
+    async def end(self) -> None:
+        await self.server.__aexit__()
+
+    def client(self, tools: Tools) -> FeedClient:
+        return FeedClient(FeedOptions({"news": f"{self.url}/news"}), tools)
+
+    async def say(self, text: str, conversation: int) -> None:
+        self.server.feeds["news"].insert(0, Item(guid=text, title=text))
+
+    def limit(self, calls: int) -> None:
+        self.server.status["news"] = 429
+        self.server.headers["Retry-After"] = "30"
+
+    def relieve(self) -> None:
+        self.server.status.clear()
+        self.server.headers.clear()
 
 
 STAND_INS: tuple[type[StandIn], ...] = (
@@ -511,4 +668,5 @@ STAND_INS: tuple[type[StandIn], ...] = (
     FacebookStandIn,
     XStandIn,
     EmailStandIn,
+    FeedStandIn,
 )
