@@ -1,7 +1,7 @@
 """Cuts a feed's document into the bytes of its entries; pure.
 
-An entry is read alone later, so its context holds what it needs of the document: the declaration and
-the outermost tag with its namespaces. Where entries cannot be cut out of the bytes (UTF-16, markup
+An entry is read alone later, so its context holds what it needs of the document: the declaration,
+the outermost tag with its namespaces, and the language. Where entries cannot be cut out of the bytes (UTF-16, markup
 that no parser of XML reads), each entry is the whole document and its place in it.
 """
 
@@ -16,8 +16,11 @@ OPENING: Final = "opening"
 """Key of the context: what stands before an entry so that it can be read alone."""
 INDEX: Final = "index"
 """Key of the context: the entry's place in the document, where it could not be cut out."""
+LANGUAGE: Final = "language"
+"""Key of the context: the language of an entry that was cut out, which its feed may have told."""
 ENTRIES_MAX: Final = 10_000
 _OPENING_MAX: Final = 16_384
+_LANGUAGE_MAX: Final = 64
 _ENTRIES: Final = frozenset({"item", "entry"})
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<", b"\x00\x00")
 
@@ -70,7 +73,7 @@ def _cut_out(body: bytes, found: list[Entry], context: Mapping[str, str]) -> lis
         return None
     alone = {**context, OPENING: opening}
     pieces = [
-        Piece(body[start:end], alone, entry)
+        Piece(body[start:end], _with_language(alone, entry.lang), entry)
         for (start, end), entry in zip(spans.entries, found, strict=True)
     ]
     # The first one stands for all: what the outer tags mean for an entry, they mean for each.
@@ -78,6 +81,10 @@ def _cut_out(body: bytes, found: list[Entry], context: Mapping[str, str]) -> lis
     if len(first) != 1 or first[0].said() != found[0].said():
         return None
     return pieces
+
+
+def _with_language(alone: Mapping[str, str], told: str | None) -> Mapping[str, str]:
+    return {**alone, LANGUAGE: told} if told and len(told) <= _LANGUAGE_MAX else alone
 
 
 class _Spans(NamedTuple):

@@ -27,7 +27,7 @@ from klingel.model import RawEvent
 from klingel.model.social_event import Author, Media
 from klingel_networks.bounds import TEXT_MAX
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
-from klingel_networks.feed.cutting import INDEX, OPENING, cut, reopened
+from klingel_networks.feed.cutting import INDEX, LANGUAGE, OPENING, cut, reopened
 from klingel_networks.feed.reading import (
     DOCUMENT_BYTES,
     Enclosure,
@@ -213,12 +213,16 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
         changed_at=_changed(revision, change),
         author=_author(entry, scope),
         text=_text(entry),
-        langs=(entry.lang,) if entry.lang and _LANGUAGE.fullmatch(entry.lang) else (),
+        langs=_langs(entry.lang or context.get(LANGUAGE)),
         hashtags=tuple(dict.fromkeys(tag.lower() for tag in entry.tags if _is_tag(tag)))[:100],
         links=() if link is None else (link,),
         media=tuple(filter(None, (_medium(each, context) for each in entry.enclosures))),
         url=link,
     )
+
+
+def _langs(told: str | None) -> tuple[str, ...]:
+    return (told,) if told and _LANGUAGE.fullmatch(told) else ()
 
 
 def _changed(revision: int, change: Change) -> datetime | None:
@@ -227,7 +231,10 @@ def _changed(revision: int, change: Change) -> datetime | None:
 
 def _text(entry: Entry) -> str:
     """Return title and words; a title that the words begin with is not said twice."""
-    title = _plain(entry.title or "")[:_TITLE_MAX]
+    title = entry.title or ""
+    title = (title.replace("\x00", "").strip() if entry.is_plain_title else _plain(title))[
+        :_TITLE_MAX
+    ]
     words = entry.text if entry.text is not None else _plain(entry.html or "")
     words = words.replace("\x00", "")[: TEXT_MAX - _TITLE_MAX - 2].strip()
     if not title or words.startswith(title):

@@ -47,6 +47,7 @@ class Entry(NamedTuple):
     tags: tuple[str, ...]
     enclosures: tuple[Enclosure, ...]
     in_reply_to: str | None
+    is_plain_title: bool = False
 
     def said(self) -> "Entry":
         """Return it without what the document around it decides."""
@@ -171,7 +172,12 @@ def read_document(body: bytes, context: Mapping[str, str]) -> list[Entry]:
             ErrorType.INVALID_FIELD,
             "the document is no feed: neither RSS, Atom, RDF, CDF nor JSON Feed",
         )
-    return [_entry(each) for each in entries]
+    # RSS leaves open whether a title is HTML, and its language is an element of the feed: Atom tells
+    # both at the words themselves.
+    if str(found.get("version")).startswith("atom"):
+        return [_entry(each, is_typed=True, lang=None) for each in entries]
+    lang = (found.get("feed") or {}).get("language")
+    return [_entry(each, is_typed=False, lang=lang) for each in entries]
 
 
 @cache
@@ -217,25 +223,23 @@ def _check_tag(tag: bytes) -> None:
         )
 
 
-def _entry(found: Any) -> Entry:
+def _entry(found: Any, *, is_typed: bool, lang: Any) -> Entry:
     contents = [each.get("value") or "" for each in found.get("content") or ()]
     html = max(contents, key=len, default="") or found.get("summary") or ""
-    plain = [
-        each.get("type") == "text/plain"
-        for each in (*(found.get("content") or ()), found.get("summary_detail") or {})
-        if each.get("value") == html
-    ]
-    is_plain = bool(plain) and plain[0]
+    details = (*(found.get("content") or ()), found.get("summary_detail") or {})
+    detail: Any = next((each for each in details if each.get("value") == html), {})
+    titled = found.get("title_detail") or {}
+    is_plain = detail.get("type") == "text/plain"
     return Entry(
         id=_given(found.get("id")),
-        link=_given(found.get("link")),
+        link=_given(_link(found)),
         title=_given(found.get("title")),
         html=None if is_plain else _given(html),
         text=_given(html) if is_plain else None,
         author=_given((found.get("author_detail") or {}).get("name") or found.get("author")),
         published=_moment(found.get("published_parsed")),
         updated=_moment(found.get("updated_parsed")) if "updated" in found else None,
-        lang=_given((found.get("title_detail") or {}).get("language")),
+        lang=_given(detail.get("language")) or _given(titled.get("language")) or _given(lang),
         tags=tuple(tag["term"] for tag in found.get("tags") or () if tag.get("term")),
         enclosures=tuple(
             Enclosure(each["href"], each.get("type") or "")
@@ -243,7 +247,19 @@ def _entry(found: Any) -> Entry:
             if each.get("href")
         ),
         in_reply_to=_given(_replied(found)),
+        is_plain_title=is_typed and titled.get("type") == "text/plain",
     )
+
+
+def _link(found: Any) -> Any:
+    """Return an entry's own address, which one that stands for another relation does not replace."""
+    told = found.get("link")
+    rels: dict[Any, set[Any]] = {}
+    for each in found.get("links") or ():
+        if each.get("href"):
+            rels.setdefault(each["href"], set()).add(each.get("rel"))
+    own = next((href for href, told_as in rels.items() if "alternate" in told_as), None)
+    return told if own is None or "alternate" in rels.get(told, {"alternate"}) else own
 
 
 def _replied(found: Any) -> str | None:
