@@ -80,7 +80,9 @@ def test_service_says_only_what_compose_knows(name):
         assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
 
 
-@pytest.mark.parametrize("name", sorted({*WRITES_BLOBS - {"connector"}, "bluesky", *CHOSEN}))
+@pytest.mark.parametrize(
+    "name", sorted({*WRITES_BLOBS - {"connector", "tools"}, "bluesky", *CHOSEN})
+)
 def test_who_writes_blobs_can(name):
     """Its root is read-only: without the volume a large original or dead letter has no place."""
     folder = SERVICES[name]["environment"]["KLINGEL_BLOBS__DIR"]

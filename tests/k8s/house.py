@@ -27,8 +27,17 @@ _PROBED: Final = {
 }
 _WITHOUT_KAFKA: Final = {"dashboards"}
 """Who has no arrow to Kafka."""
-WRITES_BLOBS: Final = {"connector", "gateway", "media", "understand", "thread", "care", "watch"}
-"""Who puts originals, or those of its dead letters, into the volume of blobs."""
+WRITES_BLOBS: Final = {
+    "connector",
+    "gateway",
+    "media",
+    "understand",
+    "thread",
+    "care",
+    "watch",
+    "tools",
+}
+"""Who puts originals, or those of its dead letters, into the volume of blobs, or forgets some."""
 _NOT_SECRET: Final = {"roles.yml"}
 """All that a Secret of the bundle may hold: ECK reads names of privileges from a Secret only."""
 
@@ -39,8 +48,10 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     for pod in pods(objects):
         for text in (*_hygiene(pod), *_images(pod)):
             yield Problem(where(pod.owner), text)
+        for text in _blobs(pod, settings):
+            yield Problem(where(pod.owner), text)
         if pod.owner["kind"] in {"Deployment", "StatefulSet"}:
-            for text in (*_long_running(pod, objects), *_members(pod), *_blobs(pod, settings)):
+            for text in (*_long_running(pod, objects), *_members(pod)):
                 yield Problem(where(pod.owner), text)
     for each in objects:
         for text in (

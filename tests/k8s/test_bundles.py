@@ -39,6 +39,7 @@ ARROWS = {
     "audit": {"kafka", "elasticsearch"},
     "setup": {"kafka", "elasticsearch"},
     "age": {"kafka", "elasticsearch"},
+    "tools": {"kafka", "elasticsearch"},
     "dashboards": {"kibana"},
 }
 """The arrows of the diagram that begin at a workload; name resolution comes to each of them."""
@@ -110,7 +111,8 @@ def test_words_and_settings_are_those_of_the_programs(overlay: str, tmp_path) ->
     for pod in pods(objects):
         for container in pod.containers:
             told = variables(pod, container, objects)
-            check_words(program(container), arguments(container, told))
+            if "command" not in container:
+                check_words(program(container), arguments(container, told))
             environment = with_secrets(
                 {k: v for k, v in told.items() if k != "CONNECTOR"}, tmp_path
             )
@@ -158,6 +160,27 @@ def test_arrows_are_those_of_the_diagram(production) -> None:
             if "Egress" in spec["policyTypes"] and selector and matches(selector, pod.labels):
                 found.setdefault(component, set()).add(name.partition("-to-")[2].split("-")[0])
     assert found == ARROWS
+
+
+@pytest.mark.parametrize("overlay", ["local", "staging", "production"])
+def test_tools_have_what_an_erasure_needs(overlay: str) -> None:
+    """Kafka, Elasticsearch, the key and the stored media, each where the settings say."""
+    objects = parse(build(K8S / "overlays" / overlay))
+    pod = next(each for each in pods(objects) if where(each.owner) == "CronJob/tools")
+    (container,) = pod.containers
+    told = variables(pod, container, objects)
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod.volumes}
+    for name, secret in {
+        "KLINGEL_KAFKA__SASL_PASSWORD_FILE": "klingel-cli",
+        "KLINGEL_ELASTICSEARCH__PASSWORD_FILE": "klingel-cli-elasticsearch",
+        "KLINGEL_ERASURE__KEY_FILE": "erasure-key",
+    }.items():
+        held = volumes[mounts[str(Path(told[name]).parent)]]
+        assert held["secret"]["secretName"] == secret
+    blobs = volumes[mounts[told["KLINGEL_BLOBS__DIR"]]]
+    assert blobs["persistentVolumeClaim"] == {"claimName": "blobs"}
+    assert pod.owner["spec"]["suspend"] is True
 
 
 def test_nobody_but_the_ingress_reaches_the_gateway(production) -> None:

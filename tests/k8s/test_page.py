@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from ..words import check_words
 from .bundle import labels, parse
 from .check import K8S, ROOT
 from .kubectl import build, program
@@ -14,7 +15,7 @@ from .references import BY_HAND
 PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
 COMMANDS = re.findall(r"^kubectl (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 NAMESPACE = "apply -f deploy/k8s/base/namespace.yaml"
-CREATES = [each for each in COMMANDS if each.startswith("create ")]
+CREATES = [each for each in COMMANDS if each.startswith("create secret ")]
 
 
 def test_there_are_some() -> None:
@@ -53,6 +54,7 @@ def test_secrets_made_by_hand_are_those_of_the_list() -> None:
 def test_what_is_applied_and_awaited_is_there() -> None:
     objects = parse(build(K8S / "overlays" / "local"))
     names = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
+    begun: set[str] = set()
     for command in COMMANDS:
         words = shlex.split(command)
         if words[:2] == ["apply", "-k"]:
@@ -62,6 +64,12 @@ def test_what_is_applied_and_awaited_is_there() -> None:
         elif words[:2] == ["delete", "job"]:
             jobs = {name.partition("/")[2] for name in names if name.startswith("job/")}
             assert {each for each in words[4:] if not each.startswith("-")} == jobs
+        elif words[:2] == ["create", "job"]:
+            begun.add(f"job/{words[2]}")
+            assert words[-1].removeprefix("--from=") in names
+        elif words[0] == "exec":
+            assert words[4] in begun
+            check_words(words[words.index("--") + 1], words[words.index("--") + 2 :])
         else:
             assert command in {*CREATES, NAMESPACE}
 
