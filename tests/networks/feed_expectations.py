@@ -290,8 +290,8 @@ def _says_text(text: str, aspect: str, words: str) -> bool:
     """Tell whether a text, which is a title, a blank line and words, has words as one of these."""
     if blanks(text) == words:
         return True
-    title, _, rest = text.partition("\n\n")
-    return blanks(title if aspect == "title" else rest) == words
+    title, both, rest = text.partition("\n\n")
+    return bool(both) and blanks(title if aspect == "title" else rest) == words
 
 
 def _moment(value: Any) -> datetime | None:
