@@ -249,7 +249,43 @@ async def test_ids_that_do_not_order_move_nothing(text: str | None) -> None:
     assert json.loads(Position({"home": 5}).after("home", 3).encode()) == {"home": 5}
 
 
-def test_a_gap_has_a_key_of_bounded_length() -> None:
-    """However many hashtags there are."""
-    position = Position({f"tag:{n}": 10**18 for n in range(20)})
-    assert len(Gap("disconnected", "x", key=position.encode()[:200]).key) <= 200
+def test_a_position_keeps_the_gap_that_is_being_filled() -> None:
+    """Through a restart, and however far it is filled; an older cursor has none."""
+    begun = Position({"home": 5, "notifications": 3}).filling()
+    moved = Position.decode(begun.after("home", 9).encode())
+    assert moved.since == moved.filling().since == begun.since == 5
+    assert moved.seen == {"home": 9, "notifications": 3}
+    assert Position.decode(moved.filled().encode()) == Position(moved.seen)
+    assert Position.decode('{"home":5}') == Position({"home": 5})
+
+
+async def test_a_gap_whose_filling_was_broken_off_is_the_same_gap() -> None:
+    """What was filled moves the cursor, not the gap: it is told again under its name, and closed."""
+    async with MastodonServer() as server:
+        client = client_of(server)
+        begun = (await hear(client, None, 0))[-1].cursor
+        for minute in (1, 2):
+            server.publish(said(server, minute))
+        told: list[Any] = []
+
+        async def broken_off() -> None:
+            async with aclosing(client.arrivals(begun)) as arrivals:
+                async for each in arrivals:
+                    told.append(each)
+                    server.wrong.broken = isinstance(each, Arrival)
+
+        with pytest.raises(SourceUnavailable):
+            await broken_off()
+        server.wrong.broken = False
+        cursor = told[-1].cursor
+        assert cursor != begun
+        async with aclosing(client.arrivals(cursor)) as arrivals:
+            async for each in arrivals:
+                told.append(each)
+                if isinstance(each, Arrival) and each.delivery is None:
+                    break
+    first, second = (each for each in told if isinstance(each, Gap))
+    ended = [each for each in told if isinstance(each, GapClosed)]
+    assert first == second
+    assert [(each.key, each.outcome) for each in ended] == [(first.key, "filled")]
+    assert Position.decode(told[-1].cursor).since is None

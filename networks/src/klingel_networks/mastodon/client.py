@@ -252,12 +252,13 @@ class MastodonClient:
         timelines[NOTIFICATIONS] = "/api/v1/notifications"
         known = {name: path for name, path in timelines.items() if name in position.seen}
         if known:
-            key = position.encode()[:200]
+            position = position.filling()
+            key = f"mastodon/{position.since}"
             yield Gap(
                 "disconnected",
                 "the stream was away; what it did not bring is read from the timelines",
                 key=key,
-                start=position.encode(),
+                start=str(position.since),
             )
             outcome: GapOutcome = "filled"
             for name, path in known.items():
@@ -268,6 +269,7 @@ class MastodonClient:
                         else:
                             position = Position.decode(arrival.cursor)
                             yield arrival
+            position = position.filled()
             yield GapClosed(key, outcome, end=position.encode())
         for name in timelines.keys() - known.keys():
             newest = await self._page(session, timelines[name], {"limit": "1"})
