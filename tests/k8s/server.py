@@ -54,6 +54,9 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     for pod in pods(objects):
         for text in (*_of_pod(pod), *_restricted(pod)):
             yield Problem(where(pod.owner), text)
+    for each in objects:
+        for text in _restricted_by_operators(each):
+            yield Problem(where(each), text)
 
 
 def _names(each: Object) -> Iterator[str]:
@@ -166,6 +169,27 @@ def _restricted(pod: Pod) -> Iterator[str]:
         lead = f"restricted: container {container['name']}: "
         for text in _restricted_container(container, context):
             yield lead + text
+
+
+def _restricted_by_operators(each: Object) -> Iterator[str]:
+    """Yield what *restricted* forbids in the templates that an operator makes pods of.
+
+    Strimzi has a template for each container and sees to the pod itself.
+    """
+    spec = each.get("spec") or {}
+    if each["kind"] in {"Elasticsearch", "Kibana"}:
+        for part in spec.get("nodeSets") or [spec]:
+            template = part.get("podTemplate") or {}
+            pod = {"containers": [], **(template.get("spec") or {})}
+            if not pod["containers"]:
+                yield "restricted: its pods say nothing"
+            yield from _restricted(Pod(each, {"spec": pod}))
+    elif each["kind"] == "Kafka":
+        for part in ("kafka", "entityOperator"):
+            for name, made in ((spec.get(part) or {}).get("template") or {}).items():
+                if name.endswith("Container"):
+                    for text in _restricted_container(made, {}):
+                        yield f"restricted: {part}.template.{name}: {text}"
 
 
 def _restricted_container(container: Object, pod: dict[str, Any]) -> Iterator[str]:

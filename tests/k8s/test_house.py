@@ -142,6 +142,24 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "a certificate that cannot be had": (
         remove("NetworkPolicy", "solver-from-ingress"), "Certificate/gateway", "HTTP-01",
     ),
+    "an Elasticsearch that may gain privileges": (
+        lambda objects: one(objects, "Elasticsearch", "klingel")["spec"]["nodeSets"][0][
+            "podTemplate"
+        ]["spec"]["containers"][0].pop("securityContext"),
+        "Elasticsearch/klingel", "allowPrivilegeEscalation is not false",
+    ),
+    "a Kibana that may run as root": (
+        lambda objects: one(objects, "Kibana", "klingel")["spec"]["podTemplate"]["spec"][
+            "securityContext"
+        ].pop("runAsNonRoot"),
+        "Kibana/klingel", "runAsNonRoot is not true",
+    ),
+    "a broker with capabilities": (
+        lambda objects: one(objects, "Kafka", "klingel")["spec"]["kafka"]["template"][
+            "kafkaContainer"
+        ]["securityContext"].pop("capabilities"),
+        "Kafka/klingel", "kafkaContainer: does not drop all capabilities",
+    ),
     "an alert without a runbook": (
         lambda objects: next(
             rule
