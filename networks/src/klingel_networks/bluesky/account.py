@@ -271,8 +271,8 @@ class BlueskyAccount:
         rev = (await self._log(None)).cursor or ""
         async for native, context in self._history(own):
             yield Arrival(Delivery(native, context), cursor, mode="gap_fill")
-        yield Arrival(None, rev)
         yield GapClosed(key, "partial", end=rev)
+        yield Arrival(None, rev)
 
     async def _log(self, cursor: str | None) -> "_LogPage":
         query = [("cursor", cursor)] if cursor else []

@@ -310,9 +310,9 @@ class EmailClient:
         if position.reading or position.history:
             key, reread = _gap_key(channel, position), bool(position.reading)
             position = position.caught_up()
-            yield Arrival(None, position.encode())
             if reread:
                 yield GapClosed(key, "filled", position.encode(), position.newest)
+            yield Arrival(None, position.encode())
             return
         if heard:
             return
