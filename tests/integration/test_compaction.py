@@ -9,7 +9,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from klingel.contracts import codec
 from klingel.contracts.topics import Topic, topic_specs
+from klingel.domain.identity_links import link_key
+from klingel.model import IdentityLink
 
 pytestmark = pytest.mark.servers
 
@@ -29,7 +32,12 @@ FILLER = b"filler"  # rolls the active segment, which compaction leaves alone
 
 
 def key_of(topic: Topic, record: dict[str, object]) -> bytes:
-    """Make the key from the fields that the topic's file names."""
+    """Make the key from the fields that the topic's file names.
+
+    What takes a link of ids back stands beside the link, under a key of its own.
+    """
+    if topic is Topic.IDENTITY_LINKS:
+        return link_key(codec.decode(IdentityLink, json.dumps(record).encode()))
     fields = [field.strip() for field in topic_specs()[topic].key.split(",")]
     return "|".join(str(record.get(field, "")) for field in fields).encode()
 
