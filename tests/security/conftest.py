@@ -139,9 +139,9 @@ def environment(settings: KafkaSettings) -> dict[str, str]:
     return {f"KLINGEL_KAFKA__{name.upper()}": str(value) for name, value in clear.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployment(secured: Secured) -> Deployment:
-    """A deployment of its own, with users and without topics or rights."""
+    """A deployment of this file's own, with users and without topics or rights."""
     prefix = f"s{uuid.uuid4().hex[:8]}-"
     passwords = {each: uuid.uuid4().hex for each in principals(topic_specs())}
     made = Deployment(secured, prefix, passwords)
