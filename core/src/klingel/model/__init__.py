@@ -16,6 +16,7 @@ from klingel.model.directory_entry import DirectoryEntry
 from klingel.model.escalation import Escalation
 from klingel.model.identity_link import IdentityLink
 from klingel.model.incident import Incident
+from klingel.model.ledger_checkpoint import LedgerCheckpoint
 from klingel.model.ledger_line import LedgerLine
 from klingel.model.mark import MarkBatch
 from klingel.model.media_job import MediaJob
@@ -44,6 +45,7 @@ __all__ = [
     "Escalation",
     "IdentityLink",
     "Incident",
+    "LedgerCheckpoint",
     "LedgerLine",
     "MarkBatch",
     "MediaJob",

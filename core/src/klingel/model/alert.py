@@ -50,6 +50,12 @@ class Evidence(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[int, Meta(description='Events since its beginning.', ge=0)]
         | None
     ) = None
+    copies: (
+        Annotated[
+            int, Meta(description='How often its most repeated text was said.', ge=0)
+        ]
+        | None
+    ) = None
     authors: (
         Annotated[int, Meta(description='Different authors.', ge=0)] | None
     ) = None
@@ -87,7 +93,7 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
     ]
     kind: Annotated[
-        Literal['negative', 'volume', 'positive', 'dormant_channel', 'silent_connector', 'nobody_answered', 'oldest_unanswered'],
+        Literal['negative', 'volume', 'positive', 'dormant_channel', 'silent_connector', 'nobody_answered', 'oldest_unanswered', 'pile_on'],
         Meta(description='What it is.'),
     ]
     state: Annotated[Literal['open', 'ended'], Meta(description='State.')]
@@ -122,6 +128,18 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     ) = None
     network: (
         Annotated[str, Meta(description='Network of that channel.', max_length=40)]
+        | None
+    ) = None
+    conversation_id: (
+        Annotated[
+            str,
+            Meta(
+                description='pile_on: thread in which customers rouse each other.',
+                max_length=1024,
+                min_length=1,
+                pattern='^[^\\u0000-\\u001f]+$',
+            ),
+        ]
         | None
     ) = None
     ended_at: Annotated[datetime, Meta(tz=True, description='End.')] | None = None

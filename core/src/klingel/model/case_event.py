@@ -70,6 +70,13 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
     config_version: (
         Annotated[str, Meta(description='Configuration.', max_length=64)] | None
     ) = None
+    opened_at: (
+        Annotated[datetime, Meta(tz=True, 
+                description='Opening of the case; tells which side of an erasure it lies on.'
+            ),
+        ]
+        | None
+    ) = None
     clock: (
         Annotated[
             Literal['first_response', 'next_response', 'resolution'],

@@ -107,3 +107,13 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     config_version: (
         Annotated[str, Meta(description='Configuration.', max_length=64)] | None
     ) = None
+    customer_id: (
+        Annotated[str, Meta(description='Customer of the case.')] | None
+    ) = None
+    opened_at: (
+        Annotated[datetime, Meta(tz=True, 
+                description='Opening of the case; tells which side of an erasure it lies on.'
+            ),
+        ]
+        | None
+    ) = None

@@ -38,3 +38,10 @@ class Suppression(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description='What was published before it is not heard again; what comes later is.'
         ),
     ]
+    done_at: (
+        Annotated[datetime, Meta(tz=True, 
+                description='When nothing of it was found any more; that record has a key of its own, `<subject>|done`.'
+            ),
+        ]
+        | None
+    ) = None

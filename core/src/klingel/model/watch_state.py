@@ -17,22 +17,27 @@ class WatchState(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     key: Annotated[
         str,
         Meta(
-            description='Kind, brand and, of rows and posts, number.',
+            description='Kind, brand and, of rows and posts, number; of a batch: `r` and its number.',
             max_length=100,
             min_length=3,
             pattern='^[srp]\\|[a-z0-9][a-z0-9-]*(\\|[0-9]{10})?$',
         ),
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str,
+        Meta(
+            description='Brand; of a batch, which is of many: `watch`.',
+            max_length=60,
+            pattern='^[a-z0-9][a-z0-9-]*$',
+        ),
     ]
     kind: Annotated[
-        Literal['snapshot', 'rows', 'posts'], Meta(description='What it is.')
+        Literal['snapshot', 'rows', 'posts', 'batch'], Meta(description='What it is.')
     ]
     number: Annotated[
         int,
         Meta(
-            description='Counts the pieces of a brand; of a snapshot: the first one that it does not contain.',
+            description='Counts the pieces of a partition; of a snapshot: the first one that it does not contain.',
             ge=0,
         ),
     ]
