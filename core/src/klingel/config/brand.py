@@ -202,6 +202,15 @@ class Retention(Part):
     """How long documents are kept."""
 
     posts_days: int = Field(400, ge=1, le=400, description="Not above the directory's 400 days.")
+    cases_days: int = Field(
+        1095,
+        ge=1,
+        le=3650,
+        description="Cases, since they ended; what happened to them and who was told, since then.",
+    )
+    warnings_days: int = Field(
+        400, ge=1, le=3650, description="Alerts and incidents, since they changed last."
+    )
 
 
 class Brand(Part):

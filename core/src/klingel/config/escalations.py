@@ -112,6 +112,13 @@ class Alerts(Part):
         10, ge=3, le=10_000, description="So many authors with one question are an incident."
     )
     incident_window: Duration = Field("2h", description="Within so much time of each other.")
+    pile_on_from: int | None = Field(
+        10,
+        ge=3,
+        le=10_000,
+        description="So many different customers, negative in one thread within an hour, are told; "
+        "null: never.",
+    )
     dormant_after: dict[str, Duration] = Field(
         default_factory=dict,
         max_length=200,

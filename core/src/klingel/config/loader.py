@@ -21,11 +21,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from klingel.config.brand import Brand
+from klingel.config.reachable import unreachable
 from klingel.config.references import REPEATABLE, wrong_references
 from klingel.contracts.topics import Topic
 from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
-from klingel.domain.rule_syntax import Entry, read_entry
+from klingel.domain.rule_syntax import Entry, Node, read_entry
 from klingel.domain.sla import sla_problems
 from klingel.errors import ConfigurationError
 from klingel.language.numbers import NumberPatternError, compile_number
@@ -93,7 +94,11 @@ def load_brand(path: Path) -> LoadedBrand:
     brand: Brand | None = None
     content = marked.read(raw)
     if not marked.problems:
-        brand = _validate(content, marked)
+        queries: dict[Place, Node] = {}
+        brand = _validate(content, marked, queries)
+        if brand is not None and not any("dictionaries" in each.path for each in marked.problems):
+            for place, sentence in unreachable(brand, queries, marked.line_of):
+                marked.add(place, sentence)
     if marked.problems or brand is None:
         raise BrandFileError(_told(path, marked.problems))
     return LoadedBrand(brand, version_of(brand))
@@ -107,11 +112,13 @@ def to_config(brand: Brand) -> dict[str, Any]:
 def from_config(config: Mapping[str, Any]) -> Brand:
     """Read the content of a brand-config record.
 
+    Rules that nothing ever reaches are no reason to refuse what was applied: they do no harm.
+
     Raises:
         BrandFileError: it is no valid brand, such as one applied by another version of klingel.
     """
     marked = _Marked()
-    brand = _validate(dict(config), marked)
+    brand = _validate(dict(config), marked, {})
     if brand is None or marked.problems:
         raise BrandFileError(_told(Path(Topic.BRAND_CONFIG), marked.problems))
     return brand
@@ -240,8 +247,14 @@ def _yaml_problem(error: yaml.YAMLError) -> tuple[int, Place, str]:
     return 1, (), "not YAML: it holds a character that YAML forbids; remove it"
 
 
-def _validate(content: Any, marked: _Marked) -> Brand | None:
-    """Check shape and meaning; problems are noted in `marked`, None where the shape is wrong."""
+def _validate(content: Any, marked: _Marked, queries: dict[Place, Node]) -> Brand | None:
+    """Check shape and meaning; return None where the shape is wrong.
+
+    Args:
+        content: of the file.
+        marked: where problems are noted.
+        queries: what the queries mean that can be read is put in here, by place.
+    """
     try:
         # JSON's rules: a list is a tuple, but the text "7" is no number.
         brand = Brand.model_validate_json(json.dumps(content), strict=True)
@@ -254,7 +267,7 @@ def _validate(content: Any, marked: _Marked) -> Brand | None:
         marked.add((), "a number of it is too long to be read; put it in quotes if it is text")
         brand = None
     if isinstance(content, dict):
-        _check_meaning(content, marked)
+        _check_meaning(content, marked, queries)
     if brand is not None:
         _check_care(brand, marked)
     return brand
@@ -326,7 +339,7 @@ def _check_care(brand: Brand, marked: _Marked) -> None:
         marked.add(place, sentence)
 
 
-def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
+def _check_meaning(content: dict[str, Any], marked: _Marked, queries: dict[Place, Node]) -> None:
     """Check what a shape cannot say: references, repeated ids, queries."""
     queues = [queue["id"] for _, queue in _parts(content, "queues") if _is_text(queue.get("id"))]
     for key in ("queues", "dictionaries", "listening", "topics", "routing", *REPEATABLE):
@@ -340,12 +353,16 @@ def _check_meaning(content: dict[str, Any], marked: _Marked) -> None:
             near = get_close_matches(queue, queues, 1)
             right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
             marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
-        _check_query(rule, ("routing", number, "when"), dictionaries, marked)
-    for number, policy in _parts(content, "sla"):
-        _check_query(policy, ("sla", number, "when"), dictionaries, marked)
-    for key in ("listening", "topics"):
+    for key, name in (
+        ("routing", "when"),
+        ("sla", "when"),
+        ("listening", "query"),
+        ("topics", "query"),
+    ):
         for number, rule in _parts(content, key):
-            _check_query(rule, (key, number, "query"), dictionaries, marked)
+            root = _check_query(rule, (key, number, name), dictionaries, marked)
+            if root is not None:
+                queries[key, number, name] = root
     _check_enrichment(content, marked)
 
 
@@ -457,19 +474,22 @@ def _entries(words: Any, path: Place, marked: _Marked) -> list[Entry]:
 
 def _check_query(
     rule: dict[str, Any], path: Place, dictionaries: Dictionaries, marked: _Marked
-) -> None:
+) -> Node | None:
+    """Return what a query means; None where there is none, or what is wrong with it is noted."""
     query = rule.get(str(path[-1]))
     if not isinstance(query, str) or not query:
-        return
+        return None
     try:
         parsed = parse_rule(query, dictionaries)
     except RuleSyntaxError as error:
         sentence = error.message.rstrip(".")
         marked.add(path, f"at character {error.position + 1} of the query: {sentence}")
-        return
+        return None
     try:
         parse_rule(expand_rule(parsed))
     except RuleSyntaxError as error:
         marked.add(
             path, f"with its dictionaries written out: {_lowered(error.message.rstrip('.'))}"
         )
+        return None
+    return parsed.root

@@ -1,9 +1,9 @@
-"""What the parts of a brand file say of one another: who is named exists, and nothing is shadowed."""
+"""What the parts of a brand file say of one another: who is named exists."""
 
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 
-from klingel.config.brand import Brand, RoutingRule
+from klingel.config.brand import Brand
 from klingel.config.calendars import ALWAYS, DEFAULT_CALENDAR
 from klingel.config.escalations import EscalationLevel, Target
 
@@ -11,7 +11,6 @@ Place = tuple[str | int, ...]
 Found = Iterator[tuple[Place, str]]
 REPEATABLE = ("calendars", "sla", "teams", "targets", "escalation")
 """Lists whose entries have ids that must differ."""
-_CONDITIONS = ("tones", "intents", "topics", "kinds", "anger_from", "influence_from", "again")
 
 
 def wrong_references(brand: Brand) -> Found:
@@ -33,29 +32,12 @@ def _care(brand: Brand) -> Found:
     topics = [topic.id for topic in brand.topics]
     for number, rule in enumerate(brand.routing):
         yield from _unknown(rule.topics, topics, "topic", ("routing", number, "topics"))
-    yield from _shadowed(brand.routing)
     for place, queue in (
         (("triage", "praise_queue"), brand.triage.praise_queue),
         (("outreach", "queue"), brand.outreach.queue),
     ):
         if queue is not None:
             yield from _one_unknown(queue, queues, "queue", place)
-
-
-def _shadowed(rules: Iterable[RoutingRule]) -> Found:
-    """Yield rules that can never hit, since an earlier one takes all that they would."""
-    seen: dict[tuple[object, ...], str] = {}
-    everything: str | None = None
-    for number, rule in enumerate(rules):
-        asked = (rule.when, *(getattr(rule, name) for name in _CONDITIONS))
-        earlier = everything or seen.get(asked)
-        if earlier is not None:
-            right = "move it before, or remove it"
-            sentence = f"it can never hit: {earlier!r} takes all that it would; {right}"
-            yield ("routing", number), sentence
-        seen.setdefault(asked, rule.id)
-        if all(each in (None, ()) for each in asked):
-            everything = everything or rule.id
 
 
 def _levels(brand: Brand) -> Found:

@@ -314,7 +314,7 @@ class Gathered:
         return [event_id for _, event_id in self.leading]
 
     @property
-    def wave_size(self) -> int:
+    def most_repeated(self) -> int:
         """How often the most repeated text was said; 1 where nothing was repeated."""
         return max(self.copies.values(), default=min(self.posts, 1))
 

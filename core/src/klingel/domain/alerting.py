@@ -143,7 +143,7 @@ class Evidence(NamedTuple):
         unique_authors: exact up to some hundreds, estimated above.
         reach: sum over the posts.
         negative_share: of the posts since it began, 0..1.
-        wave_size: how often the most repeated text was said.
+        copies: how often the most repeated text was said.
         networks: posts by network.
         topics: posts by topic.
     """
@@ -153,7 +153,7 @@ class Evidence(NamedTuple):
     unique_authors: int
     reach: float
     negative_share: float
-    wave_size: int
+    copies: int
     networks: Mapping[str, int]
     topics: Mapping[str, int]
 
@@ -245,7 +245,7 @@ class _Running(msgspec.Struct):
         ask: with fewer posts there is nothing to look at; a lower bound.
         waiting: rows that are not gathered yet.
         voices: authors of the rows of which nothing else is kept, not gathered yet.
-        cells: what else heard voices of it.
+        cells: what else heard rows of it.
         known: what was gathered.
     """
 
@@ -253,7 +253,7 @@ class _Running(msgspec.Struct):
     ask: float = _LEAST_POSTS
     waiting: list[tuple[int, Row]] = []
     voices: "list[int | None] | None" = None
-    cells: "tuple[_Cell, ...]" = ()
+    cells: "list[_Cell]" = []
     known: Gathered | None = None
 
     def add(self, entry: tuple[int, Row]) -> None:
@@ -261,6 +261,12 @@ class _Running(msgspec.Struct):
         self.waiting.append(entry)
         if len(self.waiting) >= _WAITING:
             self.gathered()
+
+    def add_rows(self, entries: Sequence[tuple[int, Row]]) -> None:
+        """Hear rows that are counted already."""
+        self.waiting += entries
+        if len(self.waiting) >= _WAITING:
+            self._gather()
 
     def add_voices(self, voices: Sequence[int | None]) -> None:
         """Hear authors of rows that are counted already."""
@@ -357,19 +363,27 @@ class _Cell:
 
     Attributes:
         counted: the intervals of its series.
-        voices: authors of rows that these have counted, and not heard yet.
+        rows: what these have counted, and not heard yet.
+        voices: authors of such rows of which nothing else is kept.
+        unlisted: topics of each row that are not listed.
     """
 
-    __slots__ = ("counted", "voices")
+    __slots__ = ("counted", "rows", "unlisted", "voices")
 
-    def __init__(self, counted: list[_Counted]) -> None:
+    def __init__(self, counted: list[_Counted], unlisted: int) -> None:
         self.counted = counted
+        self.unlisted = unlisted
+        self.rows: list[tuple[int, Row]] = []
         self.voices: list[int | None] = []
         for _, _, running in counted:
-            running.cells += (self,)
+            running.cells.append(self)
 
     def tell(self) -> None:
-        """Let all of them hear the voices."""
+        """Let all of them hear the rows and the voices."""
+        if self.rows:
+            for _, _, running in self.counted:
+                running.add_rows(self.rows)
+            self.rows = []
         if self.voices:
             for _, _, running in self.counted:
                 running.add_voices(self.voices)
@@ -406,7 +420,7 @@ class BrandWatch:
         self._head = _NEVER
         self._gaps: list[tuple[int, int, bool]] = []
         self._usual = (Texts(_USUAL_TEXTS), Texts(_USUAL_TEXTS))
-        self._usual_day = _NEVER
+        self._usual_day = self._usual_until = _NEVER
         self._cells: dict[tuple[Any, ...], _Cell] = {}
         self._past: PastCounts[Key] = PastCounts()
 
@@ -436,7 +450,7 @@ class BrandWatch:
             row = row._replace(reach=0.0)
         if event is None:
             event = int.from_bytes(hash64_bytes(row.event_id), "big")
-        ids = self._ids.setdefault(interval, set())
+        ids = self._ids.get(interval) or self._ids.setdefault(interval, set())
         if event in ids:
             counters.repeated += 1
             return ()
@@ -569,22 +583,11 @@ class BrandWatch:
             interval: when it was said.
             heard: rows of the interval.
         """
-        name = (row.tone, *row.topics)
         head = interval == self._head
         # Of a busy brand a fair sample is kept as evidence until there is something to show.
         shown = heard <= _SHOWN or event * heard < _WHOLE_SHOWN
-        if head and not shown and not self._unusual_keys:
-            cell = self._cells.get(name) or self._cell_of(name, row)
-            cell.voices.append(row.author)
-            if len(cell.voices) >= _VOICES:
-                cell.tell()
-            counted = []
-            for each in cell.counted:
-                running = each[2]
-                running.posts = posts = running.posts + 1
-                if posts >= running.ask:
-                    counted.append(each)
-            return counted
+        if head and not self._unusual_keys:
+            return self._count_in_cell(row, event, shown=shown)
         counted = self._counted_of(row, interval)
         entry = event, row
         asking: list[_Counted] = []
@@ -599,6 +602,26 @@ class BrandWatch:
             if not head and self._head in series.open:
                 series.open[self._head].ask = 0.0  # it holds more than was reckoned with
             if standing or running.posts >= running.ask:
+                asking.append(each)
+        return asking
+
+    def _count_in_cell(self, row: Row, event: int, *, shown: bool) -> Sequence[_Counted]:
+        """Count a row of the newest interval while nothing is unusual: nearly all; see `_count`."""
+        name = (row.tone, *row.topics)
+        cell = self._cells.get(name) or self._cell_of(name, row)
+        if cell.unlisted:
+            self.counters.unlisted_topics += cell.unlisted
+        if shown:
+            cell.rows.append((event, row))
+        else:
+            cell.voices.append(row.author)
+            if len(cell.voices) >= _VOICES:
+                cell.tell()
+        asking: list[_Counted] = []
+        for each in cell.counted:
+            running = each[2]
+            running.posts = posts = running.posts + 1
+            if posts >= running.ask:
                 asking.append(each)
         return asking
 
@@ -618,20 +641,20 @@ class BrandWatch:
 
     def _cell_of(self, name: tuple[Any, ...], row: Row) -> _Cell:
         """Return what counts rows of this tone and these topics in the newest interval."""
-        unlisted = self.counters.unlisted_topics
-        cell = _Cell(self._counted_of(row, self._head))
-        # A topic that is not listed is counted every time.
-        if self.counters.unlisted_topics == unlisted:
-            if len(self._cells) >= _CELLS:
-                self._empty_cells()
-            self._cells[name] = cell
+        if len(self._cells) >= _CELLS:
+            self._empty_cells()
+        unlisted = -self.counters.unlisted_topics
+        counted = self._counted_of(row, self._head)
+        unlisted += self.counters.unlisted_topics
+        self.counters.unlisted_topics -= unlisted  # counted with every row
+        cell = self._cells[name] = _Cell(counted, unlisted)
         return cell
 
     def _empty_cells(self) -> None:
         for cell in self._cells.values():
             cell.tell()
             for _, _, running in cell.counted:
-                running.cells = ()
+                running.cells.clear()
         self._cells.clear()
 
     def _counted_of(self, row: Row, interval: int) -> list[_Counted]:
@@ -664,7 +687,11 @@ class BrandWatch:
         now: float,
         found: list[Alert],
     ) -> bool:
-        """Open what has reached its bar; return whether the row belongs to an open alert."""
+        """Open what has reached its bar; return whether the row belongs to an open alert.
+
+        The row that opens one belongs to it: were it usual, what is telling would depend on which of
+        an alert's rows came when.
+        """
         unusual = False
         for key, series, running in counted:
             if not self._is_to_ask(series, running, interval):
@@ -680,6 +707,7 @@ class BrandWatch:
                 and running.posts >= series.asked_at
             ):
                 self._try_to_open(key, series, interval, now, at, found)
+                unusual |= series.standing is not None
         return unusual
 
     def _is_listed(self, topic: str) -> bool:
@@ -1022,7 +1050,7 @@ class BrandWatch:
             unique_authors=gathered.authors.count(),
             reach=gathered.reach,
             negative_share=self._negative_share(topic, standing.began),
-            wave_size=gathered.wave_size,
+            copies=gathered.most_repeated,
             networks=gathered.networks,
             topics=gathered.topics,
         )
@@ -1045,9 +1073,9 @@ class BrandWatch:
     # ------------------------------------------------------------------ what is usual, gaps
 
     def _remember_usual(self, event: int, text: str, interval: int) -> None:
-        day = interval // self._day
-        if day > self._usual_day:
-            self._usual_day = day
+        if interval >= self._usual_until:
+            self._usual_day = interval // self._day
+            self._usual_until = (self._usual_day + 1) * self._day
             self._usual = (Texts(_USUAL_TEXTS), self._usual[0])
         usual = self._usual[0]
         if event < usual.limit:
@@ -1094,6 +1122,7 @@ class BrandWatch:
             # Earlier versions wrote two numbers.
             made._gaps = [(gap[0], gap[1], bool((*gap, True)[2])) for gap in plain["gaps"]]
             made._usual_day = plain["usual_day"]
+            made._usual_until = (made._usual_day + 1) * made._day
             today, before = (Texts.from_plain(texts) for texts in plain["usual"])
             made._usual = (today, before)
             made._ids = {int(at): set(from_hex(ids)) for at, ids in plain["ids"].items()}

@@ -153,6 +153,7 @@ def refused(
         detail=why,
         by=command.by,
         config_version=brand.version,
+        opened_at=case.opened_at if case is not None else None,
     )
 
 
@@ -324,7 +325,11 @@ def _concerns(case: Case, command: AppliedCommand) -> bool:
 
 
 def _has(case: Case, fact: Fact) -> bool:
-    return any(each.object == fact.object for each in case.facts)
+    wanted = fact.object
+    for each in case.facts:  # noqa: SIM110 - a generator costs three times as much, for each word
+        if each.object == wanted:
+            return True
+    return False
 
 
 def _timer_event_id(case: Case, fired: Fired) -> str:
@@ -357,6 +362,7 @@ def _tell(case: Case, step: _Step, cause: Cause, config_version: str, now: datet
         seconds=step.seconds,
         detail=step.detail,
         config_version=config_version,
+        opened_at=case.opened_at,
         clock=clock.name if clock is not None else None,
         policy=clock.policy if clock is not None else None,
         deadline=clock.deadline if clock is not None else None,

@@ -278,7 +278,7 @@ def _priority(generation: Generation, *, in_incident: bool) -> Priority:
 
 
 def _counts(generation: Generation) -> dict[str, int]:
-    outbound = sum(1 for fact in generation.facts if fact.direction == "outbound")
+    outbound = len([fact for fact in generation.facts if fact.direction == "outbound"])
     counts = {"inbound": len(generation.facts) - outbound, "outbound": outbound}
     summary = generation.summary
     if summary is not None:
@@ -289,9 +289,10 @@ def _counts(generation: Generation) -> dict[str, int]:
 
 
 def _terms(generation: Generation, promises: Promises) -> dict[str, Terms] | None:
-    summary = generation.summary
     openings = [fact.opening for fact in generation.facts]
-    openings += [generation.opening, summary.opening if summary is not None else None]
+    openings.append(generation.opening)
+    if generation.summary is not None:
+        openings.append(generation.summary.opening)
     return _named(promises, openings)
 
 

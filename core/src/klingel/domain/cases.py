@@ -231,9 +231,10 @@ def fold_event(
     """
     opens, why = _asks(event, brand)
     forgets = _needs_no_memory(event, opens=opens)
-    # Most events are of this kind: nobody looks for them.
-    object_hash = "" if forgets and state.is_empty else hash64(event.object_id)
-    home, known = state.find(object_hash)
+    object_hash, home, known = "", None, None
+    if not (forgets and state.is_empty):  # most events are of this kind: nobody looks for them
+        object_hash = hash64(event.object_id)
+        home, known = state.find(object_hash)
     if forgets and known is None:
         return FoldOutcome(Change(state), _decision(event, brand, now, why), repeated=False)
     arrival = _arrival(event, object_hash, position, opens=opens, why=why)
@@ -586,19 +587,18 @@ def _change(
         arrived = Sent([] if cause.fact is None else [cause.fact])
     withdrawn = folded.known.withdrawn
     happened = history(folded.before, folded.cases, cause, brand.version, now, withdrawn)
-    escalations = [
-        escalation
-        for case in folded.changed
-        if case.escalations
-        for escalation in told(folded.before.get(case.case_id), case, now, brand.version)
-    ]
+    escalations: list[Escalation] = []
+    for case in folded.changed:
+        if case.escalations:
+            escalations += told(folded.before.get(case.case_id), case, now, brand.version)
+    sent_further = sent_on(folded.known, folded.state, folded.changed, arrived, cause.id, now)
     return Change(
         folded.state,
         folded.changed,
         folded.removed,
         happened,
         tuple(escalations),
-        tuple(sent_on(folded.known, folded.state, folded.changed, arrived, cause.id, now)),
+        tuple(sent_further),
     )
 
 
@@ -926,14 +926,15 @@ def _last_folded(cases: Iterable[Case]) -> dict[str, int]:
 
 
 def _beside(state: ConversationState, cases: Collection[Case]) -> Iterable[Case]:
-    """Give the conversation's own record, and withdrawn cases of customers who are folded."""
-    if state.held is not None:
-        yield state.held
+    """Return the conversation's own record, and withdrawn cases of customers who are folded."""
+    beside = [] if state.held is None else [state.held]
+    if not state.withdrawn:
+        return beside
     customers = {case.customer_id for case in cases}
     everybody = len(cases) == len(state.cases)
-    for case in state.withdrawn.values():
-        if everybody or case.customer_id in customers:
-            yield case
+    gone = state.withdrawn.values()
+    beside += [case for case in gone if everybody or case.customer_id in customers]
+    return beside
 
 
 def _frozen(case: Case, arrived: Fact | None) -> Case:

@@ -213,8 +213,9 @@ def clocks_of(
     if resolution is not None:
         shown.append(resolution)
         every.append(resolution)
-    due = (clock.deadline for clock in shown if clock.state == "running")
-    return Clocks(shown, turns_of(further, before), min(due, default=None), tuple(every))
+    due = [clock.deadline for clock in shown if clock.state == "running"]
+    turns = turns_of(further, before) if further else before
+    return Clocks(shown, turns, min(due, default=None), tuple(every))
 
 
 def may_be_hidden(case: Case, name: ClockName, due: datetime) -> bool:
@@ -362,11 +363,13 @@ _STATES = {"met": "met", "met_late": "met_late", "cancelled": "cancelled", "paus
 def _shown(clock: Clock, terms: str, promise: Promise) -> CaseClock:
     ended = clock.met_at is not None
     counted = clock.counted
-    older = clock.pauses[:-PAUSES_SHOWN]
-    if older:
-        resumed = older[-1][1] or clock.started_at  # all but the newest have an end
-        counted = counted_to(promise, clock.name, clock.started_at, older, resumed, counted)
-    pauses = [Span(from_at=start, to_at=end) for start, end in clock.pauses[-PAUSES_SHOWN:]]
+    pauses: list[Span] | None = None
+    if clock.pauses:  # only a resolution's
+        older = clock.pauses[:-PAUSES_SHOWN]
+        if older:
+            resumed = older[-1][1] or clock.started_at  # all but the newest have an end
+            counted = counted_to(promise, clock.name, clock.started_at, older, resumed, counted)
+        pauses = [Span(from_at=start, to_at=end) for start, end in clock.pauses[-PAUSES_SHOWN:]]
     return CaseClock(
         name=clock.name,
         policy=clock.policy,
@@ -382,7 +385,7 @@ def _shown(clock: Clock, terms: str, promise: Promise) -> CaseClock:
         state=_STATES.get(clock.state, "running"),  # type: ignore[arg-type]  # a closed set
         business_seconds=float(clock.business_seconds or 0) if ended else None,
         wall_seconds=float(clock.wall_seconds or 0) if ended else None,
-        pauses=pauses or None,
+        pauses=pauses,
         counted=_written(counted),
     )
 

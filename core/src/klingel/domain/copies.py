@@ -122,8 +122,7 @@ class Comparable(NamedTuple):
         return hash64(*self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One post as the window sees it.
 
     Args:
@@ -148,8 +147,7 @@ class Entry:
     in_reply_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """What an entry is a copy of.
 
     Args:

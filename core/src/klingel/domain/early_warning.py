@@ -60,6 +60,7 @@ class Policy:
         probation_seconds: how long a new series learns before it may alarm.
         cool_down_seconds: how long after an alarm there is no other one.
         settle_seconds: longest silence after a gap; it lasts as long as the gap up to this.
+        horizons_seconds: time constants of the three smoothed counts.
     """
 
     threshold: float = 3.8
@@ -70,6 +71,7 @@ class Policy:
     probation_seconds: float = 86_400.0
     cool_down_seconds: float = 86_400.0
     settle_seconds: float = 6 * 3_600.0
+    horizons_seconds: tuple[float, float, float] = HORIZONS_SECONDS
 
     def __post_init__(self) -> None:
         above_zero = (
@@ -78,10 +80,11 @@ class Policy:
             self.peak_seconds,
             self.memory_seconds,
             self.least_deviation,
+            *self.horizons_seconds,
         )
         at_least_zero = (self.probation_seconds, self.cool_down_seconds, self.settle_seconds)
         if not all(0 < each < math.inf for each in above_zero):
-            raise ValueError("Threshold, few, peak, memory and least deviation are above zero.")
+            raise ValueError("Threshold, few, times and least deviation are above zero.")
         if not all(0 <= each < math.inf for each in at_least_zero):
             raise ValueError("Probation, cool-down and settling are not negative.")
 
@@ -174,7 +177,7 @@ class Detector:
         self.interval_seconds = interval_seconds
         self.policy = Policy() if policy is None else policy
         self._few = self.policy.few
-        short, middle, long = HORIZONS_SECONDS
+        short, middle, long = self.policy.horizons_seconds
         self._gains = tuple(
             -math.expm1(-interval_seconds / seconds) for seconds in (short, middle, long)
         )
@@ -464,6 +467,20 @@ def severity_of(surprise: float, threshold: float) -> int:
     if share < 1.0:
         return 1 + int(3.0 * share)
     return min(_HIGHEST_SEVERITY, 4 + int(min(6.0 * (share - 1.0), 6.0)))
+
+
+def doubled_severity(times: float, begin: int) -> int:
+    """Return the severity of what is so many times its bound: one more for each doubling, 10 at most.
+
+    Args:
+        times: 1 at the bound.
+        begin: severity at the bound.
+    """
+    severity = begin
+    while times >= 2 and severity < _HIGHEST_SEVERITY:
+        times /= 2
+        severity += 1
+    return severity
 
 
 def to_plain(state: State) -> list[Any]:

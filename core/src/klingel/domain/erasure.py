@@ -10,6 +10,7 @@ the greatest revision, so that nothing older is ever written over it.
 """
 
 import hmac
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, Literal
@@ -17,7 +18,7 @@ from typing import Final, Literal
 import msgspec
 
 from klingel.domain.draft import SocialDraft
-from klingel.domain.identity import DELETED_WITHOUT_REVISION, event_id
+from klingel.domain.identity import DELETED_WITHOUT_REVISION, event_id, object_of
 from klingel.model import RawEvent, Suppression
 
 Subject = Literal["author", "object", "case"]
@@ -66,14 +67,21 @@ class Suppressed:
         strange: records that another key made, or any where there is no key. While there are some,
             nobody can say what must be dropped.
         count: of authors and cases taken; it grows with each.
+        undone: suppressions of authors of which nobody has told yet that they are carried out, by
+            subject. Of an object its own deletion tells that.
+        found_done: of those that were carried out, when they were demanded and when nothing was
+            found any more; whoever measures takes them out.
     """
 
-    __slots__ = ("_at", "_key", "count", "strange")
+    __slots__ = ("_at", "_done", "_key", "count", "found_done", "strange", "undone")
 
     def __init__(self, key: Key | None = None) -> None:
         self._key = key
         self._at: dict[str, datetime] = {}
+        self._done: dict[str, datetime] = {}
         self.strange: set[bytes] = set()
+        self.undone: dict[str, Suppression] = {}
+        self.found_done: list[tuple[datetime, datetime]] = []
         self.count = 0
 
     def take(self, record_key: bytes, known: Suppression | None) -> None:
@@ -82,6 +90,7 @@ class Suppressed:
         self.strange.discard(record_key)
         if known is None:
             self._at.pop(subject, None)
+            self.undone.pop(subject, None)
             return
         if self._key is None or known.key_id != self._key.id:
             self.strange.add(record_key)
@@ -90,8 +99,23 @@ class Suppressed:
         self._at[known.subject] = (
             known.erased_at if before is None else max(before, known.erased_at)
         )
-        if known.kind != "object":
+        if known.kind != "object" and known.erased_at != before:
             self.count += 1
+        if known.kind == "author":
+            self._follow(known)
+
+    def _follow(self, known: Suppression) -> None:
+        """Keep which erasures are not carried out yet; of a subject the later demand counts."""
+        subject, done = known.subject, self._done.get(known.subject)
+        if known.done_at is not None and (done is None or done < known.erased_at):
+            self._done[subject] = done = known.erased_at
+            self.found_done.append((known.erased_at, known.done_at))
+        waiting = self.undone.get(subject)
+        newest = known if waiting is None or waiting.erased_at <= known.erased_at else waiting
+        if done is None or done < newest.erased_at:
+            self.undone[subject] = newest
+        else:
+            self.undone.pop(subject, None)
 
     @property
     def has_key(self) -> bool:
@@ -137,6 +161,10 @@ class Suppressed:
         if self._erased("object", object_id, at):
             return True
         return author is not None and self._erased("author", author, at)
+
+    def spared(self, event_ids: Iterable[str]) -> list[str]:
+        """Return those of some events, such as an alert's examples, whose object is not erased."""
+        return [each for each in event_ids if not self._erased("object", object_of(each), None)]
 
     def holds_case(self, case_id: str, customer_id: str, since: datetime | None) -> bool:
         """Whether a customer's case must go.
@@ -190,3 +218,17 @@ def is_erasure(raw: RawEvent) -> bool:
 def erased_draft(raw: RawEvent) -> SocialDraft:
     """Return the draft of a deletion of our own; what it lacks the directory knows."""
     return SocialDraft(mapping=MAPPING, kind=raw.kind, change="deleted", changed_at=raw.received_at)
+
+
+def erased_before(suppressed: Suppressed, raw: RawEvent, draft: SocialDraft) -> bool:
+    """Whether an event was erased before it came; what takes words away always passes.
+
+    Args:
+        suppressed: who and what was erased.
+        raw: the event as it came.
+        draft: what its network reads in it.
+    """
+    if draft.change == "deleted":
+        return False
+    author = None if draft.author is None else author_name(raw.network, draft.author.id)
+    return suppressed.holds(raw.object_id, author, draft.published_at, raw.received_at)

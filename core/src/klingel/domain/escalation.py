@@ -391,6 +391,8 @@ def told(before: Case | None, after: Case, now: datetime, version: str) -> Itera
                 provisional=_is_provisional(after, each) or None,
                 acknowledged_by=after.acknowledged_by if each.state == "acknowledged" else None,
                 config_version=version,
+                customer_id=after.customer_id,
+                opened_at=after.opened_at,
             )
 
 

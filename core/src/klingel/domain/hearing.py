@@ -1,6 +1,6 @@
 """Which brands hear an event, and why: channel, listening rule, reply to their own, open case."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 from klingel.config.compiled import CompiledBrand
 from klingel.domain.draft import SocialDraft
@@ -70,3 +70,34 @@ def reasons_to_hear(
         for hit in brand.listening.match(document)
     ]
     return tuple(matches)
+
+
+def who_hears(
+    brands: Mapping[str, CompiledBrand],
+    draft: SocialDraft,
+    raw: RawEvent,
+    document: RuleDocument,
+    tracking: Collection[str],
+    *,
+    before: Collection[str],
+    only: Collection[str] | None,
+) -> Iterable[tuple[str, tuple[Match, ...]]]:
+    """Yield (brand, why); who heard the object before hears whatever happens to it.
+
+    Args:
+        brands: all there are, by name.
+        draft: the event.
+        raw: its raw event.
+        document: the event as rules see it.
+        tracking: brands with an open case in the event's conversation.
+        before: brands that heard the object.
+        only: brands that may hear the event; None for all.
+    """
+    for name, brand in brands.items():
+        if only is not None and name not in only:
+            continue
+        why = reasons_to_hear(brand, draft, raw, document, tracking)
+        if not why and name in before:
+            why = (Match(how="directory"),)
+        if why:
+            yield name, why

@@ -117,3 +117,9 @@ def _fits(found: str) -> bool:
 def deterministic_id(*parts: str) -> str:
     """Return 128 bits over `parts` as 32 hex digits, for ids derived from causes."""
     return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def object_of(event_id: str) -> str:
+    """Return the object of an event id, `<brand>/<object_id>@<revision>`."""
+    start, end = event_id.find("/"), event_id.rfind("@")
+    return event_id[start + 1 : end] if 0 <= start < end else ""

@@ -12,7 +12,8 @@ anything. What comes later than that is counted at its own time, from the next b
 How a matter is found:
 
 1. A post is the set of its stems and pairs of stems. When one of them occurs several times as often
-   within `window_seconds` as before, somebody looks closer (a small sketch of counts tells).
+   within `window_seconds`, or its newest parts, as before, somebody looks closer (a small sketch of
+   counts tells).
 2. From the posts with the term that surges most, a profile is fitted in a few rounds: the terms that
    are likelier within than elsewhere, weighed by how much. A post belongs when its score is above a
    limit, and the limit is the lowest one at which the posts from *before* the window, of which next
@@ -53,9 +54,10 @@ LATENESS: Final = 15.0
 MEMORY_SECONDS: Final = 48 * 3600.0
 """How long a post is remembered."""
 
-SHORT: Final = 8.0
-"""A surge is looked for within the window, and within this part of it: what begins fast shows there
-minutes before it shows among everything that was said in the whole of it."""
+PARTS: Final = (24.0, 8.0, 1.0)
+"""A surge is looked for within each of these parts of the window (of two hours: five minutes, a
+quarter of an hour, the whole): what begins fast shows in a short one minutes before it shows among
+everything that was said in the whole, and what begins slowly in a longer one alone."""
 
 KEPT: Final = 4_000
 """Most posts remembered; the oldest go first."""
@@ -112,8 +114,10 @@ SAMPLES: Final = 20
 COPIES: Final = 0.8
 """Share of members with one text from which on an incident is one of copies."""
 
-_LATELY, _WITHIN, _PAST = range(3)
-"""Ages of a post: within the short part of the window, within the rest of it, from before it."""
+_AGES: Final = range(len(PARTS))
+_WITHIN: Final = len(PARTS) - 1
+_PAST: Final = len(PARTS)
+"""Ages of a post: the place of the first of PARTS that it lies within; or from before all."""
 
 _SIDES = 4
 _TERMS = 80
@@ -283,6 +287,7 @@ class Matters(msgspec.Struct, array_like=True):
     open: list[Matter]
     members: dict[str, bytes]
     tried_lately: dict[int, int] = msgspec.field(default_factory=dict)
+    tried_at_once: dict[int, int] = msgspec.field(default_factory=dict)
 
 
 class _Row:
@@ -350,14 +355,13 @@ class IncidentWindow:
         self._since = math.inf
         self._pending: list[tuple[float, float, str, Post]] = []
         self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._lately: list[tuple[float, str]] = []
-        self._recent: list[tuple[float, str]] = []
+        self._of_age: list[list[tuple[float, str]]] = [[] for _ in _AGES]
         self._ages: list[tuple[float, str]] = []
-        self._free_posts = [0, 0, 0]
+        self._free_posts = [0] * (_PAST + 1)
         self._free_authors: dict[str, int] = {}
         self._open: dict[str, Matter] = {}
         self._sketch: _Sketch | None = None
-        self._tried: dict[int, dict[int, int]] = {_LATELY: {}, _WITHIN: {}}
+        self._tried: list[dict[int, int]] = [{} for _ in _AGES]
         self._copies = CopyWindow(_COPY_LIMITS)
         self._places: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
 
@@ -454,23 +458,21 @@ class IncidentWindow:
         heapq.heappush(self._ages, (post.at, post.id))
         row.matter = matter
         row.age = self._age(post.at)
-        if row.age == _LATELY:
-            heapq.heappush(self._lately, (post.at, post.id))
-        if row.recent:
-            heapq.heappush(self._recent, (post.at, post.id))
+        for age in range(row.age, _PAST):
+            heapq.heappush(self._of_age[age], (post.at, post.id))
         if not matter:
             self._free(row, 1)
 
     def _begin(self, age: int) -> float:
         """Return since when a post is of an age, or of a lower one."""
-        return self._boundary - self.rules.window_seconds / (SHORT if age == _LATELY else 1.0)
+        return self._boundary - self.rules.window_seconds / PARTS[age]
 
     def _age(self, at: float) -> int:
-        return next((age for age in (_LATELY, _WITHIN) if at > self._begin(age)), _PAST)
+        return next((age for age in _AGES if at > self._begin(age)), _PAST)
 
     def _forget(self) -> None:
         """Let posts pass from the window of an incident into the past, and from there out."""
-        for posts, age in ((self._lately, _LATELY), (self._recent, _WITHIN)):
+        for age, posts in enumerate(self._of_age):
             left = self._begin(age)
             while posts and posts[0][0] <= left:
                 row = self._rows.get(heapq.heappop(posts)[1])
@@ -746,10 +748,11 @@ class IncidentWindow:
         return Matters(
             self._boundary,
             self._since,
-            self._tried[_WITHIN],
+            self._tried[2],
             list(self._open.values()),
             {incident_id: b"".join(each) for incident_id, each in members.items()},
-            self._tried[_LATELY],
+            self._tried[1],
+            self._tried[0],
         )
 
     @classmethod
@@ -772,7 +775,7 @@ class IncidentWindow:
         """
         window = cls(brand, lang, rules)
         window._boundary, window._since = matters.boundary, matters.since
-        window._tried = {_LATELY: matters.tried_lately, _WITHIN: matters.tried}
+        window._tried = [matters.tried_at_once, matters.tried_lately, matters.tried]
         window._open = {matter.incident_id: matter for matter in matters.open}
         owners = {
             each[at : at + 8]: incident_id
@@ -822,29 +825,19 @@ class _Sketch:
         """
         found = self._counts[_bins(terms)]
         past = found >> (_LANE * _PAST)
-        within = (found >> _LANE) & _LANES
-        lately = found & _LANES
-        many = np.flatnonzero(lately + within >= least)
+        recent = np.cumsum([(found >> (_LANE * age)) & _LANES for age in _AGES], axis=0)
+        many = np.flatnonzero(recent[-1] >= least)
         surging: dict[int, list[tuple[int, int]]] = {}
         if not len(many):
             return surging
-        named = zip(
-            np.frombuffer(terms, np.uint32)[many].tolist(),
-            lately[many].tolist(),
-            within[many].tolist(),
-            past[many].tolist(),
-            strict=True,
-        )
-        shares = [
-            sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
-            for age in (_LATELY, _WITHIN)
-        ]
-        for term, new, newer, old in named:
-            for age, now, before in ((_LATELY, new, newer + old), (_WITHIN, new + newer, old)):
-                usual = (before + _PRIOR[0]) * shares[age]
-                if _surges(now, usual, least):
+        names = np.frombuffer(terms, np.uint32)[many].tolist()
+        every = (recent[-1] + past)[many].tolist()
+        for age in _AGES:
+            share = sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
+            for term, now, both in zip(names, recent[age][many].tolist(), every, strict=True):
+                if _surges(now, (both - now + _PRIOR[0]) * share, least):
                     surging.setdefault(age, []).append((term, now))
-        return dict(sorted(surging.items()))
+        return surging
 
 
 def _bins(terms: bytes) -> Numbers:

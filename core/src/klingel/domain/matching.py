@@ -87,6 +87,7 @@ __all__ = [
     "to_elasticsearch",
     "to_query_string",
     "tokens",
+    "wildcard_matcher",
 ]
 
 Span = tuple[int, int]
@@ -685,7 +686,7 @@ def _text_condition(node: Entry) -> _Holds:
         case Word(term):
             return lambda heard: term in heard.words
         case Wildcard(pattern):
-            matches, occurs = _wildcard_matcher(pattern), _wildcard_lines(pattern).search
+            matches, occurs = wildcard_matcher(pattern), _wildcard_lines(pattern).search
             piece = _longest_piece(pattern)
             return lambda heard: (
                 piece in heard.folded
@@ -734,8 +735,8 @@ def _any_of(conditions: list[_Holds]) -> _Holds:
 
 
 @lru_cache(maxsize=4096)
-def _wildcard_matcher(pattern: str) -> Callable[[str], bool]:
-    """Compile a wildcard; `*` is any letters, `?` exactly one."""
+def wildcard_matcher(pattern: str) -> Callable[[str], bool]:
+    """Compile a wildcard to what says whether a word fits; `*` is any letters, `?` exactly one."""
     if pattern.endswith("*") and not re.search(r"[*?]", pattern[:-1]):
         prefix = pattern[:-1]
         return lambda term: term.startswith(prefix)
@@ -794,7 +795,7 @@ def _thing_condition(thing: str) -> _Holds:
 def _value_condition(name: str, value: str, *, wildcard: bool) -> _Holds:
     folded = fold_value(value)
     if wildcard:
-        return _pattern_condition(name, _wildcard_matcher(value), _wildcard_matcher(folded))
+        return _pattern_condition(name, wildcard_matcher(value), wildcard_matcher(folded))
     if name == "author":
         return lambda heard: heard.author_id == value or heard.handle == folded
     if name == "hashtag":
@@ -910,7 +911,7 @@ def _text_places(node: Entry, heard: _Heard) -> list[Span]:
             if heard.is_long:
                 words = frozenset(_wildcard_lines(pattern).findall(heard.lined))
             else:
-                words = frozenset(filter(_wildcard_matcher(pattern), heard.words))
+                words = frozenset(filter(wildcard_matcher(pattern), heard.words))
             return heard.spans_of(words) if words else []
         case Phrase(terms, slop):
             places = _places(terms, slop, heard, SPAN_LIMIT)

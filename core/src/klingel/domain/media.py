@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from klingel.domain.dedupe import place_of
+from klingel.domain.dedupe import content_at, place_of
+from klingel.domain.encounter import Encounter, Said
 from klingel.model import MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
 from klingel.model.social_event import Media
@@ -85,4 +86,37 @@ def media_job(
             for place, medium in [*wanted.items()][:MOST]
         ]
         or [MediumToFetch(kind="link", id=raw.object_id[-_ID_LENGTH:])],
+    )
+
+
+def job_of(encounter: Encounter, whole: Said, *, by_id: bool) -> MediaJob | None:
+    """Return the job for the media that an event is the first to tell; a replay has the same.
+
+    Args:
+        encounter: the event.
+        whole: what it says together with the other contents of its revision.
+        by_id: whether its network is asked for the bytes of an id.
+    """
+    raw, draft, entry = whole.raw, encounter.said.draft, encounter.entry
+    if raw.mode == "remap" or whole.draft.change == "deleted" or draft.only_media:
+        return None
+    heard = {
+        each.content for each in encounter.seen if each.heard and each.offset < encounter.offset
+    }
+    if encounter.bits in heard:
+        return None
+    before = [
+        (content_at(encounter.seen, at), each) for at, each in whole.others if at < encounter.offset
+    ]
+    asked = [medium for bits, each in before if bits in heard for medium in each.draft.media]
+    told = [medium for bits, each in before if bits not in heard for medium in each.draft.media]
+    return media_job(
+        raw,
+        whole.draft.kind,
+        [*draft.media, *told],
+        asked=asked,
+        known=whole.draft.media,
+        by_id=by_id,
+        whole=draft.asked_by_id,
+        gone=entry is not None and bool(entry.deleted) and raw.revision <= entry.revision,
     )

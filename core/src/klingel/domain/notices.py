@@ -260,6 +260,7 @@ def _of_alert(record: Alert) -> Notice:
                 ("Queue", record.queue),
                 ("Network", record.network),
                 ("Channel", record.channel),
+                ("Thread", record.conversation_id),
                 ("Since", clock_time(record.opened_at)),
                 ("Ended", _time(record.ended_at)),
                 ("Observed", _observed(record)),
@@ -318,6 +319,8 @@ def _alarmed(record: Alert) -> str:
         "silent_connector": f"Connector {source} has been silent{long}{f': {why}' if why else ''}",
         "nobody_answered": f"Nobody has answered {where}{long}",
         "oldest_unanswered": f"A customer {where} has been waiting{long}",
+        "pile_on": f"Customers are piling on in one thread about {record.brand}"
+        f" (severity {record.severity})",
     }
     return sentences[record.kind]
 

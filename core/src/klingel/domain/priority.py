@@ -29,6 +29,8 @@ _VELOCITY = ((6, 10), (3, 5))
 _HOUR = timedelta(hours=1)
 AGAIN = 10
 INCIDENT = 10
+MOST_OF_EVENT = 85
+"""Highest sum of what `event_parts` gives."""
 
 
 def event_parts(event: SocialEvent) -> dict[str, int]:

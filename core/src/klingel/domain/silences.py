@@ -16,15 +16,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from klingel.config.calendars import seconds_of
 from klingel.config.escalations import Alerts
-from klingel.domain.identity import deterministic_id
-from klingel.domain.signals import is_question, object_of, says_something_new
-from klingel.model.brand_signals import Signal
+from klingel.domain.early_warning import doubled_severity
+from klingel.domain.identity import deterministic_id, object_of
+from klingel.domain.signals import AnyRow, is_question, says_something_new
 
 MOST_WAITING: Final = 20_000
 """Conversations of a brand that are remembered as waiting; the oldest are what counts."""
@@ -62,7 +63,6 @@ BEGIN_SEVERITY: Final = 5
 DEAD_SEVERITY: Final = 8
 """Least severity of a silence whose connector gives no sign of life, or says that it failed."""
 
-_HIGHEST = 10
 _DAY = 86_400.0
 _MOST_SPANS = 100
 _QUARTER = 900
@@ -204,7 +204,7 @@ class Told(NamedTuple):
     reason: str = ""
 
 
-def note(silences: Silences, row: Signal, at: float | None = None) -> None:
+def note(silences: Silences, row: AnyRow, at: float | None = None) -> None:
     """Remember what a row says of silences; repeats change nothing.
 
     Args:
@@ -226,10 +226,9 @@ def note(silences: Silences, row: Signal, at: float | None = None) -> None:
     else:
         _beat(silences.rhythms, row, at)
     if not is_history:
-        places = silences.places
-        _hear_from(places, network, at)
+        _hear_from(silences.places, network, at)
         if row.channel:
-            _hear_from(places, f"{network}:{row.channel}", at)
+            _hear_from(silences.places, f"{network}:{row.channel}", at)
     if row.direction == "outbound":
         silences.answered_at = max(silences.answered_at, at)
         answered = silences.answered
@@ -237,12 +236,14 @@ def note(silences: Silences, row: Signal, at: float | None = None) -> None:
         answered[row.conversation_id] = max(at, answered.pop(row.conversation_id, 0.0))
         if len(answered) > MOST_ANSWERED:
             del answered[next(iter(answered))]
+    elif not row.addressed and row.change != "deleted":
+        return  # nearly all
     elif at <= silences.answered.get(row.conversation_id, 0.0):
         return
     _wait(silences.waiting, row, at)
 
 
-def _beat(rhythms: dict[str, Rhythm], row: Signal, at: float) -> None:
+def _beat(rhythms: dict[str, Rhythm], row: AnyRow, at: float) -> None:
     """Remember in which quarter of an hour something came from a network."""
     rhythm = rhythms.get(row.network)
     if rhythm is None:
@@ -302,7 +303,7 @@ def _hear_from(places: dict[str, float], place: str, at: float) -> None:
         places[place] = at
 
 
-def _wait(conversations: dict[str, Waiting], row: Signal, at: float) -> None:
+def _wait(conversations: dict[str, Waiting], row: AnyRow, at: float) -> None:
     """Let a conversation begin to wait, or end it."""
     conversation = row.conversation_id
     if row.direction == "outbound":
@@ -354,7 +355,7 @@ def look(
         if now < since + limit:
             continue
         kind, _, place = key.partition("|")
-        severity = _severity((now - since) / limit)
+        severity = doubled_severity((now - since) / limit, BEGIN_SEVERITY)
         if kind == "silent_connector" and not _lives(place, now, connectors):
             severity = max(severity, DEAD_SEVERITY)
         known = silences.alarms.get(key)
@@ -418,9 +419,21 @@ def unheard(
 def _both(
     some: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]
 ) -> list[tuple[float, float]]:
-    """Return the times that are in both."""
-    both = ((max(a, c), min(b, d)) for a, b in some for c, d in others)
-    return [(begin, end) for begin, end in both if begin < end][-_MOST_SPANS:]
+    """Return the times that are in both, the newest of them."""
+    later = sorted(others)
+    latest = list(accumulate((end for _, end in later), max))
+    both: list[tuple[float, float]] = []
+    first = 0
+    for begin, end in sorted(some):
+        while first < len(later) and latest[first] <= begin:
+            first += 1  # nor does any before it reach those that come
+        for at in range(first, len(later)):
+            other_begin, other_end = later[at]
+            if other_begin >= end:
+                break
+            if other_end > begin:
+                both.append((max(begin, other_begin), min(end, other_end)))
+    return both[-_MOST_SPANS:]
 
 
 def _silent(silences: Silences, rules: SilenceRules) -> Iterator[tuple[str, float, float]]:
@@ -486,15 +499,6 @@ def _status(network: str, now: float, connectors: Sequence[Connector]) -> tuple[
     elif now - worst.at > ALIVE_SECONDS:
         said += ", and nothing since"
     return worst.instance, said[:300]
-
-
-def _severity(times: float) -> int:
-    """Return 5 at the limit, one more for each doubling."""
-    severity = BEGIN_SEVERITY
-    while times >= 2 and severity < _HIGHEST:
-        times /= 2
-        severity += 1
-    return severity
 
 
 def _told(

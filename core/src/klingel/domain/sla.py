@@ -520,6 +520,8 @@ def sla_problems(
 ) -> list[Problem]:
     """Return all that is wrong with a brand's calendars and policies, apart from the queries.
 
+    Which policies nothing ever reaches is told by `klingel.config.reachable`.
+
     Args:
         sla: the policies in their order; none is fine.
         calendars: the calendars; none is fine.
@@ -553,7 +555,6 @@ def sla_problems(
         for inner, sentence in chain(
             _reference_problems(policy, compiled, queues),
             _target_problems(policy, compiled.get(policy.calendar or default)),
-            _order_problems(policy, sla[:place]),
         ):
             problems.append(Problem((*path, *inner), sentence))
     if sla and _conditions(sla[-1]):
@@ -607,32 +608,6 @@ def _target_problems(policy: SlaPolicy, calendar: Calendar | None) -> Iterator[P
                 f"{FURTHEST.days} days; a day here is 24 open hours: write a shorter time"
             )
             yield Problem((name,), sentence)
-
-
-def _order_problems(policy: SlaPolicy, before: Sequence[SlaPolicy]) -> Iterator[Problem]:
-    for earlier in before:
-        if _covers(earlier, policy):
-            sentence = (
-                f"it can never be chosen: '{earlier.id}' above takes every case that it takes"
-            )
-            yield Problem((), f"{sentence}; move it up, or remove it")
-            return
-
-
-def _covers(earlier: SlaPolicy, later: SlaPolicy) -> bool:
-    """Whether every case that the later takes is surely taken by the earlier."""
-    least = earlier.priority_from
-    return (
-        (earlier.when is None or earlier.when == later.when)
-        and _includes(earlier.queues, later.queues)
-        and _includes(earlier.kinds, later.kinds)
-        and (least is None or (later.priority_from is not None and least <= later.priority_from))
-    )
-
-
-def _includes(wide: Sequence[str], narrow: Sequence[str]) -> bool:
-    """Whether a list of names, of which none is any, lets all through that another lets through."""
-    return not wide or (bool(narrow) and set(narrow) <= set(wide))
 
 
 def _conditions(policy: SlaPolicy) -> list[str]:

@@ -135,18 +135,21 @@ def refer(
     customer: str,
     other: tuple[str, str],
     *,
+    about: str,
     cause: str,
     at: datetime,
 ) -> CaseCommand:
     """Return the command by which a customer's case names another's, to which he refers.
 
-    Both stay what they are. The same two have the same id, whatever refers.
+    Both stay what they are. The same two have the same id, whatever refers. It names the object that
+    refers: care, which may not have read that yet, keeps the command until it has.
 
     Args:
         brand: brand.
         conversation: of who refers.
         customer: who refers.
         other: conversation that is referred to, and whose it is: of its first case.
+        about: object that refers.
         cause: event that refers.
         at: when that event was received.
     """
@@ -156,6 +159,7 @@ def refer(
         brand=brand,
         conversation_id=conversation,
         customer_id=customer,
+        object_id=about,
         kind="similar_to",
         at=at,
         by=BY,

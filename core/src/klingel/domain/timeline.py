@@ -133,12 +133,6 @@ class Generation:
         return min(self.pending.values(), default=None)
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more can be remembered of it exactly."""
-        folded = self.summary.count if self.summary is not None else 0
-        return folded + len(self.facts) >= MAX_FACTS + MAX_FOLDED
-
-    @property
     def room(self) -> int:
         """How many facts its record holds."""
         named = len(self.customer.encode()) + len((self.opening.channel or "").encode())
@@ -170,12 +164,8 @@ class Generation:
                 self._wake(fact.at)
             self.pending[fact.object] = fact.at
             terms = fact.opening.terms if fact.opening is not None else None
-            self.waiting.begin(
-                fact.object,
-                fact.at,
-                terms or self.opening.terms,
-                answered=self.first_response_at is not None,
-            )
+            answered = self.first_response_at is not None
+            self.waiting.begin(fact.object, fact.at, terms or self.opening.terms, answered=answered)
 
     def order(self, command: AppliedCommand, at: datetime) -> None:
         """Do what a person said: close, reopen or snooze; what is so already stays so."""
@@ -281,10 +271,11 @@ class Generation:
         begun: list[datetime] = []
         last: Fact | None = None
         for fact in self.facts:
-            if fact.direction == "outbound":
+            direction = fact.direction
+            if direction == "outbound":
                 last = None
-            elif fact.direction == "inbound":
-                if not (last is not None and self._goes_on(last, fact)):
+            elif direction == "inbound":
+                if last is None or not self._goes_on(last, fact):
                     begun.append(fact.at)
                 last = fact
         return begun
@@ -455,7 +446,9 @@ class Timeline:
         self._commands = commands
         self._woken = woken
         self._firsts = firsts or {}
-        self._splits = {each.object for each in commands if each.kind == "split"}
+        self._splits: Container[str | None] = ()
+        if commands:
+            self._splits = {each.object for each in commands if each.kind == "split"}
         self.generations: list[Generation] = []
         self.held: list[Fact] = []
         self._root = hash64(conversation_id)
@@ -483,7 +476,10 @@ class Timeline:
         if len(entries) > 1:
             entries.sort()
         for _, at, step, _, item in entries:
-            self._take(item, at, step)
+            if step == _WORD:  # of up to a hundred entries nearly all: its own test is cheaper
+                self._say(item)  # type: ignore[arg-type]  # no command is a word
+            else:
+                self._take(item, at, step)
         for generation in self.generations:
             generation.wake_up(self._woken)
             if len(generation.facts) > _ALWAYS_HELD:
@@ -496,8 +492,6 @@ class Timeline:
     def _take(self, item: Fact | AppliedCommand, at: datetime, step: int) -> None:
         if isinstance(item, AppliedCommand):
             self._order(item, at)
-        elif step == _WORD:
-            self._say(item)
         elif step == _ANSWER:
             self._answer(item, at)
         else:
@@ -564,7 +558,7 @@ class Timeline:
         elif generation.is_before_folded(fact.at, fact.object):
             self._absorb(generation, fact)
             return
-        split = generation is not None and bool(self._splits) and fact.object in self._splits
+        split = generation is not None and fact.object in self._splits
         if generation is None or split or (opens and self._is_over(generation, fact.at)):
             number = self._firsts.get(customer, 1) if generation is None else generation.number + 1
             opening = fact.opening
@@ -615,7 +609,9 @@ class Timeline:
     def _is_over(self, generation: Generation, at: datetime) -> bool:
         """Whether a word that needs an answer opens the next generation."""
         if generation.closed_at is None:
-            if not generation.is_full:
+            # No more than so many can be remembered of it exactly.
+            folded = generation.summary.count if generation.summary is not None else 0
+            if folded + len(generation.facts) < MAX_FACTS + MAX_FOLDED:
                 return False
             generation.close(at, "generation_full")
             return True

@@ -10,6 +10,7 @@ from klingel.model.social_event import SocialEvent
 
 _SILENT = frozenset({"repost", "reaction"})
 _FRESH = frozenset({"live", "gap_fill"})
+_NONE: frozenset[str] = frozenset()
 
 
 class TriageReason(StrEnum):
@@ -130,6 +131,9 @@ _KINDS = {
     "unknown": TriageReason.UNKNOWN_KIND,
 }
 """Kinds that need no answer whatever they say."""
+_OPENED = TriageReason.OPENED
+"""Asked for with every event: an enumeration looks its members up at ten times the cost."""
+KINDS_WITHOUT_ANSWER = frozenset(_KINDS)
 
 
 def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, TriageReason]:
@@ -138,7 +142,7 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
     The reason is `opened` where it does. Its age is another matter: see `lateness`.
     """
     reason = _by_speaker(event) or _by_sort(event, brand)
-    if reason is not TriageReason.OPENED:
+    if reason is not _OPENED:
         pass
     elif event.author is None and event.customer_id is None:
         reason = TriageReason.NO_AUTHOR
@@ -150,7 +154,7 @@ def needs_answer(event: SocialEvent, brand: CompiledBrand) -> tuple[bool, Triage
         reason = TriageReason.INDIRECT
     elif asks_nothing(event, brand):
         reason = TriageReason.ASKS_NOTHING
-    return reason is TriageReason.OPENED, reason
+    return reason is _OPENED, reason
 
 
 def _by_speaker(event: SocialEvent) -> TriageReason | None:
@@ -168,8 +172,12 @@ def _by_speaker(event: SocialEvent) -> TriageReason | None:
 
 def _by_sort(event: SocialEvent, brand: CompiledBrand) -> TriageReason:
     """Return the reason of what is of a nature or a kind that needs no answer; else `opened`."""
-    quiet = [each for each in _BY_POLICY if each in brand.triage.natures_without_answer]
-    return _nature(event, quiet) or _KINDS.get(event.kind, TriageReason.OPENED)
+    if event.natures:
+        quiet = [each for each in _BY_POLICY if each in brand.triage.natures_without_answer]
+        found = _nature(event, quiet)
+        if found is not None:
+            return found
+    return _KINDS.get(event.kind, _OPENED)
 
 
 def is_nobodys_word(event: SocialEvent) -> bool:
@@ -184,7 +192,7 @@ def _nature(event: SocialEvent, among: Sequence[TriageReason]) -> TriageReason |
 def intents_of(event: SocialEvent) -> frozenset[str]:
     """Return what the author wants, as far as it was found."""
     found = event.enrichment.intents if event.enrichment is not None else None
-    return frozenset(intent.name for intent in found or ())
+    return frozenset([intent.name for intent in found]) if found else _NONE
 
 
 def tone_of(event: SocialEvent) -> str | None:
@@ -196,16 +204,18 @@ def tone_of(event: SocialEvent) -> str | None:
 def is_spam(event: SocialEvent, brand: CompiledBrand) -> bool:
     """Whether it is spam, as surely as the brand wants it."""
     found = event.enrichment.intents if event.enrichment is not None else None
+    if not found:
+        return False
     least = brand.triage.spam_from
-    return any(each.name == "spam" and (each.score or 0) >= least for each in found or ())
+    return any(each.name == "spam" and (each.score or 0) >= least for each in found)
 
 
 def is_advocate(event: SocialEvent, brand: CompiledBrand) -> bool:
     """Whether the author answers customers as a customer, and nobody owes an answer for it."""
-    author = event.author
-    return author is not None and any(
-        each.network == event.network and each.id == author.id for each in brand.triage.advocates
-    )
+    author, advocates = event.author, brand.triage.advocates
+    if author is None or not advocates:
+        return False
+    return any(each.network == event.network and each.id == author.id for each in advocates)
 
 
 def asks_nothing(event: SocialEvent, brand: CompiledBrand) -> bool:

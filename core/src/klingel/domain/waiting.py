@@ -87,13 +87,15 @@ class Waiting:
 
     def begin(self, object_hash: str, at: datetime, terms: str | None, *, answered: bool) -> None:
         """Note a word that waits for an answer; nothing changes while an earlier one does."""
-        current = self.current
-        if current is not None:
+        waits = self.waits
+        current = waits[-1] if waits else None
+        # Asked without `current`, for each word of a case.
+        if current is not None and current.met_at is None and current.ended_at is None:
             if at < current.started_at:  # noqa: PLR1730 - a call costs more, for each word
                 current.started_at = at
         else:
             name: WaitName = "next_response" if answered else "first_response"
-            self.waits.append(Wait(name, object_hash, at, terms))
+            waits.append(Wait(name, object_hash, at, terms))
             _end(self.idle, at)
 
     def answer(self, at: datetime, agent: str | None) -> None:
