@@ -182,10 +182,12 @@ DEFINITIONS: dict[Metric, Definition] = {
     ),
     Metric.AUDIT_AGE_SECONDS: Definition(Gauge, "Time since the books were last checked."),
     Metric.DELETION_SECONDS: Definition(
-        Histogram, "From a demand for deletion to its report.", buckets=HOURS
+        Histogram,
+        "From a demand for deletion, by its own time, until the index is without it.",
+        buckets=HOURS,
     ),
     Metric.DELETION_OLDEST_SECONDS: Definition(
-        Gauge, "Age of the oldest demand for deletion that waits to be written to the index."
+        Gauge, "Age of the oldest deletion on its way into the index, or erasure not told done."
     ),
     Metric.CERTIFICATE_DAYS: Definition(
         Gauge, "Days until the first of the certificates in use ends; 0 when one cannot be read."

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -100,6 +101,8 @@ class ServerSettings(Part):
     """How to reach a server that speaks HTTP, and who we are there."""
 
     group: ClassVar[str]
+    names_port: ClassVar[bool] = False
+    """Whether the address must name its port; the client of Elasticsearch knows none by itself."""
     url: str = Field(description="Address of the HTTP interface.")
     username: str | None = Field(None, description="User.")
     password: SecretStr | None = Field(None, description="Password.")
@@ -110,8 +113,13 @@ class ServerSettings(Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Refuse half a credential, two of them, and an authority that nothing asks."""
+        """Refuse what is no address, half a credential, two of them, an authority that nothing asks."""
         before = f"{PREFIX}{self.group}__"
+        if not self._is_address():
+            raise ValueError(
+                f"{before}URL: give http:// or https://, a host and a port, and the credential "
+                "by settings of its own"
+            )
         if (self.username is None) != (self.password is None):
             raise ValueError(
                 f"{before}USERNAME and {before}PASSWORD are set together or not at all"
@@ -122,17 +130,34 @@ class ServerSettings(Part):
             raise ValueError(f"{before}CA_CERTS is set, but {before}URL does not begin with https:")
         return self
 
+    def _is_address(self) -> bool:
+        """Whether a client can use the address; a credential in it would stand in every error."""
+        try:
+            where = urlsplit(self.url)
+            port = where.port  # a bad one raises here
+        except ValueError:
+            return False
+        usable = where.scheme in {"http", "https"} and bool(where.hostname)
+        return usable and where.username is None and not (self.names_port and port is None)
+
 
 class ElasticsearchSettings(ServerSettings):
     """How to reach Elasticsearch."""
 
     group = "ELASTICSEARCH"
+    names_port = True
     url: str = Field("http://127.0.0.1:9200", description="Address of the HTTP interface.")
     index_prefix: str = Field(
         "klingel-", pattern=r"^[a-z0-9-]*$", description="Before every index."
     )
     refresh_interval: str = Field("5s", description="How soon a document is searchable.")
     replicas: int = Field(0, ge=0, le=9, description="Replicas of each index.")
+    dead_letters_days: int = Field(
+        90, ge=1, le=3650, description="How long `klingel index age` leaves dead letters."
+    )
+    status_days: int = Field(
+        30, ge=1, le=3650, description="How long it leaves the status of a silent connector."
+    )
 
 
 class KibanaSettings(ServerSettings):
@@ -302,6 +327,9 @@ def load_settings(environ: Mapping[str, str], *, also: Iterable[str] = ()) -> Se
         if first["type"] == "value_error":  # of several settings together; it names them itself
             raise ConfigurationError(str(first["ctx"]["error"])) from None
         name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+        if first["type"] == "too_short" and _is_secret(name):
+            least = first["ctx"]["min_length"]
+            raise ConfigurationError(f"{name}: give at least {least} characters") from None
         raise ConfigurationError(f"{name}: {first['msg']}") from None
 
 
@@ -324,8 +352,12 @@ def _value(name: str, value: str, known: Mapping[str, str]) -> tuple[str, str]:
             raise ConfigurationError(f"{name}: the file cannot be read") from None
         except ValueError:
             raise ConfigurationError(f"{name}: the file is not UTF-8 text") from None
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    # Without what all have in common, which would make everything near.
+    bare = [each.removeprefix(PREFIX) for each in known]
+    own = name.removeprefix(PREFIX)
+    near = difflib.get_close_matches(own, bare, n=1, cutoff=0.6)
+    near = near or [each for each in bare if own and each.startswith(own)][:1]
+    hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
     raise ConfigurationError(f"{name}: unknown setting{hint}")
 
 

@@ -25,6 +25,7 @@ from klingel.model import (
     Escalation,
     IdentityLink,
     Incident,
+    LedgerCheckpoint,
     LedgerLine,
     MarkBatch,
     MediaJob,
@@ -67,6 +68,7 @@ SHAPES: dict[Topic, type[Record]] = {
     Topic.CONNECTOR_LEASES: ConnectorLease,
     Topic.BRAND_CONFIG: BrandConfig,
     Topic.STAGE_LEDGER: LedgerLine,
+    Topic.AUDIT_CHECKPOINTS: LedgerCheckpoint,
     Topic.DEAD_LETTERS: DeadLetter,
 }
 

@@ -40,6 +40,7 @@ class Topic(StrEnum):
     BRAND_CONFIG = "brand-config"
     SUPPRESSIONS = "suppressions"
     STAGE_LEDGER = "stage-ledger"
+    AUDIT_CHECKPOINTS = "audit-checkpoints"
     DEAD_LETTERS = "dead-letters"
 
 

@@ -27,7 +27,10 @@ from klingel.stage.timers import timers_of
 Slot = tuple[str, int]
 """Topic and partition."""
 
-Kind = Literal["gap", "overlap", "counts", "range", "beyond", "start", "skipped", "lost", "surplus"]
+Kind = Literal[
+    "gap", "overlap", "counts", "range", "beyond", "start", "skipped", "lost", "surplus",
+    "checkpoint",
+]  # fmt: skip
 
 CHAIN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "understand": {Topic.RAW_EVENTS: ()},
@@ -223,7 +226,7 @@ def audit(
             problems += [
                 Problem(kind, stage, timers, line.partition, offset, sentence, messages)
                 for line in fired
-                for kind, offset, sentence, messages in _within(line)
+                for kind, offset, sentence, messages in within(line)
             ]
     if whole:
         problems += _sums(totals, _late(lines, ends, begins or {}))
@@ -298,15 +301,15 @@ def _contiguous(
                 position - line.before,
             )
         position = line.after
-        yield from (problem(*each) for each in _within(line))
+        yield from (problem(*each) for each in within(line))
     end = ends.get(slot)
     if end is not None and position > end:
         sentence = f"the books reach {position}, but the log ends at {end}"
         yield problem("beyond", end, sentence, position - end)
 
 
-def _within(line: LedgerLine) -> Iterable[tuple[Kind, int, str, int]]:
-    """Check one line by itself."""
+def within(line: LedgerLine) -> Iterable[tuple[Kind, int, str, int]]:
+    """Check one line by itself: kind, offset, sentence and messages of what is wrong with it."""
     where = f"the line over {line.before} to {line.after - 1}"
     told = sum(line.fates.values())
     if line.received != told:

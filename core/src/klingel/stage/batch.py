@@ -16,7 +16,7 @@ from klingel.stage.dead_letters import VALUE_BYTES, Component, dead_letter
 from klingel.stage.fates import Fate, NotYet, Outcome, Put
 from klingel.stage.guard import Brake, guard, needed_by
 from klingel.stage.ledger import Tally
-from klingel.stage.ports import Logic, StateTable, StateView
+from klingel.stage.ports import Logic, RemembersBatches, StateTable, StateView
 
 Coordinates = tuple[Topic, int, int]
 
@@ -24,6 +24,8 @@ RECORD_BYTES = 900_000
 """A larger record would be refused by a broker's default limit (1 MiB), batch after batch."""
 
 _TOO_LARGE = "a record that this message causes is larger than Kafka takes"
+_DEAD = Fate.DEAD_LETTERED
+"""Asked for with every message: an enumeration gives its members at ten times the cost."""
 
 
 class Overlay:
@@ -153,18 +155,24 @@ def run_batch(
         except NotYet as wait:
             next_offset, waits_until = message.offset, wait.until
             break
-        if outcome.fate is Fate.DEAD_LETTERED:
+        if outcome.fate is _DEAD:
             assert error is not None
             cut = len(message.value or b"") > VALUE_BYTES
             ref = keep(message.value or b"") if cut and keep is not None else None
             outputs.append(
                 dead_letter(message, error, component, now, network=outcome.network, ref=ref)
             )
-        overlay.put(outcome.puts)
+        if outcome.puts:
+            overlay.put(outcome.puts)
         outputs.extend(outcome.outputs)
-        rows.extend(outcome.rows)
+        if outcome.rows:
+            rows.extend(outcome.rows)
         done.append((message, outcome))
     outputs.extend(logic.batch_outputs(rows, partition, now))
+    if isinstance(logic, RemembersBatches):
+        remembered, puts = logic.batch_state(overlay, now)
+        outputs.extend(remembered)
+        overlay.put(puts)
     return BatchResult(
         outputs=tuple(outputs),
         overlay=overlay,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
@@ -193,6 +193,25 @@ class StateView(Protocol):
         self, table: str, start: bytes, stop: bytes, limit: int
     ) -> Sequence[tuple[bytes, bytes]]:
         """Return the first `limit` entries of [start, stop), in the order of their keys' bytes."""
+        ...
+
+
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """What a Logic may have besides: state of a batch as a whole."""
+
+    def batch_state(
+        self, state: StateView, now: datetime
+    ) -> tuple[Sequence[Output], Sequence[Put]]:
+        """Return records of state and the changes that they mean, behind all others of a batch.
+
+        They are caused by the batch, and the books do not count them. What is raised takes the batch
+        back.
+
+        Args:
+            state: what was stored before the batch, and what its steps have put.
+            now: when it was decided.
+        """
         ...
 
 
