@@ -9,7 +9,8 @@ from collections.abc import Callable
 import faust
 import structlog
 
-from klingel.clock import SystemClock
+from klingel import tracing
+from klingel.clock import Clock, SystemClock
 from klingel.contracts.certificates import tell_certificates
 from klingel.errors import ConfigurationError
 from klingel.logs import configure_logs
@@ -20,7 +21,7 @@ from klingel_processors.care import app as care
 from klingel_processors.understand import app as understand
 from klingel_processors.watch import app as watch
 
-STAGES: dict[str, Callable[[Settings, Metrics], tuple[Frame, BatchService]]] = {
+STAGES: dict[str, Callable[[Settings, Metrics, Clock], tuple[Frame, BatchService]]] = {
     "understand": understand.build,
     "thread": understand.build_thread,
     "care": care.build,
@@ -35,16 +36,22 @@ class Worker(faust.Worker):
         """Leave logs as `configure_logs` set them up."""
 
 
-def main() -> None:
-    """Run a stage until it is told to stop; exit code 2 for a wrong setting."""
+def main(clock: Clock | None = None) -> None:
+    """Run a stage until it is told to stop; exit code 2 for a wrong setting.
+
+    Args:
+        clock: time; the machine's where none is given.
+    """
+    clock = clock or SystemClock()
     parser = argparse.ArgumentParser(prog="klingel-processor", description=__doc__)
     parser.add_argument("stage", choices=sorted(STAGES))
     stage = parser.parse_args().stage
     try:
         settings = load_settings(os.environ)
         configure_logs(stage, settings.logs.level)
-        metrics = tell_certificates(Metrics(stage), settings, SystemClock())
-        frame, _service = STAGES[stage](settings, metrics)
+        tracing.begin(stage)
+        metrics = tell_certificates(Metrics(stage), settings, clock)
+        frame, _service = STAGES[stage](settings, metrics, clock)
     except ConfigurationError as error:
         sys.stderr.write(f"klingel-processor: {error}\n")
         sys.exit(2)

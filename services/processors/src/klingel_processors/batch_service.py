@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from klingel import tracing
 from klingel.clock import Clock
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
@@ -843,6 +844,9 @@ class BatchLoop:
         for (fate, reason), count in fates.items():
             self._count_fate(fate, reason, count)
         self._metrics.observe(Metric.BATCH_SECONDS, seconds)
+        spans = tracing.current()
+        if spans is not None:
+            spans.batch(held.logic.name, messages, result.outputs, seconds)
         newest = datetime.fromtimestamp(messages[-1].timestamp_ms / 1000, UTC)
         held.readings[messages[-1].topic].newest = newest
 

@@ -14,9 +14,9 @@ from klingel.stage.dead_letters import Component
 from klingel.stage.ports import Log, Logic, StateTable, Transactions
 from klingel_processors.app import BatchService, Frame, add_pages, build_frame, wait_for_topics
 from klingel_processors.batch_service import BatchLoop, BatchSettings
-from klingel_processors.follow import Follower
 from klingel_processors.kafka_ports import KafkaInput, KafkaTransactions
 from klingel_processors.rocks import RocksTable
+from klingel_streams.follower import Follower
 
 
 @dataclass(frozen=True, slots=True)

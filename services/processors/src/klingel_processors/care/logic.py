@@ -58,6 +58,8 @@ _CONFIG_LAG = timedelta(seconds=60)
 _SECOND_LOOK = timedelta(hours=1)
 _LEAD = timedelta(minutes=10)
 _DEFAULT_AGE = timedelta(days=7)
+# Looked up for every event: an enumeration gives its members at ten times the cost.
+_COMMANDS, _DELIVERED = Topic.CASE_COMMANDS, Fate.DELIVERED
 
 
 def _believed(command: CaseCommand, message: Message) -> CaseCommand:
@@ -98,7 +100,7 @@ class CareLogic:
 
     def source_of(self, message: Message) -> str:
         """Return the event's network, as its `ce_subject` begins; `command` for a command."""
-        if message.topic is Topic.CASE_COMMANDS:
+        if message.topic is _COMMANDS:
             source = (message.header("ce_source") or b"").decode("utf-8", "replace")
             return source.rpartition("/")[2] or "command"
         for name, value in message.headers:  # asked for every event
@@ -108,7 +110,7 @@ class CareLogic:
 
     def needs(self, message: Message, state: StateView) -> Sequence[Coordinates]:
         """Return where the event lies that a command overrules; it is said again."""
-        if message.topic is not Topic.CASE_COMMANDS or b'"override"' not in (message.value or b""):
+        if message.topic is not _COMMANDS or b'"override"' not in (message.value or b""):
             return ()
         command = codec.decode(CaseCommand, message.value)
         if command.object_id is None:
@@ -131,7 +133,7 @@ class CareLogic:
         history: Mapping[Coordinates, Message],
     ) -> Outcome:
         """Fold one social event or command; raises InvalidMessage."""
-        if message.topic is Topic.CASE_COMMANDS:
+        if message.topic is _COMMANDS:
             return self._command(message, state, now, history)
         event = codec.decode(SocialEvent, message.value)
         if self._suppressed and is_erased(self._suppressed, event):
@@ -159,7 +161,7 @@ class CareLogic:
         )
         puts = self._write(outputs, place, before, folded.change, brand)
         return Outcome(
-            Fate.DELIVERED,
+            _DELIVERED,
             reason=decision.triage,
             network=event.network,
             outputs=outputs.all,
@@ -246,6 +248,7 @@ class CareLogic:
         outputs = Outputs.of_timer(identity, SOURCE, case.case_id, now, self._partition)
         outputs.tracking(place, before, before.left_with(case.case_id, None))
         self._conversations.passed(state, place, None)
+        outputs.untold(place, case)
         outputs.forgotten(place, case.case_id, case.revision + 1)
         gone = removal(place, case.case_id, case, self._open_age(case.brand))
         puts = (*gone, *restored(read_note(state, place), place, case.case_id, None))

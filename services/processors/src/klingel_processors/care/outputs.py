@@ -10,14 +10,13 @@ import msgspec
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import (
+    CAUSE_HEADER,
     ERASED_HEADER,
     QUEUE_HEADER,
-    Headers,
     Message,
     Output,
     SourcePosition,
     ce_headers,
-    timer_headers,
     trace_id,
     trace_of,
 )
@@ -29,6 +28,8 @@ from klingel.model import Case, CaseEvent, Escalation, RoutedEvent
 from klingel.model.base import Record
 
 _Extra = tuple[tuple[str, bytes], ...]
+# Looked up for every event: an enumeration gives its members at ten times the cost.
+_SOCIAL, _ROUTED, _COMMANDS = Topic.SOCIAL_EVENTS, Topic.ROUTED_EVENTS, Topic.CASE_COMMANDS
 
 
 class Outputs:
@@ -43,6 +44,8 @@ class Outputs:
         partition: where all but commands to others go: its topics lie together.
     """
 
+    __slots__ = ("_message", "_now", "_partition", "_source", "_timer", "_trace", "_written")
+
     def __init__(
         self,
         message: Message | None,
@@ -56,7 +59,7 @@ class Outputs:
         self._timer = timer
         self._source = source
         # A command is about a case: what it causes belongs to no sender's trace.
-        told = message is not None and message.topic is Topic.SOCIAL_EVENTS
+        told = message is not None and message.topic is _SOCIAL
         self._trace = trace_of(message, subject) if told and message else trace_id(subject)
         self._now = now
         self._partition = partition
@@ -107,7 +110,7 @@ class Outputs:
         decision = routed.decision
         queue = ((QUEUE_HEADER, decision.queue.encode()),) if decision.queue else ()
         identity = f"{event_id}.{decision.number}"
-        self._write(Topic.ROUTED_EVENTS, event_id, routed, identity, place, object_id, queue)
+        self._write(_ROUTED, event_id, routed, identity, place, object_id, queue)
         if decision.queue in queues:
             again = self._written[-1]
             brand = event_id.partition("/")[0]
@@ -169,6 +172,14 @@ class Outputs:
         identity = f"{case_id}.removed.{self._cause}"
         self._write(Topic.CASES, case_id, None, identity, place, extra=extra)
 
+    def untold(self, place: bytes, case: Case) -> None:
+        """Write that what was told of an erased case is gone, one record for each target and level."""
+        for each in case.escalations or ():
+            for target in each.targets or ():
+                key = f"{case.case_id}|{target}|{each.level}"
+                identity = f"{key}.removed.{self._cause}"
+                self._write(Topic.ESCALATIONS, key, None, identity, place)
+
     def _write(
         self,
         topic: Topic,
@@ -179,38 +190,24 @@ class Outputs:
         subject: str | None = None,
         extra: _Extra = (),
     ) -> None:
-        self._written.append(
-            Output(
-                topic=topic,
-                key=key.encode(),
-                value=codec.encode(record) if isinstance(record, Record) else record,
-                headers=self._headers(topic, identity, subject or key, extra),
-                partition_key=place,
-                partition=None if topic is Topic.CASE_COMMANDS else self._partition,
-            )
-        )
-
-    def _headers(self, topic: Topic, identity: str, subject: str, extra: _Extra) -> Headers:
+        written = self._written
         message = self._message
-        if message is None:
-            return timer_headers(
-                topic,
-                event_id=identity,
-                source=self._source,
-                subject=subject,
-                time=self._now,
-                trace=self._trace,
-                cause=self._timer,
-                extra=extra,
-            )
-        ordinal = len(self._written)
-        return ce_headers(
+        caused_by = None
+        if message is None:  # as `timer_headers`: whoever runs the timers adds the position
+            extra = ((CAUSE_HEADER, self._timer.encode()), *extra)
+        else:
+            ordinal = len(written)
+            caused_by = SourcePosition(message.topic, message.partition, message.offset, ordinal)
+        headers = ce_headers(
             topic,
             event_id=identity,
             source=self._source,
-            subject=subject,
+            subject=subject or key,
             time=self._now,
             trace=self._trace,
-            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
+            caused_by=caused_by,
             extra=extra,
         )
+        value = codec.encode(record) if isinstance(record, Record) else record
+        partition = None if topic is _COMMANDS else self._partition
+        written.append(Output(topic, key.encode(), value, headers, place, partition))

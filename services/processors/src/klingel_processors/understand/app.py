@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from klingel.clock import SystemClock
+from klingel.clock import Clock
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.language.identify import load_detector
@@ -10,30 +10,32 @@ from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel_networks.registry import installed
 from klingel_processors.app import BatchService, Frame
-from klingel_processors.follow import Follower, Surroundings
+from klingel_processors.follow import Surroundings
 from klingel_processors.kafka_ports import KafkaLog
 from klingel_processors.understand.hearing import HearingLogic, World
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic
 from klingel_processors.understand.models import Models
 from klingel_processors.understand.thread import LINKS, ThreadLogic
 from klingel_processors.wiring import Wiring
+from klingel_streams.follower import Follower
 
 MARK_SECONDS = 8 * 86_400
 
 
-def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
+def build(settings: Settings, metrics: Metrics, clock: Clock) -> tuple[Frame, BatchService]:
     """Build the app of understand; nothing starts."""
-    return _build(settings, metrics, UnderstandLogic, {MARKS: MARK_SECONDS, DIRECTORY: None})
+    return _build(settings, metrics, clock, UnderstandLogic, {MARKS: MARK_SECONDS, DIRECTORY: None})
 
 
-def build_thread(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
+def build_thread(settings: Settings, metrics: Metrics, clock: Clock) -> tuple[Frame, BatchService]:
     """Build the app of the thread stage; nothing starts."""
-    return _build(settings, metrics, ThreadLogic, {LINKS: None})
+    return _build(settings, metrics, clock, ThreadLogic, {LINKS: None})
 
 
 def _build(
     settings: Settings,
     metrics: Metrics,
+    clock: Clock,
     stage: type[UnderstandLogic] | type[ThreadLogic],
     tables: Mapping[str, int | None],
 ) -> tuple[Frame, BatchService]:
@@ -65,9 +67,7 @@ def _build(
             world=world,
         )
 
-    wiring = Wiring(
-        stage.name, settings, metrics, SystemClock(), KafkaLog(settings.kafka), tables=tables
-    )
+    wiring = Wiring(stage.name, settings, metrics, clock, KafkaLog(settings.kafka), tables=tables)
     return wiring.build(
         logic, stage, follower, lambda: models.check(around.brands.readable.values())
     )

@@ -14,7 +14,6 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import (
     Message,
     Output,
-    SourcePosition,
     ce_headers,
     trace_id,
     trace_of,
@@ -32,6 +31,7 @@ from klingel.domain.dedupe import (
     read_sightings,
     unpack_rows,
 )
+from klingel.domain.encounter import Encounter, Place, Said
 from klingel.domain.identity import event_id, hash64, index_month
 from klingel.domain.signals import is_packed
 from klingel.domain.threading import source_instance
@@ -40,16 +40,15 @@ from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, Outcome, Put
 from klingel.stage.ports import StateView
 from klingel_processors.understand.hearing import (
-    Ahead,
-    Case,
+    Hearing,
     HearingLogic,
-    Place,
     Remembered,
-    Said,
     Sightings,
     Told,
     World,
+    caused_by,
 )
+from klingel_processors.understand.reading import Ahead
 
 __all__ = ["DIRECTORY", "MARKS", "NAME", "UnderstandLogic", "World"]
 
@@ -78,9 +77,9 @@ class UnderstandLogic(HearingLogic):
         seen = read_sightings(state.get(MARKS, mark_key(object_id, revision)))
         return Sightings(message.offset, seen)
 
-    def case(
+    def hearing(
         self, message: Message, said: Said, ahead: Ahead | None, state: StateView, now: datetime
-    ) -> Case:
+    ) -> Hearing:
         """Return an event beside marks and directory."""
         del now  # understand decides by the event's own times
         object_id, revision = said.raw.object_id, said.raw.revision
@@ -88,53 +87,55 @@ class UnderstandLogic(HearingLogic):
         seen = read_sightings(state.get(MARKS, key))
         value = state.get(DIRECTORY, object_id.encode())
         entry = None if value is None else codec.decode(DirectoryEntry, value)
-        return Case(message, said, ahead, entry, key, message.offset, seen, state)
+        return Hearing(message, Encounter(said, entry, message.offset, seen), ahead, key, state)
 
-    def decide(self, case: Case, history: Mapping[Coordinates, Message]) -> Outcome:
+    def decide(self, one: Hearing, history: Mapping[Coordinates, Message]) -> Outcome:
         """Send on what names only its parent; decide the rest here."""
-        discarded = any(each.offset == case.offset and not each.heard for each in case.seen)
-        if discarded or not self._names_only_its_parent(case):
-            return super().decide(case, history)
-        return self.lost(case) or self._send_on(case)
+        own = one.encounter.own
+        discarded = own is not None and not own.heard
+        if discarded or not self._names_only_its_parent(one.encounter):
+            return super().decide(one, history)
+        return self.lost(one) or self._send_on(one)
 
     @staticmethod
-    def _names_only_its_parent(case: Case) -> bool:
+    def _names_only_its_parent(encounter: Encounter) -> bool:
         """Whether an object is the thread stage's; the first sight decides for ever.
 
         What brands heard here, before there was that stage, stays here.
         """
-        entry = case.entry
+        entry = encounter.entry
         if entry is None:
-            return case.said.draft.threading == "parent_only"
+            return encounter.said.draft.threading == "parent_only"
         return entry.threading == "parent_only" and not entry.brands
 
-    def _send_on(self, case: Case) -> Outcome:
+    def _send_on(self, one: Hearing) -> Outcome:
         """Give an event to the thread stage, as it came; nothing of it is remembered here.
 
         Whether it repeats what was seen is decided there, once.
         """
-        message, raw = case.message, case.said.raw
+        message, encounter = one.message, one.encounter
+        raw, draft = encounter.said.raw, encounter.said.draft
         assert message.value is not None
         outputs = [_unthreaded_output(message, raw)]
         puts: tuple[Put, ...] = ()
-        if case.entry is None:
+        if encounter.entry is None:
             entry = DirectoryEntry(
                 object_id=raw.object_id,
                 revision=raw.revision,
-                index=index_month(case.said.draft.published_at, raw.received_at),
+                index=index_month(draft.published_at, raw.received_at),
                 conversation_id=raw.object_id,
                 threading="parent_only",
                 brands={},
                 contributions=[],
-                kind=case.said.draft.kind,
+                kind=draft.kind,
             )
             outputs.append(_directory_output(message, raw, entry))
             puts = (Put(DIRECTORY, outputs[-1].key, outputs[-1].value),)
         return Outcome(Fate.DELIVERED, network=raw.network, outputs=tuple(outputs), puts=puts)
 
-    def place(self, case: Case, whole: Said) -> Place:
+    def place(self, one: Hearing, whole: Said) -> Place:
         """Return the network's own conversation; the first sight decides for ever."""
-        entry, draft = case.entry, whole.draft
+        entry, draft = one.encounter.entry, whole.draft
         if entry is not None:
             conversation, threading = entry.conversation_id, entry.threading or "directory"
         elif draft.conversation_id is not None:
@@ -143,27 +144,26 @@ class UnderstandLogic(HearingLogic):
             conversation, threading = whole.raw.object_id, "root"
         return Place(conversation, threading, self.world.tracking.get(conversation, ()))
 
-    def deleted_before(self, case: Case) -> tuple[int, int] | None:
+    def deleted_before(self, one: Hearing) -> tuple[int, int] | None:
         """Return the newest deletion of an object that nobody knew."""
-        gone = case.state.get(MARKS, deletion_key(case.key))
+        gone = one.state.get(MARKS, deletion_key(one.key))
         return None if gone is None else read_deletion(gone)
 
     def unheard(
-        self, case: Case, reason: str, *, heard: bool = False, deletion: bool = False
+        self, one: Hearing, reason: str, *, heard: bool = False, deletion: bool = False
     ) -> Outcome:
         """Discard an event and mark it."""
-        puts, rows = _mark(case, heard=heard, deletion=deletion)
-        return Outcome(
-            Fate.DISCARDED, reason=reason, network=case.said.raw.network, puts=puts, rows=rows
-        )
+        puts, rows = _mark(one, heard=heard, deletion=deletion)
+        network = one.encounter.said.raw.network
+        return Outcome(Fate.DISCARDED, reason=reason, network=network, puts=puts, rows=rows)
 
-    def remember(self, case: Case, told: Told, ordinal: int) -> Remembered:
+    def remember(self, one: Hearing, told: Told, ordinal: int) -> Remembered:
         """Return mark and entry."""
         del ordinal  # mirrors are nobody's input
-        puts, rows = _mark(case, heard=True) if told.mark else ((), ())
-        if told.after == case.entry:
+        puts, rows = _mark(one, heard=True) if told.mark else ((), ())
+        if told.after == one.encounter.entry:
             return Remembered((), puts, rows)
-        output = _directory_output(case.message, told.whole.raw, told.after)
+        output = _directory_output(one.message, told.whole.raw, told.after)
         return Remembered((output,), (*puts, Put(DIRECTORY, output.key, output.value)), rows)
 
     def batch_outputs(
@@ -195,14 +195,14 @@ class UnderstandLogic(HearingLogic):
 
 
 def _mark(
-    case: Case, *, heard: bool, deletion: bool = False
+    one: Hearing, *, heard: bool, deletion: bool = False
 ) -> tuple[tuple[Put, ...], tuple[bytes, ...]]:
-    key, offset = case.key, case.message.offset
-    sighting = Sighting(offset, content_bits(case.said.content), heard, deletion)
-    puts = [Put(MARKS, key, add_sighting(case.state.get(MARKS, key), sighting))]
+    key, offset, state = one.key, one.message.offset, one.state
+    sighting = Sighting(offset, content_bits(one.encounter.said.content), heard, deletion)
+    puts = [Put(MARKS, key, add_sighting(state.get(MARKS, key), sighting))]
     if deletion and not heard:
         gone = deletion_key(key)
-        known = case.state.get(MARKS, gone)
+        known = state.get(MARKS, gone)
         puts.append(Put(MARKS, gone, latest_deletion(known, key, offset)))
     return tuple(puts), (pack_row(key, sighting),)
 
@@ -219,7 +219,7 @@ def _unthreaded_output(message: Message, raw: RawEvent) -> Output:
             subject=raw.object_id,
             time=raw.received_at,
             trace=trace_of(message, raw.object_id),
-            caused_by=SourcePosition(message.topic, message.partition, message.offset, 0),
+            caused_by=caused_by(message, 0),
         ),
     )
 

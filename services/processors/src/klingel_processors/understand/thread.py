@@ -23,27 +23,23 @@ from klingel.contracts.envelope import (
     ce_headers,
     trace_id,
 )
-from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.dedupe import SIGHTINGS, Sighting, content_bits, mark_key
+from klingel.domain.encounter import Encounter, Place, Said, entry_after
 from klingel.domain.threading import goes_on_in, merge, place, waits_until
-from klingel.model import CaseCommand, ConversationLink, DirectoryEntry
+from klingel.model import ConversationLink, DirectoryEntry
 from klingel.model.conversation_link import Contribution
 from klingel.stage.batch import Coordinates
 from klingel.stage.fates import Fate, NotYet, Outcome, Put
 from klingel.stage.ports import StateView
 from klingel_processors.understand.hearing import (
-    AHEAD_BYTES,
-    Ahead,
-    Case,
+    Hearing,
     HearingLogic,
-    Place,
     Remembered,
-    Said,
     Sightings,
     Told,
-    entry_after,
 )
+from klingel_processors.understand.reading import AHEAD_BYTES, Ahead
 
 NAME = "thread"
 LINKS = "links"
@@ -124,9 +120,9 @@ class ThreadLogic(HearingLogic):
             ),
         )
 
-    def case(
+    def hearing(
         self, message: Message, said: Said, ahead: Ahead | None, state: StateView, now: datetime
-    ) -> Case:
+    ) -> Hearing:
         """Return an event beside its object's link, and its conversation at the first sight.
 
         Raises:
@@ -140,7 +136,8 @@ class ThreadLogic(HearingLogic):
         if (link is None or link.awaited) and said.draft.change != "deleted":
             placed = self._thread(said, state, now)
         key = mark_key(raw.object_id, raw.revision)
-        return Case(message, said, ahead, _entry(link), key, at, seen, state, placed)
+        encounter = Encounter(said, _entry(link), at, seen)
+        return Hearing(message, encounter, ahead, key, state, placed)
 
     def _thread(self, said: Said, state: StateView, now: datetime) -> Place:
         """Give an object its conversation."""
@@ -177,53 +174,55 @@ class ThreadLogic(HearingLogic):
 
     # -- what is remembered ----------------------------------------------------------------
 
-    def place(self, case: Case, whole: Said) -> Place:
+    def place(self, one: Hearing, whole: Said) -> Place:
         """Return the conversation; the first sight decides for ever."""
         del whole
-        if case.placed is not None:
-            return case.placed
-        assert case.entry is not None  # a deletion of what nobody knows is lost
-        conversation = case.entry.conversation_id
-        tracking = self._tracking((conversation, self._goes_on_in(case.state, conversation)))
-        return Place(conversation, case.entry.threading or "parent_only", tracking)
+        if one.placed is not None:
+            return one.placed
+        entry = one.encounter.entry
+        assert entry is not None  # a deletion of what nobody knows is lost
+        conversation = entry.conversation_id
+        tracking = self._tracking((conversation, self._goes_on_in(one.state, conversation)))
+        return Place(conversation, entry.threading or "parent_only", tracking)
 
-    def deleted_before(self, case: Case) -> None:
+    def deleted_before(self, one: Hearing) -> None:
         """Return None: what was deleted before it was seen does not come here."""
-        del case
+        del one
 
     def unheard(
-        self, case: Case, reason: str, *, heard: bool = False, deletion: bool = False
+        self, one: Hearing, reason: str, *, heard: bool = False, deletion: bool = False
     ) -> Outcome:
         """Discard an event; what answers it is of its conversation all the same."""
-        remembered = Remembered()
+        remembered, said = Remembered(), one.encounter.said
         if not deletion:
-            where = self.place(case, case.said)
-            after = case.entry or entry_after(case, case.said, where, {}, mark=True)
-            told = Told(case.said, where, after, frozenset(), mark=True)
-            remembered = self._remembered(case, told, heard=heard, ordinal=0)
+            where = self.place(one, said)
+            after = one.encounter.entry or entry_after(one.encounter, said, where, {}, mark=True)
+            told = Told(said, where, after, frozenset(), mark=True)
+            remembered = self._remembered(one, told, heard=heard, ordinal=0)
         return Outcome(
             Fate.DISCARDED,
             reason=reason,
-            network=case.said.raw.network,
+            network=said.raw.network,
             outputs=remembered.outputs,
             puts=remembered.puts,
         )
 
-    def remember(self, case: Case, told: Told, ordinal: int) -> Remembered:
+    def remember(self, one: Hearing, told: Told, ordinal: int) -> Remembered:
         """Return link and merges."""
-        return self._remembered(case, told, heard=True, ordinal=ordinal)
+        return self._remembered(one, told, heard=True, ordinal=ordinal)
 
-    def _remembered(self, case: Case, told: Told, *, heard: bool, ordinal: int) -> Remembered:
+    def _remembered(self, one: Hearing, told: Told, *, heard: bool, ordinal: int) -> Remembered:
         whole, after = told.whole, told.after
-        state, before = case.state, _link(case.state, after.object_id)
+        entry, state = one.encounter.entry, one.state
+        before = _link(state, after.object_id)
         seen = list(_contributions(before))
         if told.mark:
-            seen.append(self._seen(case, heard=heard))
+            seen.append(self._seen(one, heard=heard))
         links = [_link_after(after, seen[-SIGHTINGS:])]
         brands = {
             name: how
             for name, how in after.brands.items()
-            if case.entry is None or name not in case.entry.brands
+            if entry is None or name not in entry.brands
         }
         into = self._goes_on_in(state, after.conversation_id)
         merges = [_Merge(name, after.conversation_id, into) for name in brands]
@@ -239,25 +238,27 @@ class ThreadLogic(HearingLogic):
                     object_id=into, conversation_id=into, awaited=True, brands={**brands, **known}
                 )
             )
-        outputs = [
-            _command_output(case.message, ordinal + at, each, whole)
-            for at, each in enumerate(each for each in merges if each.conversation != each.into)
+        commands = [
+            merge(*each, cause=whole.raw.event_id, at=whole.raw.received_at)
+            for each in merges
+            if each.conversation != each.into
         ]
+        outputs = self.commanded(one.message, whole.raw, commands, ordinal)
         puts = []
         for link in links:
             if link != _link(state, link.object_id):
-                output = _link_output(case.message, whole, link)
+                output = _link_output(one.message, whole, link)
                 outputs.append(output)
                 puts.append(Put(LINKS, output.key, output.value))
         return Remembered(tuple(outputs), tuple(puts))
 
-    def _seen(self, case: Case, *, heard: bool) -> Contribution:
-        topic, _, origin = self.origin(case.message)
+    def _seen(self, one: Hearing, *, heard: bool) -> Contribution:
+        topic, _, origin = self.origin(one.message)
         return Contribution(
-            revision=case.said.raw.revision,
-            offset=case.offset,
+            revision=one.encounter.said.raw.revision,
+            offset=one.encounter.offset,
             origin=origin if topic is Topic.RAW_EVENTS else None,
-            content=case.said.content,
+            content=one.encounter.said.content,
             heard=heard,
         )
 
@@ -310,26 +311,6 @@ def _link_after(after: DirectoryEntry, seen: list[Contribution]) -> Conversation
         content_hash=after.content_hash,
         deleted=after.deleted,
         kind=after.kind,
-    )
-
-
-def _command_output(message: Message, ordinal: int, found: _Merge, cause: Said) -> Output:
-    raw = cause.raw
-    command: CaseCommand = merge(*found, cause=raw.event_id, at=raw.received_at)
-    return Output(
-        topic=Topic.CASE_COMMANDS,
-        key=command.command_id.encode(),
-        value=codec.encode(command),
-        headers=ce_headers(
-            Topic.CASE_COMMANDS,
-            event_id=command.command_id,
-            source=f"klingel/{NAME}",
-            subject=command.conversation_id,
-            time=raw.received_at,
-            trace=trace_id(raw.object_id),
-            caused_by=SourcePosition(message.topic, message.partition, message.offset, ordinal),
-        ),
-        partition_key=conversation_key(command.brand, command.conversation_id),
     )
 
 

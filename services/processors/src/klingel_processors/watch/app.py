@@ -1,28 +1,31 @@
 """Wiring of watch: ports, brands and frame; no decision is made here."""
 
-from klingel.clock import SystemClock
+from klingel.clock import Clock
 from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.settings import Settings
 from klingel_processors.app import BatchService, Frame
-from klingel_processors.follow import Follower, Surroundings
+from klingel_processors.follow import Surroundings
 from klingel_processors.kafka_ports import KafkaLog
 from klingel_processors.watch.connectors import Connectors
 from klingel_processors.watch.logic import NAME, STATE, WatchLogic
 from klingel_processors.wiring import Wiring
+from klingel_streams.follower import Follower
+
+_FOLLOWED = (Topic.BRAND_CONFIG, Topic.CONNECTOR_STATUS, Topic.SUPPRESSIONS)
 
 
-def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
+def build(settings: Settings, metrics: Metrics, clock: Clock) -> tuple[Frame, BatchService]:
     """Build the app; nothing starts."""
-    around = Surroundings()
+    around = Surroundings(settings.erasure)
     connectors = Connectors()
 
     def take(message: Message) -> int:
         connectors.take(message)
         return around.take(message)
 
-    follower = Follower(settings.kafka, (Topic.BRAND_CONFIG, Topic.CONNECTOR_STATUS), take)
+    follower = Follower(settings.kafka, _FOLLOWED, take)
 
     def logic(partition: int) -> WatchLogic:
         return WatchLogic(
@@ -30,9 +33,8 @@ def build(settings: Settings, metrics: Metrics) -> tuple[Frame, BatchService]:
             brands=lambda: around.brands.by_name,
             connectors=connectors.known,
             gaps=connectors.gaps,
+            suppressed=around.suppressed,
         )
 
-    wiring = Wiring(
-        NAME, settings, metrics, SystemClock(), KafkaLog(settings.kafka), tables={STATE: None}
-    )
+    wiring = Wiring(NAME, settings, metrics, clock, KafkaLog(settings.kafka), tables={STATE: None})
     return wiring.build(logic, WatchLogic, follower)

@@ -1,6 +1,7 @@
 """What watch says, as the records that others read; pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec import structs
 
@@ -9,10 +10,10 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import Headers, Output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
-from klingel.domain import alerting, silences
-from klingel.domain.identity import case_id, deterministic_id
+from klingel.domain import alerting, pile_on, silences
+from klingel.domain.identity import case_id, deterministic_id, object_of
 from klingel.domain.incidents import Changed, Joined, Linked, Post, Snapshot
-from klingel.domain.signals import at_time, object_of
+from klingel.domain.signals import at_time
 from klingel.model import Alert, CaseCommand, Incident
 from klingel.model.alert import Evidence
 from klingel.model.alert import TermCount as AlertTerm
@@ -27,12 +28,23 @@ MOST_TARGETS = 16
 _INTERVAL_SECONDS = 300
 _LONGEST_TERM = 80
 
+Spare = Callable[[Iterable[str]], list[str]]
+"""Leaves out events that were erased."""
 HeadersOf = Callable[[Topic, str, str], Headers]
 """Headers of a record: topic, id, subject."""
 
 
-def records(says: Says, brand: CompiledBrand, headers: HeadersOf) -> list[Output]:
-    """Return the records of one thing that watch says; none where nobody is concerned."""
+def records(
+    says: Says, brand: CompiledBrand, headers: HeadersOf, spare: Spare = list
+) -> list[Output]:
+    """Return the records of one thing that watch says; none where nobody is concerned.
+
+    Args:
+        says: what it says.
+        brand: of whom.
+        headers: of each record.
+        spare: examples pass through it.
+    """
     if isinstance(says, Joined | Linked):
         command = _joined(says, brand) if isinstance(says, Joined) else _linked(says, brand)
         if command is None:
@@ -41,13 +53,14 @@ def records(says: Says, brand: CompiledBrand, headers: HeadersOf) -> list[Output
         return [_output(Topic.CASE_COMMANDS, command.command_id, command, place, headers)]
     place = brand.brand.encode()
     if isinstance(says, Changed):
-        incident = incident_record(says.incident, brand)
+        incident = incident_record(says.incident, brand, spare)
         return [_output(Topic.INCIDENTS, incident.incident_id, incident, place, headers)]
-    alert = (
-        alert_record(says, brand)
-        if isinstance(says, alerting.Alert)
-        else silence_record(says, brand)
-    )
+    if isinstance(says, alerting.Alert):
+        alert = alert_record(says, brand, spare)
+    elif isinstance(says, pile_on.Told):
+        alert = pile_on_record(says, brand, spare)
+    else:
+        alert = silence_record(says, brand)
     return [_output(Topic.ALERTS, alert.alert_id, alert, place, headers)]
 
 
@@ -63,7 +76,7 @@ def _output(topic: Topic, key: str, record: Record, place: bytes, headers: Heade
     )
 
 
-def incident_record(incident: Snapshot, brand: CompiledBrand) -> Incident:
+def incident_record(incident: Snapshot, brand: CompiledBrand, spare: Spare = list) -> Incident:
     """Return an incident as it is published."""
     return Incident(
         incident_id=incident.incident_id,
@@ -78,7 +91,7 @@ def incident_record(incident: Snapshot, brand: CompiledBrand) -> Incident:
         count=incident.posts,
         authors=incident.authors,
         growth_per_hour=incident.growth_per_hour,
-        samples=list(incident.samples),
+        samples=spare(incident.samples),
         terms=[TermCount(term=term[:_LONGEST_TERM], count=n) for term, n in incident.terms],
         intents=list(incident.intents) or None,
         topics=list(incident.topics) or None,
@@ -88,7 +101,7 @@ def incident_record(incident: Snapshot, brand: CompiledBrand) -> Incident:
     )
 
 
-def alert_record(alert: alerting.Alert, brand: CompiledBrand) -> Alert:
+def alert_record(alert: alerting.Alert, brand: CompiledBrand, spare: Spare = list) -> Alert:
     """Return an early warning as it is published; a mild one is kept and nobody is told."""
     evidence = alert.evidence
     posts = alert.posts
@@ -112,8 +125,9 @@ def alert_record(alert: alerting.Alert, brand: CompiledBrand) -> Alert:
                 AlertTerm(term=each.term[:_LONGEST_TERM], count=round(each.share * posts))
                 for each in evidence.terms[:20]
             ],
-            events=list(evidence.examples[:20]),
-            wave_size=evidence.wave_size,
+            events=spare(evidence.examples[:20]),
+            wave_size=posts,
+            copies=evidence.copies,
             authors=evidence.unique_authors,
             reach=int(evidence.reach),
             negative_share=min(1.0, evidence.negative_share),
@@ -124,16 +138,47 @@ def alert_record(alert: alerting.Alert, brand: CompiledBrand) -> Alert:
     )
 
 
+def pile_on_record(told: pile_on.Told, brand: CompiledBrand, spare: Spare = list) -> Alert:
+    """Return an alarm about a thread as it is published."""
+    return _alarm(
+        told,
+        brand,
+        kind="pile_on",
+        tone="negative",
+        network=told.network or None,
+        conversation_id=told.conversation,
+        baseline=told.before,
+        observed=told.authors,
+        interval_seconds=int(pile_on.RECENT_SECONDS),
+        evidence=Evidence(
+            events=spare(told.examples),
+            wave_size=told.words,
+            authors=told.authors,
+            reach=int(told.reach),
+            negative_share=told.negative_share,
+        ),
+    )
+
+
 def silence_record(told: silences.Told, brand: CompiledBrand) -> Alert:
     """Return an alarm about silence as it is published."""
     network, _, channel = told.place.partition(":")
+    return _alarm(
+        told,
+        brand,
+        kind=told.kind,
+        network=network or None,
+        channel=told.connector[:256] or channel or None,
+        reason=told.reason or None,
+    )
+
+
+def _alarm(told: silences.Told | pile_on.Told, brand: CompiledBrand, **about: Any) -> Alert:
+    """Return what every alarm tells of its course, and what it is about."""
     end = told.at if told.ended_at is None else told.ended_at
     return Alert(
         alert_id=told.alert_id,
         brand=brand.brand,
-        kind=told.kind,
-        network=network or None,
-        channel=told.connector[:256] or channel or None,
         state=told.state,
         severity=told.severity,
         revision=told.revision,
@@ -141,9 +186,9 @@ def silence_record(told: silences.Told, brand: CompiledBrand) -> Alert:
         updated_at=at_time(told.at),
         ended_at=None if told.ended_at is None else at_time(told.ended_at),
         longevity_seconds=max(0.0, end - told.since),
-        reason=told.reason or None,
         targets=_targets(brand, told.severity),
         config_version=brand.version,
+        **about,
     )
 
 

@@ -1,7 +1,7 @@
-"""A stage over an in-memory broker without its loop: batch by batch, cut and restarted at will.
+"""A stage over logs in memory without its loop: batch by batch, cut and restarted at will.
 
 What `BatchLoop` does to one partition, in its order and with its transactions, but synchronously:
-for properties over many histories, and for scenarios. The loop itself has its own suite.
+for a backtest, for properties over many histories, and for scenarios. The loop has its own suite.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Outcome
 from klingel.stage.guard import Brake
+from klingel.stage.in_memory import InMemoryLogs, InMemoryTable
 from klingel.stage.ledger import Tally, brake_of, fired_of, ledger_output
 from klingel.stage.ports import Committed, Logic
 from klingel.stage.timers import run_tick
-from klingel.testing.broker import InMemoryBroker, InMemoryTable
 
 _EVERYTHING = 1_000_000
 
@@ -43,7 +43,7 @@ class _Held:
 
 
 class StageInMemory:
-    """One worker of a stage that owns every partition of a broker.
+    """One worker of a stage that owns every partition of a log.
 
     Args:
         broker: where it reads and writes.
@@ -53,7 +53,7 @@ class StageInMemory:
 
     def __init__(
         self,
-        broker: InMemoryBroker,
+        broker: InMemoryLogs,
         logic: Callable[[int], Logic],
         now: Callable[[], datetime],
     ) -> None:
@@ -189,12 +189,11 @@ class StageInMemory:
         self, number: int, held: _Held, outputs: Sequence[Output], topic: Topic, overlay: Overlay
     ) -> None:
         """Write records with the position of an input, then let local state follow."""
-        name = f"{self.name}-{number}"
         read = held.inputs[topic]
         fired = held.fired if topic == self.inputs[0] else 0
         metadata = read.tally.metadata(read.brake.remembered(), fired)
         at = {(self.name, topic, number): Committed(read.offset, metadata)}
-        self._broker.commit(name, self._broker.fence(name), outputs, at)
+        self._broker.write(outputs, at)
         for table_name, table in held.tables.items():
             mirror = held.logic.tables[table_name]
             table.apply(overlay.changes(table_name), self._broker.end(mirror, number))
