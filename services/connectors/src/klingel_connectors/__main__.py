@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from klingel import tracing
 from klingel.clock import Clock, SystemClock
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
@@ -348,6 +349,10 @@ def _holder(given: str | None) -> str:
 
 def _configure_logs(component: str, settings: Settings) -> None:
     configure_logs(component, settings.logs.level)
+    try:
+        tracing.begin(component)
+    except ConfigurationError as error:
+        _refuse(error)
     # kafka-python logs every attempt to connect; we say ourselves what we wait for, and how long
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
 

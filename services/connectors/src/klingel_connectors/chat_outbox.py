@@ -17,6 +17,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
 from klingel.clock import Clock
+from klingel.contracts.connection import opened
 from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage, RetryableError
 from klingel.model.chat_reply import ChatReply
@@ -83,7 +84,8 @@ class Outbox:
 
     def _connected(self) -> KafkaConsumer:
         """Return a consumer that stands where the oldest open session began; blocks."""
-        consumer = KafkaConsumer(
+        consumer = opened(
+            KafkaConsumer,
             **broker.connection(self._kafka, f"{self._name}-outbox"),
             group_id=f"{self._kafka.group_prefix}chat",
             enable_auto_commit=False,

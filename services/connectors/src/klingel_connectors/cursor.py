@@ -8,6 +8,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from klingel.contracts import codec
+from klingel.contracts.connection import opened
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -138,7 +139,8 @@ def read_cursor(kafka: KafkaSettings, instance: str, source: str) -> ConnectorCu
     """
     key = cursor_key(instance, source)
     topic = broker.physical(kafka, Topic.CONNECTOR_CURSORS)
-    consumer = KafkaConsumer(
+    consumer = opened(
+        KafkaConsumer,
         **broker.connection(kafka, f"{instance}-cursor"),
         group_id=None,
         enable_auto_commit=False,
@@ -190,7 +192,8 @@ def read_whole(
         kafka.errors.KafkaError: Kafka is away.
     """
     name = broker.physical(kafka, topic)
-    consumer = KafkaConsumer(
+    consumer = opened(
+        KafkaConsumer,
         **broker.connection(kafka, client_id),
         group_id=None,
         enable_auto_commit=False,

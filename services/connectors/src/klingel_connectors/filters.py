@@ -5,14 +5,11 @@ both were read to their end, while no brand is configured, and while the configu
 everything passes: too much is work, too little would be loss.
 """
 
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
-from kafka import errors as kafka_errors
 
 from klingel.config.brand import Brand
 from klingel.config.brands import applied_brand
@@ -25,10 +22,8 @@ from klingel.errors import InvalidMessage, KlingelError
 from klingel.metrics import Metric, Metrics
 from klingel.model import BrandConfig, RawEvent, TrackedConversation
 from klingel.settings import KafkaSettings
-from klingel_connectors import broker
+from klingel_connectors.followed import Following
 from klingel_networks.contract import Network
-
-_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +125,29 @@ class BrandFilter:
         client_id: str,
         metrics: Metrics | None = None,
     ) -> None:
-        self._kafka = kafka
         self._network = network
         self._name = name
         self._channel = channel
-        self._client_id = client_id
         self._metrics = metrics
         self._log = structlog.get_logger()
         self._known = _Known()
         self._wanted = Wanted()
         self._in_force: tuple[Brand, ...] | None = None
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._following = Following(
+            kafka,
+            (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS),
+            name=f"{client_id}-filter",
+            take=self._take,
+            renew=self._renew,
+        )
 
     def start(self) -> None:
         """Begin to follow."""
-        self._thread = threading.Thread(target=self._run, name="brand-filter", daemon=True)
-        self._thread.start()
+        self._following.start()
 
     def stop(self) -> None:
         """Stop following; blocks a moment."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(3.0)
+        self._following.stop()
 
     def passes(self, raw: RawEvent) -> bool:
         """Whether this raw event may concern a brand; what we cannot read passes."""
@@ -171,63 +166,12 @@ class BrandFilter:
 
     # --- in the thread -------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._follow()
-            except (kafka_errors.KafkaError, OSError, LookupError) as error:
-                self._log.warning("brands_awaited", error_class=type(error).__name__)
-            self._stopping.wait(_RETRY_SECONDS)
-
-    def _follow(self) -> None:
-        consumer = KafkaConsumer(
-            **broker.connection(self._kafka, f"{self._client_id}-filter"),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
-        try:
-            topics = {
-                broker.physical(self._kafka, topic): topic
-                for topic in (Topic.BRAND_CONFIG, Topic.TRACKED_CONVERSATIONS)
-            }
-            places = [
-                TopicPartition(name, partition)
-                for name in topics
-                for partition in self._partitions(consumer, name)
-            ]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            caught_up = False
-            while not self._stopping.is_set():
-                changed = self._read(consumer.poll(timeout_ms=500), topics)
-                if not caught_up:
-                    caught_up = all(consumer.position(place) >= ends[place] for place in places)
-                    changed = caught_up
-                if changed and caught_up:
-                    self._renew()
-        finally:
-            consumer.close(timeout_ms=2_000)
-
-    @staticmethod
-    def _partitions(consumer: Any, name: str) -> set[int]:
-        found: set[int] | None = consumer.partitions_for_topic(name)
-        if not found:
-            raise LookupError(name)
-        return found
-
-    def _read(self, batches: Mapping[Any, list[Any]], topics: Mapping[str, Topic]) -> bool:
-        """Apply records; True when a brand changed."""
-        changed = False
-        for place, records in batches.items():
-            for record in records:
-                if topics[place.topic] is Topic.BRAND_CONFIG:
-                    changed |= self._brand(record)
-                else:
-                    self._conversation(record)
-        return changed
+    def _take(self, topic: Topic, record: Any) -> bool:
+        """Apply a record; True when a brand changed."""
+        if topic is Topic.BRAND_CONFIG:
+            return self._brand(record)
+        self._conversation(record)
+        return False
 
     def _brand(self, record: Any) -> bool:
         name = bytes(record.key or b"").decode("utf-8", "replace")

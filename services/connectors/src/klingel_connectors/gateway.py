@@ -26,6 +26,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from klingel import tracing
 from klingel.clock import Clock
 from klingel.contracts.envelope import TRACE_HEADER, incoming_trace
 from klingel.errors import ErrorType, InvalidMessage, RetryableError
@@ -372,25 +373,26 @@ class Gateway:
 
         async def answer(request: web.Request) -> web.Response:
             if self._open >= _MOST_OPEN:
-                return self._refused(_not_stored(), request)
-            self._open += 1
-            try:
-                response = await handler(request)
-            except _RefusedError as refusal:
+                refusal = _not_stored()
+                self._metrics.count(Metric.REQUESTS, outcome=_outcome(refusal.status))
                 return self._refused(refusal, request)
-            except Exception:  # answered by 500, and logged, further out
-                self._metrics.count(Metric.REQUESTS, outcome="failed")
-                raise
+            self._open += 1
+            outcome = "failed"  # without an answer of ours: 500 is given, and logged, further out
+            try:
+                response = await _traced(handler, request)
+                outcome = _outcome(response.status)
+            except _RefusedError as refusal:
+                response = self._refused(refusal, request)
+                outcome = _outcome(refusal.status)
             finally:
                 self._open -= 1
-            self._metrics.count(Metric.REQUESTS, outcome=_outcome(response.status))
+                self._metrics.count(Metric.REQUESTS, outcome=outcome)
             return response
 
         return answer
 
     def _refused(self, refusal: _RefusedError, request: web.Request) -> web.Response:
         self._metrics.count(Metric.REFUSED, reason=f"http_{refusal.status}")
-        self._metrics.count(Metric.REQUESTS, outcome=_outcome(refusal.status))
         self._log.info("delivery_refused", status=refusal.status)
         answer = {"error": refusal.sentence}
         if refusal.path:
@@ -402,6 +404,24 @@ class Gateway:
                 response.headers.update(self._cors(request))
         if refusal.status in {408, 413}:
             response.force_close()
+        return response
+
+
+async def _traced(handler: Handler, request: web.Request) -> web.Response:
+    """Answer, and tell of it where somebody collects spans."""
+    spans = tracing.current()
+    if spans is None:
+        return await handler(request)
+    resource = request.match_info.route.resource
+    name = f"{request.method} {resource.canonical if resource is not None else ''}"
+    told = request.headers.getall(TRACE_HEADER, [])
+    with spans.request(told[0] if len(told) == 1 else None, name) as ended:
+        try:
+            response = await handler(request)
+        except _RefusedError as refusal:
+            ended(refusal.status)
+            raise
+        ended(response.status)
         return response
 
 

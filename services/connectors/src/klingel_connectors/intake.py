@@ -50,7 +50,7 @@ class Intake:
         origin: who listens.
         version: of this package, for dead letters.
         blobs: where large originals go.
-        suppressions: asked before anything is written.
+        suppressions: asked before anything is written; nothing is before they are known.
         books: counts.
         metrics: counts, for Prometheus.
         clock: for dead letters.
@@ -113,6 +113,7 @@ class Intake:
         Raises:
             SourceUnavailable: the blob store is away; nothing was counted for that object.
         """
+        await self._suppressions.known()
         records = []
         for result in results:
             if isinstance(result, TurnedAway):
@@ -138,10 +139,10 @@ class Intake:
         )
 
     def _dropped(self, heard: Heard) -> str:
-        if self._suppressions.holds(heard.raw):
-            return "suppressed"
         if self._keep is not None and not self._keep(heard.raw):
             return "filtered"
+        if self._suppressions.holds(heard.raw, self._network):
+            return "suppressed"
         return ""
 
     async def _raw(self, heard: Heard, trace: str | None) -> Record:

@@ -18,6 +18,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka import errors as kafka_errors
 
 from klingel.contracts import codec
+from klingel.contracts.connection import opened
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
 from klingel.model import ConnectorLease
@@ -98,7 +99,8 @@ class Lease:
 
     def _join(self) -> None:
         session = int(self._kafka.session_timeout_seconds * 1000)
-        consumer = KafkaConsumer(
+        consumer = opened(
+            KafkaConsumer,
             **broker.connection(self._kafka, f"{self._instance}-lease"),
             group_id=f"{self._kafka.group_prefix}lease-{self._instance}",
             group_instance_id=self._holder if self._static else None,

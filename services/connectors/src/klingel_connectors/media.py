@@ -11,7 +11,7 @@ nothing but itself; after the last attempt the medium is told as failed.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
@@ -25,10 +25,9 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import (
     TRACE_HEADER,
     Output,
-    ce_headers,
     incoming_trace,
-    trace_id,
 )
+from klingel.contracts.outputs import media_job_output
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import event_id
 from klingel.errors import CredentialsRejected, ErrorType, InvalidMessage, RetryableError
@@ -38,12 +37,14 @@ from klingel.model.media_job import MediumToFetch
 from klingel.model.social_event import Media
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.ledger import ledger_output
+from klingel.stage.progress import STUCK_SECONDS
 from klingel_connectors.books import Books
 from klingel_connectors.fetch import Fetcher, NeverError
 from klingel_connectors.job_books import Entry, JobBooks, Standing
 from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import raw_output
 from klingel_connectors.sniff import HEAD_BYTES, content_type, fits
+from klingel_connectors.standstill import Pulse, Sign
 from klingel_connectors.stores import MediaStore
 from klingel_networks.arrival import MediaAddress, MediaAddresses, Objects
 from klingel_networks.completion import MEDIA, VIA, completion
@@ -164,20 +165,7 @@ def _checked_type(medium: MediumToFetch, content: bytes) -> str:
 
 def job_output(job: MediaJob, instance: str, now: datetime, trace: str | None = None) -> Output:
     """Return the record of a job; its trace is that of the job before, or the object's own."""
-    identity = event_id(job.object_id, job.revision)
-    return Output(
-        topic=Topic.MEDIA_JOBS,
-        key=job.object_id.encode(),
-        value=codec.encode(job),
-        headers=ce_headers(
-            Topic.MEDIA_JOBS,
-            event_id=f"{identity}#{job.attempt or 0}",
-            source=f"klingel/connector/{instance}",
-            subject=job.object_id,
-            time=now,
-            trace=trace or trace_id(job.object_id),
-        ),
-    )
+    return media_job_output(job, f"klingel/connector/{instance}", time=now, trace=trace)
 
 
 class Jobs(Protocol):
@@ -286,13 +274,40 @@ class MediaWorker:
         self._line_due = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
+        self._pulse = Pulse(clock)
+        self._active = 0
+        self._moved_at = 0.0
+        self._commits_fail_since: float | None = None
         self.waiting_for = ""
+
+    def signs(self, fetch_seconds: float) -> list[Sign]:
+        """Return by what a standstill of this worker is seen.
+
+        Args:
+            fetch_seconds: that one medium may take.
+        """
+        return [
+            Sign("its loop does not come round", self._pulse.still),
+            Sign("its offsets cannot be committed", self._uncommitted),
+            Sign("none of its jobs ends", self._idle, STUCK_SECONDS + 4 * fetch_seconds),
+        ]
+
+    def _uncommitted(self) -> float:
+        since = self._commits_fail_since
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    def _idle(self) -> float:
+        """Return the seconds for which no job has ended although some are done; a store may be away."""
+        if not self._active or self.waiting_for:
+            return 0.0
+        return self._clock.monotonic() - self._moved_at
 
     async def run(self) -> None:
         """Run to the stop; jobs that are not done then are done by whoever comes next."""
         last_commit = self._clock.monotonic()
         try:
             while not self._stop.is_set():
+                self._pulse.beat()
                 batches = await asyncio.to_thread(self._jobs.poll, timeout_ms=self._plan.poll_ms)
                 for place, records in batches.items():
                     for record in records:
@@ -363,7 +378,10 @@ class MediaWorker:
             await asyncio.to_thread(self._jobs.commit, moved)
         except kafka_errors.KafkaError as error:
             self._log.warning("commit_failed", error_class=type(error).__name__)
+            if self._commits_fail_since is None:
+                self._commits_fail_since = self._clock.monotonic()
         else:
+            self._commits_fail_since = None
             for place in moved:
                 self._readings[place].committed()
 
@@ -382,9 +400,23 @@ class MediaWorker:
             wait = (job.not_before - self._clock.now()).total_seconds()
             if wait > 0:
                 await self._sleep(wait)
-        if job.whole:
-            entry.outcome = await self._whole(job)
-            return
+        with self._at_work():
+            entry.outcome = await (self._whole(job) if job.whole else self._media(job, trace))
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Count a job that is being done, and note when one ended."""
+        if not self._active:
+            self._moved_at = self._clock.monotonic()
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+            self._moved_at = self._clock.monotonic()
+
+    async def _media(self, job: MediaJob, trace: str | None) -> Outcome:
+        """Fetch an event's media; on return what came of it is durable."""
         found = await asyncio.gather(*(self._attempt(job, medium) for medium in job.media))
         now = self._clock.now()
         decided = decide(job, found, self._instance, now)
@@ -397,7 +429,7 @@ class MediaWorker:
             await self._publisher.deliver(outputs)
         self._note(job, found, decided, now)
         told = decided.completion is not None
-        entry.outcome = Outcome(
+        return Outcome(
             Fate.DELIVERED if told else Fate.DISCARDED,
             reason="" if told else NOTHING_TO_COMPLETE,
             network=job.network,

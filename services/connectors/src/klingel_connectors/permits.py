@@ -127,6 +127,11 @@ class RuntimePermits:
             if bucket != Bucket()
         ][:_BUCKETS_TOLD]
 
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for leave."""
+        return bool(self._pumps)
+
     def stop(self) -> None:
         """Wait for nothing any more."""
         for pump in self._pumps.values():

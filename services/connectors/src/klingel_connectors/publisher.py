@@ -17,7 +17,9 @@ import structlog
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
+from klingel import tracing
 from klingel.clock import Clock
+from klingel.contracts.connection import opened
 from klingel.contracts.envelope import Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -116,7 +118,7 @@ class Publisher:
         self._clock = clock
         self._bounds = bounds or Bounds()
         self._connect = connect or (
-            lambda: KafkaProducer(**broker.producer(kafka, client_id, linger_ms=linger_ms))
+            lambda: opened(KafkaProducer, **broker.producer(kafka, client_id, linger_ms=linger_ms))
         )
         self._sleep = sleep
         self._log = structlog.get_logger()
@@ -198,6 +200,9 @@ class Publisher:
 
         `done` gets None, or why the record can never be stored. It runs in the event loop.
         """
+        spans = tracing.current()
+        if spans is not None:
+            done = spans.publishing(output, done)
         size = HEADER_BYTES + len(output.key) + len(output.value or b"")
         while not self._has_room(size):
             await self._room()

@@ -7,9 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
-from klingel.contracts.topics import Topic
+from klingel.contracts import outputs
+from klingel.contracts.envelope import Output
 from klingel.domain.identity import REVISION_MAX, event_id
 from klingel.errors import ErrorType, InvalidMessage, InvariantViolation
 from klingel.model import RawEvent
@@ -137,25 +136,13 @@ def by_reference(raw: RawEvent, reference: BlobRef) -> RawEvent:
 
 
 def raw_output(raw: RawEvent, trace: str | None = None) -> Output:
-    """Return the record of a raw event, keyed by object_id (K2).
+    """Return the record of a raw event that its own connector writes.
 
     Args:
         raw: the event.
         trace: the sender's trace id; None where it told none.
     """
-    return Output(
-        topic=Topic.RAW_EVENTS,
-        key=raw.object_id.encode(),
-        value=codec.encode(raw),
-        headers=ce_headers(
-            Topic.RAW_EVENTS,
-            event_id=raw.event_id,
-            source=f"klingel/connector/{raw.connector}",
-            subject=raw.object_id,
-            time=raw.received_at,
-            trace=trace or trace_id(raw.object_id),
-        ),
-    )
+    return outputs.raw_output(raw, f"klingel/connector/{raw.connector}", trace=trace)
 
 
 def dead_letter_output(

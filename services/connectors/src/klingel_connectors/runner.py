@@ -47,6 +47,7 @@ from klingel_connectors.ports import BeforeReader, CursorReader, CursorsReader, 
 from klingel_connectors.publisher import Done, Publisher
 from klingel_connectors.raw import Heard, Origin, TurnedAway
 from klingel_connectors.rounds import Schedule
+from klingel_connectors.standstill import ROUND_SECONDS, Pulse, Sign
 from klingel_connectors.status import (
     CREDENTIALS,
     EVERY_SECONDS,
@@ -115,6 +116,7 @@ class _Reading:
     Attributes:
         channel: its name; empty for a stream, which has but one.
         source: of its cursor's key.
+        word_at: when its round began, or last told anything: seconds of a monotonic clock.
     """
 
     channel: str
@@ -126,6 +128,7 @@ class _Reading:
     finished: bool = False
     attempt: int = 0
     rest: float = 0.0
+    word_at: float = 0.0
 
 
 class Runner:
@@ -196,6 +199,17 @@ class Runner:
         self._credentials: dict[str, Credential] = {}
         self._refused: set[str] = set()
         self._standing = Standing(plan.credential)
+        self._rounds: dict[asyncio.Task[None], tuple[_Reading, float]] = {}
+        self._pulse = Pulse(clock)
+
+    def signs(self) -> list[Sign]:
+        """Return by what a standstill of this connector is seen."""
+        return [
+            Sign("its housekeeping does not come round", self._pulse.still),
+            Sign("Kafka answers and acknowledges nothing", self._publisher.oldest_seconds),
+            Sign("a channel is due and not asked", self._overdue),
+            Sign("a round over a channel does not end", self._silent, ROUND_SECONDS),
+        ]
 
     # --- the way through -----------------------------------------------------------------------
 
@@ -353,6 +367,7 @@ class Runner:
                 await arrivals.aclose()
 
     async def _heard(self, reading: _Reading, arrival: Arrival | Report) -> None:
+        reading.word_at = self._clock.monotonic()
         if isinstance(arrival, Gap):
             await self._gap(reading, arrival)
         elif isinstance(arrival, GapClosed):
@@ -374,7 +389,7 @@ class Runner:
     async def _poll_until_over(self, client: PollClient) -> None:
         """Poll every channel in its turn until the lease goes or we stop."""
         schedule = self._schedule = Schedule(self._plan.poll_seconds)
-        rounds: dict[asyncio.Task[None], tuple[_Reading, float]] = {}
+        rounds = self._rounds = {}
         known: Sequence[str] | None = None
         self._turn("running")
         try:
@@ -404,6 +419,21 @@ class Runner:
             for task in rounds:
                 task.cancel()
             await asyncio.gather(*rounds, return_exceptions=True)
+            self._schedule, self._rounds = None, {}
+
+    def _overdue(self) -> float:
+        """Return the seconds for which a channel has been due although there was room for it."""
+        due = None if self._schedule is None else self._schedule.next_due()
+        if due is None or len(self._rounds) >= self._plan.rounds_at_once:
+            return 0.0
+        return max(0.0, self._clock.monotonic() - due)
+
+    def _silent(self) -> float:
+        """Return the seconds since the most silent round told anything; waiting for leave is none."""
+        if self._permits is not None and self._permits.waits:
+            return 0.0
+        now = self._clock.monotonic()
+        return max((now - reading.word_at for reading, _ in self._rounds.values()), default=0.0)
 
     async def _any(self, rounds: Mapping[asyncio.Task[None], Any], wait: float | None) -> list[Any]:
         """Return the rounds that are over, waiting for one, for `wait` seconds, or for the stop."""
@@ -418,6 +448,7 @@ class Runner:
 
     async def _round(self, client: PollClient, reading: _Reading) -> None:
         reading.rest = 0.0
+        reading.word_at = self._clock.monotonic()
         # What asking confirms may be asked for only once it is durable here.
         confirms = getattr(client, "confirms", False)
         arrivals = client.poll(reading.channel, reading.saved if confirms else reading.resume)
@@ -572,6 +603,7 @@ class Runner:
     async def _keep_house(self) -> None:
         """Every second: cursor, ledger, metrics; status at changes and every 10 s."""
         while True:
+            self._pulse.beat()
             await asyncio.sleep(self._plan.tick_seconds)
             self._measure()
             self._tell_what_we_wait_for()

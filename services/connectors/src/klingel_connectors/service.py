@@ -18,12 +18,15 @@ from klingel.clock import Clock
 from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.certificates import tell_certificates
+from klingel.contracts.connection import opened
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key
 from klingel.errors import ConfigurationError, RetryableError
 from klingel.metrics import Metric, Metrics
 from klingel.model import RawEvent
 from klingel.settings import Settings
 from klingel_connectors import broker
+from klingel_connectors.asking import answers
 from klingel_connectors.books import Books
 from klingel_connectors.chat import Chat
 from klingel_connectors.chat_outbox import Outbox
@@ -43,6 +46,7 @@ from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
 from klingel_connectors.settings import HASH_KEY, GatewaySettings, HookSettings, MediaSettings
+from klingel_connectors.standstill import Pulse, Sign, Standstill
 from klingel_connectors.status import (
     EVERY_SECONDS,
     STATES,
@@ -54,10 +58,11 @@ from klingel_connectors.status import (
     status_output,
 )
 from klingel_connectors.status_server import HttpServer, Probe, status_routes
-from klingel_connectors.stores import FolderStore, MediaStore, S3Store
-from klingel_connectors.suppression import NoneSuppressed
+from klingel_connectors.stores import FolderStore, MediaStore
+from klingel_connectors.suppression import Erased, Suppressions
 from klingel_networks.arrival import Client, MediaAddresses, PollClient, Tools
 from klingel_networks.contract import Network
+from klingel_networks.object_store import S3Store
 from klingel_networks.registry import installed
 
 PACKAGE = "klingel-connectors"
@@ -117,24 +122,16 @@ async def run_connector(
     publisher = _publisher(
         settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
     )
+    erased = _erased(settings)
     brands = _Brands(lambda: _filter(settings, job, metrics))
-    if job.filtered:
-        brands.start()
+    keep = brands.passes if job.filtered else None
     permits = RuntimePermits(clock, metrics, budget=job.budget, unit=job.cost_unit)
     known = partial(kept_ids, settings.kafka, job.instance)
     tools = Tools(clock=clock, permits=permits, brands=brands.in_force, kept=known)
     runner = Runner(
         client=job.connect(tools),
         origin=origin,
-        intake=_intake(
-            settings,
-            job.network,
-            origin,
-            books,
-            metrics,
-            clock,
-            brands.passes if job.filtered else None,
-        ),
+        intake=_intake(settings, job.network, origin, books, metrics, clock, erased, keep),
         publisher=publisher,
         lease=Lease(settings.kafka, job.instance, job.holder, static=job.static_holder),
         read_cursor=partial(read_cursor, settings.kafka),
@@ -147,12 +144,18 @@ async def run_connector(
         plan=job.plan,
         stop=stop,
     )
-    seen = _Seen(metrics, runner.health, publisher)
+    standstill = Standstill(runner.signs(), partial(answers, settings.kafka), metrics)
+    seen = _Seen(metrics, runner.health, publisher, standstill, erased.waiting_for)
     server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
+    # Not before: what refuses its settings leaves no thread behind.
+    erased.start(settings, job.instance)
+    if job.filtered:
+        brands.start()
     try:
         await runner.run()
     finally:
         permits.stop()
+        await asyncio.to_thread(erased.stop)
         await asyncio.to_thread(brands.stop)
         await server.stop()
 
@@ -177,7 +180,8 @@ async def run_gateway(
     also = (Topic.CHAT_OUTBOX,) if chat is not None else ()
     publisher = _publisher(settings, instance, clock, also, linger_ms=_LINGER_MS)
 
-    builder = _Doors(settings, own, origin, books, metrics, clock)
+    erased = _erased(settings)
+    builder = _Doors(settings, own, origin, books, metrics, clock, erased)
     doors = builder.build(network)
     permits = RuntimePermits(clock, metrics, unit=_unit_of(doors))
     gateway = Gateway(own, doors, publisher, metrics, clock, permits)
@@ -189,19 +193,17 @@ async def run_gateway(
         talk = Chat(chat, builder.chats(chat), publisher, metrics, clock)
         app.add_routes(talk.routes())
         app.on_shutdown.append(talk.close)
-    seen = _Seen(metrics, health, publisher)
+    broken = partial(_broken, gateway, talk)
+
+    def last_event_at() -> datetime | None:
+        return gateway.last_event_at
+
+    house = _House(publisher, origin, books, health, metrics, clock, broken, last_event_at)
+    standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
+    seen = _Seen(metrics, health, publisher, standstill, erased.waiting_for)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
-    house = _House(
-        publisher,
-        origin,
-        books,
-        health,
-        metrics,
-        clock,
-        lambda: gateway.broken or ("" if talk is None else talk.broken),
-        lambda: gateway.last_event_at,
-    )
     house.measures_also(partial(_measured, permits, health, talk))
+    erased.start(settings, instance)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     recalled = partial(_remembered, permits, settings, instance)
@@ -214,6 +216,7 @@ async def run_gateway(
     await _cancelled(remembering, answering)
     health.turn("stopped")
     await server.stop()
+    await asyncio.to_thread(erased.stop)
     await _cancelled(keeping)
     if starting.done():
         await house.last_words(grace_seconds)
@@ -249,6 +252,11 @@ async def _once(starting: "asyncio.Task[None]", run: Callable[[], Awaitable[None
     await run()
 
 
+def _broken(gateway: Gateway, talk: Chat | None) -> str:
+    """Return why a door is broken; empty while none is."""
+    return gateway.broken or ("" if talk is None else talk.broken)
+
+
 def _unit_of(doors: Doors) -> str:
     """Return the unit of what the networks behind the gateway charge; empty where none charges."""
     units = {hook.family.unit for hook in doors.hooks.values()} - {""}
@@ -270,6 +278,7 @@ class _Doors(NamedTuple):
     books: Books
     metrics: Metrics
     clock: Clock
+    suppressions: Suppressions
 
     def build(self, network: Network) -> Doors:
         """Return the doors; raises ConfigurationError."""
@@ -318,7 +327,16 @@ class _Doors(NamedTuple):
         return Hook(family, given.keys, given.verify_token, intakes, self.own.hash_key)
 
     def _intake(self, network: Network, origin: Origin) -> Intake:
-        return _intake(self.settings, network, origin, self.books, self.metrics, self.clock, None)
+        return _intake(
+            self.settings,
+            network,
+            origin,
+            self.books,
+            self.metrics,
+            self.clock,
+            self.suppressions,
+            None,
+        )
 
 
 async def run_media(
@@ -339,9 +357,10 @@ async def run_media(
     books = Books("connector-media", holder, clock.now(), metrics)
     publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS,))
     health = Health()
-    seen = _Seen(metrics, health, publisher)
-    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
+    standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
+    seen = _Seen(metrics, health, publisher, standstill)
+    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     stopping = asyncio.create_task(stop.wait())
@@ -368,6 +387,7 @@ async def run_media(
                 holder=holder,
             )
             house.waits_also_for(lambda: worker.waiting_for)
+            standstill.watch(worker.signs(limits.seconds))
             await worker.run()
     finally:
         stopping.cancel()
@@ -391,7 +411,8 @@ def _store(settings: Settings, own: MediaSettings, clock: Clock) -> MediaStore:
 def _jobs(settings: Settings, instance: str) -> KafkaConsumer:
     """Subscribe to the jobs; blocks."""
     kafka = settings.kafka
-    consumer = KafkaConsumer(
+    consumer = opened(
+        KafkaConsumer,
         **broker.connection(kafka, f"{instance}-jobs"),
         group_id=f"{kafka.group_prefix}media",
         enable_auto_commit=False,
@@ -417,6 +438,8 @@ class _Seen(NamedTuple):
     metrics: Metrics
     health: Health
     publisher: Publisher
+    standstill: Standstill
+    also: Callable[[], str] = str
 
 
 async def _served(
@@ -427,10 +450,7 @@ async def _served(
     on_listening: Callable[[int], None] | None,
 ) -> HttpServer:
     """Add the status pages and listen; say where in the log and to whoever asked."""
-    metrics, health, publisher = seen
-    app.add_routes(
-        status_routes(metrics, lambda: _healthy(health), lambda: _ready(health, publisher))
-    )
+    app.add_routes(status_routes(seen.metrics, lambda: _healthy(seen), lambda: _ready(seen)))
     server = HttpServer(app, settings.http)
     await server.start()
     structlog.get_logger().info(event, host=settings.http.host, port=server.port)
@@ -464,7 +484,15 @@ class _House:
         self._metrics = metrics
         self._clock = clock
         self._next_status = 0.0
+        self._pulse = Pulse(clock)
         self._log = structlog.get_logger()
+
+    def signs(self) -> list[Sign]:
+        """Return by what a standstill of any service is seen."""
+        return [
+            Sign("its housekeeping does not come round", self._pulse.still),
+            Sign("Kafka answers and acknowledges nothing", self._publisher.oldest_seconds),
+        ]
 
     def waits_also_for(self, waiting_for: Callable[[], str]) -> None:
         """Tell of something else that keeps the service waiting."""
@@ -489,6 +517,7 @@ class _House:
                 self._turn("running")
             self._measure()
             await self._write()
+            self._pulse.beat()
             await asyncio.sleep(_TICK_SECONDS)
 
     async def last_words(self, grace_seconds: float) -> None:
@@ -563,6 +592,7 @@ def _intake(
     books: Books,
     metrics: Metrics,
     clock: Clock,
+    suppressions: Suppressions,
     keep: Keep | None,
 ) -> Intake:
     return Intake(
@@ -570,12 +600,18 @@ def _intake(
         origin,
         version=version(PACKAGE),
         blobs=BlobStore(settings.blobs.dir),
-        suppressions=NoneSuppressed(),
+        suppressions=suppressions,
         books=books,
         metrics=metrics,
         clock=clock,
         keep=keep,
     )
+
+
+def _erased(settings: Settings) -> Erased:
+    """Return who was erased, as far as it is followed."""
+    secret = settings.erasure.key
+    return Erased(None if secret is None else Key(secret.get_secret_value()))
 
 
 def _filter(settings: Settings, job: Job, metrics: Metrics) -> BrandFilter:
@@ -623,12 +659,13 @@ def _before(settings: Settings, instance: str) -> Before:
     return before_of(instance, newest_statuses(records))
 
 
-def _healthy(health: Health) -> Probe:
-    return Probe(health.state != "failed", health.reason or health.state)
+async def _healthy(seen: _Seen) -> Probe:
+    health, stands = seen.health, await seen.standstill.told()
+    return Probe(health.state != "failed" and not stands, stands or health.reason or health.state)
 
 
-def _ready(health: Health, publisher: Publisher) -> Probe:
-    waiting_for = publisher.waiting_for()
+def _ready(seen: _Seen) -> Probe:
+    health, waiting_for = seen.health, seen.publisher.waiting_for() or seen.also()
     if waiting_for:
         return Probe(fine=False, says=f"waiting for {waiting_for}")
     fine = health.state in {"running", "finished", "waiting"}

@@ -42,10 +42,9 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from klingel.errors import ConfigurationError
-from klingel_connectors.stores import S3Settings
+from klingel_networks.object_store import ADDRESS, S3Settings, s3_settings, secret_setting
 
 OWN_NAMES = (
     "KLINGEL_WEBHOOK_*",
@@ -65,7 +64,6 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 _FORM_KEY_BYTES = range(16, 65)
 _HOOK = re.compile(r"[a-z][a-z0-9_]{0,39}(/[A-Za-z0-9][A-Za-z0-9._-]{0,119})?")
 _HOOK_KEY_BYTES = range(8, 257)
-_BASE = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?")
 _OURS = ("KLINGEL_WEBHOOK_", "KLINGEL_FORM_", "KLINGEL_HOOK_")
 _PLAIN = {
     "KLINGEL_HOOKS",
@@ -220,31 +218,7 @@ def media_settings(environ: Mapping[str, str]) -> MediaSettings:
         most_bytes=int(_number(environ, "KLINGEL_MEDIA_MOST_BYTES", 25 << 20, 1024, 1 << 30)),
         seconds=_number(environ, "KLINGEL_MEDIA_SECONDS", 60.0, 1, 3600),
         at_once=int(_number(environ, "KLINGEL_MEDIA_AT_ONCE", 8, 1, 256)),
-        s3=_s3(environ),
-    )
-
-
-def _s3(environ: Mapping[str, str]) -> S3Settings | None:
-    endpoint = environ.get("KLINGEL_MEDIA_S3_ENDPOINT", "").rstrip("/")
-    if not endpoint:
-        return None
-    if not _BASE.fullmatch(endpoint):
-        raise ConfigurationError(
-            "KLINGEL_MEDIA_S3_ENDPOINT: an address such as https://s3.example, without a query"
-        )
-    found = {
-        name: _secret(environ, f"KLINGEL_MEDIA_S3_{name}").strip()
-        for name in ("BUCKET", "ACCESS_KEY", "SECRET_KEY")
-    }
-    for name, value in found.items():
-        if not value:
-            raise ConfigurationError(f"KLINGEL_MEDIA_S3_{name}: missing for the media store")
-    return S3Settings(
-        endpoint=endpoint,
-        bucket=found["BUCKET"],
-        region=environ.get("KLINGEL_MEDIA_S3_REGION", "us-east-1"),
-        access_key=found["ACCESS_KEY"],
-        secret_key=found["SECRET_KEY"],
+        s3=s3_settings(environ),
     )
 
 
@@ -273,7 +247,7 @@ def hook_setting(purpose: str, hook: str) -> str:
 
 def _hook(environ: Mapping[str, str], hook: str) -> HookSettings:
     name = hook_setting("SECRET", hook)
-    keys = tuple(secret.encode() for secret in _secret(environ, name).split())
+    keys = tuple(secret.encode() for secret in secret_setting(environ, name).split())
     if not keys:
         raise ConfigurationError(
             f"{name}: hook {hook} has no secret; set it, or {name}_FILE "
@@ -282,7 +256,7 @@ def _hook(environ: Mapping[str, str], hook: str) -> HookSettings:
     if any(len(key) not in _HOOK_KEY_BYTES for key in keys):
         raise ConfigurationError(f"{name}: a secret has 8 to 256 bytes")
     family, _, channel = hook.partition("/")
-    verify = _secret(environ, hook_setting("VERIFY", hook)).strip().encode()
+    verify = secret_setting(environ, hook_setting("VERIFY", hook)).strip().encode()
     return HookSettings(family, channel, keys, verify)
 
 
@@ -301,7 +275,7 @@ def _hook_names(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _hook_base(environ: Mapping[str, str]) -> str:
     base = environ.get("KLINGEL_HOOK_BASE", "").rstrip("/")
-    if base and not _BASE.fullmatch(base):
+    if base and not ADDRESS.fullmatch(base):
         raise ConfigurationError(
             "KLINGEL_HOOK_BASE: an address such as https://hooks.example, without a query"
         )
@@ -310,7 +284,7 @@ def _hook_base(environ: Mapping[str, str]) -> str:
 
 def _secrets(environ: Mapping[str, str], source: str) -> tuple[bytes, ...]:
     name = secret_name(source)
-    secrets = _secret(environ, name).split()
+    secrets = secret_setting(environ, name).split()
     if not secrets:
         raise ConfigurationError(
             f"{name}: source {source} has no secret; set it, or {name}_FILE "
@@ -320,7 +294,7 @@ def _secrets(environ: Mapping[str, str], source: str) -> tuple[bytes, ...]:
 
 
 def _form_key(environ: Mapping[str, str]) -> bytes:
-    key = _secret(environ, "KLINGEL_FORM_KEY").strip().encode()
+    key = secret_setting(environ, "KLINGEL_FORM_KEY").strip().encode()
     if len(key) not in _FORM_KEY_BYTES:
         raise ConfigurationError(
             "KLINGEL_FORM_KEY: a form needs a key of 16 to 64 bytes for the hash of addresses"
@@ -329,20 +303,10 @@ def _form_key(environ: Mapping[str, str]) -> bytes:
 
 
 def _hash_key(environ: Mapping[str, str]) -> str:
-    key = _secret(environ, HASH_KEY).strip()
+    key = secret_setting(environ, HASH_KEY).strip()
     if key and len(key.encode()) not in _FORM_KEY_BYTES:
         raise ConfigurationError(f"{HASH_KEY}: a key has 16 to 64 bytes")
     return key
-
-
-def _secret(environ: Mapping[str, str], name: str) -> str:
-    path = environ.get(f"{name}_FILE")
-    if path is None:
-        return environ.get(name, "")
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"{name}_FILE: the file cannot be read") from None
 
 
 def _list(environ: Mapping[str, str], name: str) -> list[str]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
-from klingel.contracts.topics import Topic
+from klingel.contracts import codec, outputs
+from klingel.contracts.envelope import Output
 from klingel.errors import InvalidMessage
 from klingel.model import ConnectorStatus
 from klingel.model.connector_status import LimitState, Spent
@@ -139,17 +138,4 @@ def gap_output(origin: Origin, entry: Entry, now: datetime) -> Output:
 
 
 def _output(origin: Origin, status: ConnectorStatus) -> Output:
-    at = int(status.at.timestamp() * 1000)
-    return Output(
-        topic=Topic.CONNECTOR_STATUS,
-        key=status.instance.encode(),
-        value=codec.encode(status),
-        headers=ce_headers(
-            Topic.CONNECTOR_STATUS,
-            event_id=f"{status.instance}@{at}",
-            source=f"klingel/connector/{origin.instance}",
-            subject=status.instance,
-            time=status.at,
-            trace=trace_id(status.instance),
-        ),
-    )
+    return outputs.status_output(status, f"klingel/connector/{origin.instance}")

@@ -1,6 +1,6 @@
 """`/metrics`, `/healthz`, `/readyz`: what operators and probes ask."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -18,7 +18,7 @@ class Probe:
 
 
 def status_routes(
-    metrics: Metrics, healthy: Callable[[], Probe], ready: Callable[[], Probe]
+    metrics: Metrics, healthy: Callable[[], Awaitable[Probe]], ready: Callable[[], Probe]
 ) -> list[web.RouteDef]:
     """Build the routes."""
 
@@ -27,7 +27,7 @@ def status_routes(
         return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4"})
 
     async def get_health(_request: web.Request) -> web.Response:
-        return _answer(healthy())
+        return _answer(await healthy())
 
     async def get_ready(_request: web.Request) -> web.Response:
         return _answer(ready())
