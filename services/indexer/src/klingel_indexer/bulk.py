@@ -21,6 +21,7 @@ from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from elasticsearch.serializer import JsonSerializer
 
+from klingel import tracing
 from klingel.clock import Clock
 from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel.metrics import Metric, Metrics
@@ -357,6 +358,7 @@ class BulkWriter:
         metrics: where counts go.
         sleep: waits; a test gives its own.
         chance: jitter.
+        trace_of: the `traceparent` of an item's record, for spans; None without one.
     """
 
     def __init__(
@@ -369,6 +371,7 @@ class BulkWriter:
         metrics: Metrics,
         sleep: Sleep = asyncio.sleep,
         chance: random.Random | None = None,
+        trace_of: Callable[[Item], bytes | None] = lambda _item: None,
     ) -> None:
         self._transport = transport
         self._settled = settled
@@ -376,6 +379,7 @@ class BulkWriter:
         self._limits = limits
         self._metrics = metrics
         self._sleep = sleep
+        self._trace_of = trace_of
         self._chance = chance or random.Random()  # noqa: S311  jitter, not a secret
         self._batch = Batch()
         self._opened_at = 0.0
@@ -490,7 +494,11 @@ class BulkWriter:
             except SourceUnavailable:
                 self._wait_for("elasticsearch")
                 return self._all_again(items, "unavailable"), False
-            self._metrics.observe(Metric.BULK_SECONDS, self._clock.monotonic() - started)
+            seconds = self._clock.monotonic() - started
+            self._metrics.observe(Metric.BULK_SECONDS, seconds)
+            spans = tracing.current()
+            if spans is not None:
+                spans.bulk(map(self._trace_of, items), seconds, answer.status)
         if 200 <= answer.status < 300:
             judged = judge(items, answer)
         else:

@@ -93,6 +93,7 @@ class _EventHead(Record, frozen=True):
     direction: str
     config_version: str
     published_at: datetime | None = None
+    changed_at: datetime | None = None
 
 
 class _DeletedEvent(Record, frozen=True):
@@ -333,8 +334,14 @@ def _convert_routed(message: Message, prefix: str, indexed_at: str) -> Write:
         network=event.network,
         published_at=event.published_at,
         received_at=event.received_at,
-        demanded_at=event.received_at if event.change == "deleted" else None,
+        demanded_at=_demanded_at(event) if event.change == "deleted" else None,
     )
+
+
+def _demanded_at(event: _EventHead) -> datetime:
+    """Return when a deletion was made: by the network, where it says so and not of the future."""
+    made = event.changed_at
+    return event.received_at if made is None else min(made, event.received_at)
 
 
 def _merged(

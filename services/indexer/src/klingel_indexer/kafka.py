@@ -7,6 +7,7 @@ import aiokafka
 from aiokafka.structs import OffsetAndMetadata
 
 from klingel.clock import Clock, SystemClock
+from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel_indexer.convert import INPUTS
 from klingel_indexer.service import Position
@@ -45,7 +46,7 @@ class KafkaSource(GroupSource[Position]):
         super().__init__(
             connection,
             inputs=INPUTS,
-            needed=INPUTS,
+            needed=(*INPUTS, Topic.SUPPRESSIONS),
             lost="what lies between was not indexed. Replay it, then reset the group's offset",
             group=group,
             topic_prefix=topic_prefix,

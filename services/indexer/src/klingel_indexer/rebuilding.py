@@ -17,6 +17,7 @@ from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from klingel.clock import Clock
 from klingel.contracts.envelope import Message, rfc3339
+from klingel.domain.erasure import Suppressed
 from klingel.errors import InvalidMessage, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel_indexer.bulk import (
@@ -27,6 +28,7 @@ from klingel_indexer.bulk import (
     Settled,
 )
 from klingel_indexer.convert import Write, convert
+from klingel_indexer.erased import passed
 from klingel_indexer.templates import JSON_HEADERS, existing_indices, read_templates
 
 _READ: Final = 2000
@@ -48,7 +50,7 @@ class Rebuilt:
     Attributes:
         read: messages.
         written: documents that the index holds now, in this version or a higher one.
-        without: messages that have no document.
+        without: messages that have no document, or must have none since what they tell is erased.
         refused: documents that Elasticsearch refuses, and messages that cannot be read; each had
             its dead letter when it was first read.
     """
@@ -108,9 +110,10 @@ async def rebuild(
     *,
     clock: Clock,
     metrics: Metrics,
+    suppressed: Suppressed | None = None,
     limits: BulkLimits | None = None,
 ) -> Rebuilt:
-    """Write the documents of messages.
+    """Write the documents of messages, but for what was erased.
 
     Args:
         messages: of the indexer's inputs, of each partition in offset order; read in a thread.
@@ -118,9 +121,10 @@ async def rebuild(
         prefix: of every index name.
         clock: time.
         metrics: where counts go.
+        suppressed: who and what was erased.
         limits: sizes and waits; while Elasticsearch is away nothing is read.
     """
-    done = Rebuilt()
+    done, erased = Rebuilt(), Suppressed() if suppressed is None else suppressed
     limits = limits or BulkLimits()
 
     async def settled(ends: Sequence[Settled]) -> None:
@@ -136,7 +140,11 @@ async def rebuild(
             at = rfc3339(clock.now())
             done.read += len(some)
             for message in some:
-                _take(message, prefix, at, writer, done)
+                allowed = passed(message, erased)
+                if allowed is None:
+                    done.without += 1
+                else:
+                    _take(allowed, prefix, at, writer, done)
             while not writer.room:
                 await writer.progress(limits.longest_wait_seconds)
                 writer.check()

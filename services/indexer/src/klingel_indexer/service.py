@@ -15,8 +15,9 @@ from datetime import datetime
 import structlog
 
 from klingel.clock import Clock
-from klingel.contracts.envelope import Message, Output, rfc3339
+from klingel.contracts.envelope import TRACE_HEADER, Message, Output, rfc3339
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Suppressed
 from klingel.errors import (
     ErrorType,
     InvalidMessage,
@@ -32,6 +33,7 @@ from klingel.stage.progress import Progress, Standing
 from klingel_indexer.bulk import BulkLimits, BulkTransport, BulkWriter, Item, Settled, Sleep
 from klingel_indexer.classify import Verdict
 from klingel_indexer.convert import Write, convert
+from klingel_indexer.erased import passed
 from klingel_indexer.offsets import OffsetTracker, Ticket
 from klingel_streams.ports import Sink, Slot, Source, TakeOver
 
@@ -104,6 +106,7 @@ class Indexer:
         options: what a deployment chooses.
         clock: time.
         metrics: where counts go.
+        suppressed: who and what was erased; somebody follows it.
         sleep: waits between attempts; a test gives its own.
     """
 
@@ -116,8 +119,10 @@ class Indexer:
         options: IndexerOptions,
         clock: Clock,
         metrics: Metrics,
+        suppressed: Suppressed | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._suppressed = Suppressed() if suppressed is None else suppressed
         self._source = source
         self._sink = sink
         self._options = options
@@ -142,6 +147,7 @@ class Indexer:
             limits=options.limits,
             metrics=metrics,
             sleep=sleep,
+            trace_of=lambda item: item.tag.message.header(TRACE_HEADER),
         )
 
     # ------------------------------------------------------------------ ownership
@@ -251,7 +257,7 @@ class Indexer:
             return None
         ticket = owned.tracker.receive(message)
         try:
-            result = convert(message, self._options.index_prefix, at)
+            result = self._document(message, at)
         except InvalidMessage as error:
             return ticket, error
         except Exception as error:  # noqa: BLE001  whatever our pure code raises is a dead letter
@@ -264,6 +270,13 @@ class Indexer:
         else:
             ticket.outcome = result
         return None
+
+    def _document(self, message: Message, at: str) -> Write | Outcome:
+        """Return what becomes of a message, without what was erased; raises InvalidMessage."""
+        allowed = passed(message, self._suppressed)
+        if allowed is None:
+            return Outcome(Fate.DISCARDED, reason="erased")
+        return convert(allowed, self._options.index_prefix, at)
 
     def _is_braked(self, owned: _Partition, message: Message) -> bool:
         """Note that our own fault met a message; True once the partition has to stop (I8)."""
@@ -451,12 +464,17 @@ class Indexer:
         self.stalled_seconds = self._progress.note(standing, self._clock.monotonic())
         self._metrics.set(Metric.STALLED_SECONDS, self.stalled_seconds)
         self._metrics.set(Metric.OLDEST_SECONDS, oldest)
+        self._note_done()
         self._metrics.set(Metric.DELETION_OLDEST_SECONDS, self._oldest_deletion())
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self.writer.outstanding)
         self._metrics.set(Metric.IN_FLIGHT_BYTES, self.writer.outstanding_bytes)
 
     def _oldest_deletion(self) -> float:
-        """Return the age of the oldest deletion that is taken in and not in the index, in seconds."""
+        """Return the age of the oldest demand that is not met, in seconds.
+
+        Of deletions those that are taken in and not in the index; of erasures those of which nobody
+        has told that they are carried out.
+        """
         trackers = {id(owned.tracker) for owned in self._partitions.values()}
         self._deletions = [
             each
@@ -464,8 +482,18 @@ class Indexer:
             if each.ticket.outcome is None and id(each.tracker) in trackers
         ]
         now = self._clock.now()
-        ages = [(now - each.demanded_at).total_seconds() for each in self._deletions]
-        return max([0.0, *ages])
+        demanded = [each.demanded_at for each in self._deletions]
+        demanded += [each.erased_at for each in self._suppressed.undone.values()]
+        return max([0.0, *((now - at).total_seconds() for at in demanded)])
+
+    def _note_done(self) -> None:
+        """Note how long erasures took, from the demand until nothing was found any more."""
+        done = self._suppressed.found_done
+        while done:
+            erased_at, done_at = done.pop()
+            self._metrics.observe(
+                Metric.DELETION_SECONDS, max(0.0, (done_at - erased_at).total_seconds())
+            )
 
     @property
     def ready(self) -> bool:

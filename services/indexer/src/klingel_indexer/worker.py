@@ -12,10 +12,14 @@ from aiokafka.errors import KafkaError
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from klingel import tracing
 from klingel.clock import SystemClock
 from klingel.contracts.certificates import tell_certificates
 from klingel.contracts.connection import connection
+from klingel.contracts.envelope import Message
 from klingel.contracts.resources import schemas_dir
+from klingel.contracts.suppressions import nobody_yet, take_suppression
+from klingel.contracts.topics import Topic
 from klingel.errors import CredentialsRejected, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
@@ -24,8 +28,13 @@ from klingel_indexer.bulk import BulkLimits, ElasticsearchTransport, elasticsear
 from klingel_indexer.kafka import KafkaSource
 from klingel_indexer.service import STAGE, Indexer, IndexerOptions
 from klingel_indexer.templates import FOLDER, check_templates
-from klingel_streams.process import Process
+from klingel_streams.follower import Follower
+from klingel_streams.process import ANSWER_SECONDS, Process
 from klingel_streams.sink import KafkaSink
+
+_NO_KEY = (
+    "a suppression was told with another key: KLINGEL_ERASURE__KEY has to be the same everywhere"
+)
 
 log = structlog.get_logger()
 
@@ -71,6 +80,9 @@ class Worker(Process):
             instance=settings.indexer.instance,
             session_timeout_seconds=settings.kafka.session_timeout_seconds,
         )
+        self._suppressed = nobody_yet(settings.erasure)
+        self._follower = Follower(settings.kafka, (Topic.SUPPRESSIONS,), self._suppress)
+        self._following: asyncio.Task[None] | None = None
         self._indexer = Indexer(
             self._source,
             self._sink,
@@ -78,6 +90,7 @@ class Worker(Process):
             options=_options(settings),
             clock=clock,
             metrics=metrics,
+            suppressed=self._suppressed,
         )
         super().__init__(self._indexer, settings.http, clock, metrics, self._source)
 
@@ -100,11 +113,39 @@ class Worker(Process):
             and await self.until("kafka", self._sink.start)
             and await self.until("kafka", self._source.connect)
             and await self.until("topics", lambda: self.check_topics(self._source))
+            and await self.until("suppressions", self._know_erased)
             and await self.until("kafka", self._join)
         )
 
     async def _join(self) -> None:
         await self._source.join(self._indexer.revoke)
+
+    async def _know_erased(self) -> None:
+        """Read who was erased to the end: before that nothing may be indexed.
+
+        Raises:
+            SourceUnavailable: not read yet; or the key is not the one that erasures were told with.
+        """
+        if self._following is None:
+            self._following = asyncio.create_task(self._follower.run())
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._follower.caught_up.wait()
+        except TimeoutError:
+            raise SourceUnavailable("who was erased is not known yet") from None
+        if self._suppressed.strange:
+            raise SourceUnavailable(_NO_KEY)
+        # Whoever ran before has noted how long these took.
+        self._suppressed.found_done.clear()
+
+    def _suppress(self, message: Message) -> int:
+        """Take a record of the followed topic; return how many are of another key."""
+        before = len(self._suppressed.strange)
+        if not take_suppression(self._suppressed, message):
+            log.warning("suppression_unreadable")
+        elif len(self._suppressed.strange) > before:
+            log.error("suppression_of_another_key")
+        return len(self._suppressed.strange)
 
     async def _check_templates(self) -> None:
         folder = schemas_dir(self._settings.schemas_dir) / FOLDER
@@ -123,13 +164,16 @@ class Worker(Process):
     async def close(self) -> None:
         """Close what was opened, whatever state it is in."""
         await self._indexer.writer.close()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         for close in (self._source.stop, self._sink.stop, self._client.close):
             with contextlib.suppress(KafkaError, KlingelError, OSError, TransportError):
                 await close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Return whether it has taken over all that the group gave it."""
-        return self._indexer.ready, {}
+        return self._indexer.ready and not self._suppressed.strange, {}
 
 
 def _holder(settings: Settings) -> str:
@@ -152,6 +196,7 @@ def run(environ: Mapping[str, str]) -> int:
     """Run a worker for this environment; return the exit code."""
     settings = load_settings(environ)
     configure_logs(STAGE, settings.logs.level)
+    tracing.begin(STAGE)
     asyncio.run(_run(settings))
     return 0
 
