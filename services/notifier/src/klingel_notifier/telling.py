@@ -202,7 +202,9 @@ class Teller:
     async def _sent(self, sender: Sender, batch: Batch) -> Receipt:
         try:
             return await sender.send(batch.letter)
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # whatever our own code raises ends as a dead letter, not the worker
             log.exception("send_raised", error_class=type(error).__name__)
             return Refused(f"nothing: our own code raised {type(error).__name__}")
 
