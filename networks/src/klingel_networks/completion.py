@@ -17,8 +17,6 @@ from klingel_networks.bounds import READ_ERRORS, refusal
 MAPPING = "media/1"
 VIA = "via"
 MEDIA = "media"
-ASKED_BY_ID = frozenset({"facebook", "instagram", "messenger", "telegram", "whatsapp"})
-"""Networks whose client offers `addresses`: their media can be had by id alone."""
 
 
 class _Completion(msgspec.Struct):

@@ -79,6 +79,8 @@ class Network:
         native: `json` when every native object is one JSON value; `bytes` when it is anything else
             (a mail, XML). JSON travels inside the raw event; bytes always lie in the blob store,
             whatever their size, and the mapping still finds them as `bytes(raw.native)`.
+        media_by_id: whether a medium can be had by its id, without an address; its client then offers
+            `addresses`, and the media worker asks it.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Network:
     to_social_event: Callable[[RawEvent], SocialDraft]
     native: Literal["json", "bytes"] = "json"
     reply_policy: Callable[[SocialDraft, Collection[str]], str | None] | None = None
+    media_by_id: bool = False
 
 
 Signature = Literal["meta", "x", "telegram", "websub"]

@@ -139,6 +139,8 @@ def _reading_completions(
     """Return a mapping that reads our own raw events besides its own: completions, erasures."""
 
     def to_social_event(raw: RawEvent) -> SocialDraft:
+        if raw.change == "created":  # nearly all; ours are deletions and completions
+            return own(raw)
         if is_erasure(raw):
             return erased_draft(raw)
         return completed_draft(raw) if is_completion(raw) else own(raw)

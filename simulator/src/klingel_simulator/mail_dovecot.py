@@ -11,12 +11,12 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from klingel_simulator.debian import NotToBeHad, fetch_lists, run
+
 PACKAGES = ("dovecot-core", "dovecot-imapd")
-_SECONDS = 300
 _READY_SECONDS = 20
 _NOBODY = 65534
 
@@ -73,10 +73,6 @@ passdb {{
 """
 
 
-class NotToBeHad(Exception):
-    """There is no Dovecot here; the sentence tells why."""
-
-
 def find_dovecot(folder: Path) -> Path | None:
     """Return where Dovecot lies unpacked; None where it is installed.
 
@@ -95,33 +91,11 @@ def find_dovecot(folder: Path) -> Path | None:
 
 
 def _fetch(folder: Path, root: Path) -> None:
-    for tool in ("apt-get", "dpkg-deb", "unshare"):
-        if shutil.which(tool) is None:
-            raise NotToBeHad(f"Dovecot is not installed, and without {tool} not to be had")
-    for part in ("lists/partial", "cache/archives/partial", "download"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    own = [
-        "-o", f"Dir::State::lists={folder / 'lists'}",
-        "-o", f"Dir::Cache={folder / 'cache'}",
-        "-o", "APT::Sandbox::User=",
-        "-q",
-    ]  # fmt: skip
-    _run(["apt-get", *own, "update"], folder)
-    _run(["apt-get", *own, "download", *PACKAGES], folder / "download")
+    own = fetch_lists("Dovecot", folder, tools=("apt-get", "dpkg-deb", "unshare"))
+    run(["apt-get", *own, "download", *PACKAGES], "Dovecot", folder / "download")
     for package in PACKAGES:
         for file in (folder / "download").glob(f"{package}_*.deb"):
-            _run(["dpkg-deb", "-x", str(file), str(root)], folder)
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    try:
-        subprocess.run(  # noqa: S603 - commands are this module's own
-            command, cwd=folder, check=True, capture_output=True, timeout=_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotToBeHad(
-            f"Dovecot is not installed, and {command[0]} failed: {type(error).__name__}"
-        ) from None
+            run(["dpkg-deb", "-x", str(file), str(root)], "Dovecot", folder)
 
 
 class Dovecot:

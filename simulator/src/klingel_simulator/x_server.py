@@ -95,6 +95,7 @@ class XServer:
         self.limits = limits or XLimits()
         self.posts: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
         self.users: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
+        self.media: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
         self.rules: dict[str, _Rule] = {}
         self.actions: Newest[str, dict[str, Any]] = Newest(self.limits.posts)
         self.billed: Newest[tuple[str, str], None] = Newest(self.limits.posts)
@@ -377,8 +378,11 @@ class XServer:
     def _page_of(self, posts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         authors = {post["author_id"] for post in posts if "author_id" in post}
         users = [self.users[each] for each in sorted(authors) if each in self.users]
+        keys = [key for post in posts for key in post.get("attachments", {}).get("media_keys", ())]
+        media = [self.media[key] for key in dict.fromkeys(keys) if key in self.media]
+        beside = ({"users": users} if users else {}) | ({"media": media} if media else {})
         told: dict[str, Any] = {"data": list(posts)} if posts else {}
-        return told | ({"includes": {"users": users}} if users else {})
+        return told | ({"includes": beside} if beside else {})
 
     def _bill(self, ids: Iterable[str]) -> None:
         for each in ids:

@@ -471,9 +471,10 @@ def _digits(value: Id | None, path: str) -> str:
 
 def _spoken_of(named: _Named) -> Id | None:
     """Return the id of the message that an element edits, revokes, reacts to or answers."""
-    for part in (named.revoke, named.edit):
-        if part is not None and part.original_message_id is not None:
-            return part.original_message_id
+    if named.revoke is not None and named.revoke.original_message_id is not None:
+        return named.revoke.original_message_id
+    if named.edit is not None and named.edit.original_message_id is not None:
+        return named.edit.original_message_id
     if named.reaction is not None:
         return named.reaction.message_id
     return None if named.context is None else named.context.id

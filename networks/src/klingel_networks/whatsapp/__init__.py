@@ -4,5 +4,9 @@ from klingel_networks.contract import Network
 from klingel_networks.whatsapp.mapping import explode, identify, to_social_event
 
 NETWORK = Network(
-    name="whatsapp", explode=explode, identify=identify, to_social_event=to_social_event
+    name="whatsapp",
+    explode=explode,
+    identify=identify,
+    to_social_event=to_social_event,
+    media_by_id=True,
 )

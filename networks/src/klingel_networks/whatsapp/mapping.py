@@ -303,7 +303,9 @@ def _message_news(message: Message, context: Mapping[str, str]) -> News:
     told = message.type or "unknown"
     if told in _SPEAKS_OF:
         return _about(told, message, at, context)
-    kind: Kind = "direct_message" if told in _SAID else "unknown"
+    # A template is sent by machines: as its status, it answers nobody.
+    said = told in _SAID and not (ours and told == "template")
+    kind: Kind = "direct_message" if said else "unknown"
     return News(kind, "created", context["id"], 0, at, message, ours)
 
 

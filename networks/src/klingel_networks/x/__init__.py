@@ -13,6 +13,7 @@ NETWORK = Network(
     identify=identify,
     to_social_event=to_social_event,
     reply_policy=reply_policy,
+    media_by_id=True,
 )
 FAMILY = replace(
     Family.of(NETWORK, Endpoint(signature="x", handshake="x")), charges=charges, unit=UNIT

@@ -52,6 +52,7 @@ from klingel_networks.x.api import WANTED, Api, Job, TooManyConnections, bounded
 from klingel_networks.x.cost import Meter, affordable, month_left_seconds
 from klingel_networks.x.ids import HOME_COUNTRY, PREFIX, is_id, snowflake_at
 from klingel_networks.x.mapping import explode
+from klingel_networks.x.media import PostMedia
 from klingel_networks.x.position import Position, Window, missed
 from klingel_networks.x.rules import (
     TAG_PREFIX,
@@ -783,6 +784,12 @@ def kept_in(file: str) -> Kept:
 def connect(options: Options, tools: Tools) -> XClient:
     """Return the client of a connector; raises ConfigurationError."""
     return XClient(options_of(options), tools, kept_of(options, tools))
+
+
+def addresses(options: Options, tools: Tools) -> PostMedia:
+    """Return what finds the present address of a post's attachment."""
+    own = options_of(options)
+    return PostMedia(own.endpoint.rstrip("/"), own.token.get_secret_value(), own.price, tools)
 
 
 def kept_of(options: Options, tools: Tools) -> Kept | None:

@@ -316,14 +316,19 @@ def _attached(post: Post, includes: Includes) -> Iterator[Media]:
         yield _medium(key, includes.media)
 
 
+def address_of(medium: IncludedMedia) -> str | None:
+    """Return where an attachment's bytes are, as X tells it."""
+    url = medium.url or best_variant(medium.variants) or medium.preview_image_url
+    return url if is_link(url) else None
+
+
 def _medium(key: str, known: Sequence[IncludedMedia] | None) -> Media:
     for medium in known or ():
         if medium.media_key == key:
-            url = medium.url or best_variant(medium.variants) or medium.preview_image_url
             return Media(
                 kind=_MEDIA.get(medium.type or "", "file"),  # type: ignore[arg-type]  # the table's values are kinds
                 id=key,
-                url=url if is_link(url) else None,
+                url=address_of(medium),
                 alt=alt_of(medium.alt_text),
                 status="remote",
             )
