@@ -165,6 +165,7 @@ def say(shell: Shell, report: Mapping[str, Any]) -> None:
         f"{cases['unanswered']:,} of them never answered"
     )
     for title, counted in (
+        ("cannot be read", events["refused"]),
         ("why", report["triage"]),
         ("queue", cases["by_queue"]),
         ("rule", report["routing"]),

@@ -15,21 +15,21 @@ import msgspec
 
 from klingel.config.compiled import CompiledBrand
 from klingel.config.loader import LoadedBrand
-from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
+from klingel.contracts.envelope import Message
+from klingel.contracts.outputs import raw_output
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.language.identify import load_detector
 from klingel.model import RawEvent
 from klingel.stage.fates import Fate, Outcome
-from klingel.testing.broker import InMemoryBroker
+from klingel.stage.in_memory import InMemoryLogs
 from klingel_networks.contract import Delivery, Network, Refused
 from klingel_networks.mapped import raw_event
 from klingel_networks.registry import installed
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.care.records import CASES, first_due
 from klingel_processors.follow import Surroundings
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 from klingel_processors.understand.models import Models
 from klingel_processors.understand.thread import ThreadLogic
@@ -86,7 +86,7 @@ class Backtest:
 
     def __init__(self, brand: LoadedBrand, models: Path | None = None) -> None:
         self.brand = CompiledBrand.compile(brand.brand, brand.version)
-        self.broker = InMemoryBroker(partitions=1)
+        self.broker = InMemoryLogs()
         self.heard = Heard()
         self._clock = Clock()
         self._around = Surroundings()
@@ -138,7 +138,7 @@ class Backtest:
             self.heard.first = self.heard.first or raw.received_at
             self.heard.last = raw.received_at
             self._pass_time(raw.received_at)
-            self.broker.append(_output(raw), _milliseconds(raw.received_at))
+            self.broker.append(raw_output(raw, "klingel/backtest"), _milliseconds(raw.received_at))
             self._advance()
         while self._waiting is not None:
             self._decide_waiting()
@@ -224,22 +224,6 @@ def _gone(_reference: object) -> bytes:
 
 def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
-
-
-def _output(raw: RawEvent) -> Output:
-    return Output(
-        topic=Topic.RAW_EVENTS,
-        key=raw.object_id.encode(),
-        value=codec.encode(raw),
-        headers=ce_headers(
-            Topic.RAW_EVENTS,
-            event_id=raw.event_id,
-            source="klingel/backtest",
-            subject=raw.object_id,
-            time=raw.received_at,
-            trace=trace_id(raw.object_id),
-        ),
-    )
 
 
 def read_events(

@@ -16,14 +16,15 @@ import msgspec
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
+from klingel.contracts.envelope import Message
+from klingel.contracts.outputs import command_output
 from klingel.contracts.partition import conversation_key, partition_for
 from klingel.contracts.topics import Topic
 from klingel.domain.commands import Refusal
 from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
 from klingel.model import Case, CaseCommand, CaseEvent
 from klingel.settings import ElasticsearchSettings, KafkaSettings
-from klingel_cli.kafka import Slot, publish, reading
+from klingel_cli.kafka import SOURCE, Slot, publish, reading
 from klingel_cli.search_client import ask
 from klingel_indexer.convert import (
     case_events_index,
@@ -296,27 +297,9 @@ def command_of(kind: str, place: Place, by: str, at: datetime, **parts: Any) -> 
         raise ConfigurationError("an argument is no text in UTF-8") from None
 
 
-def command_output(command: CaseCommand) -> Output:
-    """Return the record of a command."""
-    return Output(
-        topic=Topic.CASE_COMMANDS,
-        key=command.command_id.encode(),
-        value=codec.encode(command),
-        headers=ce_headers(
-            Topic.CASE_COMMANDS,
-            event_id=command.command_id,
-            source="klingel/cli",
-            subject=command.conversation_id,
-            time=command.at,
-            trace=trace_id(command.conversation_id),
-        ),
-        partition_key=conversation_key(command.brand, command.conversation_id),
-    )
-
-
 def give(kafka: KafkaSettings, commands: Sequence[CaseCommand]) -> None:
     """Publish commands; returns once all are acknowledged. See `publish` for what is raised."""
-    publish(kafka, [command_output(command) for command in commands])
+    publish(kafka, [command_output(command, SOURCE) for command in commands])
 
 
 def give_and_wait(kafka: KafkaSettings, command: CaseCommand, seconds: float) -> Took:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from klingel.contracts import connection as shared
+from klingel.contracts.connection import opened
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
@@ -17,6 +18,9 @@ from klingel.settings import KafkaSettings
 
 BOOTSTRAP_MS = 10_000
 WAIT_SECONDS = 30.0
+
+SOURCE: Final = "klingel/cli"
+"""`ce_source` of what a person's command writes."""
 
 Slot = tuple[Topic, int]
 """A partition of a topic."""
@@ -39,7 +43,7 @@ def missing(topic: str) -> ConfigurationError:
 @contextmanager
 def admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """Open an admin client; raises KafkaError."""
-    client = KafkaAdminClient(**connection(kafka))
+    client = opened(KafkaAdminClient, **connection(kafka))
     try:
         yield client
     finally:
@@ -173,7 +177,8 @@ def to_message(topic: Topic, partition: int, record: Any) -> Message:
 @contextmanager
 def reading(kafka: KafkaSettings) -> Iterator[Log]:
     """Open a reader of committed records; raises KafkaError."""
-    consumer = KafkaConsumer(
+    consumer = opened(
+        KafkaConsumer,
         **connection(kafka),
         group_id=None,
         allow_auto_create_topics=False,
@@ -199,7 +204,8 @@ def publish(kafka: KafkaSettings, outputs: Sequence[Output]) -> None:
     if not outputs:
         return
     counts = _partition_counts(kafka, {kafka.topic_prefix + each.topic for each in outputs})
-    producer = KafkaProducer(
+    producer = opened(
+        KafkaProducer,
         **connection(kafka),
         acks="all",
         enable_idempotence=True,

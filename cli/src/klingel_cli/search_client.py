@@ -7,7 +7,7 @@ from typing import TypeVar
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from klingel.errors import CredentialsRejected, SourceUnavailable
+from klingel.errors import ConfigurationError, CredentialsRejected, SourceUnavailable
 from klingel.settings import ElasticsearchSettings
 from klingel_indexer.worker import elasticsearch_from
 
@@ -22,7 +22,7 @@ def ask(
     Raises:
         SourceUnavailable: Elasticsearch is away or answers with its own trouble.
         CredentialsRejected: it refuses our credential.
-        ApiError: any other refusal (4xx), for the caller to tell.
+        ConfigurationError: it refuses what was asked (any other 4xx), and `question` did not say why.
     """
     return asyncio.run(_ask(elasticsearch, question))
 
@@ -44,7 +44,10 @@ async def _ask(
                 f"Elasticsearch at {elasticsearch.url} answered {error.meta.status}; "
                 "try again when it is well"
             ) from None
-        raise
+        raise ConfigurationError(
+            f"Elasticsearch at {elasticsearch.url} refuses what was asked ({error.meta.status}); "
+            "`klingel index check` says whether its templates are right"
+        ) from None
     except TransportError as error:
         raise SourceUnavailable(
             f"Elasticsearch at {elasticsearch.url} does not answer ({type(error).__name__}); "

@@ -16,8 +16,8 @@ from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.model import RawEvent, RoutedEvent, SocialEvent
 from klingel.settings import Settings
 from klingel_cli.books import Position, positions
+from klingel_cli.dead_letters import KeptDeadLetter
 from klingel_cli.kafka import Log, Slot, admin, reading
-from klingel_cli.letters import Letter
 from klingel_cli.search_client import ask
 
 _ID = re.compile(
@@ -70,7 +70,7 @@ class _Found:
     unthreaded: list[Message] = field(default_factory=list)
     social: dict[str, list[Message]] = field(default_factory=dict)
     routed: dict[str, list[Message]] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[KeptDeadLetter] = field(default_factory=list)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -220,7 +220,7 @@ def _read_letters(log: Log, found: _Found) -> None:
         for message in messages
     }
     if places:
-        letters = map(Letter, log.read_whole(Topic.DEAD_LETTERS))
+        letters = map(KeptDeadLetter, log.read_whole(Topic.DEAD_LETTERS))
         found.letters = [letter for letter in letters if letter.origin in places]
 
 

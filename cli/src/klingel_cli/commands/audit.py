@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from elasticsearch import ApiError
 from kafka.errors import KafkaError
 
 from klingel.clock import SystemClock
-from klingel.errors import SourceUnavailable
+from klingel.errors import ConfigurationError, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.stage.audit import AuditReport, Problem
 from klingel_cli.auditing import COMPONENT, Auditor, Pages, Row
-from klingel_cli.books import Books, located, read_books
+from klingel_cli.books import Books, keep_checkpoints, located, read_books
 from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
 
@@ -42,20 +41,28 @@ _COLUMNS = (
     metavar="SECONDS",
     help="Audit again and again as a service: metrics, probes and the figures for Kibana.",
 )
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Read every line that the ledger has, and compare the checkpoints with them.",
+)
 @as_json
 @pass_shell
-def audit_command(shell: Shell, every: int | None, *, as_json: bool) -> None:
+def audit_command(shell: Shell, every: int | None, *, full: bool, as_json: bool) -> None:
     """Prove from the ledger that every message has its fate, from raw-events to the index.
 
     No offset skipped, none counted twice, and what one stage emitted the next one received. Exit 1
     when something does not add up; the first offset that does not is named. With --every it does
     not end: it serves /metrics, /healthz and /readyz (KLINGEL_HTTP__PORT) and keeps the figures in
-    the index that Kibana's page Completeness shows.
+    the index that Kibana's page Completeness shows; and it writes checkpoints, with which every later
+    audit begins. --full begins with the oldest line that there is.
     """
     if every is not None:
+        if full:
+            raise click.UsageError("--full reads everything: not again and again, with --every")
         _go_on(shell, every)
         return
-    books, report = settled(shell)
+    books, report = settled(shell, full=full)
     problems = [located(shell.settings.kafka, books, each) for each in report.problems]
     if as_json:
         shell.tell(_told(report, problems, whole=books.whole))
@@ -72,9 +79,22 @@ def _go_on(shell: Shell, every: int) -> None:
         number: signal.signal(number, lambda *_: stopping.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
+    kafka, found = shell.settings.kafka, list[Books]()
+
+    def audit() -> AuditReport:
+        books, report = settled(shell)
+        found[:] = [books]
+        return report
+
+    def keep(rows: list[Row]) -> None:
+        try:
+            keep_checkpoints(kafka, found.pop())
+        finally:  # the figures do not wait for the checkpoints, nor these for the figures
+            _keep(shell, rows)
+
     auditor = Auditor(
-        lambda: settled(shell)[1],
-        lambda rows: _keep(shell, rows),
+        audit,
+        keep,
         Metrics(COMPONENT),
         SystemClock(),
         shell.say,
@@ -97,10 +117,8 @@ def _keep(shell: Shell, rows: list[Row]) -> None:
         actions += [{"index": {"_index": index, "_id": row.id}}, row.document]
     try:
         answer = ask(elasticsearch, lambda client: client.bulk(operations=actions))
-    except ApiError as error:
-        raise SourceUnavailable(
-            f"Elasticsearch at {elasticsearch.url} answered {error.meta.status}"
-        ) from None
+    except ConfigurationError as error:  # the next round asks again
+        raise SourceUnavailable(str(error)) from None
     if answer["errors"]:
         raise SourceUnavailable(
             f"Elasticsearch at {elasticsearch.url} does not take the figures; "
@@ -108,15 +126,15 @@ def _keep(shell: Shell, rows: list[Row]) -> None:
         )
 
 
-def settled(shell: Shell) -> tuple[Books, AuditReport]:
-    """Read and check the books.
+def settled(shell: Shell, *, full: bool = False) -> tuple[Books, AuditReport]:
+    """Read and check the books, all of them or what came since the checkpoints.
 
     A transaction becomes visible in its partitions one after the other. So what does not add up is
     looked at again, and only what stays is a problem.
     """
     attempt = 1
     while True:
-        books = read_books(shell.settings.kafka, shell.now())
+        books = read_books(shell.settings.kafka, shell.now(), full=full)
         report = books.audit()
         if report.clean or attempt == _ATTEMPTS:
             return books, report

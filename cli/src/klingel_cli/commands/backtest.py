@@ -142,7 +142,13 @@ def _whole_way(
     network = installed().network(network_name)
     test = Backtest(brand, models)
     bodies = (body for path in inputs for body in deliveries(path, lines=path.suffix != ".json"))
-    test.run(read_events(bodies, network, source, test.heard))
+    events = read_events(bodies, network, source, test.heard)
+    if not events:
+        named = ", ".join(str(path) for path in inputs)
+        raise ConfigurationError(
+            f"{named}: none of it can be read as deliveries of {network_name}; see --network"
+        )
+    test.run(events)
     if events_file is not None:
         try:
             with events_file.open("wb") as file:

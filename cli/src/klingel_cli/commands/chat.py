@@ -19,7 +19,7 @@ from klingel.model.chat_reply import ChatReply
 from klingel.settings import ElasticsearchSettings, KafkaSettings
 from klingel_cli.casework import OPEN, Json, Seconds, printable, search, since
 from klingel_cli.commands.config import in_force
-from klingel_cli.kafka import Slot, publish, reading
+from klingel_cli.kafka import SOURCE, Slot, publish, reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.chat.replies import object_of, reply_of, reply_output
 from klingel_networks.chat.sessions import (
@@ -35,7 +35,6 @@ from klingel_networks.chat.sessions import (
 _NETWORK: Final = "chat"
 _PAUSE_SECONDS: Final = 0.25
 _FILE_BYTES: Final = 64 << 10
-_SOURCE: Final = "klingel/cli"
 _NOT_INDEXED_YET: Final = timedelta(minutes=1)
 """How long after care heard an event a search may not find it yet."""
 
@@ -175,7 +174,7 @@ def reply(
         "open_until": ends_at(talk.session, session_hours(os.environ)),
     }
     if wait is None:
-        publish(shell.settings.kafka, [reply_output(said, _SOURCE)])
+        publish(shell.settings.kafka, [reply_output(said, SOURCE)])
         if as_json:
             shell.tell(told)
         else:
@@ -341,7 +340,7 @@ def _give_and_wait(
         )
         end = log.ends([slot])[slot]
         first = None if since is None else log.first_since([slot], since)[slot]
-        publish(kafka, [reply_output(said, _SOURCE)])
+        publish(kafka, [reply_output(said, SOURCE)])
         deadline = time.monotonic() + seconds
         for messages in log.follow({slot: end if first is None else first}, _PAUSE_SECONDS):
             for message in messages:

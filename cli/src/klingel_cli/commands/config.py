@@ -15,7 +15,7 @@ from klingel.errors import InvalidMessage
 from klingel.model import BrandConfig
 from klingel.settings import KafkaSettings
 from klingel_cli import topics
-from klingel_cli.kafka import admin, publish, reading
+from klingel_cli.kafka import SOURCE, admin, publish, reading
 from klingel_cli.shell import Shell, as_json, pass_shell
 
 files_argument = click.argument(
@@ -190,7 +190,7 @@ def config_output(record: BrandConfig) -> Output:
         headers=ce_headers(
             Topic.BRAND_CONFIG,
             event_id=f"{record.brand}@{record.version}",
-            source="klingel/cli",
+            source=SOURCE,
             subject=record.brand,
             time=record.applied_at,
             trace=trace_id(record.brand),

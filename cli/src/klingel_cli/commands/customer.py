@@ -6,8 +6,8 @@ from typing import Final
 import click
 import msgspec
 
-from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts import codec, outputs
+from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
 from klingel.domain.identity_links import Customers, is_passing, link, link_key, unlink
 from klingel.errors import ConfigurationError, InvalidMessage
@@ -15,7 +15,7 @@ from klingel.model import CaseCommand, IdentityLink
 from klingel.settings import ElasticsearchSettings, KafkaSettings
 from klingel_cli.casework import OPEN, Json, Place, command_of, give, printable, search
 from klingel_cli.commands.config import in_force, who
-from klingel_cli.kafka import publish, reading
+from klingel_cli.kafka import SOURCE, publish, reading
 from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
 from klingel_indexer.convert import cases_index
 
@@ -271,21 +271,8 @@ def merges_of(cases: Iterable[Json], given: IdentityLink) -> Iterator[CaseComman
 
 
 def link_output(given: IdentityLink) -> Output:
-    """Return the record of a link."""
-    key = link_key(given)
-    return Output(
-        topic=Topic.IDENTITY_LINKS,
-        key=key,
-        value=codec.encode(given),
-        headers=ce_headers(
-            Topic.IDENTITY_LINKS,
-            event_id=key.decode(),
-            source="klingel/cli",
-            subject=key.decode(),
-            time=given.first_seen,
-            trace=trace_id(key.decode()),
-        ),
-    )
+    """Return the record of a link that a person gives or takes back."""
+    return outputs.link_output(given, SOURCE)
 
 
 def _checked(

@@ -9,8 +9,8 @@ from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.settings import KafkaSettings
+from klingel_cli.dead_letters import KeptDeadLetter, escaped, parse_ids
 from klingel_cli.kafka import publish, reading
-from klingel_cli.letters import Letter, escaped, parse_ids
 from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
 
 _OWN = ("__connect.errors.", "x-dlq-")
@@ -63,7 +63,7 @@ def list_letters(shell: Shell, kind: str | None, size: int, *, as_json: bool) ->
         shell.say(f"\n{size} of {len(letters):,}; --size shows more")
 
 
-def _told(letter: Letter) -> dict[str, Any]:
+def _told(letter: KeptDeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "kind": letter.kind,
@@ -107,7 +107,7 @@ def show_letter(shell: Shell, letter_id: str, *, as_json: bool) -> None:
         shell.say(escaped(value))
 
 
-def _title(letter: Letter) -> str:
+def _title(letter: KeptDeadLetter) -> str:
     if letter.message.value is None:
         return "\noriginal value: none (a tombstone)"
     if not letter.cut:
@@ -141,8 +141,8 @@ def redrive(
     else:
         letters = [each for each in read_some(kafka, ids) if kind in {None, each.kind}]
     blobs = BlobStore(shell.settings.blobs.dir)
-    sent: list[Letter] = []
-    refused: list[tuple[Letter, str]] = []
+    sent: list[KeptDeadLetter] = []
+    refused: list[tuple[KeptDeadLetter, str]] = []
     for start in range(0, len(letters), _BATCH):
         outputs = []
         for letter in letters[start : start + _BATCH]:
@@ -159,7 +159,11 @@ def redrive(
 
 
 def _report(
-    shell: Shell, sent: list[Letter], refused: list[tuple[Letter, str]], *, as_json: bool
+    shell: Shell,
+    sent: list[KeptDeadLetter],
+    refused: list[tuple[KeptDeadLetter, str]],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         shell.tell(
@@ -176,13 +180,13 @@ def _report(
     shell.say(f"{len(sent):,} sent again, {len(refused):,} refused")
 
 
-def read_all(kafka: KafkaSettings) -> list[Letter]:
+def read_all(kafka: KafkaSettings) -> list[KeptDeadLetter]:
     """Read every dead letter that is kept; raises KafkaError."""
     with reading(kafka) as log:
-        return [Letter(message) for message in log.read_whole(Topic.DEAD_LETTERS)]
+        return [KeptDeadLetter(message) for message in log.read_whole(Topic.DEAD_LETTERS)]
 
 
-def read_some(kafka: KafkaSettings, ids: Iterable[str]) -> list[Letter]:
+def read_some(kafka: KafkaSettings, ids: Iterable[str]) -> list[KeptDeadLetter]:
     """Read dead letters by id, in the order asked for.
 
     Raises:
@@ -190,7 +194,7 @@ def read_some(kafka: KafkaSettings, ids: Iterable[str]) -> list[Letter]:
         Failure: there is none at that place (any more).
     """
     places = parse_ids(ids)
-    found: dict[tuple[int, int], Letter] = {}
+    found: dict[tuple[int, int], KeptDeadLetter] = {}
     with reading(kafka) as log:
         slots = log.slots(Topic.DEAD_LETTERS)
         ends, begins = log.ends(slots), log.begins(slots)
@@ -201,7 +205,7 @@ def read_some(kafka: KafkaSettings, ids: Iterable[str]) -> list[Letter]:
             if not begins[slot] <= offset < ends[slot]:
                 raise _not_there(partition, offset)
             for message in log.read({slot: (offset, offset + 1)}):
-                found[partition, message.offset] = Letter(message)
+                found[partition, message.offset] = KeptDeadLetter(message)
     for partition, offset in places:
         if (partition, offset) not in found:
             raise _not_there(partition, offset)

@@ -14,7 +14,8 @@ import msgspec
 from kafka import errors as kafka_errors
 
 from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
+from klingel.contracts.envelope import Output
+from klingel.contracts.outputs import raw_output
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import event_id
 from klingel.errors import ConfigurationError, CredentialsRejected, InvalidMessage, RetryableError
@@ -281,19 +282,7 @@ def _synthetic(name: str, now: datetime) -> Output:
         native=msgspec.Raw(msgspec.json.encode(native)),
         context={"source": "klingel-doctor"},
     )
-    return Output(
-        topic=Topic.RAW_EVENTS,
-        key=name.encode(),
-        value=codec.encode(raw),
-        headers=ce_headers(
-            Topic.RAW_EVENTS,
-            event_id=raw.event_id,
-            source="klingel/doctor",
-            subject=name,
-            time=now,
-            trace=trace_id(name),
-        ),
-    )
+    return raw_output(raw, "klingel/doctor")
 
 
 def _find(log: Log, name: str, since: datetime) -> tuple[int, int] | None:

@@ -8,16 +8,15 @@ from pathlib import Path
 import click
 from msgspec import structs
 
-from klingel.contracts import codec
-from klingel.contracts.envelope import Output, ce_headers, trace_id
-from klingel.contracts.topics import Topic
+from klingel.contracts.envelope import Output
+from klingel.contracts.outputs import raw_output
 from klingel.domain.identity import FIRST_BELIEVED
 from klingel.errors import ConfigurationError
 from klingel.model import RawEvent
 from klingel_cli.backtesting import Heard, read_events
 from klingel_cli.commands.map import deliveries
 from klingel_cli.commands.remap import Moment
-from klingel_cli.kafka import publish
+from klingel_cli.kafka import SOURCE, publish
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_networks.registry import installed
 
@@ -108,16 +107,4 @@ def _outputs(
         mode = "gap_fill" if fresh else "backfill"
         counts[mode] += 1
         told = structs.replace(raw, mode=mode, received_at=now, connector="import")
-        yield Output(
-            topic=Topic.RAW_EVENTS,
-            key=told.object_id.encode(),
-            value=codec.encode(told),
-            headers=ce_headers(
-                Topic.RAW_EVENTS,
-                event_id=told.event_id,
-                source="klingel/cli",
-                subject=told.object_id,
-                time=now,
-                trace=trace_id(told.object_id),
-            ),
-        )
+        yield raw_output(told, SOURCE)

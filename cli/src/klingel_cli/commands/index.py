@@ -14,7 +14,8 @@ from klingel.errors import ConfigurationError, InvalidMessage
 from klingel_cli.commands.config import in_force
 from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
-from klingel_indexer.ageing import Aged, age_posts
+from klingel_indexer.ageing import Aged, Cutoffs, age_documents
+from klingel_indexer.convert import dead_letters_index, status_index
 from klingel_indexer.roles import BRAND, make_key, put_roles, roles
 from klingel_indexer.templates import FOLDER, apply_templates, check_templates
 from klingel_indexer.worker import template_overrides
@@ -155,22 +156,27 @@ def index_key(shell: Shell, role: str, days: int, *, as_json: bool) -> None:
 @as_json
 @pass_shell
 def age_index(shell: Shell, *, dry_run: bool, as_json: bool) -> None:
-    """Delete posts that are older than their brand keeps them (retention.posts_days); run it daily.
+    """Delete documents that are older than their brand keeps them; run it daily.
 
-    Exit 1 when there are posts of a brand whose retention is not known: it is not in force, or this
-    version cannot read it. They are left.
+    The brand's file says how long: `retention.posts_days`, `cases_days` after a case has ended, and
+    `warnings_days` for alerts and incidents. Dead letters and the status of connectors are of no
+    brand: KLINGEL_ELASTICSEARCH__DEAD_LETTERS_DAYS and KLINGEL_ELASTICSEARCH__STATUS_DAYS.
+
+    Exit 1 when there are documents of a brand whose retention is not known: it is not in force, or
+    this version cannot read it. They are left.
     """
-    now, cutoffs = shell.now(), {}
-    for name, record in in_force(shell.settings.kafka).items():
-        try:
-            kept = applied_brand(record).brand.retention.posts_days
-        except InvalidMessage:
-            continue
-        cutoffs[name] = now - timedelta(days=kept)
-    elasticsearch = shell.settings.elasticsearch
+    elasticsearch, prefix = shell.settings.elasticsearch, shell.settings.elasticsearch.index_prefix
+    now, brands = shell.now(), _kept(shell)
+    others = {
+        dead_letters_index(prefix): (
+            "indexed_at",
+            now - timedelta(days=elasticsearch.dead_letters_days),
+        ),
+        status_index(prefix): ("at", now - timedelta(days=elasticsearch.status_days)),
+    }
     aged, left = ask(
         elasticsearch,
-        lambda client: age_posts(client, elasticsearch.index_prefix, cutoffs, dry_run=dry_run),
+        lambda client: age_documents(client, prefix, brands, others, dry_run=dry_run),
     )
     if as_json:
         shell.tell({"aged": [each._asdict() for each in aged], "left": left, "dry_run": dry_run})
@@ -180,12 +186,25 @@ def age_index(shell: Shell, *, dry_run: bool, as_json: bool) -> None:
         shell.found_wrong()
 
 
+def _kept(shell: Shell) -> dict[str, Cutoffs]:
+    """Return what each brand in force keeps."""
+    now, cutoffs = shell.now(), {}
+    for name, record in in_force(shell.settings.kafka).items():
+        try:
+            kept = applied_brand(record).brand.retention
+        except InvalidMessage:
+            continue
+        days = (kept.posts_days, kept.cases_days, kept.warnings_days)
+        cutoffs[name] = Cutoffs(*(now - timedelta(days=each) for each in days))
+    return cutoffs
+
+
 def _say_aged(shell: Shell, aged: list[Aged], left: list[str], *, dry_run: bool) -> None:
     verb = "would delete" if dry_run else "deleted"
     for each in aged:
         what = "the index" if each.whole else "of it"
-        shell.say(f"{verb}  {each.name}: {what}, {each.documents:,} posts")
+        shell.say(f"{verb}  {each.name}: {what}, {each.documents:,} documents")
     for index in left:
         shell.say(f"left     {index}: the brand's retention is not known (klingel config diff)")
     if not aged and not left:
-        shell.say("no post is older than its brand keeps it")
+        shell.say("no document is older than its brand keeps it")

@@ -11,13 +11,17 @@ from elasticsearch import AsyncElasticsearch
 
 from klingel.clock import SystemClock
 from klingel.contracts.resources import schemas_dir
+from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Suppressed
 from klingel.errors import ConfigurationError
 from klingel.metrics import Metrics
 from klingel_cli.commands.remap import Moment
+from klingel_cli.erasing import known_erased
 from klingel_cli.kafka import Log, Slot, reading
 from klingel_cli.search_client import ask
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_indexer.convert import INPUTS
+from klingel_indexer.erased import sweep
 from klingel_indexer.rebuilding import (
     Copied,
     Difference,
@@ -37,6 +41,7 @@ class _Done(NamedTuple):
     rebuilt: Rebuilt | None
     copied: list[Copied]
     differences: list[Difference]
+    erased: int = 0
 
     @property
     def is_well(self) -> bool:
@@ -64,8 +69,9 @@ def reindex(
 
     Nothing has to stand still: of two versions of a document the higher stands, so an indexer may
     write to the same indices, and doing it twice changes nothing more. With --to, the new indices
-    come to stand beside the old ones, and what is left to do is printed. Exit 1 when something
-    could not be copied, or both differ in the end.
+    come to stand beside the old ones, and what is left to do is printed. What was erased is not
+    written again, and goes from older indices before they are copied. Exit 1 when something could
+    not be copied, or both differ in the end.
     """
     elasticsearch = shell.settings.elasticsearch
     ours = elasticsearch.index_prefix
@@ -78,19 +84,21 @@ def reindex(
         raise ConfigurationError("--check compares two prefixes; name the other one by --to")
     folder = schemas_dir(shell.settings.schemas_dir) / FOLDER
     begun = shell.now()
+    erased = Suppressed() if check else _erased(shell)
 
     async def work(client: AsyncElasticsearch) -> _Done:
         _refuse(await check_templates(client, folder, new, None), new)
         pairs = {} if old is None else await _pairs(client, folder, old, new)
-        copied, rebuilt = [], None
+        copied, rebuilt, swept = [], None, 0
         if not check:
             if since is None:
+                swept = 0 if old is None else await sweep(client, old, erased)
                 copied = [await copy_index(client, *pair) for pair in pairs.items()]
-            rebuilt = await _rebuild(shell, client, new, since)
+            rebuilt = await _rebuild(shell, client, new, since, erased)
         differences = [
             found for pair in pairs.items() if (found := await compare(client, *pair)) is not None
         ]
-        return _Done(rebuilt, copied, differences)
+        return _Done(rebuilt, copied, differences, swept)
 
     done = ask(elasticsearch, work)
     if as_json:
@@ -101,6 +109,11 @@ def reindex(
             _say_what_is_left(shell, old, new, begun)
     if not done.is_well:
         shell.found_wrong()
+
+
+def _erased(shell: Shell) -> Suppressed:
+    with reading(shell.settings.kafka) as log:
+        return known_erased(log.read_whole(Topic.SUPPRESSIONS), shell.settings.erasure)
 
 
 def _refuse(differences: list[str], prefix: str) -> None:
@@ -116,12 +129,21 @@ async def _pairs(client: AsyncElasticsearch, folder: Path, old: str, new: str) -
 
 
 async def _rebuild(
-    shell: Shell, client: AsyncElasticsearch, prefix: str, since: datetime | None
+    shell: Shell,
+    client: AsyncElasticsearch,
+    prefix: str,
+    since: datetime | None,
+    erased: Suppressed,
 ) -> Rebuilt:
     with reading(shell.settings.kafka) as log:
         ranges = await asyncio.to_thread(_ranges, log, since)
         return await rebuild(
-            log.read(ranges), client, prefix, clock=SystemClock(), metrics=Metrics("reindex")
+            log.read(ranges),
+            client,
+            prefix,
+            clock=SystemClock(),
+            metrics=Metrics("reindex"),
+            suppressed=erased,
         )
 
 
@@ -157,11 +179,14 @@ def _told(done: _Done) -> dict[str, Any]:
             }
             for each in done.copied
         ],
+        "erased": done.erased,
         "differences": [each._asdict() for each in done.differences],
     }
 
 
 def _say(shell: Shell, done: _Done) -> None:
+    if done.erased:
+        shell.say(f"erased   {done.erased:,} documents of older indices tell of nobody erased now")
     for each in done.copied:
         shell.say(
             f"copied   {each.source} to {each.target}: {each.written:,} of {each.documents:,} "

@@ -11,11 +11,13 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
+from klingel.config.brand import Brand
+from klingel.config.loader import load_brand
 from klingel.contracts.topics import Topic
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import AuditReport
 from klingel_cli.books import read_books
-from klingel_cli.demo.index import TOLD, Index, Sightings
+from klingel_cli.demo.index import TOLD, UNWELL, Index, Sightings
 from klingel_cli.demo.judging import Sent, Verdict, judge, percentile, read_recording, read_truth
 from klingel_cli.demo.observe import told_to
 from klingel_cli.demo.processes import CONNECTORS, SOURCE, Fleet, FleetError, until
@@ -23,6 +25,7 @@ from klingel_cli.demo.rehearsal import (
     Recording,
     Say,
     Traffic,
+    hear_brief_calm_day,
     ring_recorded,
     ring_simulated,
     truth_file,
@@ -32,6 +35,7 @@ from klingel_cli.kafka import reading
 _QUIET_SECONDS = 2.0
 _SHOWN = 20
 _AUDITS = 3
+_TOLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Result:
         told_to: notifications that the simulated receiver got.
         tally: warnings, breaches, escalations, alerts and incidents in the index.
         networks: posts in the index by network.
+        seen: of what the example brand must come to, whether it was seen; empty where nothing of the
+            kind is asked for.
     """
 
     verdict: Verdict
@@ -60,11 +66,13 @@ class Result:
     told_to: int = 0
     tally: Mapping[str, int] = field(default_factory=dict)
     networks: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost or doubled and the books add up."""
-        return self.verdict.clean and self.audit.clean and self.verdict.sent > 0
+        """Whether nothing was lost or doubled, the books add up, and all was seen that must be."""
+        whole = self.verdict.clean and self.audit.clean and self.verdict.sent > 0
+        return whole and all(self.seen.values())
 
     def told(self) -> dict[str, Any]:
         """Return the line for programs."""
@@ -81,6 +89,7 @@ class Result:
             **{name: self.tally.get(name, 0) for name in (*TOLD, "alerts", "incidents")},
             "networks": dict(self.networks),
             "notified": self.told_to,
+            "seen": dict(self.seen),
             "never_seen": self.verdict.never_seen,
             "audit": "clean" if self.audit.clean else "wrong",
         }
@@ -94,26 +103,34 @@ class Result:
                 yield f"{name}: and {len(found) - _SHOWN:,} more"
         for problem in self.audit.problems[:_SHOWN]:
             yield f"audit: {problem.stage} {problem.topic}/{problem.partition}: {problem.sentence}"
+        for what, was_seen in self.seen.items():
+            if not was_seen:
+                yield f"not seen: {what}"
         if not self.verdict.sent:
             yield "nothing that the brand must hear was sent"
 
 
 def check(
-    fleet: Fleet, index: Index, source: Traffic | Recording, brand: str, seconds: float, say: Say
+    fleet: Fleet, index: Index, source: Traffic | Recording, brand: Path, seconds: float, say: Say
 ) -> Result:
     """Ring, wait and judge, on services that are open already.
 
     Args:
-        fleet: with its services ready.
+        fleet: with its services ready; all but watch where a brief calm day comes first.
         index: of the fleet's prefix.
         source: who rings.
-        brand: who must hear it.
+        brand: file of the brand that must hear it.
         seconds: bound of the ringing, and of the waiting after it.
         say: takes progress for people.
 
     Raises:
         FleetError: a process fell, or time was up.
     """
+    file = load_brand(brand).brand
+    is_whole = isinstance(source, Traffic) and source.brief_day
+    if isinstance(source, Traffic) and is_whole:
+        say("A calm day is heard first: early warning learns what is usual.")
+        hear_brief_calm_day(fleet, source.seed, brand, seconds)
     sightings = Sightings(index)
     sightings.start()
     try:
@@ -131,8 +148,10 @@ def check(
         sightings.stop()
     say("Judging what is in Elasticsearch against what the sources sent.")
     truth = _truth(fleet, source)
-    verdict = judge_index(truth, index, brand)
+    verdict = judge_index(truth, index, file.brand)
     kafka = fleet.read_settings().kafka
+    # First, since it waits for what is told late; what is counted below is what was there then.
+    seen = await_seen(fleet, index, file) if is_whole else {}
     return Result(
         verdict=verdict,
         audit=_audit(kafka),
@@ -143,7 +162,48 @@ def check(
         told_to=told_to(fleet, 0).count,
         tally=index.tally(),
         networks=index.networks(),
+        seen=seen,
     )
+
+
+def await_seen(fleet: Fleet, index: Index, brand: Brand) -> Mapping[str, bool]:
+    """Return whether each thing was seen that the example brand must come to.
+
+    What is told is sent together when it is much: it is waited for.
+    """
+
+    def is_all_seen() -> bool:
+        try:
+            return all(what_is_seen(fleet, index, brand).values())
+        except UNWELL:
+            return False  # an index that was just made answers when its shards have started
+
+    until(is_all_seen, _TOLD_SECONDS)
+    return what_is_seen(fleet, index, brand)
+
+
+def what_is_seen(fleet: Fleet, index: Index, brand: Brand) -> Mapping[str, bool]:
+    """Return whether each thing is in the index, or at the receiver, by its name."""
+    index.refresh()
+    tally, standing = index.tally(), index.care(0, 1, _SHOWN)
+    # Of alerts and incidents nobody else is told there.
+    others = {*brand.alerts.notify, *brand.alerts.incident_notify}
+    levels = {target for level in brand.escalation for target in level.notify}
+    received = told_to(fleet, 0).received
+    return {
+        "a case whose clock runs": bool(standing.due),
+        "a warning": tally["warned"] > 0,
+        "a breach": tally["breached"] > 0,
+        "an escalation that the receiver got": tally["escalated"] > 0
+        and any(received.get(target) for target in levels - others),
+        "an alert with evidence": any(
+            each.terms and (each.authors or 0) >= brand.alerts.min_authors
+            for each in standing.alerts
+        ),
+        "an incident": any(
+            each.authors >= brand.alerts.incident_from for each in standing.incidents
+        ),
+    }
 
 
 def judge_index(truth: list[Sent], index: Index, brand: str) -> Verdict:

@@ -61,8 +61,8 @@ _OVERDUE_OF_MANY = 0.02
 @click.option(
     "--calm-day/--no-calm-day",
     default=True,
-    help="First replay a day without a crisis (3 minutes), so that early warning knows what is "
-    "usual; without it the networks ring at once, and of the brand alone.",
+    help="First replay a day without a crisis (3 minutes; a brief one with --check), so that early "
+    "warning knows what is usual; without it the networks ring at once, and of the brand alone.",
 )
 @click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
 @click.option(
@@ -91,7 +91,9 @@ def demo(
     """Ring: real Kafka, real Elasticsearch, every service, an example brand, a live board.
 
     Ctrl-C stops everything. With --check it rings for a bounded time without a terminal, waits
-    until all is indexed, and prints one line of JSON; exit 1 when anything was lost or doubled.
+    until all is indexed, and prints one line of JSON; exit 1 when anything was lost or doubled, or
+    when one of the things that the example brand must come to was not seen: running clocks, a
+    warning, a breach, an escalation that the receiver got, an alert with evidence, an incident.
     """
     brand = brand_path or brand_file()
     name = load_brand(brand).brand.brand
@@ -101,6 +103,8 @@ def demo(
     )
     if isinstance(source, Traffic) and calm_day and not is_check and pace > 0:
         source = replace(source, overdue=_OVERDUE_OF_FEW, calm_day=True)
+    if isinstance(source, Traffic) and calm_day and is_check and source.networks is not None:
+        source = replace(source, brief_day=True)
     if is_check and source is None:
         raise Failure("--check judges what was sent; a live network keeps no list", WRONG_USAGE)
     where = (folder or demo_folder()).absolute()
@@ -132,7 +136,7 @@ def _run(
     """Open everything and ring: within `seconds` and judged, or shown until Ctrl-C."""
     furnish(fleet, brand, _say)
     services: tuple[str, ...] = SERVICES
-    if isinstance(source, Traffic) and source.calm_day:
+    if isinstance(source, Traffic) and (source.calm_day or source.brief_day):
         fleet.klingel("config", "apply", str(calm_brand(fleet, brand)))
         services = AT_A_CALM_DAY
     write_environment(fleet)
@@ -141,7 +145,7 @@ def _run(
     try:
         if seconds is not None:
             assert source is not None
-            return check(fleet, index, source, name, seconds, _say)
+            return check(fleet, index, source, brand, seconds, _say)
         with suppress(KeyboardInterrupt):
             show(fleet, index, source, brand, name, shell.out)
         return None

@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from klingel_cli.demo.judging import CaseEventRecord, CaseRecord, Document, folded_objects
+from klingel_cli.demo.judging import (
+    ABOUT,
+    CaseEventRecord,
+    CaseRecord,
+    Document,
+    folded_objects,
+    told_about,
+)
 from klingel_cli.demo.processes import Servers
 
 UNWELL: Final = (ApiError, TransportError)
@@ -115,9 +122,6 @@ class Care:
 TOLD: Final = ("warned", "breached", "escalated")
 """Kinds of case events that the check counts."""
 
-_ABOUT = ("clock", "level", "detail", "corrects")
-"""What tells two events of one kind and cause apart."""
-
 
 class Sight(NamedTuple):
     """A version of a post that is searchable.
@@ -195,9 +199,9 @@ class Index:
                 case_id=hit["_source"]["case_id"],
                 cause=hit["_source"]["cause"],
                 kind=hit["_source"]["kind"],
-                about="/".join(str(hit["_source"].get(name, "")) for name in _ABOUT),
+                about=told_about(hit["_source"]),
             )
-            for hit in self._all("case-events-*", ["case_id", "cause", "kind", *_ABOUT])
+            for hit in self._all("case-events-*", ["case_id", "cause", "kind", *ABOUT])
         ]
 
     def _all(self, pattern: str, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:

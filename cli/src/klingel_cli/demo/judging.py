@@ -11,10 +11,10 @@ Lost is counted against the source's own list of what it sent, never against a b
 import json
 from base64 import b64decode
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -73,6 +73,23 @@ class CaseRecord:
     objects: tuple[str, ...]
 
 
+ABOUT: Final = ("clock", "level", "detail", "corrects", "at")
+"""Fields of a case event that `told_about` reads."""
+
+
+def told_about(event: Mapping[str, Any]) -> str:
+    """Return what tells a case event from others of its kind that have the same cause.
+
+    Clocks of one name run one after the other, and one late cause may tell of several that they were
+    met: each ended at its own time.
+
+    Args:
+        event: its document, at least the fields of `ABOUT`.
+    """
+    names = ABOUT if event["kind"] == "met" else ABOUT[:-1]
+    return "/".join(str(event.get(name, "")) for name in names)
+
+
 @dataclass(frozen=True, slots=True)
 class CaseEventRecord:
     """Something that happened to a case, as it is indexed.
@@ -83,6 +100,7 @@ class CaseEventRecord:
         cause: what caused it.
         kind: what happened.
         about: which clock, level, word of detail or correction it is about; empty for none.
+            See `told_about`.
     """
 
     place: str

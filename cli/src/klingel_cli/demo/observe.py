@@ -57,10 +57,17 @@ class ToldRow:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the simulated receiver got: how much so far, and the newest ones first."""
+    """What the simulated receiver got: how much so far, and the newest ones first.
+
+    Attributes:
+        count: of all.
+        newest: the newest ones first.
+        received: how many, by path or address.
+    """
 
     count: int = 0
     newest: tuple[ToldRow, ...] = ()
+    received: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +219,10 @@ def told_to(fleet: Fleet, rows: int) -> Told:
         _, listed = fleet.get("receiver-0", "/control/received")
     except (FleetError, OSError, HTTPException):
         return Told()
-    count = sum(json.loads(counted_so_far)["received"].values())
+    received = json.loads(counted_so_far)["received"]
     newest = [*reversed(json.loads(listed))][:rows]
-    return Told(count, tuple(ToldRow(each["where"], each["title"]) for each in newest))
+    newest_rows = tuple(ToldRow(each["where"], each["title"]) for each in newest)
+    return Told(sum(received.values()), newest_rows, received)
 
 
 def in_order(children: list[Child]) -> list[Child]:

@@ -308,6 +308,7 @@ class Fleet:
         *options: str,
         instance: int = 0,
         environ: Mapping[str, str] | None = None,
+        module: str | None = None,
     ) -> Child:
         """Start a process; it may not be ready yet.
 
@@ -316,6 +317,7 @@ class Fleet:
             options: further arguments of its command.
             instance: number of this one among its kind; names it `<kind>-<instance>`.
             environ: further settings of this process alone.
+            module: run in place of the kind's own, with the same arguments.
 
         Raises:
             FleetError: one of that name runs already.
@@ -326,7 +328,7 @@ class Fleet:
             raise FleetError(f"{name} runs already")
         how = KINDS[kind]
         port = self.port_of(name) if how.probe else 0
-        command = [sys.executable, self.mark, "-m", how.module, *how.verbs, *options]
+        command = [sys.executable, self.mark, "-m", module or how.module, *how.verbs, *options]
         if kind in CONNECTORS:
             command += ["--holder", name]
         if how.port_option:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from klingel.config.loader import load_brand
+from klingel.contracts.partition import partition_for
 from klingel.errors import ConfigurationError
-from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, until
+from klingel_cli.demo.processes import PARTITIONS, SOURCE, Fleet, FleetError, until
 from klingel_cli.demo.signals import undisturbed
 from klingel_local import LocalStack
 from klingel_local.stack import default_folder
@@ -26,6 +27,10 @@ CALM_SPEED = 500
 """How many times as fast as it was. Early warning takes rows ten minutes late at least, at this speed
 1.2 seconds of real time: what the partitions of the pipeline may be apart."""
 CALM_SOURCE = "yesterday"
+_BRIEF_POSTS = 150
+"""Of a calm day that nobody waits for: one in ten minutes, as of a small brand."""
+_BRIEF_BEFORE = timedelta(minutes=5)
+"""How long before the present it ends: nothing of it is dated ahead of the clock."""
 
 _HEARD_ONE_IN = 300
 """Of what rings beside a calm day, so many things are one about the brand: a network's public speaks
@@ -63,6 +68,7 @@ class Traffic:
         rate: events a second of both together; 0 as fast as they are taken.
         overdue: share of the help desk's first posts that were said 30 to 80 minutes earlier.
         calm_day: a calm day is replayed first, and what rings then is in proportion to it.
+        brief_day: a calm day of few posts is heard first, whatever rings then: for who cannot wait.
     """
 
     seed: int = 7
@@ -72,6 +78,7 @@ class Traffic:
     rate: float = 300.0
     overdue: float = 0.2
     calm_day: bool = False
+    brief_day: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +279,42 @@ def write_calm_day(fleet: Fleet, traffic: Traffic) -> Path:
     Raises:
         FleetError: it was not written.
     """
-    path = fleet.folder / "calm-day.ndjson"
     a_second = traffic.rate / _HEARD_ONE_IN
     began_at = datetime.now(UTC) - CALM + CALM / CALM_SPEED
+    return _write_calm(fleet, traffic.seed + 1, a_second, began_at)
+
+
+def write_brief_calm_day(fleet: Fleet, seed: int, end: datetime) -> Path:
+    """Let the simulator write a day of few posts, for who cannot wait for a whole one.
+
+    All of them lie on one partition of `raw-events`: however fast they are replayed, they are heard
+    in the order in which they were said.
+
+    Args:
+        fleet: whose folder it lies in.
+        seed: same seed, same posts.
+        end: of the day.
+
+    Raises:
+        FleetError: it was not written.
+    """
+    a_second = PARTITIONS * _BRIEF_POSTS / CALM.total_seconds()
+    path = _write_calm(fleet, seed + 1, a_second, end - CALM)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if _partition(line) == 0))
+    return path
+
+
+def _partition(line: bytes) -> int:
+    object_id = f"replay:{CALM_SOURCE}:{json.loads(line)['id']}"
+    return partition_for(object_id.encode(), PARTITIONS)
+
+
+def _write_calm(fleet: Fleet, seed: int, a_second: float, began_at: datetime) -> Path:
+    path = fleet.folder / "calm-day.ndjson"
     child = fleet.start(
         "ndjson",
-        *("--seed", str(traffic.seed + 1), "--source", CALM_SOURCE, "--out", str(path)),
+        *("--seed", str(seed), "--source", CALM_SOURCE, "--out", str(path)),
         *("--events", str(max(1, round(CALM.total_seconds() * a_second)))),
         *("--rate", f"{a_second:.6f}", "--start", began_at.isoformat()),
         *_CALM_MIX,
@@ -288,12 +325,54 @@ def write_calm_day(fleet: Fleet, traffic: Traffic) -> Path:
     return path
 
 
+def hear_brief_calm_day(fleet: Fleet, seed: int, brand: Path, seconds: float) -> None:
+    """Let a day of few posts pass, start watch, and put the brand in force as it is.
+
+    Args:
+        fleet: with all services ready but watch.
+        seed: same seed, same posts.
+        brand: put in force once the day is over.
+        seconds: bound of each wait.
+
+    Raises:
+        FleetError: it was not replayed, or time was up.
+    """
+    path = write_brief_calm_day(fleet, seed, datetime.now(UTC) - _BRIEF_BEFORE)
+    options = (str(path), "--source", CALM_SOURCE, "--instance", CALM_SOURCE, "--exit")
+    calm = fleet.start("replay", *options)
+    if fleet.wait(calm.name, seconds) != 0:
+        raise FleetError(f"the calm day was not replayed; the log is {calm.log}")
+    await_heard(fleet, "understand-0", len(path.read_bytes().splitlines()), seconds)
+    del fleet.children[calm.name]
+    fleet.start("watch")
+    fleet.wait_ready("watch-0", seconds)
+    await_heard(fleet, "watch-0", 1, seconds)
+    fleet.klingel("config", "apply", str(brand))
+
+
 def replay_calm_day(fleet: Fleet, traffic: Traffic) -> None:
     """Start the replay of a calm day; raises FleetError."""
     path = write_calm_day(fleet, traffic)
     rate = traffic.rate / _HEARD_ONE_IN * CALM_SPEED
     options = (str(path), "--source", CALM_SOURCE, "--rate", f"{rate:g}")
     fleet.start("replay", *options, "--exit")
+
+
+def await_heard(fleet: Fleet, name: str, messages: int, seconds: float) -> None:
+    """Wait until a process has read so many messages, and nothing lies ahead of it.
+
+    Raises:
+        FleetError: time was up.
+    """
+
+    def heard() -> bool:
+        samples = fleet.metrics(name)
+        received = sum(each.value for each in samples if each.name == "klingel_received_total")
+        lag = sum(each.value for each in samples if each.name == "klingel_lag_messages")
+        return received >= messages and lag == 0
+
+    if not until(heard, seconds):
+        raise FleetError(f"{name} has not read {messages} messages after {seconds:.0f} s")
 
 
 def ring_recorded(fleet: Fleet, recording: Recording) -> None:

@@ -40,13 +40,13 @@ def import_objects(kibana: KibanaSettings, space: str, objects: bytes) -> Import
         objects: NDJSON.
 
     Raises:
-        ConfigurationError: the address is none, or there is no such space.
+        ConfigurationError: there is no such space.
         CredentialsRejected: Kibana refuses our credential.
         SourceUnavailable: it is away, starting, or answers what it should not.
     """
     body, content_type = multipart(objects)
     headers = {"kbn-xsrf": "klingel", "Content-Type": content_type, **_authorization(kibana)}
-    where = _address(kibana)
+    where = urlsplit(kibana.url)
     within = "" if space == "default" else f"/s/{space}"
     path = f"{where.path.rstrip('/')}{within}/api/saved_objects/_import?overwrite=true"
     connection = _connection(kibana, where)
@@ -74,21 +74,6 @@ def multipart(objects: bytes) -> tuple[bytes, str]:
     )
     body = head.encode() + objects + f"\r\n--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
-
-
-def _address(kibana: KibanaSettings) -> SplitResult:
-    try:
-        where = urlsplit(kibana.url)
-        usable = where.scheme in {"http", "https"} and bool(where.hostname)
-        _ = where.port  # a bad one raises here
-    except ValueError:
-        usable = False
-    if not usable or where.username is not None:
-        raise ConfigurationError(
-            "KLINGEL_KIBANA__URL: give http:// or https://, a host and a port, and the credential "
-            "by settings of its own"
-        )
-    return where
 
 
 def _connection(kibana: KibanaSettings, where: SplitResult) -> HTTPConnection:

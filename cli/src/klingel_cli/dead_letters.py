@@ -17,7 +17,7 @@ Blobs = Callable[[BlobRef], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class KeptDeadLetter:
     """One dead letter.
 
     Attributes:
