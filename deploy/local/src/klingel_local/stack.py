@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from klingel_local import pins, processes
 from klingel_local.artifacts import ArtifactCache, cache_folder
 from klingel_local.elasticsearch import ElasticsearchConfig, ElasticsearchServer
-from klingel_local.errors import LocalStackError, MissingError
+from klingel_local.errors import LocalStackError, MissingError, SettingError
 from klingel_local.instance import (
     Instance,
     forget,
@@ -450,8 +450,17 @@ class LocalStack:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder alone; a second command on it waits."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("ab") as lock:
+        """Hold the folder alone; a second command on it waits.
+
+        Raises:
+            SettingError: the folder cannot be made, or nothing can be written there.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("ab")
+        except OSError as error:
+            reason = error.strerror or "it cannot be written"
+            raise SettingError(f"{self.folder}: {reason}; name another folder by --dir.") from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
