@@ -5,7 +5,7 @@
 The series are NAB's realTweets that lie beside the checkout, scored by NAB's published rules
 (`../shared/tools/nab_score.py`): standard and low-FP. `left out in turn` chooses the threshold on all
 series but one, in the middle of the best plateau, and scores it on the one. `--plateau` shows the score
-as each setting is halved and doubled, and the threshold is moved.
+as each setting is halved and doubled, and made a tenth less and more, and as the threshold is moved.
 
 A row of the watch is measured with a thousand brands of twenty topics, brand sizes as they are (a few
 large, many small), CPU time; beside it stands a loop of plain arithmetic, by which machines and their
@@ -39,6 +39,8 @@ GATES = {"standard": 82.0, "low_fp": 73.0}
 GATES_LEFT_OUT = {"standard": 72.0, "low_fp": 62.0}
 MICROSECONDS_A_ROW = 20.0
 THRESHOLDS = tuple(round(2.4 + 0.2 * step, 1) for step in range(16))
+FACTORS = (0.5, 0.9, 1.0, 1.1, 2.0)
+NEAR = (0.9, 1.1)
 INTERVAL = 300.0
 BRANDS, TOPICS = 1_000, 20
 SEED = 5
@@ -154,10 +156,10 @@ def left_out(scorer: ModuleType, every: Sequence[Series]) -> dict[str, Any]:
 
 
 def plateau(scorer: ModuleType, every: Sequence[Series]) -> dict[str, dict[str, Any]]:
-    """Return the scores as each setting is halved and doubled, and the threshold is moved."""
+    """Return the scores as each setting is made less and more, and the threshold is moved."""
     usual = Policy()
     shown: dict[str, dict[str, Any]] = {
-        "threshold": {
+        "thresholds": {
             str(each): judge(scorer, every, dataclasses.replace(usual, threshold=each))
             for each in THRESHOLDS
         }
@@ -169,13 +171,27 @@ def plateau(scorer: ModuleType, every: Sequence[Series]) -> dict[str, dict[str, 
         "least_deviation",
         "probation_seconds",
         "cool_down_seconds",
+        "settle_seconds",
+        "threshold",
     ):
         shown[name] = {}
-        for factor in (0.5, 1.0, 2.0):
+        for factor in FACTORS:
             value = getattr(usual, name) * factor
             policy = dataclasses.replace(usual, **{name: value})
-            shown[name][f"{value:g}"] = judge(scorer, every, policy)
+            shown[name][f"x{factor:g}"] = judge(scorer, every, policy)
+    shown["horizons_seconds"] = {}
+    for factor in FACTORS:
+        short, middle, long = (seconds * factor for seconds in usual.horizons_seconds)
+        policy = dataclasses.replace(usual, horizons_seconds=(short, middle, long))
+        shown["horizons_seconds"][f"x{factor:g}"] = judge(scorer, every, policy)
     return shown
+
+
+def within_a_tenth(shown: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Return the lowest score of each profile as one setting is a tenth less or more."""
+    rows = [row for name, row in shown.items() if name != "thresholds"]
+    near = [row[f"x{factor:g}"] for row in rows for factor in NEAR]
+    return {profile: min(each[profile] for each in near) for profile in PROFILES}
 
 
 def arithmetic() -> float:
@@ -284,6 +300,7 @@ def main() -> None:
     }
     if options.plateau:
         told["plateau"] = plateau(scorer, every)
+        told["within_a_tenth"] = within_a_tenth(told["plateau"])
     if options.json:
         print(json.dumps(told))
     else:

@@ -35,8 +35,8 @@ from klingel.model.brand_signals import Signal
 from klingel.stage.batch import Overlay, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.guard import Brake
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ledger import Tally
-from klingel.testing.broker import InMemoryTable
 from klingel.testing.conversations import compiled_brand
 from klingel_processors.watch.logic import BRANDS_A_TICK, STATE, WatchLogic
 
@@ -48,6 +48,8 @@ BATCH = 500
 TOPICS = 20
 PER_BRAND = 288
 """Rows a brand and day of the run that shows what is held."""
+PER_TURN = 96
+DAYS = (1, 3, 5, 8, 12, 16)
 
 
 def note(name: str, value: object) -> None:
@@ -210,27 +212,32 @@ def speed(
     note(f"{name}: bytes written a row", round(bench.written / number))
 
 
-def memory(texts: Sequence[str], brands: int, number: int) -> None:
-    """Print what many brands hold as time goes on, far beyond what they remember.
+def memory(gates: Gates, texts: Sequence[str], brands: int) -> None:
+    """Print what some brands hold as time goes on, far beyond what they remember.
+
+    Longest remembered is for a week: a word that nobody answers.
 
     The brands' table stands for RocksDB, and what lies in it is not counted.
     """
     told = signals(texts, brands, brands * PER_BRAND / DAY, random.Random(SEED))
     bench = Bench(brands)
     tracemalloc.start()
-    for day in range(1, 9):
-        for _ in range(number // BATCH):
-            some, at = messages(told, BATCH, BATCH)
+    held_on: dict[int, float] = {}
+    for day in range(1, max(DAYS) + 1):
+        for _ in range(brands * PER_BRAND // PER_TURN):
+            some, at = messages(told, PER_TURN, PER_TURN)
             bench.decide(some, at)
             bench.pass_time(at)
+        if day not in DAYS:
+            continue
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] - bench.stored()
-        days = number * day / (brands * PER_BRAND)
-        note(
-            f"{brands} brands of {TOPICS} topics, after {days:.1f} days, kB a brand",
-            round(held / brands / 1000),
-        )
+        held_on[day] = held / brands
+        name = f"{brands} brands of {TOPICS} topics, after {day} days, kB a brand"
+        note(name, round(held / brands / 1000))
     tracemalloc.stop()
+    growth = held_on[DAYS[-1]] / held_on[DAYS[-2]]
+    gates.at_most(f"what is held after {DAYS[-1]} days, to {DAYS[-2]}", growth, 1.1)
 
 
 # --- incidents ------------------------------------------------------------------------------------
@@ -334,7 +341,7 @@ def main(arguments: Sequence[str]) -> int:
         speed(gates, texts, 10, 0.5, 20_000, "10 brands over 17 hours, searches for incidents too")
     if "memory" in parts:
         print("memory", flush=True)
-        memory(texts, 50, 50 * PER_BRAND)
+        memory(gates, texts, 6)
     if "incidents" in parts:
         incidents(gates, asked.intents)
     for name in gates.missed:
