@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from klingel_local.certificates import Authority
 from klingel_local.errors import MissingError
+
+from .absent import absent
 
 
 def authority_in(folder: Path) -> Authority:
@@ -13,4 +13,4 @@ def authority_in(folder: Path) -> Authority:
     try:
         return Authority(folder, "tests")
     except MissingError as error:
-        pytest.skip(str(error))
+        absent(str(error))

@@ -15,6 +15,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from klingel.contracts.topics import topic_specs
 from klingel_local import LocalStack
 
+from .absent import absent
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A busy machine is no failure: examples have no time limit of their own.
@@ -30,7 +32,7 @@ def shared_data() -> Path:
     """The real data beside the checkout."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the real data (../shared/data) are not beside this checkout")
+        absent("the real data (../shared/data) are not beside this checkout")
     return folder
 
 

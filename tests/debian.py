@@ -6,12 +6,12 @@ nothing of the machine changes. Fetched once, it is found again.
 
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-_SECONDS = 300
+from klingel_simulator.debian import NotToBeHad, fetch_lists, run
+
 _WITHOUT_A_SCREEN = ("x11-utils", "xdg-utils")
 """Of what a browser's packages want, what one without a screen never calls; Mesa hangs on it."""
 _STANZA = """
@@ -22,10 +22,6 @@ Architecture: all
 Version: 99
 Description: taken as installed
 """
-
-
-class NotToBeHad(Exception):
-    """The program is not here; the sentence tells why."""
 
 
 def find_alertmanager(folder: Path) -> Path:
@@ -103,10 +99,10 @@ def find_program(program: str, package: str, folder: Path) -> Path:
 
 
 def _fetch(package: str, folder: Path) -> None:
-    own = _lists(package, folder)
-    _run(["apt-get", *own, "download", package], package, folder / "download")
+    own = fetch_lists(package, folder)
+    run(["apt-get", *own, "download", package], package, folder / "download")
     for file in (folder / "download").glob(f"{package}_*.deb"):
-        _run(["dpkg-deb", "-x", str(file), str(folder / "root")], package, folder)
+        run(["dpkg-deb", "-x", str(file), str(folder / "root")], package, folder)
 
 
 def _fetch_whole(package: str, folder: Path, status: str | None = None) -> None:
@@ -117,44 +113,18 @@ def _fetch_whole(package: str, folder: Path, status: str | None = None) -> None:
         folder: where it is unpacked.
         status: what the machine has, as dpkg writes it; its own where None.
     """
-    own = _lists(package, folder)
+    own = fetch_lists(package, folder)
     held = Path("/var/lib/dpkg/status").read_text(encoding="utf-8") if status is None else status
     known = set(re.findall(r"^Package: (.+)$", held, re.MULTILINE))
     taken = "".join(_STANZA.format(name) for name in _WITHOUT_A_SCREEN if name not in known)
     (folder / "status").write_text(f"{held}\n{taken}", encoding="utf-8")
     own += ["-o", f"Dir::State::status={folder / 'status'}", "-o", "Debug::NoLocking=1"]
     wanted = ["install", "-y", "--no-install-recommends", "--download-only", package]
-    _run(["apt-get", *own, *wanted], package, folder)
+    run(["apt-get", *own, *wanted], package, folder)
     # Unpacked beside, then named: a run that was cut off leaves nothing that looks whole.
     unpacked = folder / "root.new"
     shutil.rmtree(unpacked, ignore_errors=True)
     for file in sorted((folder / "cache" / "archives").glob("*.deb")):
-        _run(["dpkg-deb", "-x", str(file), str(unpacked)], package, folder)
+        run(["dpkg-deb", "-x", str(file), str(unpacked)], package, folder)
         file.unlink()
     unpacked.rename(folder / "root")
-
-
-def _lists(package: str, folder: Path) -> list[str]:
-    """Fetch apt's lists into a folder; return the options that keep apt within it."""
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            raise NotToBeHad(f"{package} is not installed, and without {tool} not to be fetched")
-    for part in ("lists/partial", "cache/archives/partial", "download"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    own = [
-        "-o", f"Dir::State::lists={folder / 'lists'}",
-        "-o", f"Dir::Cache={folder / 'cache'}",
-        "-o", "APT::Sandbox::User=",
-        "-q",
-    ]  # fmt: skip
-    _run(["apt-get", *own, "update"], package, folder)
-    return own
-
-
-def _run(command: list[str], package: str, folder: Path) -> None:
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotToBeHad(
-            f"{package} is not installed, and {command[0]} failed: {type(error).__name__}"
-        ) from None

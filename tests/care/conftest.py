@@ -6,53 +6,27 @@ import pytest
 
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
-from klingel.contracts.partition import conversation_key
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.outputs import command_output, social_output
 from klingel.contracts.topics import Topic
 from klingel.model import Case, CaseCommand, CaseEvent, RoutedEvent, SocialEvent
 from klingel.stage.fates import Outcome
 from klingel.testing.broker import InMemoryBroker
 from klingel.testing.conversations import NOON, ROOT, compiled_brand
 from klingel_processors.care.logic import CareLogic
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 
 BRAND = compiled_brand(cases={"close_when": "answered"})
 
 
 def social(event: SocialEvent) -> Output:
     """Return the record of `social-events` that understand writes."""
-    return Output(
-        topic=Topic.SOCIAL_EVENTS,
-        key=event.event_id.encode(),
-        value=codec.encode(event),
-        headers=ce_headers(
-            Topic.SOCIAL_EVENTS,
-            event_id=event.event_id,
-            source="klingel/understand",
-            subject=event.object_id,
-            time=event.received_at,
-            trace=trace_id(event.object_id),
-        ),
-        partition_key=conversation_key(event.brand, event.conversation_id),
-    )
+    return social_output(event, "klingel/understand")
 
 
 def commanded(command: CaseCommand) -> Output:
     """Return the record of `case-commands` that somebody gives."""
-    return Output(
-        topic=Topic.CASE_COMMANDS,
-        key=command.command_id.encode(),
-        value=codec.encode(command),
-        headers=ce_headers(
-            Topic.CASE_COMMANDS,
-            event_id=command.command_id,
-            source="klingel/cli",
-            subject=command.conversation_id,
-            time=command.at,
-            trace=trace_id(command.conversation_id),
-        ),
-        partition_key=conversation_key(command.brand, command.conversation_id),
-    )
+    return command_output(command, "klingel/cli")
 
 
 class Desk:

@@ -21,7 +21,7 @@ from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.follow import Surroundings
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
 FILE = Path(__file__).resolve().parents[2] / "brands" / "nordlicht.yaml"

@@ -98,14 +98,34 @@ def test_six_posts_in_a_row_are_no_hurry() -> None:
     desk = Desk(brand())
     for place in range(6):
         desk.hear(said(f"w{place}", minute=place))
-    parts = desk.case().priority.parts if desk.case().priority else {}
-    assert "velocity" not in parts
+    assert "velocity" not in _parts(desk)
     again = Desk(brand())
     for place in range(6):
         again.hear(said(f"w{place}", minute=5 * place))
-    priority = again.case().priority
+    assert _parts(again)["velocity"] == 10
+
+
+def test_only_the_customers_words_hurry() -> None:
+    """What the brand says, or a third party, is no utterance of the customer, however often."""
+    desk = Desk(brand())
+    desk.hear(said("w0", minute=0))
+    for place in range(1, 8):
+        desk.hear(answered(f"a{place}", 4 * place, in_reply_to="w0"))
+        desk.hear(
+            said(f"t{place}", "anna", 4 * place + 1, direction="third_party", in_reply_to="w0")
+        )
+    desk.hear(said("w1", minute=40))
+    assert sum(fact.direction == "outbound" for fact in desk.case().facts) == 7
+    assert "velocity" not in _parts(desk)
+    desk.hear(said("w2", minute=50))
+    assert _parts(desk)["velocity"] == 5
+
+
+def _parts(desk: Desk) -> dict[str, int]:
+    """Return the parts of the priority of the case."""
+    priority = desk.case().priority
     assert priority is not None
-    assert priority.parts["velocity"] == 10
+    return priority.parts
 
 
 @pytest.mark.parametrize(

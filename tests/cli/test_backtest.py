@@ -91,6 +91,16 @@ def test_two_brand_files_stand_side_by_side(run, files: tuple[Path, Path], tmp_p
     assert "clocks.first_response.breached" in result.stdout
 
 
+def test_what_cannot_be_read_is_counted(run, files: tuple[Path, Path]) -> None:
+    brand, events = files
+    with events.open("a", encoding="utf-8") as file:
+        file.write("no event\n")
+    result = run("backtest", "--brand", brand, "--input", events, "--source", "desk")
+    assert result.exit_code == 0
+    table = result.stdout.split("cannot be read", 1)[1].splitlines()
+    assert table[1].split() == ["malformed_json", "1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -100,12 +110,25 @@ def test_two_brand_files_stand_side_by_side(run, files: tuple[Path, Path], tmp_p
         (["--brand", "nothing", "--input", "EVENTS"], "nothing: No such file or directory"),
         (["--brand", "BRAND", "--input", "EVENTS", "--network", "no-such"], "no network is called"),
         (["--counts", "x", "--brand", "BRAND"], "--counts stands alone"),
+        (
+            ["--brand", "BRAND", "--input", "GARBAGE"],
+            "garbage: none of it can be read as deliveries",
+        ),
+        (["--brand", "BRAND", "--input", "EMPTY"], "empty: none of it can be read as deliveries"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_exit_2(
     run, files: tuple[Path, Path], arguments: list[str], sentence: str
 ) -> None:
-    names = {"BRAND": str(files[0]), "EVENTS": str(files[1])}
+    garbage, empty = files[0].with_name("garbage"), files[0].with_name("empty")
+    garbage.write_bytes(b"\x00\xff no event")
+    empty.touch()
+    names = {
+        "BRAND": str(files[0]),
+        "EVENTS": str(files[1]),
+        "GARBAGE": str(garbage),
+        "EMPTY": str(empty),
+    }
     result = run("backtest", *[names.get(each, each) for each in arguments])
     assert result.exit_code == 2
     assert sentence in result.stderr

@@ -21,7 +21,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, *refusals: KafkaError) -> list[Ka
     """Let the broker refuse so often before it answers; returns the refusals that are left."""
     left = [*refusals]
 
-    def read(*_: object) -> books.Books:
+    def read(*_: object, full: bool) -> books.Books:
+        assert not full
         if left:
             raise left.pop(0)
         return FOUND

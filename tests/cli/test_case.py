@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from klingel.contracts import codec
+from klingel.contracts.outputs import command_output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
 from klingel.domain.commands import Refusal
@@ -17,7 +18,6 @@ from klingel_cli.casework import (
     REFUSALS,
     Place,
     command_of,
-    command_output,
     place_of,
     printable,
     spoken,
@@ -127,7 +127,7 @@ def test_what_is_no_case_id_is_told(case_id) -> None:
 def test_a_command_says_who_and_when_and_lies_with_its_conversation() -> None:
     place = Place("nordlicht", ROOT, CASE, "did:plc:anna")
     command = command_of("assign", place, "maike", NOW, assignee="jo")
-    output = command_output(command)
+    output = command_output(command, "klingel/cli")
     assert output.topic is Topic.CASE_COMMANDS
     assert output.partition_key == conversation_key("nordlicht", ROOT)
     assert output.key == command.command_id.encode()
@@ -300,4 +300,4 @@ def test_the_same_revision_is_closed_by_the_same_command() -> None:
     ]
     assert made[0].command_id == made[1].command_id != made[2].command_id
     assert (made[0].kind, made[0].target) == ("incident_closed", "i")
-    assert json.loads(command_output(made[0]).value)["case_id"] == CASE
+    assert json.loads(command_output(made[0], "klingel/cli").value)["case_id"] == CASE

@@ -21,8 +21,10 @@ from klingel.model import ConnectorStatus, LedgerLine, RawEvent, RoutedEvent, So
 from klingel.model.routed_event import Decision
 from klingel.model.social_event import Author, Lang, Match, Origin
 from klingel.settings import ElasticsearchSettings, KafkaSettings
+from klingel.stage.checkpoint import checkpoint_output
 from klingel.stage.dead_letters import Component, dead_letter
 from klingel.stage.ledger import Tally, ledger_output
+from klingel_cli import books as books_of
 from klingel_cli.books import group_of
 from klingel_cli.kafka import admin, reading
 from klingel_cli.main import main
@@ -235,7 +237,7 @@ def test_a_refused_template_is_exit_2_and_says_why(run, both) -> None:
     assert "refresh_interval" in result.stderr
 
 
-def test_posts_go_when_they_are_older_than_their_brand_keeps_them(
+def test_documents_go_when_they_are_older_than_their_brand_keeps_them(
     run, both, index, brand_file
 ) -> None:
     index(social())  # in the month of March 2026, whose whole is long past 30 days
@@ -257,7 +259,7 @@ def test_posts_go_when_they_are_older_than_their_brand_keeps_them(
     assert posts() == 1
     assert run("index", "age", env=both).exit_code == 0
     assert posts() == 0
-    assert "no post is older" in run("index", "age", env=both).stdout
+    assert "no document is older" in run("index", "age", env=both).stdout
 
 
 def test_search_hits_what_the_rule_hits(run, both, index) -> None:
@@ -412,6 +414,79 @@ def test_books_that_add_up_are_clean_and_what_waits_is_told(run, env, put: Put) 
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not add up is looked at again without a pause."""
     monkeypatch.setattr("klingel_cli.commands.audit._SETTLE_SECONDS", 0.0)
+
+
+def _checkpointed(env: dict[str, str]) -> books_of.Books:
+    """Audit as the service does: read, check, write the checkpoints."""
+    kafka = KafkaSettings(
+        bootstrap=env["KLINGEL_KAFKA__BOOTSTRAP"],
+        topic_prefix=env["KLINGEL_KAFKA__TOPIC_PREFIX"],
+        group_prefix=env["KLINGEL_KAFKA__GROUP_PREFIX"],
+    )
+    found = books_of.read_books(kafka, NOON)
+    books_of.keep_checkpoints(kafka, found)
+    return found
+
+
+def test_an_audit_begins_with_the_checkpoints_of_another(
+    run, env, put: Put, commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by whoever comes next, compared by --full; a false one is found by it."""
+    monkeypatch.setattr(books_of, "ADVANCE", 1)
+    put(filled(Topic.RAW_EVENTS, 0, 6) + filled(Topic.SOCIAL_EVENTS, 1, 3))
+    first = ("understand", Topic.RAW_EVENTS, 0, 0, 2, {"social-events": 1})
+    put(books([first, ("understand", Topic.RAW_EVENTS, 0, 2, 4, {"social-events": 1})]))
+    commit("understand", Topic.RAW_EVENTS, 0, 4, "")
+    (made,) = _checkpointed(env).checkpoints
+    assert [(each.before, each.after, each.received) for each in made.books] == [(0, 4, 4)]
+    put(
+        books(
+            [
+                ("understand", Topic.RAW_EVENTS, 0, 4, 5, {"social-events": 1}),
+                ("care", Topic.SOCIAL_EVENTS, 1, 0, 3, {}),
+            ]
+        )
+    )
+    commit("understand", Topic.RAW_EVENTS, 0, 5, "")
+    reads: list[int] = []
+    monkeypatch.setattr(books_of.Folding, "take", _noting(books_of.Folding.take, reads))
+    told = json.loads(run("audit", "--json", env=env).stdout)
+    assert (told["clean"], told["totals"][0]["received"]) == (True, 5)
+    assert len(reads) == 2, "the two lines that came since"
+    full = run("audit", "--full", env=env)
+    assert full.exit_code == 0, full.output
+    assert len(reads) == 2 + 4, "every line"
+    false = msgspec.structs.replace(made.books[0], received=3, fates={"delivered": 3})
+    put([checkpoint_output(msgspec.structs.replace(made, books=[false]))])
+    wrong = run("audit", "--full", env=env)
+    assert wrong.exit_code == 1
+    assert "the checkpoint tells 3 of fates.delivered up to 3, the lines tell 4" in wrong.stdout
+
+
+def _noting(take: Callable[..., None], reads: list[int]) -> Callable[..., None]:
+    def noting(self: object, offset: int, line: LedgerLine) -> None:
+        reads.append(offset)
+        take(self, offset, line)
+
+    return noting
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_worker_that_began_anew_before_a_checkpoint_is_audited_line_by_line(
+    run, env, put: Put, commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody set its offsets back: what the checkpoint says of it counts no more."""
+    monkeypatch.setattr(books_of, "ADVANCE", 1)
+    put(filled(Topic.RAW_EVENTS, 0, 6))
+    put(books([("understand", Topic.RAW_EVENTS, 0, at, at + 1, {}) for at in range(5)]))
+    commit("understand", Topic.RAW_EVENTS, 0, 5, "")
+    assert _checkpointed(env).checkpoints
+    commit("understand", Topic.RAW_EVENTS, 0, 2, "")
+    put(books([("understand", Topic.RAW_EVENTS, 0, 2, 6, {})]))
+    commit("understand", Topic.RAW_EVENTS, 0, 6, "")
+    told = json.loads(run("audit", "--json", env=env).stdout)
+    assert told["clean"], told
+    assert told["totals"][0]["received"] == 6
 
 
 @pytest.mark.usefixtures("_at_once")

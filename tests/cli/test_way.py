@@ -10,7 +10,7 @@ from klingel.testing.broker import InMemoryBroker
 from klingel_cli.books import Position
 from klingel_cli.way import EventId, _Found, _read_raw, _read_unthreaded, _steps
 from klingel_networks.registry import installed_network
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
 from ..ringing import NOON, brand, generic, ring

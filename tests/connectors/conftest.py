@@ -12,32 +12,26 @@ from kafka import KafkaConsumer, TopicPartition
 from klingel.clock import SystemClock
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
-from klingel.metrics import Metrics
+from klingel.metrics import Metric, Metrics
 from klingel.settings import KafkaSettings
 from klingel_connectors.books import Books
 from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
-from klingel_connectors.suppression import NoneSuppressed
-from klingel_connectors.testing import RecordingProducer
+from klingel_connectors.testing import NobodyErased, RecordingProducer
 from klingel_networks.arrival import Arrival
 from klingel_networks.contract import Delivery, Network
 from klingel_networks.registry import installed_network
 
+from ..waiting import until
+
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-DEADLINE = 10.0
 
 
 @pytest.fixture
 def eventually():
     """Yield to the loop until something holds, within a deadline."""
-
-    async def wait(holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not holds():  # noqa: ASYNC110  what holds is any condition, also another thread's
-                await asyncio.sleep(0.001)
-
-    return wait
+    return until
 
 
 def _generic(number: int | str, **more: Any) -> dict[str, Any]:
@@ -114,9 +108,27 @@ def network() -> Network:
     return installed_network("replay")
 
 
+class MeasuredRounds(Metrics):
+    """Counts a connector's rounds of housekeeping: each measures the oldest record once."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self._rounds = 0
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set, and count."""
+        self._rounds += metric is Metric.OLDEST_SECONDS
+        super().set(metric, value, **labels)
+
+    async def rounds(self, number: int = 3) -> None:
+        """Wait for so many rounds more, in which something must not happen."""
+        enough = self._rounds + number
+        await until(lambda: self._rounds >= enough)
+
+
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics("test")
+def metrics() -> MeasuredRounds:
+    return MeasuredRounds()
 
 
 @pytest.fixture
@@ -140,7 +152,7 @@ def make_intake(network, origin, books, metrics, tmp_path):
         arguments: dict[str, Any] = {
             "version": "1.2.3",
             "blobs": BlobStore(tmp_path / "blobs"),
-            "suppressions": NoneSuppressed(),
+            "suppressions": NobodyErased(),
             "books": books,
             "metrics": metrics,
             "clock": SystemClock(),

@@ -1,5 +1,7 @@
 """`klingel-connector`: a wrong setting or option is exit 2 and one sentence."""
 
+import threading
+
 import pytest
 from click.testing import CliRunner
 
@@ -45,6 +47,8 @@ def test_what_is_wrong_is_said_in_one_sentence(run, arguments, environ, says):
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("klingel-connector: ")
+    # Followers of Kafka begin when all else stands: nobody is left who would go on following.
+    assert not [each.name for each in threading.enumerate() if "suppressions" in each.name]
 
 
 def test_an_unknown_connector_is_a_usage_error(run):

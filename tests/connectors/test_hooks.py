@@ -20,6 +20,7 @@ from klingel.model import RawEvent
 from klingel.testing.clock import FixedClock
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
+from klingel_connectors.publisher import Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings, gateway_settings
 from klingel_connectors.signatures import proved, shake, websub_topic
@@ -214,6 +215,7 @@ class Bench(NamedTuple):
     client: TestClient
     producer: RecordingProducer
     gateway: Gateway
+    publisher: Publisher
     metrics: object
 
     async def post(self, body, headers, path="/hook/ring"):
@@ -261,7 +263,7 @@ async def make_bench(make_publisher, make_intake, metrics):
         client = TestClient(TestServer(app))
         await client.start_server()
         clients.append(client)
-        return Bench(client, producer, gateway, metrics)
+        return Bench(client, producer, gateway, publisher, metrics)
 
     yield make
     for client in clients:
@@ -362,7 +364,7 @@ async def test_no_answer_before_the_acknowledgement_and_503_without(
     asked = asyncio.create_task(bench.post([generic(1), generic(2)], meta))
     await eventually(lambda: len(bench.stored()) == 2)
     producer.acknowledge(1)
-    await asyncio.sleep(0.02)
+    await eventually(lambda: bench.publisher.in_flight == 1)
     assert not asked.done()
     producer.acknowledge()
     assert (await asked)[0] == 200

@@ -174,7 +174,10 @@ def test_an_identity_that_no_topic_can_carry_is_refused(identity):
 
 
 class _All:
-    def holds(self, raw):
+    async def known(self):
+        return None
+
+    def holds(self, raw, network):
         return True
 
 

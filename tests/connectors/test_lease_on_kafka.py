@@ -10,6 +10,8 @@ from structlog.testing import capture_logs
 from klingel.settings import KafkaSettings
 from klingel_connectors.lease import Lease
 
+from ..waiting import until
+
 pytestmark = pytest.mark.servers
 
 _SETTLED_SECONDS = 0.7
@@ -46,9 +48,7 @@ async def test_without_its_topic_nobody_joins(kafka_bootstrap):
     with capture_logs() as logs:
         lease.start()
         try:
-            async with asyncio.timeout(20):
-                while not [each for each in logs if each["event"] == "lease_awaited"]:  # noqa: ASYNC110  told in another thread
-                    await asyncio.sleep(0.001)
+            await until(lambda: "lease_awaited" in [each["event"] for each in logs], seconds=20)
             groups = [each["group_id"] for each in admin.list_groups()]
             assert f"{prefix}lease-early" not in groups
         finally:

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import errors as kafka_errors
 from yarl import URL
 
 from klingel.clock import SystemClock
@@ -21,7 +22,12 @@ from klingel.contracts import codec
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.envelope import SOURCE_HEADER, SourcePosition
 from klingel.contracts.topics import Topic
-from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
+from klingel.errors import (
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidMessage,
+    SourceUnavailable,
+)
 from klingel.model import MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
 from klingel.stage.audit import standing
@@ -41,9 +47,10 @@ from klingel_connectors.job_books import JobBooks, Standing
 from klingel_connectors.media import WAITS, Found, MediaPlan, MediaWorker, decide, job_output
 from klingel_connectors.settings import media_settings
 from klingel_connectors.sniff import content_type, fits
-from klingel_connectors.stores import FolderStore, S3Settings, S3Store, signed_headers
+from klingel_connectors.stores import FolderStore
 from klingel_connectors.testing import RecordingProducer
 from klingel_networks.arrival import MediaAddress
+from klingel_networks.object_store import S3Settings, S3Store, signed_headers
 from klingel_networks.registry import installed_network
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -450,7 +457,7 @@ class Fresh:
 
 @pytest.fixture
 def make_worker(make_publisher, make_fetcher, metrics, tmp_path):
-    async def make(queue, addresses=None, store=None, sleep=None):
+    async def make(queue, addresses=None, store=None, sleep=None, clock=None):
         producer = RecordingProducer()
         publisher = make_publisher(producer)
         await publisher.start()
@@ -464,7 +471,7 @@ def make_worker(make_publisher, make_fetcher, metrics, tmp_path):
             publisher=publisher,
             books=Books("connector-media", "h", NOW),
             metrics=metrics,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             plan=MediaPlan(poll_ms=0, commit_seconds=0.0),
             stop=stop,
             offset=lambda offset, metadata: (offset, metadata),
@@ -611,6 +618,62 @@ async def test_a_stop_leaves_undone_jobs_to_whoever_comes_next(make_worker, host
     assert completions(producer) == {}
 
 
+def standing_still(worker):
+    """Return what stands still, as the probe asks it."""
+    return {each.says for each in worker.signs(1.0) if each.seconds() > each.most}
+
+
+async def test_a_job_that_never_ends_is_a_standstill_and_one_that_waits_is_none(
+    make_worker, host, eventually
+):
+    clock = FixedClock()
+    later = clock.now() + timedelta(hours=1)
+    queue = Queue(codec.encode(job(medium("a", url=host.at("png")), not_before=later)))
+    waiting = asyncio.Event()
+    worker, _, stop = await make_worker(queue, clock=clock, sleep=lambda _seconds: waiting.wait())
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: worker._tasks)
+    clock.advance(3000)
+    await eventually(lambda: worker._pulse.still() == 0.0)
+    assert standing_still(worker) == set()
+    queue.records = [
+        SimpleNamespace(
+            offset=1, value=codec.encode(job(medium("b", url=host.at("stall")))), headers=[]
+        )
+    ]
+    await eventually(lambda: host.asked)
+    clock.advance(70)
+    await eventually(lambda: worker._pulse.still() == 0.0)
+    assert standing_still(worker) == {"none of its jobs ends"}
+    stop.set()
+    await running
+
+
+async def test_offsets_that_cannot_be_committed_are_a_standstill(make_worker, host, eventually):
+    clock = FixedClock()
+
+    class Stuck(Queue):
+        fails = True
+
+        def commit(self, offsets):
+            if self.fails:
+                raise kafka_errors.CommitFailedError
+            super().commit(offsets)
+
+    queue = Stuck(codec.encode(job(medium("a", url=host.at("png")))))
+    worker, _, stop = await make_worker(queue, clock=clock)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: worker._commits_fail_since is not None)
+    clock.advance(61)
+    await eventually(lambda: worker._pulse.still() == 0.0)
+    assert standing_still(worker) == {"its offsets cannot be committed"}
+    queue.fails = False
+    await eventually(lambda: queue.commits == [1])
+    assert standing_still(worker) == set()
+    stop.set()
+    await running
+
+
 # --- the bucket --------------------------------------------------------------------------------
 
 
@@ -643,8 +706,17 @@ async def test_a_bucket_keeps_each_content_once():
     async def answer(request):
         asked.append(request.method)
         path = request.path
-        if "Signature=" not in request.headers.get("Authorization", ""):
+        names = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+        given = {name: request.headers[name] for name in names.split(";")}
+        url, payload = request.url, given.pop("x-amz-content-sha256")
+        for name in ("host", "x-amz-date"):
+            given.pop(name)
+        right = signed_headers(own, request.method, url, given, payload, FixedClock().now())
+        if request.headers["authorization"] != right["authorization"]:
             return web.Response(status=403)
+        if request.method == "DELETE":
+            kept.pop(path, None)
+            return web.Response(status=204)
         if request.method == "HEAD":
             return web.Response(status=200 if path in kept else 404)
         body = await request.read()
@@ -658,12 +730,19 @@ async def test_a_bucket_keeps_each_content_once():
     server = TestServer(app)
     await server.start_server()
     endpoint = f"http://127.0.0.1:{server.port}"
-    store = S3Store(S3Settings(endpoint, "bucket", "eu", "key", "secret"), FixedClock())
+    own = S3Settings(endpoint, "bucket", "eu", "key", "secret")
+    store = S3Store(own, FixedClock())
     try:
         assert await store.put(PNG, "image/png") == SHA
         assert await store.put(PNG, "image/png") == SHA
         assert kept == {f"/bucket/media/{SHA[:2]}/{SHA}": PNG}
         assert asked == ["HEAD", "PUT", "HEAD"]
+        assert [await store.forget(SHA), await store.forget(SHA)] == [True, False]
+        assert kept == {}
+        stranger = S3Store(S3Settings(endpoint, "bucket", "eu", "key", "wrong"), FixedClock())
+        with pytest.raises(CredentialsRejected):
+            await stranger.forget(SHA)
+        await stranger.close()
     finally:
         await store.close()
         await server.close()

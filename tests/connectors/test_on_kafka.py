@@ -27,6 +27,8 @@ from klingel_connectors.settings import GatewaySettings
 from klingel_networks.registry import installed_network
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
 
+from ..waiting import until
+
 pytestmark = pytest.mark.servers
 TOPICS = (Topic.RAW_EVENTS, Topic.CONNECTOR_CURSORS, Topic.BRAND_CONFIG)
 
@@ -96,11 +98,13 @@ async def test_two_holders_never_hold_the_lease_together(kafka):
         await first.held.wait()
         before = first.generation
         second.start()
-        holders = {first: "first", second: "second"}
         # the newcomer makes the group decide anew: exactly one of them is given it
-        await asyncio.wait(
-            [asyncio.create_task(_held_in_later_generation(lease, before)) for lease in holders],
-            return_when=asyncio.FIRST_COMPLETED,
+        await until(
+            lambda: any(
+                each.held.is_set() and each.generation > before for each in (first, second)
+            ),
+            seconds=40,
+            pace=0.01,
         )
         assert first.held.is_set() != second.held.is_set()
         owner, other = (first, second) if first.held.is_set() else (second, first)
@@ -110,11 +114,6 @@ async def test_two_holders_never_hold_the_lease_together(kafka):
         assert not owner.held.is_set()
         assert other.generation > generation
         await other.stop()
-
-
-async def _held_in_later_generation(lease, generation):
-    while not (lease.held.is_set() and lease.generation > generation):  # noqa: ASYNC110  thread's
-        await asyncio.sleep(0.01)
 
 
 async def test_the_filter_follows_the_brands(publisher, kafka, eventually):
@@ -163,8 +162,7 @@ def run_replay(kafka, tmp_path):
         running = asyncio.create_task(run_connector(settings, job, clock, stop))
         async with asyncio.timeout(60):
             if stop_when is not None:
-                while not await asyncio.to_thread(stop_when):  # noqa: ASYNC110  Kafka's to say
-                    await asyncio.sleep(0.05)
+                await until(lambda: asyncio.to_thread(stop_when), seconds=60, pace=0.05)
                 stop.set()
             await running
 
@@ -227,7 +225,7 @@ async def test_the_gateway_answers_503_until_its_topics_exist_then_stores(kafka,
                     accepted.update((await answer.json())["ids"])
                 else:
                     assert answer.headers["Retry-After"]
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # as the sender is asked to, only sooner
         async with session.get(f"{address}/readyz") as answer:
             assert answer.status == 200
         stop.set()

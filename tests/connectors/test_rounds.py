@@ -246,12 +246,12 @@ async def test_a_credential_that_is_accepted_again_is_well(
     await bench.finish(running)
 
 
-async def test_no_more_rounds_at_once_than_planned(make_bench, eventually):
+async def test_no_more_rounds_at_once_than_planned(make_bench, eventually, metrics):
     rounds = {f"c{number}": [[ScriptedClient.WAIT]] for number in range(10)}
     bench = make_bench(rounds, plan=replace(FAST, rounds_at_once=4))
     running = asyncio.create_task(bench.runner.run())
     await eventually(lambda: len(bench.client.running) == 4)
-    await asyncio.sleep(0.01)
+    await metrics.rounds()
     assert bench.client.most_at_once == 4
     await bench.finish(running)
     assert bench.client.running == set()
@@ -306,23 +306,23 @@ async def test_what_only_a_person_can_mend_ends_the_process(make_bench):
         await bench.runner.run()
 
 
-async def test_the_network_may_wish_for_a_rest(make_bench, arrival, eventually):
+async def test_the_network_may_wish_for_a_rest(make_bench, arrival, eventually, metrics):
     bench = make_bench({"a": [[arrival(1), Rest(3600.0)], [arrival(2)]]})
     running = asyncio.create_task(bench.runner.run())
     await eventually(lambda: bench.saved() == {"script/a": "1"})
-    await asyncio.sleep(0.02)
+    await metrics.rounds()
     assert bench.client.asked == [("a", None)]
     await bench.finish(running)
 
 
-async def test_a_published_table_is_kept(make_bench, arrival, eventually):
+async def test_a_published_table_is_kept(make_bench, arrival, eventually, metrics):
     """A network's own table holds for what it is for; ours for the rest."""
     plan = replace(FAST, back_off=(0.0,), tables={"http": (3600.0,)})
     rounds = {"a": [[SourceUnavailable("away")], [Away("refused", table="http")], [arrival(1)]]}
     bench = make_bench(rounds, plan=plan)
     running = asyncio.create_task(bench.runner.run())
     await eventually(lambda: len(bench.client.asked) == 2)
-    await asyncio.sleep(0.02)
+    await metrics.rounds()
     assert len(bench.client.asked) == 2
     await bench.finish(running)
 
@@ -359,7 +359,7 @@ async def test_a_gap_is_opened_filled_and_closed_with_its_count(make_bench, arri
     await bench.finish(running)
 
 
-async def test_no_cursor_passes_a_gap_that_is_not_durable(make_bench, arrival, eventually):
+async def test_no_cursor_passes_a_gap_that_is_not_durable(make_bench, arrival, eventually, metrics):
     producer = RecordingProducer(automatic=False)
     told = [Gap("cursor_too_old", "gone"), arrival(2), ScriptedClient.WAIT]
     bench = make_bench({}, producer=producer, client=ScriptedClient(told))
@@ -373,8 +373,7 @@ async def test_no_cursor_passes_a_gap_that_is_not_durable(make_bench, arrival, e
     producer.open = [future for future in producer.open if future not in held]
     for future in held:
         producer._in_thread(lambda future=future: future.success(None))
-    for _ in range(5):
-        await asyncio.sleep(FAST.tick_seconds)
+    await metrics.rounds(5)
     assert bench.saved() == {}
     producer.automatic = True
     producer.acknowledge()

@@ -97,14 +97,16 @@ async def test_everything_is_published_and_the_cursor_is_at_the_end(make_bench, 
     assert (line.received, line.fates) == (5, {"delivered": 5})
 
 
-async def test_no_cursor_is_saved_before_the_acknowledgement(make_bench, arrival, eventually):
+async def test_no_cursor_is_saved_before_the_acknowledgement(
+    make_bench, arrival, eventually, metrics
+):
     """I1, K6."""
     producer = RecordingProducer(automatic=False)
-    bench = make_bench([arrival(1), arrival(2), ScriptedClient.WAIT], producer=producer)
+    script = [arrival(1), arrival(2), ScriptedClient.WAIT]
+    bench = make_bench(script, producer=producer)
     running = asyncio.create_task(bench.runner.run())
     await eventually(lambda: len(bench.keys()) == 2)
-    for _ in range(10):
-        await asyncio.sleep(FAST.tick_seconds)
+    await metrics.rounds(10)
     assert bench.cursors() == []
     at = [record["topic"] for record in producer.sent].index("raw-events")
     producer.automatic = True

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+from datetime import timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from kafka import KafkaProducer
 
 from klingel.clock import SystemClock
 from klingel.contracts import codec
+from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key, author_name
 from klingel.errors import SourceUnavailable
 from klingel.model import ConnectorStatus, MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
@@ -29,6 +32,8 @@ from klingel_networks.arrival import Arrival, Gap, GapClosed
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 
+from ..waiting import until
+
 pytestmark = pytest.mark.servers
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -40,6 +45,7 @@ def settings(kafka, tmp_path):
             "kafka": kafka,
             "blobs": {"dir": tmp_path / "blobs"},
             "http": {"host": "127.0.0.1", "port": 0},
+            "erasure": {"key": "a key that stands for ever"},
         }
     )
 
@@ -66,9 +72,7 @@ def run_poller(settings):
             plan=Plan(tick_seconds=0.05, poll_seconds=0.05, back_off=(0.05,)),
         )
         running = asyncio.create_task(run_connector(settings, job, SystemClock(), stop))
-        async with asyncio.timeout(60):
-            while not holds() and not running.done():  # noqa: ASYNC110  any condition
-                await asyncio.sleep(0.05)
+        await until(lambda: holds() or running.done(), seconds=60, pace=0.05)
         stop.set()
         await running
 
@@ -108,6 +112,30 @@ async def test_channels_resume_and_a_gap_is_closed_by_the_next_process(
     assert told[-1][1].recovered == 1
 
 
+async def test_a_backfill_does_not_write_what_was_erased(
+    run_poller, settings, kafka, read, generic
+):
+    """K14, I11: the topic is read to its end before the first of it is written."""
+    key = Key(settings.erasure.key.get_secret_value())
+    told = key.suppression("author", author_name("replay", "src:a1"), SystemClock().now())
+    output = suppression_output(told, "test")
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    name = kafka.topic_prefix + output.topic
+    producer.send(name, key=output.key, value=output.value).get(10)
+    producer.close()
+    later = told.erased_at + timedelta(seconds=1)
+    again = json.dumps(generic(3, published_at=later.isoformat())).encode()
+    other = json.dumps(generic(4, author={"id": "a2"})).encode()
+    script = [heard(generic, 1, "backfill"), heard(generic, 2, "gap_fill")] + [
+        Arrival(Delivery(body, {"source": "src"}), cursor="4", mode="backfill")
+        for body in (again, other)
+    ]
+    poller = ScriptedPoller({"a": [script]})
+    await run_poller(poller, lambda: ("a", "4") in poller.asked)
+    ids = [codec.decode(RawEvent, each.value).object_id for each in read(Topic.RAW_EVENTS)]
+    assert sorted(ids) == ["replay:src:3", "replay:src:4"]
+
+
 async def test_a_media_job_becomes_a_completion(settings, kafka, read, tmp_path):
     """From the topic of jobs to the completed event, the bytes under their hash."""
 
@@ -139,9 +167,7 @@ async def test_a_media_job_becomes_a_completion(settings, kafka, read, tmp_path)
         run_media(settings, MediaSettings(), {}, "h", SystemClock(), stop, bounds=bounds)
     )
     try:
-        async with asyncio.timeout(60):
-            while not (found := await asyncio.to_thread(read, Topic.RAW_EVENTS)):  # noqa: ASYNC110  Kafka tells no event
-                await asyncio.sleep(0.2)
+        found = await until(lambda: asyncio.to_thread(read, Topic.RAW_EVENTS), seconds=60, pace=0.2)
     finally:
         stop.set()
         await running

@@ -19,6 +19,7 @@ from klingel.errors import OwnershipLost
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
 from klingel.stage.dead_letters import Component
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ports import (
     Committed,
     Input,
@@ -28,7 +29,6 @@ from klingel.stage.ports import (
     Transactions,
     Written,
 )
-from klingel.testing.broker import InMemoryTable
 from klingel_processors.batch_service import BatchLoop, BatchSettings
 
 from .conftest import World

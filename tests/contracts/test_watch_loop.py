@@ -8,8 +8,8 @@ from klingel.clock import SystemClock
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.model import LedgerLine
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ports import StateTable
-from klingel.testing.broker import InMemoryTable
 from klingel.testing.conversations import compiled_brand
 from klingel_processors.watch.logic import STATE, WatchLogic
 

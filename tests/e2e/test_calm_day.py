@@ -2,16 +2,21 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from klingel.config.loader import load_brand
+from klingel.contracts.partition import partition_for
+from klingel_cli.demo.processes import PARTITIONS
 from klingel_cli.demo.rehearsal import (
     AT_A_CALM_DAY,
     CALM,
+    CALM_SOURCE,
     CALM_SPEED,
     SERVICES,
     Traffic,
     brand_file,
     calm_brand,
+    write_brief_calm_day,
     write_calm_day,
 )
 
@@ -37,6 +42,25 @@ def test_a_calm_day_ends_when_its_replay_ends_and_is_talk_about_the_brand(lone_f
     assert not any(each.get("direction") == "inbound" for each in events)
     assert {each["change"] for each in events} == {"created"}
     # The processes that remain are those that the board shows.
+    assert lone_fleet.children == {}
+
+
+def test_a_brief_calm_day_lies_on_one_partition_and_keeps_its_order(lone_fleet):
+    """However fast it is replayed, watch reads it in the order in which it was said."""
+    end = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    path = write_brief_calm_day(lone_fleet, 7, end)
+    events = [json.loads(line) for line in path.read_bytes().splitlines()]
+    places = {
+        partition_for(f"replay:{CALM_SOURCE}:{each['id']}".encode(), PARTITIONS) for each in events
+    }
+    assert len(places) == 1
+    assert 100 < len(events) < 200
+    said = [datetime.fromisoformat(each["published_at"]) for each in events]
+    assert end - CALM - timedelta(minutes=1) <= min(said)
+    assert max(said) <= end
+    # Early warning learns for a day, and takes what comes up to ten minutes late.
+    assert max(said) - min(said) > timedelta(hours=24)
+    assert all(later - earlier > -timedelta(minutes=1) for earlier, later in pairwise(said))
     assert lone_fleet.children == {}
 
 

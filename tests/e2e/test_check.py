@@ -8,7 +8,14 @@ from elasticsearch import Elasticsearch
 from klingel.stage.audit import AuditReport
 from klingel_cli.demo.check import Result, check, judge_index
 from klingel_cli.demo.judging import Sent, judge
-from klingel_cli.demo.rehearsal import Traffic, brand_file, furnish, open_services
+from klingel_cli.demo.rehearsal import (
+    AT_A_CALM_DAY,
+    Traffic,
+    brand_file,
+    calm_brand,
+    furnish,
+    open_services,
+)
 
 pytestmark = pytest.mark.servers
 BRAND = "nordlicht"
@@ -23,9 +30,10 @@ def quiet(_sentence):
 def test_everything_that_rings_is_found_once(fleet, index):
     """The whole way: sources, connectors, understand, care, indexer, judged and audited."""
     furnish(fleet, brand_file(), quiet)
-    open_services(fleet, quiet, brand_file())
-    traffic = Traffic(11, 500, 250, rate=250, overdue=0.6)
-    result = check(fleet, index, traffic, BRAND, 180, quiet)
+    fleet.klingel("config", "apply", str(calm_brand(fleet, brand_file())))
+    open_services(fleet, quiet, brand_file(), AT_A_CALM_DAY)
+    traffic = Traffic(11, 500, 250, rate=250, overdue=0.6, brief_day=True)
+    result = check(fleet, index, traffic, brand_file(), 180, quiet)
     assert [*result.sentences()] == []
     assert result.passed
     told = result.told()
@@ -38,6 +46,11 @@ def test_everything_that_rings_is_found_once(fleet, index):
     assert told["breached"] > 0
     assert told["escalated"] > 0
     assert told["notified"] > 0
+    # A calm day lies behind it: what brews is told too.
+    assert told["seen"] == dict.fromkeys(told["seen"], True)
+    assert len(told["seen"]) == 6
+    assert told["alerts"] > 0
+    assert told["incidents"] > 0
     received = {
         s.labels["network"]: s.value for s in fleet.metrics("understand-0") if s.name == RECEIVED
     }

@@ -14,6 +14,7 @@ from klingel_cli.demo.judging import (
     percentile,
     read_recording,
     read_truth,
+    told_about,
 )
 
 BRAND = "nordlicht"
@@ -132,6 +133,25 @@ def test_one_cause_under_two_ids_is_doubled():
     found = verdict(case_events=[*CASE_EVENTS, again])
     assert found.doubled == ("case-1: opened by n:a@0 stands once more as id-9",)
     assert not found.clean
+
+
+def test_clocks_that_one_late_answer_ends_are_not_doubled():
+    """Each runs after the other, under one name: each ended at its own time."""
+    met = {"kind": "met", "clock": "next_response", "detail": "in_time"}
+    first, second = ({**met, "at": f"2026-11-23T15:41:{at}Z"} for at in (44, 46))
+    told = [
+        CaseEventRecord(place, "case-1", "n:a@0", "met", told_about(event))
+        for place, event in (("id-7", first), ("id-8", second))
+    ]
+    assert verdict(case_events=[*CASE_EVENTS, *told]).clean
+    again = CaseEventRecord("id-9", "case-1", "n:a@0", "met", told_about(first))
+    found = verdict(case_events=[*CASE_EVENTS, *told, again])
+    assert found.doubled == ("case-1: met by n:a@0 stands once more as id-9",)
+
+
+def test_another_time_excuses_no_other_kind():
+    warned = {"kind": "warned", "clock": "next_response", "at": "2026-11-23T15:41:44Z"}
+    assert told_about(warned) == told_about({**warned, "at": "2026-11-23T15:41:46Z"})
 
 
 def test_the_folded_hashes_of_a_summary_are_read_as_facts_are_written():

@@ -21,6 +21,7 @@ from klingel_connectors.service import run_media
 from klingel_connectors.settings import MediaSettings
 
 from ..ringing import generic, ring
+from ..waiting import until
 
 pytestmark = pytest.mark.servers
 BRAND = "nordlicht"
@@ -64,12 +65,9 @@ def document(servers, fleet, object_id):
     return hits[0]["_source"] if hits else None
 
 
-async def until(found):
-    """Return what a question comes to, once it is anything."""
-    async with asyncio.timeout(90):
-        while not (answer := await asyncio.to_thread(found)):  # noqa: ASYNC110  servers tell no event
-            await asyncio.sleep(0.3)
-    return answer
+async def until_found(question):
+    """Return what a question to a server comes to, once it is anything."""
+    return await until(lambda: asyncio.to_thread(question), seconds=90, pace=0.3)
 
 
 async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, servers):
@@ -87,7 +85,7 @@ async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, ser
         event = ring(said, received_at=datetime.now(UTC))
         await asyncio.to_thread(publish, settings.kafka, [event])
 
-        before = await until(lambda: document(servers, fleet, "webhook:forum:1"))
+        before = await until_found(lambda: document(servers, fleet, "webhook:forum:1"))
         assert [each["status"] for each in before["media"]] == ["remote"]
         problems, totals = await asyncio.to_thread(audited, fleet)
         assert problems == []
@@ -98,7 +96,7 @@ async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, ser
             run_media(settings, MediaSettings(), {}, "h", SystemClock(), stop, bounds=bounds)
         )
         try:
-            after = await until(
+            after = await until_found(
                 lambda: (
                     found
                     if (found := document(servers, fleet, "webhook:forum:1"))
@@ -106,7 +104,7 @@ async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, ser
                     else None
                 )
             )
-            counted = await until(
+            counted = await until_found(
                 lambda: found if (found := audited(fleet)[1].get(("media", "media-jobs"))) else None
             )
         finally:

@@ -57,7 +57,7 @@ def test_a_fleet_knows_the_logins_of_the_simulated_networks():
 def test_every_network_rings_and_each_planted_complaint_becomes_a_case(fleet, index, servers):
     furnish(fleet, brand_file(), quiet)
     open_services(fleet, quiet, brand_file())
-    result = check(fleet, index, TRAFFIC, BRAND, 180, quiet)
+    result = check(fleet, index, TRAFFIC, brand_file(), 180, quiet)
     assert [*result.sentences()] == []
     networks = result.told()["networks"]
     assert {"x", "whatsapp", "facebook", "email", "bluesky", "webhook"} <= set(networks)

@@ -17,6 +17,7 @@ KEY = {"KLINGEL_ERASURE__KEY": "canary-of-this-test"}
     [
         ((), KEY, "Name one: --author"),
         (("--author", "x:1", "--object", "x:y:1"), KEY, "Name one: --author"),
+        (("--demanded", "--author", "x:1"), KEY, "--demanded goes alone"),
         (("--author", "anna"), KEY, "--author is no id of that kind"),
         (("--case", ":x"), KEY, "begins with its brand and a colon"),
         (("--object", "x:y:1"), {}, "KLINGEL_ERASURE__KEY is not set"),

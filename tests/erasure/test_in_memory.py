@@ -15,7 +15,7 @@ from klingel_connectors.raw import raw_output
 from klingel_indexer.convert import Write, convert
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CareLogic
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
 from ..ringing import NOON, brand, generic, ring

@@ -13,7 +13,7 @@ from klingel.contracts.envelope import Message, Output
 from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
 from klingel.domain.identity_links import Customers, link, link_key, unlink
-from klingel.model import IdentityLink
+from klingel.model import IdentityLink, Suppression
 from klingel.settings import ErasureSettings
 from klingel_cli.commands import erase
 from klingel_cli.commands.customer import link_output
@@ -101,13 +101,31 @@ def test_a_replay_links_nobody_again_and_what_is_said_afterwards_links_anew():
     assert line.follow().knows("nordlicht", anna)
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["nobody erased", "erased with some key"])
+def test_demands_without_a_key_are_none_or_cannot_be_met(monkeypatch, told):
+    """The hourly run of a house without a key is no failure until somebody is erased."""
+    record = suppression_output(KEY.suppression("author", ANNA, NOON), "test")
+
+    @contextmanager
+    def log(_kafka: object) -> Any:
+        held = [record] if told else []
+        yield SimpleNamespace(read_whole=lambda _topic: iter(messages(*held)))
+
+    monkeypatch.setattr(erase, "reading", log)
+    monkeypatch.setattr(erase, "ask", lambda _where, _question: [])
+    done = CliRunner().invoke(main, ["erase", "--demanded"])
+    assert done.exit_code == (2 if told else 0), done.output
+    assert ("another KLINGEL_ERASURE__KEY" if told else "0 people") in done.output
+
+
 def test_the_command_ends_links_last_and_counts_them(monkeypatch, linked):
     written: list[Output] = []
     answers = {"reach": Reach({}, frozenset(), frozenset()), "left": 0, "forget_cases": 0}
 
     @contextmanager
     def log(_kafka: object) -> Any:
-        yield SimpleNamespace(read_whole=lambda _topic: iter(messages(*linked)))
+        held = {Topic.IDENTITY_LINKS: linked}
+        yield SimpleNamespace(read_whole=lambda topic: iter(messages(*held.get(topic, ()))))
 
     def asked(_where: object, question: Any) -> object:
         (name,) = set(answers) & set(question.__code__.co_names)
@@ -115,6 +133,9 @@ def test_the_command_ends_links_last_and_counts_them(monkeypatch, linked):
 
     monkeypatch.setattr(erase, "reading", log)
     monkeypatch.setattr(erase, "ask", asked)
+    days = {"retention.ms": 86_400_000 * 90, "segment.ms": 86_400_000 * 7}
+    config = {name: str(value) for name, value in days.items()}
+    monkeypatch.setattr(erase, "_held", lambda _kafka: {"case-events": config})
     monkeypatch.setattr(erase, "publish", lambda _kafka, outputs: written.extend(outputs))
     runner = CliRunner(env={"KLINGEL_ERASURE__KEY": "a key of this test's own"})
     looked = runner.invoke(main, ["erase", "--author", ANNA, "--dry-run"])
@@ -122,6 +143,13 @@ def test_the_command_ends_links_last_and_counts_them(monkeypatch, linked):
     assert "5 links" in looked.stdout
     done = runner.invoke(main, ["erase", "--author", ANNA])
     assert done.exit_code == 0, done.output
-    assert [each.topic for each in written] == [Topic.SUPPRESSIONS] + [Topic.IDENTITY_LINKS] * 5
+    told, *ended, carried_out = written
+    assert [each.topic for each in ended] == [Topic.IDENTITY_LINKS] * 5
+    assert carried_out.key == told.key + b"|done"
+    begun, over = (codec.decode(Suppression, each.value) for each in (told, carried_out))
+    assert (begun.done_at, over.erased_at) == (None, begun.erased_at)
+    assert over.done_at >= begun.erased_at
     assert "5 links" in done.stdout
+    assert f"until {begun.erased_at + timedelta(days=97):%Y-%m-%d}" in done.stdout
+    assert "not reached: snapshots" in done.stdout
     assert ANNA not in done.output

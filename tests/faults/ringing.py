@@ -3,19 +3,24 @@
 The same traffic rings undisturbed and disturbed; what stands in the index afterwards must be equal.
 All events are recorded with fixed times, so that cases can be compared to the second; some come
 through the replay connector, the others as signed deliveries through the gateway.
+
+A calm day lies behind the run, and a wave of complaints rings amid the faults (`brewing`). Early
+warning knows the present, so the clock of watch is moved to the time of the run, the same in both;
+in the end hours pass at once.
 """
 
 import base64
 import hashlib
 import hmac
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,30 +35,50 @@ from elasticsearch.helpers import scan
 from klingel_cli.demo.index import Index
 from klingel_cli.demo.judging import Sent, Verdict, judge, read_truth
 from klingel_cli.demo.processes import SOURCE, Fleet, FleetError, ending, until
-from klingel_cli.demo.rehearsal import brand_file
+from klingel_cli.demo.rehearsal import (
+    CALM_SOURCE,
+    await_heard,
+    brand_file,
+    write_brief_calm_day,
+)
 from klingel_local import LocalStack
+
+from . import brewing, clocked
 
 BRAND: Final = "nordlicht"
 SESSION_SECONDS: Final = 3
 PATIENCE_SECONDS: Final = 120.0
 LAST_LINES: Final = 5
 SERVICES: Final = (
-    ("indexer", 0), ("notifier", 0), ("watch", 0), ("care", 0), ("care", 1), ("thread", 0),
-    ("understand", 0), ("gateway", 0),
+    ("indexer", 0), ("notifier", 0), ("care", 0), ("care", 1), ("thread", 0),
+    ("understand", 0), ("gateway", 0), ("watch", 0),
 )  # fmt: skip
-"""In the order in which they are started: who reads is there before who writes."""
+"""In the order in which they are started: who reads is there before who writes, but for watch, which
+reads the calm day as what it missed."""
 WORKERS: Final = (*(f"{kind}-{instance}" for kind, instance in SERVICES), "replay-0")
 SERVERS: Final = ("kafka", "elasticsearch")
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What rings: the same for both runs; `start` is recent, since old words open no case."""
+    """What rings: the same for both runs.
+
+    Attributes:
+        seed: same seed, same traffic.
+        recorded: events of the replay connector.
+        webhooks: events of the gateway.
+        present: of watch when the run begins; what else rings was said a day before.
+    """
 
     seed: int
     recorded: int
     webhooks: int
-    start: str
+    present: datetime
+
+    @property
+    def start(self) -> datetime:
+        """When the first of the others was said: recently, since old words open no case."""
+        return self.present - timedelta(hours=24)
 
 
 @dataclass
@@ -64,19 +89,21 @@ class Rung:
     cases: dict[str, Any]
     audit: dict[str, Any]
     fired: Counter[tuple[str, str, str, str]]
-    told: dict[str, set[str]]
+    told: dict[tuple[str, str], set[str]]
     kills: int
     taken_over: bool
+    said: brewing.Said
+    disturbed: tuple[datetime, datetime] | None
 
 
-def record(folder: Path, name: str, seed: int, events: int, start: str) -> tuple[Path, Path]:
+def record(folder: Path, name: str, seed: int, events: int, start: datetime) -> tuple[Path, Path]:
     """Write a recording and the simulator's own list of it."""
     recording, truth = folder / f"{name}.ndjson", folder / f"{name}.truth"
     subprocess.run(
         [
             sys.executable, "-m", "klingel_simulator", "ndjson", "--out", str(recording),
             "--seed", str(seed), "--events", str(events),
-            "--rate", "5", "--start", start, "--source", SOURCE, "--truth", str(truth),
+            "--rate", "5", "--start", start.isoformat(), "--source", SOURCE, "--truth", str(truth),
         ],
         check=True,
         stdout=subprocess.DEVNULL,
@@ -92,19 +119,24 @@ class Sender(threading.Thread):
     """Delivers a recording to the gateway, signed, over some connections, until each is taken.
 
     Args:
-        recording: generic events, one a line.
+        name: part of the deliveries' ids.
+        lines: generic events.
         port: the gateway's.
         secret: `whsec_...`.
         rate: events a second; 0 as fast as they are taken.
     """
 
-    def __init__(self, recording: Path, port: int, secret: str, rate: float) -> None:
+    def __init__(
+        self, name: str, lines: Sequence[bytes], port: int, secret: str, rate: float = 0.0
+    ) -> None:
         super().__init__(daemon=True)
-        self._lines = recording.read_bytes().splitlines()
+        self._name = name
+        self._lines = lines
         self._port = port
         self._key = base64.b64decode(secret.removeprefix("whsec_"))
         self._pause = CONNECTIONS / rate if rate else 0.0
         self._ended = threading.Event()
+        self._stopped = threading.Event()
         self.refused: list[int] = []
 
     def run(self) -> None:
@@ -119,12 +151,17 @@ class Sender(threading.Thread):
 
     def _send(self, share: list[tuple[int, bytes]]) -> None:
         for number, line in share:
-            while (status := self._deliver(f"msg_{number}", line)) not in {202, 400, 422}:
-                self._ended.wait(0.2)
+            while (status := self._deliver(f"{self._name}_{number}", line)) not in {202, 400, 422}:
+                if self._stopped.wait(0.2):
+                    return
             if status != 202:
                 self.refused.append(status)
-            if self._pause:
-                self._ended.wait(self._pause)
+            if self._stopped.wait(self._pause):
+                return
+
+    def stop(self) -> None:
+        """Give up what was not taken: nobody listens any more."""
+        self._stopped.set()
 
     def wait_end(self, seconds: float) -> bool:
         """Wait until everything was taken."""
@@ -179,18 +216,22 @@ class Ring:
             {"KLINGEL_KAFKA__SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)},
         )
         seed, start = traffic.seed, traffic.start
+        # No promise of its posts falls due between the two runs.
+        self.calm_day = write_brief_calm_day(self.fleet, seed, traffic.present - timedelta(hours=2))
         self.recording, self.truth = record(folder, "replay", seed, traffic.recorded, start)
         self.deliveries, self.webhook_truth = record(
             folder, "webhook", seed + 1, traffic.webhooks, start
         )
+        wave = folder / "wave.ndjson"
+        brewing.write_wave(wave, traffic.present, seed)
+        self.first_words, self.wave = brewing.first_words(wave)
         self.brand = folder / "brand.yaml"
-        # Around the clock: a deadline between the two runs would make a difference.
-        text = brand_file().read_text(encoding="utf-8")
-        text = text.replace("calendar: service-hours", "calendar: always")
-        self.brand.write_text(text.replace("quiet: service-hours", "quiet: always"), "utf-8")
-        self.sender: Sender | None = None
+        self.brand.write_text(_brand(), "utf-8")
+        self.clock = folder / "clock"
+        self.senders: list[Sender] = []
         self.kills = 0
         self.taken_over = False
+        self.disturbed: tuple[datetime, datetime] | None = None
 
     def start(self) -> None:
         """Start every service, then the sources."""
@@ -201,23 +242,73 @@ class Ring:
         fleet.start("receiver")
         fleet.wait_ready("receiver-0")
         told = fleet.told_settings(self.brand)
-        for kind, instance in SERVICES:
+        others = [each for each in SERVICES if each[0] != "watch"]
+        for kind, instance in others:
             fleet.start(kind, instance=instance, environ=told if kind == "notifier" else None)
-        for kind, instance in SERVICES:
+        for kind, instance in others:
             fleet.wait_ready(f"{kind}-{instance}", 90.0)
+        self._hear_calm_day()
         fleet.start(
             "replay", str(self.recording), "--source", SOURCE, "--rate", str(self.rate), "--exit"
         )
-        gateway = fleet["gateway-0"]
-        secret = gateway.environ[f"KLINGEL_WEBHOOK_SECRET_{SOURCE.upper()}"]
         rate = self.rate * self.traffic.webhooks / max(1, self.traffic.recorded)
-        self.sender = Sender(self.deliveries, gateway.port, secret, rate)
-        self.sender.start()
+        self._send("msg", self.deliveries.read_bytes().splitlines(), rate)
+
+    def _hear_calm_day(self) -> None:
+        """Let a day pass before watch, which is started once all of it lies there.
+
+        The first words of the wave are heard too before anything else rings.
+        """
+        fleet = self.fleet
+        calm = fleet.start(
+            "replay",
+            *(str(self.calm_day), "--source", CALM_SOURCE, "--instance", CALM_SOURCE, "--exit"),
+            instance=1,
+        )
+        if fleet.wait(calm.name, PATIENCE_SECONDS) != 0:
+            raise FleetError(f"the calm day was not replayed; the log is {calm.log}")
+        yesterday = len(self.calm_day.read_bytes().splitlines())
+        await_heard(fleet, "understand-0", yesterday, PATIENCE_SECONDS)
+        self._set_clock(self.traffic.present)
+        fleet.start(
+            "watch",
+            module=clocked.__name__.rpartition(".")[2],
+            environ={
+                clocked.VARIABLE: str(self.clock),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(Path(clocked.__file__).parent), os.environ.get("PYTHONPATH", "")]
+                ),
+            },
+        )
+        fleet.wait_ready("watch-0", 90.0)
+        if not self._send("first", self.first_words).wait_end(PATIENCE_SECONDS):
+            raise FleetError("the first words of the wave were not taken")
+        heard = yesterday + len(self.first_words)
+        await_heard(fleet, "understand-0", heard, PATIENCE_SECONDS)
+
+    def _set_clock(self, at: datetime) -> None:
+        """Set the clock of watch, for when it is started."""
+        self.clock.write_text(str((at - datetime.now(UTC)).total_seconds()), "ascii")
+
+    def _send(self, name: str, lines: Sequence[bytes], rate: float = 0.0) -> Sender:
+        gateway = self.fleet["gateway-0"]
+        secret = gateway.environ[f"KLINGEL_WEBHOOK_SECRET_{SOURCE.upper()}"]
+        sender = Sender(name, lines, gateway.port, secret, rate)
+        self.senders.append(sender)
+        sender.start()
+        return sender
+
+    def close(self) -> None:
+        """End everything that was started."""
+        for sender in self.senders:
+            sender.stop()
+        self.fleet.stop_all()
 
     def disturb(self, chance: random.Random, kills: int) -> None:
         """Kill everything at random moments, `kills` times, and freeze a care worker once.
 
-        Every victim comes at least once before any comes again.
+        Every victim comes at least once before any comes again, and between two of them a share of
+        the wave. The faults are over once every service has come back.
         """
         victims: list[str] = []
         while len(victims) < kills:
@@ -225,12 +316,22 @@ class Ring:
             chance.shuffle(once)
             victims += once
         freeze_at = chance.randrange(kills)
+        begun = datetime.now(UTC)
         for number, victim in enumerate(victims[:kills]):
+            share = slice(*(at * len(self.wave) // kills for at in (number, number + 1)))
+            self._send(f"wave{number}", self.wave[share])
             self._wait(chance.uniform(0.1, 2.0))
             if number == freeze_at:
                 self._freeze()
             self._kill(victim)
             self.kills += 1
+        for kind, instance in SERVICES:
+            self.fleet.wait_ready(f"{kind}-{instance}", 120.0)
+        self.disturbed = begun, datetime.now(UTC)
+
+    def ring_wave(self) -> None:
+        """Let the whole wave ring at once, undisturbed."""
+        self._send("wave", self.wave)
 
     def _kill(self, victim: str) -> None:
         if victim == "kafka":
@@ -271,13 +372,12 @@ class Ring:
         fleet = self.fleet
         if fleet.wait("replay-0", PATIENCE_SECONDS) != 0:
             raise FleetError(f"the replay did not end well; its log is {fleet['replay-0'].log}")
-        assert self.sender is not None
-        if not self.sender.wait_end(PATIENCE_SECONDS):
-            raise FleetError(f"not every delivery was taken; refused: {self.sender.refused[:5]}")
-        if not until(lambda: self._audit()["settled"], PATIENCE_SECONDS):
-            report = self._audit()
-            waits = [total for total in report.get("totals", ()) if total["waiting"]]
-            raise FleetError(f"not everything arrived: {waits or report}\n{self._states()}")
+        for sender in self.senders:
+            if not sender.wait_end(PATIENCE_SECONDS):
+                raise FleetError(f"not every delivery was taken; refused: {sender.refused[:5]}")
+        self._settle()
+        self._let_hours_pass()
+        self._settle()
         if not until(self._all_is_told, PATIENCE_SECONDS):
             raise FleetError(f"timers wait, or somebody is not told\n{self._states()}")
         index = Index(self.stack, fleet.prefix)
@@ -296,7 +396,28 @@ class Ring:
             told=self._told(),
             kills=self.kills,
             taken_over=self.taken_over,
+            said=brewing.said(fleet.read_settings().kafka),
+            disturbed=self.disturbed,
         )
+
+    def _settle(self) -> None:
+        """Wait until nothing waits anywhere."""
+        if not until(lambda: self._audit()["settled"], PATIENCE_SECONDS):
+            report = self._audit()
+            waits = [total for total in report.get("totals", ()) if total["waiting"]]
+            raise FleetError(f"not everything arrived: {waits or report}\n{self._states()}")
+
+    def _let_hours_pass(self) -> None:
+        """Set the clock of watch beyond what brews, and wait until all of it has ended."""
+        fleet = self.fleet
+        fleet.wait_ready("watch-0", 90.0)
+        if (why := fleet.stop("watch-0")) is not None:
+            raise FleetError(f"watch did not end well: {why}")
+        self._set_clock(self.traffic.present + brewing.CALM_AGAIN)
+        fleet.restart("watch-0")
+        kafka = fleet.read_settings().kafka
+        if not until(lambda: brewing.said(kafka).all_ended, PATIENCE_SECONDS):
+            raise FleetError(f"what brewed has not ended\n{self._states()}")
 
     def _all_is_told(self) -> bool:
         """Whether every deadline that is over has fired, and every notification is on its way."""
@@ -331,12 +452,15 @@ class Ring:
             if each.get("clock") and not each.get("withdrawn")
         )
 
-    def _told(self) -> dict[str, set[str]]:
-        """Return the contents that came under each key."""
-        told: dict[str, set[str]] = {}
+    def _told(self) -> dict[tuple[str, str], set[str]]:
+        """Return the contents that came under each key, of each receiver.
+
+        A message that goes to several, as an incident does, has one key and each one's form.
+        """
+        told: dict[tuple[str, str], set[str]] = {}
         for line in self.fleet.lines("receiver-0"):
             if line.get("key"):
-                told.setdefault(line["key"], set()).add(line["body"])
+                told.setdefault((line["where"], line["key"]), set()).add(line["body"])
         return told
 
     def _states(self) -> str:
@@ -352,6 +476,8 @@ class Ring:
         return "\n".join(told)
 
     def _sent(self) -> Iterator[Sent]:
+        for object_id in brewing.object_ids():
+            yield Sent(object_id, "created", 0)
         for path, network in ((self.truth, "replay"), (self.webhook_truth, "webhook")):
             with path.open("rb") as lines:
                 for sent in read_truth(lines):
@@ -373,11 +499,22 @@ class Ring:
         client = Elasticsearch(self.stack.elasticsearch_url)
         try:
             found = scan(client, index=f"{self.fleet.prefix}cases-*")
-            noticed = datetime.fromisoformat(self.traffic.start) + timedelta(hours=12)
-            before = noticed.isoformat()
+            before = (self.traffic.present - timedelta(hours=12)).isoformat()
             return {hit["_id"]: comparable(hit["_source"], before) for hit in found}
         finally:
             client.close()
+
+
+def _brand() -> str:
+    """Return the example brand, around the clock, with a level for customers of an incident.
+
+    A deadline that opens or shuts between the two runs would make a difference.
+    """
+    text = brand_file().read_text(encoding="utf-8")
+    text = text.replace("calendar: service-hours", "calendar: always")
+    text = text.replace("quiet: service-hours", "quiet: always")
+    level = "escalation:\n  - {id: many, on: [incident], notify: [ticketing]}\n"
+    return text.replace("escalation:\n", level, 1)
 
 
 PROCESSING: Final = frozenset(
@@ -447,6 +584,8 @@ def comparable(value: Any, said_before: str) -> Any:
 def _moved(value: dict[str, Any], said_before: str) -> set[str]:
     """Return the fields in which a time may be when klingel noticed something."""
     moved = set(NOTICED)
+    if value.get("by") == "watch":
+        moved.add("at")  # of its commands: when it found who belongs together
     if _stood_since(value, said_before):
         moved |= STANDING
     for clock in value.get("clocks") or ():

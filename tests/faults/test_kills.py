@@ -1,7 +1,8 @@
 """SIGKILL at random moments, and a frozen worker that wakes: nothing lost, nothing doubled."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from klingel_cli.demo.processes import Fleet
 from klingel_local import LocalStack
 
+from .brewing import ARRIVED, ORDERED, POSTS, present_of, settled
 from .ringing import SERVERS, WORKERS, Ring, Rung, Traffic
 
 SHORT = (4_000, 1_000, len(WORKERS) + len(SERVERS), 60.0)
@@ -30,9 +32,8 @@ def test_killed_and_frozen_nothing_is_lost_or_doubled(
     seed = pytestconfig.getoption("--fault-seed") or random.randrange(2**32)
     print(f"\nfault seed {seed}")  # noqa: T201 - a failing run must be repeatable
     chance = random.Random(seed)
-    # Recent, and the same for both runs: words older than a week open no case.
-    start = (datetime.now(UTC) - timedelta(hours=24)).replace(microsecond=0).isoformat()
-    traffic = Traffic(seed=seed % 10_000, recorded=recorded, webhooks=webhooks, start=start)
+    present = present_of(datetime.now(UTC))
+    traffic = Traffic(seed % 10_000, recorded, webhooks, present)
 
     calm = _ring(Ring(own_stack, tmp_path / "calm", "calm-", traffic, 1_500.0))
     assert_clean(calm)
@@ -50,14 +51,17 @@ def test_killed_and_frozen_nothing_is_lost_or_doubled(
         if storm.cases[each] != calm.cases[each]
     }
     assert not differing, (len(differing), dict([*differing.items()][:3]))
+    assert_same_brewed(calm, storm)
 
 
 def _ring(ring: Ring, chance: random.Random | None = None, kills: int = 0) -> Rung:
-    with ring.fleet:
+    with closing(ring):
         ring.start()
         if chance is not None:
             roll(ring.fleet)
             ring.disturb(chance, kills)
+        else:
+            ring.ring_wave()
         return ring.finish()
 
 
@@ -68,6 +72,35 @@ def roll(fleet: Fleet) -> None:
             assert fleet.stop(name) is None
             fleet.restart(name)
             fleet.wait_ready(name, 120.0)
+
+
+def assert_same_brewed(calm: Rung, storm: Rung) -> None:
+    """The wave was told amid the faults, as one alert and one incident, and nothing else was.
+
+    Which customers are members stands in their cases, which are compared.
+    """
+    assert storm.disturbed is not None
+    begun, ended = storm.disturbed
+    (alert,), (incident,) = storm.said.alerts.values(), storm.said.incidents.values()
+    for each in (alert["alert_id"], incident["incident_id"]):
+        assert begun <= storm.said.raised[each] <= ended, (storm.disturbed, storm.said.raised)
+    for ours, theirs, without in (
+        (storm.said.alerts, calm.said.alerts, ORDERED),
+        (storm.said.incidents, calm.said.incidents, ARRIVED),
+    ):
+        here, there = settled(ours, without), settled(theirs, without)
+        assert here.keys() == there.keys()
+        differing = {each: differences(there[each], here[each]) for each in here}
+        assert not any(differing.values()), differing
+    assert (alert["kind"], alert["topic"], alert["state"]) == ("negative", "outage", "ended")
+    assert alert["evidence"]["authors"] == incident["authors"] == POSTS
+    assert {"Internet", "Kiel"} <= {each["term"] for each in alert["evidence"]["terms"]}
+    members = {name for name, case in storm.cases.items() if case.get("incident")}
+    assert len(members) == POSTS
+    assert {storm.cases[name]["incident"] for name in members} == {incident["incident_id"]}
+    raised = {each for each in storm.said.escalations if each.endswith("|many")}
+    assert raised == {each for each in calm.said.escalations if each.endswith("|many")}
+    assert len({each.partition("|")[0] for each in raised}) == POSTS, "some case told nobody"
 
 
 def differences(calm: dict[str, Any], storm: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -89,5 +122,6 @@ def assert_clean(rung: Rung) -> None:
     twice = [each for each, count in rung.fired.items() if count > 1]
     assert not twice, twice[:5]
     assert rung.told, "nobody was told"
+    assert not rung.said.twice, rung.said.twice[:5]
     changed = [key for key, contents in rung.told.items() if len(contents) > 1]
     assert not changed, changed[:5]

@@ -42,9 +42,19 @@ def test_all_that_is_installed_is_pinned_and_a_wheel(image: Image) -> None:
 
 @BY_FOLDER
 def test_stages_start_from_one_pinned_slim_base(image: Image) -> None:
-    assert re.search(r"^ARG PYTHON=3\.[0-9]+\.[0-9]+-slim-[a-z]+$", image.text, re.MULTILINE)
+    pinned = r"^ARG PYTHON=3\.[0-9]+\.[0-9]+-slim-[a-z]+(@sha256:[0-9a-f]{64})?$"
+    assert re.search(pinned, image.text, re.MULTILINE)
     froms = re.findall(r"^FROM (.+)$", image.text, re.MULTILINE)
     assert froms == ["python:${PYTHON} AS build", "python:${PYTHON}"]
+
+
+def test_the_page_pins_the_base_by_its_content() -> None:
+    """Its build argument is the base of the Dockerfiles with a digest: what FROM takes as it is."""
+    page = (ROOT / "docs/deploy/kubernetes.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"--build-arg PYTHON=(\S+)@sha256:<digest>", page)
+    assert {re.search(r"^ARG PYTHON=(\S+)$", image.text, re.MULTILINE)[1] for image in IMAGES} == {
+        told
+    }
 
 
 @BY_FOLDER

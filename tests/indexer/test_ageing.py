@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klingel.domain.identity import index_month
-from klingel_indexer.ageing import months, older_than
+from klingel_indexer.ageing import Cutoffs, age_documents, months, older_than
 from klingel_indexer.convert import events_index
 
 EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
@@ -87,3 +87,64 @@ def test_the_query_names_the_time_that_each_has():
         ["deleted_at"],
     ]
     assert undated["bool"]["should"][0] == {"range": {"received_at": {"lt": CUTOFF.isoformat()}}}
+
+
+BOUND = datetime(2026, 6, 1, tzinfo=UTC)
+OLD, NEW = "2026-05-01T00:00:00Z", "2026-07-01T00:00:00Z"
+DOCUMENTS = {
+    "cases": [
+        ({"state": "closed", "opened_at": OLD, "updated_at": OLD}, "gone"),
+        ({"state": "merged", "opened_at": OLD, "updated_at": OLD}, "gone"),
+        ({"state": "closed", "opened_at": OLD, "updated_at": NEW}, "stays"),
+        ({"state": "open", "opened_at": OLD, "updated_at": OLD}, "stays"),
+        ({"state": "snoozed", "opened_at": OLD, "updated_at": OLD}, "stays"),
+    ],
+    "case-events": [({"recorded_at": OLD}, "gone"), ({"recorded_at": NEW}, "stays")],
+    "escalations": [({"recorded_at": OLD}, "gone"), ({"recorded_at": NEW}, "stays")],
+    "alerts": [({"updated_at": OLD}, "gone"), ({"updated_at": NEW}, "stays")],
+    "incidents": [({"updated_at": OLD}, "gone"), ({"updated_at": NEW}, "stays")],
+}
+
+
+@pytest.mark.servers
+async def test_each_class_goes_by_the_time_that_ends_it(real_cluster):
+    """An open case stays however old it is, and so does all of a brand that is not known."""
+    client, prefix, brand = real_cluster.client, real_cluster.prefix, real_cluster.brand
+    for kind, documents in DOCUMENTS.items():
+        for number, (document, _) in enumerate(documents):
+            for owner in (brand, f"{brand}-two"):
+                await client.index(
+                    index=f"{prefix}{kind}-{owner}", id=str(number), document=document
+                )
+    shared = f"{prefix}dead-letters"
+    for number, at in enumerate((OLD, NEW)):
+        await client.index(index=shared, id=f"{brand}{number}", document={"indexed_at": at})
+    await client.indices.refresh(index=f"{prefix}*")
+    late = datetime(2020, 1, 1, tzinfo=UTC)
+    brands = {brand: Cutoffs(late, BOUND, BOUND)}
+    others = {shared: ("indexed_at", BOUND)}
+
+    async def held(owner: str) -> dict[str, set[str]]:
+        await client.indices.refresh(index=f"{prefix}*")
+        found = {}
+        for kind in DOCUMENTS:
+            answer = await client.search(index=f"{prefix}{kind}-{owner}", size=50)
+            found[kind] = {hit["_id"] for hit in answer["hits"]["hits"]}
+        return found
+
+    before = await held(brand)
+    for dry_run in (True, False):
+        aged, left = await age_documents(client, prefix, brands, others, dry_run=dry_run)
+        told = {each.name.removeprefix(prefix): each.documents for each in aged}
+        assert told == {f"cases-{brand}": 2, "dead-letters": 1} | {
+            f"{kind}-{brand}": 1 for kind in DOCUMENTS if kind != "cases"
+        }
+        assert {f"{prefix}{kind}-{brand}-two" for kind in DOCUMENTS} <= set(left)
+        assert (await held(brand) == before) is dry_run
+    stays = {
+        kind: {str(number) for number, (_, what) in enumerate(each) if what == "stays"}
+        for kind, each in DOCUMENTS.items()
+    }
+    assert await held(brand) == stays
+    assert await held(f"{brand}-two") == before
+    assert (await age_documents(client, prefix, brands, others, dry_run=False))[0] == []

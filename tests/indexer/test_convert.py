@@ -440,9 +440,9 @@ def test_empty_object_is_refused_on_every_topic(build, topic):
 
 
 def test_inputs_are_the_topics_that_name_the_indexer_as_consumer():
-    """`brand-config` too names it, for brands yet to come; it becomes no document."""
+    """`suppressions` too names it: it is followed, and becomes no document."""
     named = {topic for topic, spec in topic_specs().items() if "indexer" in spec.consumers}
-    assert named - {Topic.BRAND_CONFIG} == set(INPUTS)
+    assert named - {Topic.SUPPRESSIONS, Topic.BRAND_CONFIG} == set(INPUTS)
 
 
 def test_the_books_hold_every_input():

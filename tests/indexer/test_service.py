@@ -4,13 +4,16 @@ import asyncio
 import json
 import random
 from collections import Counter, defaultdict
+from datetime import timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from klingel.contracts.codec import decode
 from klingel.contracts.envelope import Message, SourcePosition
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key, Suppressed
 from klingel.errors import InvariantViolation, SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.model import LedgerLine
@@ -18,6 +21,7 @@ from klingel_indexer.bulk import Answer, BulkLimits
 from klingel_indexer.service import Indexer, IndexerOptions, Position
 
 POSTS = Topic.ROUTED_EVENTS
+KEY = Key("a key of this test's own")
 STRICT = "strict_dynamic_mapping_exception"
 
 
@@ -186,6 +190,7 @@ class Stage:
         self.answers = Answers()
         self._limits = BulkLimits(**limits)
         self.metrics = Metrics("indexer")
+        self.suppressed = Suppressed(KEY)
 
     def restart(self):
         """Begin anew where the log was committed."""
@@ -198,6 +203,7 @@ class Stage:
             options=options,
             clock=self.clock,
             metrics=self.metrics,
+            suppressed=self.suppressed,
             sleep=self.clock.sleep,
         )
         self.indexer.assign(dict(self.log.committed))
@@ -629,3 +635,46 @@ async def test_a_deletion_of_a_partition_that_is_let_go_is_no_longer_ours(stage,
     await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") > 0)
     stage.indexer._partitions.clear()
     assert stage.indexer._oldest_deletion() == 0
+
+
+async def test_a_network_s_deletion_is_measured_from_when_the_network_says(stage, build):
+    """The way to us counts too; a time in the future is not believed."""
+    received = stage.clock.now()
+    for at, hours in enumerate((-3, 5)):
+        made = (received + timedelta(hours=hours)).isoformat()
+        told_at = {"received_at": received.isoformat(), "changed_at": made}
+        stage.log.append(post(build, at, change="deleted", **told_at))
+    stage.restart()
+    await stage.until(lambda: stage.committed == 2)
+    assert 3 * 3600 <= told(stage, "klingel_deletion_seconds_sum") < 3 * 3600 + 60
+
+
+async def test_an_erasure_is_late_until_it_is_told_that_it_is_carried_out(stage, build):
+    stage.log.append(post(build, 0))
+    begun = stage.clock.now() - timedelta(hours=21)
+    record = KEY.suppression("author", "x:1", begun)
+    stage.suppressed.take(record.subject.encode(), record)
+    stage.restart()
+    await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") >= 21 * 3600)
+    assert told(stage, "klingel_deletion_seconds_count") == 0
+    done = msgspec.structs.replace(record, done_at=begun + timedelta(hours=21))
+    stage.suppressed.take(b"done", done)
+    stage.clock.advance(10)
+    await stage.until(lambda: told(stage, "klingel_deletion_oldest_seconds") == 0)
+    assert told(stage, "klingel_deletion_seconds_sum") == 21 * 3600
+
+
+async def test_what_was_erased_is_counted_and_not_written(stage, build):
+    for at, author in enumerate(("anna", "bert")):
+        stage.log.append(post(build, at, author={"id": author}))
+    record = KEY.suppression("author", "bluesky:anna", stage.clock.now())
+    stage.suppressed.take(record.subject.encode(), record)
+    stage.restart()
+    await stage.until(lambda: stage.committed == 2)
+    assert stage.answers.written == {"n:s:1": 1}
+    stage.clock.advance(10)
+    await stage.until(lambda: stage.books.lines)
+    reasons = Counter()
+    for line in stage.books.lines:
+        reasons.update(line.reasons)
+    assert reasons["discarded:erased"] == 1

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from ..debian import NotToBeHad, find_promtool
+from klingel_simulator.debian import NotToBeHad
+
+from ..debian import find_promtool
 from . import house, references, rules, server
 from .bundle import Object, Problem
 from .shapes import Shapes, unpacked

@@ -8,8 +8,11 @@ from klingel.settings import names
 
 from .bundle import Object, Pod, Problem, labels, matches, namespace, pods, where
 
-IMAGES: Final = re.compile(r"(?:[a-z0-9.-]+(?::[0-9]+)?/)*(klingel-[a-z]+):[0-9]+\.[0-9]+\.[0-9]+")
-"""How our images are named, wherever they are kept."""
+IMAGES: Final = re.compile(
+    r"(?:[a-z0-9.-]+(?::[0-9]+)?/)*(klingel-[a-z]+)"
+    r"(?::[0-9]+\.[0-9]+\.[0-9]+(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})"
+)
+"""How our images are named, wherever they are kept, and by their content where an overlay says it."""
 LONGEST_BATCH_SECONDS: Final = 20
 """How long a processor finishes what it has in hand (`klingel_processors.app`)."""
 KAFKA_TRIGGER: Final = {
@@ -36,6 +39,7 @@ WRITES_BLOBS: Final = {
     "care",
     "watch",
     "tools",
+    "demands",
 }
 """Who puts originals, or those of its dead letters, into the volume of blobs, or forgets some."""
 _NOT_SECRET: Final = {"roles.yml"}

@@ -11,6 +11,7 @@ from klingel.contracts.access import principals
 from klingel.contracts.topics import topic_specs
 from klingel.settings import load_settings
 from klingel_cli.instances import overlay_file
+from klingel_connectors.fetch import FetchBounds
 from klingel_connectors.settings import OWN_NAMES, gateway_settings
 from klingel_networks.options import own_pattern, read_options, setting_name
 from klingel_networks.registry import installed
@@ -39,6 +40,7 @@ ARROWS = {
     "audit": {"kafka", "elasticsearch"},
     "setup": {"kafka", "elasticsearch"},
     "age": {"kafka", "elasticsearch"},
+    "demands": {"kafka", "elasticsearch"},
     "tools": {"kafka", "elasticsearch"},
     "dashboards": {"kibana"},
 }
@@ -181,6 +183,78 @@ def test_tools_have_what_an_erasure_needs(overlay: str) -> None:
     blobs = volumes[mounts[told["KLINGEL_BLOBS__DIR"]]]
     assert blobs["persistentVolumeClaim"] == {"claimName": "blobs"}
     assert pod.owner["spec"]["suspend"] is True
+
+
+@pytest.mark.parametrize("overlay", ["local", "staging", "production"])
+def test_who_acts_on_suppressions_has_their_key(overlay: str) -> None:
+    """Each that reads the topic, but for the media worker and those who only read its tombstones."""
+    objects = parse(build(K8S / "overlays" / overlay))
+    told = {
+        where(pod.owner)
+        for pod in pods(objects)
+        if "KLINGEL_ERASURE__KEY_FILE" in variables(pod, pod.containers[0], objects)
+        and {"secretName": "erasure-key", "defaultMode": 0o440, "optional": True}
+        in [volume.get("secret") for volume in pod.volumes]
+    }
+    listening = {
+        where(pod.owner)
+        for pod in pods(objects)
+        if pod.labels["app.kubernetes.io/component"] == "connector"
+    }
+    assert listening
+    deciding = {f"StatefulSet/{name}" for name in ("understand", "thread", "care")}
+    assert told >= {*deciding, *listening, "Deployment/gateway", "CronJob/tools"}
+
+
+def test_media_reaches_the_ports_that_it_fetches_from(production) -> None:
+    """And none more: an address that names another port is refused before it is asked."""
+    (policy,) = [
+        each
+        for each in production
+        if (each["kind"], each["metadata"]["name"]) == ("NetworkPolicy", "media-to-networks")
+    ]
+    (rule,) = policy["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == FetchBounds().ports
+
+
+@pytest.mark.parametrize(
+    ("folder", "host"),
+    [
+        ("overlays/staging", "klingel.example.org"),
+        ("overlays/production", "klingel.example.org"),
+        ("tests/existing-servers", "github.example.org/klingel/klingel/blob/main"),
+    ],
+)
+def test_links_to_runbooks_lead_where_an_overlay_says(folder: str, host: str) -> None:
+    """Said once, written into every alert; what follows is a page of this checkout."""
+    links = [
+        rule["annotations"]["runbook_url"]
+        for each in parse(build(K8S / folder))
+        if each["kind"] == "PrometheusRule"
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert len(links) > 20
+    for link in links:
+        assert link.startswith(f"https://{host}/docs/runbooks/")
+        assert (ROOT / link.partition(f"{host}/")[2]).exists()
+
+
+def test_an_overlay_may_pin_images_by_their_content(tmp_path, found) -> None:
+    """As the page says: `digest` instead of a tag, of any registry."""
+    shutil.copytree(K8S, tmp_path / "deploy" / "k8s")
+    shutil.copytree(BRAND, tmp_path / "brands")
+    overlay = tmp_path / "deploy" / "k8s" / "overlays" / "production"
+    told = overlay / "kustomization.yaml"
+    digest = "sha256:" + "0123456789abcdef" * 4
+    text = re.sub(r"(newName: \S+)}", rf"\1, digest: '{digest}'}}", told.read_text())
+    told.write_text(text)
+    objects = parse(build(overlay))
+    assert found(objects) == []
+    images = {container["image"] for pod in pods(objects) for container in pod.containers}
+    assert len(images) == 5
+    assert all(image.endswith(f"@{digest}") for image in images)
 
 
 def test_nobody_but_the_ingress_reaches_the_gateway(production) -> None:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from klingel.config.compiled import CompiledBrand
 from klingel.contracts import codec
-from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
+from klingel.contracts.envelope import Message, Output
+from klingel.contracts.outputs import status_output
 from klingel.contracts.topics import Topic
 from klingel.model import ConnectorStatus, LedgerLine
 from klingel.model.connector_status import GapRecord, Spent
@@ -34,7 +35,7 @@ from klingel_indexer.convert import INPUTS, Write, convert
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CareLogic
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.hearing import World
 from klingel_processors.understand.logic import UnderstandLogic
 from klingel_processors.understand.models import Models
@@ -286,7 +287,7 @@ def _tell_states(house: _House, now: datetime, chance: random.Random) -> None:
             if name == "x"
             else None,
         )
-        house.broker.append(_status(told))
+        house.broker.append(status_output(told, "klingel/connectors"))
     for number in range(9):
         gap = GapRecord(
             channel="",
@@ -295,34 +296,15 @@ def _tell_states(house: _House, now: datetime, chance: random.Random) -> None:
             opened_at=now - timedelta(hours=number),
             recovered=number * 10,
         )
-        house.broker.append(
-            _status(
-                ConnectorStatus(
-                    instance=f"x-1/gap/{number}",
-                    connector="x",
-                    network="x",
-                    state="running",
-                    at=now,
-                    gap=gap,
-                )
-            )
+        told = ConnectorStatus(
+            instance=f"x-1/gap/{number}",
+            connector="x",
+            network="x",
+            state="running",
+            at=now,
+            gap=gap,
         )
-
-
-def _status(told: ConnectorStatus) -> Output:
-    return Output(
-        topic=Topic.CONNECTOR_STATUS,
-        key=told.instance.encode(),
-        value=codec.encode(told),
-        headers=ce_headers(
-            Topic.CONNECTOR_STATUS,
-            event_id=told.instance,
-            source="klingel/connectors",
-            subject=told.instance,
-            time=told.at,
-            trace=trace_id(told.instance),
-        ),
-    )
+        house.broker.append(status_output(told, "klingel/connectors"))
 
 
 def _kept(house: _House, prefix: str, since: datetime, until: datetime) -> Evidence:

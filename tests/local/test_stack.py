@@ -184,3 +184,12 @@ def test_no_network_exits_1_with_one_sentence(tmp_path, capsys, monkeypatch):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("The artifact repository cannot be reached for ")
     assert last.endswith("check the network, or set KLINGEL_MAVEN_REPOSITORY to a mirror.")
+
+
+@pytest.mark.parametrize("command", ["up", "wipe"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, capsys, command):
+    file = tmp_path / "file"
+    file.touch()
+    assert main([command, "--dir", str(file / "folder")]) == 2
+    told = capsys.readouterr().err
+    assert told == f"{file / 'folder'}: Not a directory; name another folder by --dir.\n"

@@ -8,16 +8,6 @@ from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real data beside the checkout."""
-    if not DATA.is_dir():
-        pytest.skip("the folder shared/data is not beside the checkout")
-    return DATA
-
 
 @pytest.fixture(scope="session")
 def payloads(shared_data: Path) -> Callable[[str], dict[str, bytes]]:

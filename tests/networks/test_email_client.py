@@ -1,17 +1,17 @@
 """The mailbox's reader over real sockets: one suite for the stand-in and for Debian's Dovecot."""
 
 import asyncio
-import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,9 +33,13 @@ from klingel_networks.email.imap import Answer, envelopes, folder_name, found_ui
 from klingel_networks.email.login import OAuth
 from klingel_networks.email.mapping import MAIL_BYTES
 from klingel_networks.mapped import map_delivery
-from klingel_simulator.mail_dovecot import Dovecot, DovecotBox, NotToBeHad, find_dovecot
+from klingel_simulator.debian import NotToBeHad
+from klingel_simulator.mail_dovecot import Dovecot, DovecotBox, find_dovecot
 from klingel_simulator.mail_imap import MailServer
 from klingel_simulator.mail_tokens import TokenServer
+
+from .. import waiting
+from ..absent import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = "service@nordlicht.example"
@@ -43,6 +47,7 @@ ANNA = "anna@kunde.example"
 KEY = b"0123456789abcdef"
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECONDS = 20
+until = partial(waiting.until, seconds=SECONDS, pace=0)
 _NUMBERS = count()
 
 
@@ -123,13 +128,6 @@ def last(told: list[Any]) -> str:
     return [each for each in told if isinstance(each, Arrival)][-1].cursor
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Let the others run until something has happened."""
-    async with asyncio.timeout(SECONDS):
-        while not happened():  # noqa: ASYNC110 - nobody sets an event for it
-            await asyncio.sleep(0)
-
-
 class Postbox(Protocol):
     """A mailbox on a server."""
 
@@ -182,9 +180,7 @@ def dovecot_root() -> Path | None:
     try:
         return find_dovecot(ROOT / ".klingel" / "debian")
     except NotToBeHad as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        absent(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -403,7 +399,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     """Return certificate and key of `localhost`."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("without openssl there is no certificate")
+        absent("without openssl there is no certificate")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,20 @@ from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.runner import Plan, Runner
-from klingel_connectors.suppression import NoneSuppressed
-from klingel_connectors.testing import HeldLease, RecordingProducer
+from klingel_connectors.testing import HeldLease, NobodyErased, RecordingProducer
 from klingel_networks.arrival import Tools
 from klingel_networks.email import NETWORK
 from klingel_networks.email.client import EmailClient, Mailbox
 from klingel_simulator.mail_imap import MailServer
 
+from .. import waiting
+from ..killing import kill_connectors
+
 FAST = Plan(back_off=(0.0,), grace_seconds=4.0, tick_seconds=0.005, poll_seconds=0.001)
 OWN = "service@nordlicht.example"
 ORIGIN = Origin("email", "email-1", "email", "holder", "service")
 SECONDS = 20
+until = partial(waiting.until, seconds=SECONDS)
 
 
 def mail(number: int) -> bytes:
@@ -44,13 +48,6 @@ def mail(number: int) -> bytes:
         f"From: anna@k.example\r\nTo: {OWN}\r\nSubject: Frage\r\n{refers}"
         f"Date: Mon, 23 Nov 2026 09:00:00 +0100\r\nMessage-ID: <{number}@k.example>\r\n\r\n{number}"
     ).encode()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Let the others run until something holds."""
-    async with asyncio.timeout(SECONDS):
-        while not holds():  # noqa: ASYNC110 - what holds is any condition, also another thread's
-            await asyncio.sleep(0.001)
 
 
 class Process:
@@ -91,7 +88,7 @@ class Process:
             ORIGIN,
             version="1.2.3",
             blobs=self.blobs,
-            suppressions=NoneSuppressed(),
+            suppressions=NobodyErased(),
             books=books,
             metrics=metrics,
             clock=SystemClock(),
@@ -126,14 +123,7 @@ class Process:
 
     async def kill(self) -> None:
         """End it in the midst of whatever it does; nothing is flushed."""
-        ours = [
-            task
-            for task in asyncio.all_tasks()
-            if getattr(task.get_coro(), "__qualname__", "").startswith(("Runner.", "Publisher."))
-        ]
-        for task in ours:
-            task.cancel()
-        await asyncio.gather(*ours, return_exceptions=True)
+        await kill_connectors()
         await self.client.close()
         await self.publisher.close(0.0)
 

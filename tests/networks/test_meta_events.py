@@ -484,6 +484,24 @@ def test_what_we_sent_comes_back_as_statuses():
         assert status("sent", pricing={"category": category})[1].kind == "unknown"
 
 
+@pytest.mark.parametrize("field", ["smb_message_echoes", "history"])
+def test_a_template_of_ours_answers_nobody_whatever_way_it_comes(field):
+    """As its status, which names its category: machines send it, and it stops no clock."""
+    said = {"id": "wamid.T", "from": "15550783881", "to": PHONE, "timestamp": str(MS // 1000)}
+    said |= {"type": "template", "template": {"name": "versandt"}}
+    typed = text("gern", "wamid.U", **{"from": "15550783881", "to": PHONE})
+    if field == "history":
+        thread = {"id": PHONE, "messages": [said, typed]}
+        value = {"history": [{"metadata": {"phase": 0}, "threads": [thread]}]}
+    else:
+        value = {"message_echoes": [said, typed]}
+    found = told(cloud(field, **value))
+    assert [(each[1].kind, each[2].direction) for each in found] == [
+        ("unknown", "outbound"),
+        ("direct_message", "outbound"),
+    ]
+
+
 def test_history_is_told_message_by_message_and_knows_who_spoke():
     thread = {
         "id": PHONE,

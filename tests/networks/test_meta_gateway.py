@@ -27,8 +27,7 @@ from klingel_connectors.intake import TOPICS, Intake
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
-from klingel_connectors.suppression import NoneSuppressed
-from klingel_connectors.testing import RecordingProducer
+from klingel_connectors.testing import NobodyErased, RecordingProducer
 from klingel_networks.meta import FAMILY
 from klingel_networks.registry import installed
 from klingel_simulator.meta_sender import FORGERIES, MetaSender, Posting
@@ -63,7 +62,7 @@ async def gateway(tmp_path):
             Origin(name, "gw-hook-meta", name),
             version="1.2.3",
             blobs=BlobStore(tmp_path / "blobs"),
-            suppressions=NoneSuppressed(),
+            suppressions=NobodyErased(),
             books=Books("gateway", "holder", datetime.now(UTC)),
             metrics=metrics,
             clock=clock,

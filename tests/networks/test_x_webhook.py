@@ -25,8 +25,7 @@ from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
-from klingel_connectors.suppression import NoneSuppressed
-from klingel_connectors.testing import RecordingProducer
+from klingel_connectors.testing import NobodyErased, RecordingProducer
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed
 from klingel_networks.x import FAMILY, NETWORK
@@ -77,7 +76,7 @@ async def rung(tmp_path, permits):
         Origin("x", "x-hook", "x"),
         version="1",
         blobs=BlobStore(tmp_path),
-        suppressions=NoneSuppressed(),
+        suppressions=NobodyErased(),
         books=Books("connector-x", "test", SystemClock().now(), metrics),
         metrics=metrics,
         clock=SystemClock(),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +12,11 @@ import pytest
 from klingel.clock import SystemClock
 from klingel_notifier.letters import Letter
 from klingel_notifier.senders import Accepted, Refused, alertmanager_sender
+from klingel_simulator.debian import NotToBeHad
 
-from ..debian import NotToBeHad, find_alertmanager
+from ..absent import absent
+from ..debian import find_alertmanager
+from ..waiting import until
 
 pytestmark = pytest.mark.servers
 
@@ -40,9 +42,7 @@ def program() -> Path:
     try:
         return find_alertmanager(ROOT / ".klingel" / "debian")
     except NotToBeHad as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        absent(str(error))
 
 
 @pytest.fixture
@@ -64,23 +64,19 @@ async def alertmanager(
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(20):
-            await _answers(session, url)
+        await until(lambda: _answers(session, url), seconds=20, pace=0.05)
         yield url
     finally:
         running.terminate()
         await running.wait()
 
 
-async def _answers(session: aiohttp.ClientSession, url: str) -> None:
-    while True:
-        try:
-            async with session.get(url + "/-/ready") as response:
-                if response.status == 200:
-                    return
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.05)
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url + "/-/ready") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
 
 
 async def held(session, url):

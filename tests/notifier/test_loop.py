@@ -10,7 +10,7 @@ from klingel.contracts.envelope import Message
 from klingel.contracts.topics import Topic
 from klingel.domain.notifications import Backoff
 from klingel.model import Notification
-from klingel_cli.letters import Letter as DeadLetter
+from klingel_cli.dead_letters import KeptDeadLetter
 from klingel_notifier import service
 from klingel_notifier.service import NotifierOptions
 
@@ -207,7 +207,7 @@ async def test_a_refusal_is_a_dead_letter_with_bytes_and_reason(
     await one.go_on(600)
     assert receiver.keys == [key(1)]
     (message,) = one.letters()
-    letter = DeadLetter(message)
+    letter = KeptDeadLetter(message)
     assert letter.kind == "target_refused"
     assert letter.word("__connect.errors.exception.message") == (
         f"target shift-chat answered HTTP {status}"
@@ -225,13 +225,13 @@ async def test_a_dead_letter_that_is_sent_back_is_told(build, broker, running, r
     await one.settle()
     for left in (1, 0):
         newest = one.letters()[-1]
-        broker.append(DeadLetter(newest).again(lambda _reference: None))
+        broker.append(KeptDeadLetter(newest).again(lambda _reference: None))
         await one.settle()
         assert len(receiver.plan) == 0
         assert len(one.letters()) == 2
-        assert DeadLetter(one.letters()[-1]).word("x-dlq-attempt") == "2"
+        assert KeptDeadLetter(one.letters()[-1]).word("x-dlq-attempt") == "2"
         assert len(receiver.requests) == 3 - left
-    broker.append(DeadLetter(one.letters()[-1]).again(lambda _reference: None))
+    broker.append(KeptDeadLetter(one.letters()[-1]).again(lambda _reference: None))
     await one.settle()
     assert len(receiver.requests) == 3  # it was told: what was told is not told again
 
@@ -246,7 +246,10 @@ async def test_what_is_no_record_is_a_dead_letter_and_the_partition_moves_on(
     broker.append(good)
     await one.settle()
     assert receiver.keys == [key(1)]
-    assert sorted(DeadLetter(each).kind for each in one.letters()) == ["malformed_json", "schema"]
+    assert sorted(KeptDeadLetter(each).kind for each in one.letters()) == [
+        "malformed_json",
+        "schema",
+    ]
     assert committed(broker, Topic.ESCALATIONS) == ends(broker, Topic.ESCALATIONS)
 
 
@@ -306,7 +309,7 @@ async def test_a_target_without_its_setting_waits_then_dies_and_stops_no_other(
     await one.go_on(7199)
     assert one.letters() == []
     await one.go_on(3)
-    (letter,) = map(DeadLetter, one.letters())
+    (letter,) = map(KeptDeadLetter, one.letters())
     assert letter.kind == "target_unreachable"
     assert letter.word("__connect.errors.exception.message") == (
         "target other: KLINGEL_NOTIFIER__TARGETS__OTHER is not set"
@@ -480,7 +483,7 @@ async def test_a_record_of_ours_that_is_none_is_a_dead_letter_once(
     odd = build.output(build.escalation())
     broker.append(type(odd)(Topic.NOTIFICATIONS, b"x", b'{"entry": "perhaps"}'))
     await one.settle()
-    assert [DeadLetter(each).kind for each in one.letters()] == ["schema"]
+    assert [KeptDeadLetter(each).kind for each in one.letters()] == ["schema"]
     again = running(build.chat(), urls={"chat": receiver.url})
     await again.settle()
     assert len(again.letters()) == 1
@@ -546,7 +549,7 @@ async def test_a_record_without_words_is_a_dead_letter_and_the_others_are_told(
         record = build.escalation(number, **({"deadline": never} if number == 3 else {}))
         broker.append(build.output(record))
     await one.settle()
-    (letter,) = map(DeadLetter, one.letters())
+    (letter,) = map(KeptDeadLetter, one.letters())
     assert letter.kind == "unhandled"
     assert len(receiver.requests) == 1
     assert "5 notifications" in texts(receiver)[0]
@@ -569,7 +572,7 @@ async def test_what_our_own_code_raises_on_is_a_dead_letter_and_the_target_goes_
     one.targets.take(build.config(build.hook()))
     broker.append(build.output(build.escalation(target="hook")))
     await one.settle()
-    (letter,) = map(DeadLetter, one.letters())
+    (letter,) = map(KeptDeadLetter, one.letters())
     assert letter.kind == "target_refused"
     assert letter.word("__connect.errors.exception.message") == (
         "target hook answered nothing: our own code raised ZeroDivisionError"

@@ -17,6 +17,8 @@ from klingel_notifier.letters import Letter
 from klingel_notifier.mail import MailServer, SmtpSender
 from klingel_notifier.senders import Accepted, Failed, Refused
 
+from ..waiting import until
+
 TO = ("kim@example.org", "robin@example.org")
 
 
@@ -130,7 +132,8 @@ async def server(
     for session in sessions:
         if session.transport is not None:
             session.transport.abort()
-    await asyncio.sleep(0.01)  # transports close in the loop's next rounds
+    # Transports close in the loop's next rounds.
+    await until(lambda: all(each.transport is None for each in sessions))
 
 
 @pytest.fixture
@@ -232,13 +235,14 @@ async def test_no_server(letter):
 
 
 async def test_a_server_that_drips_is_left_after_a_bounded_time(letter, unused_tcp_port_factory):
-    stop = asyncio.Event()
+    stop, ended = asyncio.Event(), asyncio.Event()
 
     async def drip(_reader, writer):
         while not stop.is_set() and not writer.is_closing():
             writer.write(b"2")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # as slow as a server that drips
         writer.close()
+        ended.set()
 
     port = unused_tcp_port_factory()
     dripping = await asyncio.start_server(drip, "127.0.0.1", port)
@@ -246,7 +250,7 @@ async def test_a_server_that_drips_is_left_after_a_bounded_time(letter, unused_t
     assert await SmtpSender(where, TO).send(letter) == Failed("no_answer", unsure=True)
     stop.set()
     dripping.close()
-    await asyncio.sleep(0.1)
+    await ended.wait()
 
 
 async def test_an_address_that_is_not_ascii_is_refused(server, letter):

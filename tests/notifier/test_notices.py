@@ -77,6 +77,7 @@ KINDS = {
     "silent_connector": "Connector bluesky main has been silent for 1 h 30 min",
     "nobody_answered": "Nobody has answered in outages for 1 h 30 min",
     "oldest_unanswered": "A customer in outages has been waiting for 1 h 30 min",
+    "pile_on": "Customers are piling on in one thread about nordlicht (severity 7)",
 }
 
 

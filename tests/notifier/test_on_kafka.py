@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import aiokafka
@@ -19,6 +20,7 @@ from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
 from klingel.model import Notification
 
+from .. import waiting
 from .conftest import BRAND, SECRET, Receiver, as_output, brand_config, escalation
 from .test_signing import verified
 
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.servers
 SESSION_SECONDS = 6.0
 """Kafka's own lower bound."""
 KILLS = 5
+until = partial(waiting.until, seconds=90, pace=0.05)
 NEVER_NOW = {"id": "never", "zone": "Etc/UTC", "hours": {"mon": ["00:00-00:01"]}}
 
 
@@ -123,13 +126,6 @@ async def configure(producer, prefix, *targets, calendars=()):
     await producer.send_and_wait(prefix + Topic.BRAND_CONFIG, message.value, key=message.key)
 
 
-async def until(condition, seconds=90):
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - other processes set no event of ours
-            await asyncio.sleep(0.05)
-
-
 def told(receiver: Receiver) -> dict[str, list[int]]:
     """Return the revisions that the receiver has accepted, by escalation, in their order."""
     found: dict[str, list[int]] = defaultdict(list)
@@ -211,7 +207,7 @@ class Rush:
                 await self.fleet.running[name].wait()
                 await self.fleet.start(name)
             self.killed.clear()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # what is written must be told while others are killed
 
 
 async def settled(bootstrap, prefix):

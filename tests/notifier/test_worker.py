@@ -14,6 +14,7 @@ import pytest
 from klingel.contracts.topics import Topic
 from klingel_notifier.__main__ import main
 
+from ..waiting import until
 from .conftest import SECRET, as_output, escalation
 from .conftest import brand_config as config
 
@@ -90,21 +91,20 @@ class Process:
 
     async def ready(self, status):
         """Wait until /readyz answers so; return what it says."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                found, body = await self.get("/readyz")
-                if found == status:
-                    return json.loads(body)
-                await asyncio.sleep(0.1)
+
+        async def told():
+            found, body = await self.get("/readyz")
+            return body if found == status else None
+
+        return json.loads(await until(told, seconds=SECONDS, pace=0.1))
 
     async def serves(self, path, words):
         """Wait until it says so."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                _, body = await self.get(path)
-                if words in body:
-                    return
-                await asyncio.sleep(0.1)
+
+        async def said():
+            return words in (await self.get(path))[1]
+
+        await until(said, seconds=SECONDS, pace=0.1)
 
     async def end(self):
         """Stop it in an orderly way; return the exit code."""

@@ -9,8 +9,10 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from klingel.model import LedgerLine
+from klingel.contracts import codec
+from klingel.model import LedgerCheckpoint, LedgerLine
 from klingel.stage.audit import AuditReport, audit, standing
+from klingel.stage.checkpoint import Folding, book_of
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 UPSTREAM, TOPIC, DOWNSTREAM = "understand", "social-events", "care"
@@ -207,3 +209,39 @@ def test_a_range_that_reaches_into_the_next_one_is_found(world: World, data: st.
     assert ("overlap", place.topic, place.partition, place.after) in {
         (each.kind, each.topic, each.partition, each.offset) for each in longer.audited().problems
     }
+
+
+def _read(world: World, stop: int, base: LedgerCheckpoint | None = None) -> Folding:
+    """Read the books up to a place, from a checkpoint on where there is one.
+
+    What a stage has committed lies before its last line, which may still be replaced.
+    """
+    settled = {book_of(each): each.before for each in world.lines[:stop]}
+    folding = Folding(0, settled, base=base)
+    for at in range(0 if base is None else base.position, stop):
+        folding.take(at, world.lines[at])
+    folding.close()
+    return folding
+
+
+@given(worlds(), st.data())
+def test_with_checkpoints_an_audit_finds_what_it_finds_without(
+    world: World, data: st.DataObject
+) -> None:
+    """Wherever an audit was made, whatever it settled and whatever is wrong."""
+    if data.draw(st.booleans(), label="a fault") and world.lines:
+        at = data.draw(st.integers(0, len(world.lines) - 1), label="at")
+        world = world.changed(
+            at, lambda one: msgspec.structs.replace(one, received=one.received + 1)
+        )
+    end = len(world.lines)
+    base = None
+    for stop in sorted(data.draw(st.lists(st.integers(0, end), max_size=3), label="audits at")):
+        base = _read(world, stop, base).checkpoint(stop, {}, NOON)
+        base = codec.decode(LedgerCheckpoint, codec.encode(base))
+    found = _read(world, end, base)
+    assert not found.rewound
+    with_it = audit(found.lines(), world.ends, waiting=world.waiting, counted=found.proven())
+    without = world.audited()
+    assert with_it.totals == without.totals
+    assert with_it.problems == without.problems

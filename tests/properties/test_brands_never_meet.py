@@ -14,7 +14,7 @@ from klingel.testing.broker import InMemoryBroker
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.follow import Surroundings
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
 from ..ringing import NOON, brand, generic, ring

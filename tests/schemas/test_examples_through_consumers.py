@@ -19,16 +19,19 @@ from klingel.model import ConnectorStatus, DirectoryEntry, IdentityLink, LedgerL
 from klingel.settings import KafkaSettings
 from klingel.stage.audit import CHAIN, by_slot, standing
 from klingel.stage.batch import Overlay
+from klingel.stage.checkpoint import Folding
 from klingel.stage.fates import Fate, Outcome
 from klingel.stage.guard import Brake, guard
-from klingel.testing.broker import InMemoryBroker, InMemoryTable
-from klingel_cli.books import _place
+from klingel.stage.in_memory import InMemoryTable
+from klingel.testing.broker import InMemoryBroker
+from klingel_cli.books import _checkpoints, _place
 from klingel_cli.commands import config, status
-from klingel_cli.letters import Letter
+from klingel_cli.dead_letters import KeptDeadLetter
 from klingel_connectors.chat_outbox import read_reply
 from klingel_connectors.cursor import _cursors, newest
 from klingel_connectors.filters import BrandFilter
 from klingel_connectors.kept import kept
+from klingel_connectors.suppression import Erased
 from klingel_indexer.convert import INPUTS, convert
 from klingel_networks.registry import installed_network
 from klingel_notifier.intake import take_in
@@ -37,7 +40,7 @@ from klingel_notifier.targets import Targets, Unset
 from klingel_processors.care.logic import CareLogic
 from klingel_processors.care.records import CASES
 from klingel_processors.follow import Surroundings
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.hearing import HearingLogic
 from klingel_processors.understand.logic import DIRECTORY, MARKS, UnderstandLogic, World
 from klingel_processors.understand.thread import LINKS, ThreadLogic
@@ -207,6 +210,13 @@ def connector_tracked(message: Message) -> None:
     assert len(known._known.tracked) == (message.value is not None)
 
 
+def connector_suppression(message: Message) -> None:
+    """Read as connectors and gateway do; without the key a record is one of a stranger's."""
+    known = Erased(None)
+    known.take(message.topic, message)
+    assert bool(known._suppressed.strange) == (message.value is not None)
+
+
 def connector_reply(message: Message) -> None:
     """Read as the chat does."""
     assert (read_reply(message.value or b"") is not None) == (message.value is not None)
@@ -253,6 +263,13 @@ def cli_ledger(message: Message) -> object:
     return standing([line]), by_slot([line], line.stage), status.services([line])
 
 
+def cli_checkpoint(message: Message) -> object:
+    """Read as `klingel audit`; what it cannot read is no checkpoint."""
+    found = _checkpoints(SimpleNamespace(read_whole=lambda _topic: [message]))
+    assert len(found) == (message.value is not None)
+    return [Folding(each.partition, {}, base=each).lines() for each in found.values()]
+
+
 def notify(message: Message) -> Outcome:
     """Read as the notifier does what is to be told."""
     return take_in(message, NOON)
@@ -279,7 +296,7 @@ def notifier_brand(message: Message) -> None:
 
 def cli_letter(message: Message) -> object:
     """Read as `klingel dead-letters`."""
-    letter = Letter(message)
+    letter = KeptDeadLetter(message)
     return letter.id, letter.kind, letter.origin, letter.size, letter.cut, letter.original_headers
 
 
@@ -311,6 +328,8 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.BRAND_CONFIG, "understand"): follow,
     (Topic.SUPPRESSIONS, "understand"): follow,
     (Topic.SUPPRESSIONS, "care"): follow,
+    (Topic.SUPPRESSIONS, "watch"): follow,
+    (Topic.SUPPRESSIONS, "indexer"): follow,
     (Topic.SUPPRESSIONS, "cli"): follow,
     (Topic.SOCIAL_EVENTS, "care"): stepping(care),
     (Topic.CASE_COMMANDS, "care"): stepping(care),
@@ -331,6 +350,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.BRAND_CONFIG, "connectors"): connector_brand,
     (Topic.TRACKED_CONVERSATIONS, "connectors"): connector_tracked,
     (Topic.OBJECT_DIRECTORY, "connectors"): connector_kept,
+    (Topic.SUPPRESSIONS, "connectors"): connector_suppression,
     (Topic.CHAT_OUTBOX, "connectors"): connector_reply,
     (Topic.MEDIA_JOBS, "connectors"): media_job,
     (Topic.CONNECTOR_CURSORS, "connectors"): connector_cursor,
@@ -343,6 +363,7 @@ CONSUMERS: dict[tuple[Topic, str], Consumer] = {
     (Topic.BRAND_CONFIG, "cli"): cli_config,
     (Topic.CONNECTOR_STATUS, "cli"): cli_status,
     (Topic.STAGE_LEDGER, "cli"): cli_ledger,
+    (Topic.AUDIT_CHECKPOINTS, "cli"): cli_checkpoint,
     (Topic.DEAD_LETTERS, "cli"): cli_letter,
     # `klingel audit` looks at where each record of the chain came from; `explain` and `case log` show
     # what they can read.

@@ -19,6 +19,7 @@ from klingel_local.certificates import Authority
 from klingel_local.errors import MissingError
 from klingel_local.kafka import ADMIN
 
+from ..absent import absent
 from ..conftest import ROOT
 
 
@@ -79,7 +80,7 @@ def secured() -> Iterator[Secured]:
         try:
             stack.up()
         except MissingError as error:
-            pytest.skip(str(error))
+            absent(str(error))
     described = json.loads((stack.folder / "stack.json").read_text(encoding="utf-8"))
     kafka, elasticsearch = described["kafka"], described["elasticsearch"]
     try:

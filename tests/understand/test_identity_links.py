@@ -17,7 +17,7 @@ from klingel_connectors.raw import Heard, Origin, raw_output, read_delivery
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 from klingel_processors.follow import Surroundings
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.logic import UnderstandLogic, World
 
 from ..ringing import NOON, brand

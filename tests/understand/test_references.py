@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import pytest
+
 from klingel.contracts import codec
-from klingel.contracts.envelope import SOURCE_HEADER
+from klingel.contracts.envelope import SOURCE_HEADER, Output
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import case_id
 from klingel.model import Case, CaseCommand
+from klingel.testing.broker import InMemoryBroker
 from klingel_networks.email.mapping import context_of, described
 from klingel_networks.email.threads import RELATED, written
 from klingel_processors.care.logic import CareLogic
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 
 from ..ringing import NOON
 from .test_lone_ids import OWN_MAIL, Counter
@@ -77,6 +80,30 @@ def test_a_strangers_case_names_the_one_that_he_refers_to() -> None:
     assert cases[anna.customer_id].case_id == named
     assert cases[anna.customer_id].similar_to is None
     assert len(cases[anna.customer_id].facts) == 1
+
+
+@pytest.mark.parametrize("first", ["command", "event"])
+def test_a_reference_that_comes_before_its_case_is_not_lost(first: str) -> None:
+    """The two lie in different topics: care may read either first, and says the same."""
+    box = Box()
+    anna = box.comes(mail(ANNA, "1@kunde.example"))
+    eve = box.comes(mail(EVE, "2@fremd.example", refers="1@kunde.example"))
+    told = InMemoryBroker()
+    care = StageInMemory(
+        told, lambda number: CareLogic(number, brands=lambda: box.brands), lambda: NOON
+    )
+    topics = [Topic.CASE_COMMANDS, Topic.SOCIAL_EVENTS]
+    reasons = []
+    for topic in topics if first == "command" else reversed(topics):
+        for each in box.broker.messages(topic):
+            told.append(Output(each.topic, each.key or b"", each.value, each.headers))
+        reasons += [outcome.reason for outcome in care.drain()]
+    assert "unknown_case" not in reasons
+    cases = [codec.decode(Case, each) for each in told.compacted(Topic.CASES).values()]
+    named = case_id("nordlicht", anna.conversation_id, anna.customer_id, 1)
+    assert {
+        (each.customer_id, *(each.similar_to or ())) for each in cases if each.state == "open"
+    } == {(anna.customer_id,), (eve.customer_id, named)}
 
 
 def test_who_takes_part_joins_and_links_nothing() -> None:

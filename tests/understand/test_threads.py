@@ -17,7 +17,7 @@ from klingel.model import CaseCommand, ConversationLink, SocialEvent
 from klingel.stage.fates import Fate, Outcome
 from klingel.testing.broker import InMemoryBroker
 from klingel_networks.registry import installed_network
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.hearing import World
 from klingel_processors.understand.logic import UnderstandLogic
 from klingel_processors.understand.thread import ThreadLogic

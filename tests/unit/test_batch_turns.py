@@ -11,11 +11,11 @@ from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.stage.dead_letters import Component
+from klingel.stage.in_memory import InMemoryTable
 from klingel.testing.broker import (
     InMemoryBroker,
     InMemoryInput,
     InMemoryLog,
-    InMemoryTable,
     InMemoryTransactions,
 )
 from klingel_processors.batch_service import BatchLoop, BatchSettings

@@ -22,12 +22,12 @@ from klingel.logs import configure_logs
 from klingel.metrics import Metrics
 from klingel.model import RawEvent
 from klingel.stage.dead_letters import Component
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ports import Logic, StateTable
 from klingel.testing.broker import (
     InMemoryBroker,
     InMemoryInput,
     InMemoryLog,
-    InMemoryTable,
     InMemoryTransactions,
 )
 from klingel_networks.contract import Network

@@ -16,13 +16,13 @@ from klingel.errors import SourceUnavailable
 from klingel.metrics import Metric, Metrics
 from klingel.settings import HttpSettings
 from klingel.stage.dead_letters import Component
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ports import Slot
 from klingel.stage.progress import STUCK_SECONDS, Progress, Standing
 from klingel.testing.broker import (
     InMemoryBroker,
     InMemoryInput,
     InMemoryLog,
-    InMemoryTable,
     InMemoryTransactions,
 )
 from klingel.testing.clock import FixedClock

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klingel.testing.broker import InMemoryTable
+from klingel.stage.in_memory import InMemoryTable
 from klingel_processors import rocks
 from klingel_processors.rocks import CLUSTER_KEY, RocksTable
 

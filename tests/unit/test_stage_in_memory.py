@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
 from klingel.testing.broker import InMemoryBroker
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 
 from ..contracts.counting import TimedLogic
 

@@ -9,13 +9,14 @@ import pytest
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output, ce_headers, trace_id
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key, Suppressed
 from klingel.model import Alert, BrandSignals, CaseCommand, ConnectorStatus, Incident
 from klingel.model.brand_signals import Signal
 from klingel.model.connector_status import GapRecord
 from klingel.stage.fates import Outcome
 from klingel.testing.broker import InMemoryBroker
 from klingel.testing.conversations import compiled_brand
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.watch.connectors import Connectors
 from klingel_processors.watch.logic import WatchLogic
 
@@ -123,6 +124,7 @@ class Post:
         self.broker = InMemoryBroker(partitions=1)
         self.brands = {"nordlicht": BRAND}
         self.connectors = Connectors()
+        self.suppressed = Suppressed(Key("a key of this test's own"))
         self.now = START
         self.stage = StageInMemory(self.broker, self.logic, lambda: self.now)
 
@@ -133,6 +135,7 @@ class Post:
             brands=lambda: self.brands,
             connectors=self.connectors.known,
             gaps=self.connectors.gaps,
+            suppressed=self.suppressed,
         )
 
     def tell(self, state: str, **fields: Any) -> None:

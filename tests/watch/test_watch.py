@@ -11,6 +11,8 @@ from klingel.contracts import codec
 from klingel.contracts.envelope import CAUSE_HEADER, SOURCE_HEADER, Message, Output
 from klingel.contracts.partition import conversation_key
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key
+from klingel.domain.identity import object_of
 from klingel.errors import SourceUnavailable
 from klingel.model import WatchState
 from klingel.model.brand_signals import Signal
@@ -310,7 +312,7 @@ def test_what_is_no_record_of_rows_is_a_dead_letter(post: Post, value: bytes | N
     post.broker.append(Output(Topic.BRAND_SIGNALS, b"nordlicht", value))
     good, bad = post.stage.drain()
     assert (good.fate, bad.fate) == (Fate.DELIVERED, Fate.DEAD_LETTERED)
-    assert good.puts
+    assert post.broker.compacted(Topic.WATCH_STATE)
     post.stage.restart()
     assert [each.fate for each in post.hear([row("q", 0)])] == [Fate.REPEATED]
 
@@ -382,3 +384,37 @@ def test_a_second_brand_has_a_memory_of_its_own(post: Post) -> None:
     post.broker.append(told(rows, "south"), int(START.timestamp() * 1000))
     assert {each.fate for each in post.stage.drain()} == {Fate.DELIVERED}
     assert BRAND.brand in {each.brand for each in post.incidents()}
+
+
+def stored(post: Post) -> set[str]:
+    """Return the kinds of pieces that are stored of the brand."""
+    held = post.broker.compacted(Topic.WATCH_STATE)
+    return {codec.decode(WatchState, each).kind for each in held.values() if each is not None}
+
+
+def test_erased_posts_are_examples_of_nothing_that_is_told_afterwards(post: Post) -> None:
+    """An incident that goes on is told again and again: what was erased meanwhile is left out."""
+    half = [each for each in SCENE if each.at <= START + timedelta(minutes=RING + 6)]
+    post.hear(half)
+    first = post.incidents()[-1].samples[0]
+    key = Key("a key of this test's own")
+    record = key.suppression("object", object_of(first), post.now)
+    post.suppressed.take(record.subject.encode(), record)
+    told_before = len(post.incidents())
+    post.hear(SCENE[len(half) :])
+    later = post.incidents()[told_before:]
+    assert later
+    assert all(each.samples and first not in each.samples for each in later)
+
+
+def test_what_was_said_of_a_silent_brand_is_forgotten_in_time(post: Post) -> None:
+    """No further row comes that would let its time pass."""
+    post.hear(usual(12))
+    for minute in (60, 100, 24 * 60, 47 * 60):
+        post.pass_time(RING + minute)
+        assert stored(post) > {"snapshot"}
+    post.pass_time(RING + 50 * 60)
+    assert stored(post) == {"snapshot"}
+    before = len(post.written(Topic.WATCH_STATE))
+    post.pass_time(RING + 53 * 60)
+    assert len(post.written(Topic.WATCH_STATE)) == before

@@ -20,11 +20,11 @@ from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.runner import Runner
 from klingel_connectors.status import GAP, Health, State, before_of, newest_statuses
-from klingel_connectors.suppression import NoneSuppressed
-from klingel_connectors.testing import HeldLease, RecordingProducer
+from klingel_connectors.testing import HeldLease, NobodyErased, RecordingProducer
 from klingel_networks.arrival import Tools
 from klingel_networks.registry import installed_network
 
+from ...killing import kill_connectors
 from .standins import StandIn
 from .warp import LoopClock
 
@@ -130,7 +130,7 @@ class Listening:
                 origin,
                 version="1.2.3",
                 blobs=blobs,
-                suppressions=NoneSuppressed(),
+                suppressions=NobodyErased(),
                 books=books,
                 metrics=self.metrics,
                 clock=clock,
@@ -226,14 +226,7 @@ class Listening:
 
     async def kill(self) -> None:
         """End it in the midst of whatever it does; nothing is flushed."""
-        ours = [
-            task
-            for task in asyncio.all_tasks()
-            if getattr(task.get_coro(), "__qualname__", "").startswith(("Runner.", "Publisher."))
-        ]
-        for task in ours:
-            task.cancel()
-        await asyncio.gather(*ours, return_exceptions=True)
+        await kill_connectors()
         await self._leave()
 
     async def finish(self) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -263,7 +264,6 @@ def test_a_missing_file_is_one_clear_sentence(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_loader_accepts_passes_the_editors_schema(tmp_path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     root = Path(__file__).resolve().parents[3]
     schema = json.loads((root / "schemas/config/brand.schema.json").read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(schema)

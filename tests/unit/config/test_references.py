@@ -79,11 +79,11 @@ WRONG = {
     ),
     "rule behind one that takes everything": (
         "routing:\n  - {id: a, queue: late}\n  - {id: b, when: foo, queue: service}\n",
-        "routing.1: it can never hit: 'a' takes all that it would",
+        "routing.1: it can never hit: 'a' (line 18) takes all that it would; move it before",
     ),
     "rule that says what another said": (
         "routing:\n  - {id: a, when: foo, queue: late}\n  - {id: b, when: foo, queue: service}\n",
-        "routing.1: it can never hit: 'a' takes all that it would",
+        "routing.1: it can never hit: 'a' (line 18) takes all that it would; both ask for the same",
     ),
 }
 

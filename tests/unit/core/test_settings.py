@@ -60,10 +60,11 @@ def test_an_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
         load_settings({wrong: SECRET})
 
 
-def test_an_unknown_name_that_resembles_nothing_suggests_nothing() -> None:
+@pytest.mark.parametrize("name", ["KLINGEL_ZZZ", "KLINGEL_NONSENSE", "KLINGEL_FOO_BAR"])
+def test_an_unknown_name_that_resembles_nothing_suggests_nothing(name: str) -> None:
     """A wrong suggestion is worse than none."""
-    with pytest.raises(ConfigurationError, match=r"^KLINGEL_ZZZ: unknown setting$"):
-        load_settings({"KLINGEL_ZZZ": "1"})
+    with pytest.raises(ConfigurationError, match=f"^{name}: unknown setting$"):
+        load_settings({name: "1"})
 
 
 def test_names_of_others_are_left_to_them() -> None:
@@ -184,6 +185,20 @@ def test_a_whole_credential_is_taken(whole: dict[str, str]) -> None:
         ({"KLINGEL_ELASTICSEARCH__USERNAME": "u"}, "are set together or not at all"),
         (BASIC | {"KLINGEL_ELASTICSEARCH__API_KEY": SECRET}, "choose one"),
         ({"KLINGEL_ELASTICSEARCH__CA_CERTS": "ca.pem"}, "does not begin with https:"),
+        *(
+            ({f"KLINGEL_{server}__URL": url}, "URL: give http:// or https://, a host and a port")
+            for server in ("ELASTICSEARCH", "KIBANA")
+            for url in (
+                "es:9200",
+                "ftp://es:9200",
+                "http://",
+                "http://es:99999",
+                f"http://me:{SECRET}@es:9200",
+                f"http://{SECRET}@[::",
+            )
+        ),
+        ({"KLINGEL_ELASTICSEARCH__URL": "http://es"}, "a host and a port"),
+        ({"KLINGEL_ERASURE__KEY": SECRET[:3]}, "KLINGEL_ERASURE__KEY: give at least 16 characters"),
     ],
 )
 def test_what_would_be_ignored_or_cannot_work_is_one_sentence(

@@ -16,7 +16,7 @@ from klingel_indexer.convert import Write, convert
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
 from klingel_processors.care.logic import CareLogic
-from klingel_processors.testing import StageInMemory
+from klingel_processors.in_memory import StageInMemory
 from klingel_processors.understand.hearing import World
 from klingel_processors.understand.logic import UnderstandLogic
 

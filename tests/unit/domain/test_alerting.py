@@ -396,6 +396,21 @@ def test_rows_out_of_order_within_the_bound_count(crisis) -> None:
     assert watch.counters.late == 0
 
 
+def test_the_row_that_opens_an_alert_is_not_what_is_usual(usual) -> None:
+    """Else the telling terms would depend on which of the wave's rows came when."""
+    watch = BrandWatch("nordlicht")
+    list(watched(usual, watch))
+    # The smallest numbers are those whose texts are kept.
+    told, now = [], usual[-1].at + 60
+    for n in range(60):
+        author, text = number_of(f"w{n}"), f"Ausfall in Kiel, Haus {n}"
+        row = Row(f"w:{n}", now + n, "negative", ("outage",), author, 1.0, "x", text)
+        told.append(bool(watch.add(row, now + n, n)))
+    opener = told.index(True)
+    kept = {text for texts in watch._usual for text in texts.texts()}
+    assert not {f"Ausfall in Kiel, Haus {n}" for n in range(opener, 60)} & kept
+
+
 def test_a_restart_anywhere_changes_nothing(crisis) -> None:
     expected = alerts_of(crisis)
     watch, found = BrandWatch("nordlicht"), []

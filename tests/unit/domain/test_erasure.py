@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,3 +126,40 @@ def test_an_erased_cases_document_goes_and_what_time_forgot_stays():
     for kept in (gone(), gone((ERASED_HEADER, b"x")), gone((ERASED_HEADER, b"8"), key=b"#")):
         assert isinstance(kept, Outcome)
         assert kept.reason == "tombstone"
+
+
+DONE = st.tuples(TIMES, st.none() | st.just(timedelta(hours=9)))
+
+
+@given(st.lists(DONE, max_size=6), st.randoms(use_true_random=False))
+def test_an_erasure_waits_until_one_as_late_is_carried_out(facts, chance):
+    """In whatever order the records come: they lie in partitions of their own."""
+    chance.shuffle(facts)
+    found = Suppressed(KEY)
+    subject = KEY.hash("author", "x:1")
+    for erased_at, took in facts:
+        record = KEY.suppression("author", "x:1", erased_at)
+        if took is not None:
+            record = msgspec.structs.replace(record, done_at=erased_at + took)
+        found.take(f"{subject}{'' if took is None else '|done'}".encode(), record)
+    ends = {erased_at for erased_at, took in facts if took is not None}
+    latest = max((erased_at for erased_at, _ in facts), default=NOON)
+    waits = bool(facts) and (not ends or max(ends) < latest)
+    assert {each.erased_at for each in found.undone.values()} == ({latest} if waits else set())
+    assert all(done_at - erased_at == timedelta(hours=9) for erased_at, done_at in found.found_done)
+    assert bool(found.found_done) is bool(ends)
+
+
+def test_what_tells_that_an_erasure_is_done_is_no_erasure_anew():
+    """Whoever looks for cases to forget need not look again."""
+    found = known([("author", "x:1", NOON)])
+    record = msgspec.structs.replace(KEY.suppression("author", "x:1", NOON), done_at=NOON)
+    found.take(b"done", record)
+    assert found.count == 1
+    assert found.holds("o", "x:1", NOON, NOON)
+
+
+def test_examples_are_spared_unless_their_object_was_erased():
+    found = known([("object", "x:s:1", NOON)])
+    events = ["acme/x:s:1@0", "acme/x:s:1@7", "acme/x:s:12@0", "no event"]
+    assert found.spared(events) == events[2:]

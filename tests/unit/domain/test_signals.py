@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from klingel.contracts import codec
+from klingel.domain.identity import object_of
 from klingel.domain.signals import (
     RECORD_BYTES,
     RECORD_ROWS,
@@ -15,7 +16,6 @@ from klingel.domain.signals import (
     counted_of,
     is_packed,
     is_question,
-    object_of,
     pack,
     post_of,
     records,

@@ -360,6 +360,28 @@ def test_unheard_is_what_nobody_could_hear(
     ]
 
 
+spans = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda each: (each[0], sum(each))),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(spans, spans)
+def test_what_two_connectors_did_not_hear_is_what_all_pairs_of_gaps_share(
+    some: list[tuple[int, int]], others: list[tuple[int, int]]
+) -> None:
+    last = MONDAY + DAY
+    silences = heard(came(last))
+    gaps = [away(*each) for each in some]
+    gaps += [away(*each, instance="bluesky-2") for each in others]
+    found = unheard(silences, [], gaps, last + 5 * 3600)
+    pairs = [(max(a, c), min(b, d)) for a, b in some for c, d in others]
+    assert sorted(found) == sorted(
+        (last + 3600 * begin, last + 3600 * end) for begin, end in pairs if begin < end
+    )
+
+
 def test_while_another_network_speaks_nothing_is_unheard() -> None:
     silences = heard(came(MONDAY + DAY), replace(came(MONDAY + DAY + 1), network="x"))
     assert not unheard(silences, [], [away(0, 4)], MONDAY + 2 * DAY)

@@ -366,26 +366,6 @@ def test_targets_and_warnings_are_read() -> None:
     ("sla", "path", "sentence"),
     [
         (
-            [policy("a", queues=("care", "billing")), policy("b", queues=("care",)), policy()],
-            ("sla", 1),
-            (
-                "it can never be chosen: 'a' above takes every case that it takes; "
-                "move it up, or remove it"
-            ),
-        ),
-        (
-            [
-                policy("a", kinds=("post", "reply"), priority_from=5),
-                policy("b", kinds=("post",), priority_from=6),
-                policy(),
-            ],
-            ("sla", 1),
-            (
-                "it can never be chosen: 'a' above takes every case that it takes; "
-                "move it up, or remove it"
-            ),
-        ),
-        (
             [policy("a", when="lang:de", queues=("care",))],
             ("sla", 0),
             (

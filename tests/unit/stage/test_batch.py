@@ -14,9 +14,9 @@ from klingel.stage.batch import Coordinates, Overlay, history_needed, run_batch
 from klingel.stage.dead_letters import Component
 from klingel.stage.fates import Fate, NotYet, Outcome, Put
 from klingel.stage.guard import Brake
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ledger import Tally
 from klingel.stage.ports import StateView
-from klingel.testing.broker import InMemoryTable
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -23,10 +23,10 @@ from klingel.model import LedgerLine
 from klingel.stage.audit import audit
 from klingel.stage.batch import RECORD_BYTES, Overlay
 from klingel.stage.fates import Fate, Outcome, Put
+from klingel.stage.in_memory import InMemoryTable
 from klingel.stage.ledger import Tally, fired_of
 from klingel.stage.ports import StateView
 from klingel.stage.timers import TickResult, run_tick
-from klingel.testing.broker import InMemoryTable
 
 from .test_batch import Adding
 

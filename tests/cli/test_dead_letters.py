@@ -12,8 +12,8 @@ from klingel.contracts.envelope import Message, Output
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.stage.dead_letters import Component, dead_letter, dead_letter_from_outside
+from klingel_cli.dead_letters import KeptDeadLetter, escaped
 from klingel_cli.kafka import reading
-from klingel_cli.letters import Letter, escaped
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 COMPONENT = Component("klingel-understand/1", "understand", "worker-1")
@@ -27,9 +27,11 @@ def message(value: bytes | None = b"{broken", **more: object) -> Message:
     return replace(found, **more)
 
 
-def letter_of(output: Output) -> Letter:
+def letter_of(output: Output) -> KeptDeadLetter:
     """The letter as it is read back at 2/17."""
-    return Letter(Message(Topic.DEAD_LETTERS, 2, 17, output.key, output.value, output.headers))
+    return KeptDeadLetter(
+        Message(Topic.DEAD_LETTERS, 2, 17, output.key, output.value, output.headers)
+    )
 
 
 def no_blobs(_: object) -> bytes:
