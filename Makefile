@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := core[testing,enrichment,training] models networks[runtime] streams services/connectors services/processors services/indexer services/notifier cli simulator deploy/local
+PACKAGES := core[testing,enrichment,training,tracing] models networks[runtime] streams services/connectors services/processors services/indexer services/notifier cli simulator deploy/local
 SOURCES := core models networks streams services cli simulator deploy schemas/generate tests benchmarks
 READY := $(VENV)/.ready
 
