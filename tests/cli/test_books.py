@@ -11,7 +11,7 @@ from kafka.errors import (
 )
 
 from klingel.settings import KafkaSettings
-from klingel_cli import books
+from klingel_cli import books, kafka
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 FOUND = books.Books((), {}, {}, {}, {}, whole=True)
@@ -28,7 +28,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *refusals: KafkaError) -> list[Ka
         return FOUND
 
     monkeypatch.setattr(books, "_read", read)
-    monkeypatch.setattr(books, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(kafka, "_AGAIN_SECONDS", 0.0)
     return left
 
 

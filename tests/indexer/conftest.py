@@ -178,10 +178,15 @@ async def fake_cluster(fake: FakeElasticsearch) -> AsyncIterator[Cluster]:
         yield Cluster(client, "t-")
 
 
-async def wipe(client: AsyncElasticsearch, prefix: str) -> None:
-    """Remove what a test left on a real cluster."""
+async def no_documents(client: AsyncElasticsearch, prefix: str) -> None:
+    """Remove the indices that other tests left on a real cluster; templates stay."""
     for index in (await client.indices.get(index=f"{prefix}*")).body:
         await client.indices.delete(index=index)
+
+
+async def wipe(client: AsyncElasticsearch, prefix: str) -> None:
+    """Remove what a test left on a real cluster."""
+    await no_documents(client, prefix)
     for kind in ("index", "component"):
         response = await client.perform_request(
             "GET", f"/_{kind}_template", headers={"accept": "application/json"}

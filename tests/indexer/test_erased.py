@@ -18,6 +18,8 @@ from klingel_indexer.convert import (
 from klingel_indexer.erased import passed, sweep
 from klingel_indexer.rebuilding import rebuild
 
+from .conftest import no_documents
+
 KEY = Key("a key of this test's own")
 KIM = "bluesky:did:plc:canary"
 ERASED_AT = datetime(2026, 11, 22, 13, tzinfo=UTC)
@@ -138,6 +140,7 @@ async def test_a_rebuild_leaves_out_what_was_erased(fake_cluster, clock, build):
 @pytest.mark.servers
 async def test_older_indices_lose_what_was_erased_before_they_are_copied(real_cluster):
     client, prefix, brand = real_cluster.client, real_cluster.prefix, real_cluster.brand
+    await no_documents(client, prefix)  # the sweep reads all brands
     posts = {"network": "bluesky", "brand": brand, "change": "created"}
     received, later = {"received_at": BEFORE.isoformat()}, {"received_at": AFTER.isoformat()}
     kept = {

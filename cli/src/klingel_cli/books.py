@@ -9,7 +9,6 @@ Of the ledger only what came since the checkpoints of an earlier audit is read
 nor memory of an audit grows with the days that the ledger keeps.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +16,6 @@ from typing import Any
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import BrokerResponseError
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import SOURCE_HEADER, Message, SourcePosition
@@ -45,13 +43,10 @@ from klingel.stage.checkpoint import (
     newest,
 )
 from klingel.stage.ledger import Tally
-from klingel_cli.kafka import Log, Slot, admin, publish, reading
+from klingel_cli.kafka import Log, Slot, admin, publish, reading, when_ready
 
 RUNNING = "running"
 """Holder of a line that is not written yet."""
-
-_ATTEMPTS = 10
-_AGAIN_SECONDS = 0.5
 
 ADVANCE = 500
 """By so many records of the ledger a checkpoint moves on: below that, reading them is cheaper."""
@@ -122,22 +117,12 @@ def positions(client: KafkaAdminClient, kafka: KafkaSettings, stage: str) -> dic
 def read_books(kafka: KafkaSettings, now: datetime, *, full: bool = False) -> Books:
     """Read the books; raises KafkaError, SourceUnavailable.
 
-    A broker that answers and is not ready yet is asked again: after a start or an election it does
-    not know the leader of each partition, or the coordinator of each group.
-
     Args:
         kafka: where.
         now: the time.
         full: read every line that the ledger has, and compare the checkpoints with them.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _read(kafka, now, full=full)
-        except BrokerResponseError as error:
-            if not error.retriable:
-                raise
-            time.sleep(_AGAIN_SECONDS)
-    return _read(kafka, now, full=full)
+    return when_ready(lambda: _read(kafka, now, full=full))
 
 
 def _read(kafka: KafkaSettings, now: datetime, *, full: bool) -> Books:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 import msgspec
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message
@@ -98,20 +98,14 @@ def search(elasticsearch: ElasticsearchSettings, index: str, body: Json) -> Json
         body: of the search.
 
     Raises:
-        ConfigurationError: Elasticsearch refuses to search.
-        SourceUnavailable, CredentialsRejected: see `ask`.
+        SourceUnavailable, CredentialsRejected, ConfigurationError: see `ask`.
     """
     pattern = f"{elasticsearch.index_prefix}{index}"
 
     async def find(client: AsyncElasticsearch) -> Json:
-        try:
-            answer = await client.search(
-                index=pattern, ignore_unavailable=True, allow_no_indices=True, **body
-            )
-        except ApiError as error:
-            raise ConfigurationError(
-                f"Elasticsearch refuses to search ({error.meta.status}); run `klingel index check`"
-            ) from None
+        answer = await client.search(
+            index=pattern, ignore_unavailable=True, allow_no_indices=True, **body
+        )
         return dict(answer.body)
 
     return ask(elasticsearch, find)
@@ -201,10 +195,6 @@ def _document(
             answer = await client.get(index=name, id=document)
         except NotFoundError:
             return None
-        except ApiError as error:
-            raise ConfigurationError(
-                f"Elasticsearch refuses to read ({error.meta.status}); run `klingel index check`"
-            ) from None
         return dict(answer.body["_source"])
 
     return ask(elasticsearch, get)

@@ -1,12 +1,14 @@
 """Kafka for a command: the only place where a kafka-python client is made."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.errors import BrokerResponseError
 
 from klingel.contracts import connection as shared
 from klingel.contracts.connection import opened
@@ -24,6 +26,11 @@ SOURCE: Final = "klingel/cli"
 
 Slot = tuple[Topic, int]
 """A partition of a topic."""
+
+T = TypeVar("T")
+
+_ATTEMPTS = 10
+_AGAIN_SECONDS = 0.5
 
 
 def connection(kafka: KafkaSettings) -> dict[str, Any]:
@@ -48,6 +55,25 @@ def admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
         yield client
     finally:
         client.close()
+
+
+def when_ready(question: Callable[[], T]) -> T:
+    """Ask a broker that answers and is not ready yet again; raises KafkaError.
+
+    After a start or an election it does not know the leader of each partition, or the coordinator of
+    each group.
+
+    Args:
+        question: reads; it is asked from its beginning.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return question()
+        except BrokerResponseError as error:
+            if not error.retriable:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+    return question()
 
 
 class Log:

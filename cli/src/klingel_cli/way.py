@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch
 
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message
@@ -14,10 +14,10 @@ from klingel.contracts.topics import Topic
 from klingel.domain.threading import source_instance
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.model import RawEvent, RoutedEvent, SocialEvent
-from klingel.settings import Settings
+from klingel.settings import KafkaSettings, Settings
 from klingel_cli.books import Position, positions
 from klingel_cli.dead_letters import KeptDeadLetter
-from klingel_cli.kafka import Log, Slot, admin, reading
+from klingel_cli.kafka import Log, Slot, admin, reading, when_ready
 from klingel_cli.search_client import ask
 
 _ID = re.compile(
@@ -93,13 +93,19 @@ def follow(settings: Settings, wanted: EventId) -> list[Step]:
     Raises:
         KafkaError, SourceUnavailable: Kafka or Elasticsearch is away.
     """
-    found = _Found(documents=_documents(settings, wanted))
-    kafka = settings.kafka
+    documents = _documents(settings, wanted)
+    return when_ready(lambda: _followed(settings.kafka, wanted, documents))
+
+
+def _followed(
+    kafka: KafkaSettings, wanted: EventId, documents: dict[str, dict[str, Any]]
+) -> list[Step]:
+    found = _Found(documents=documents)
     with admin(kafka) as client, reading(kafka) as log:
         held = {
-            stage: positions(client, kafka, stage) for stage in ("understand", "thread", "care")
+            stage: positions(client, kafka, stage)
+            for stage in ("understand", "thread", "care", "indexer")
         }
-        held["indexer"] = positions(client, kafka, "indexer")
         _read_raw(log, wanted, found)
         _read_unthreaded(log, wanted, found)
         _read_social(log, wanted, found)
@@ -115,19 +121,14 @@ def _documents(settings: Settings, wanted: EventId) -> dict[str, dict[str, Any]]
         asked.append({"term": {"brand": wanted.brand}})
 
     async def search(client: AsyncElasticsearch) -> Any:
-        try:
-            return await client.search(
-                index=f"{settings.elasticsearch.index_prefix}events-*",
-                query={"bool": {"filter": asked}},
-                size=1000,
-                source_excludes=["text", "text_public", "author"],
-                ignore_unavailable=True,
-                allow_no_indices=True,
-            )
-        except ApiError as error:
-            raise ConfigurationError(
-                f"Elasticsearch refuses to search ({error.meta.status}); run `klingel index check`"
-            ) from None
+        return await client.search(
+            index=f"{settings.elasticsearch.index_prefix}events-*",
+            query={"bool": {"filter": asked}},
+            size=1000,
+            source_excludes=["text", "text_public", "author"],
+            ignore_unavailable=True,
+            allow_no_indices=True,
+        )
 
     hits = ask(settings.elasticsearch, search)["hits"]["hits"]
     return {

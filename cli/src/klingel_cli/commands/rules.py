@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import msgspec
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, BadRequestError
 
 from klingel.config.brand import Brand
 from klingel.config.compiled import dictionaries_of, listening_rules
@@ -749,9 +749,7 @@ async def _asked(search: Callable[..., Any], **options: Any) -> Any:
             allow_no_indices=True,
             **options,
         )
-    except ApiError as error:
-        if error.meta.status in {401, 403, 429} or error.meta.status >= 500:
-            raise
+    except BadRequestError as error:
         raise ConfigurationError(
             f"Elasticsearch refuses the rules ({error.meta.status}); "
             "`klingel index check` says whether its templates are right"

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, BadRequestError
 
 from klingel.domain.matching import QUERY_STRING, RuleSyntaxError, parse_rule, to_elasticsearch
 from klingel.errors import ConfigurationError
@@ -63,7 +63,7 @@ async def _search(
             ignore_unavailable=True,
             allow_no_indices=True,
         )
-    except ApiError as error:
+    except BadRequestError as error:
         raise ConfigurationError(
             f"Elasticsearch refuses the query ({error.meta.status}); "
             'write words, "phrases", AND, OR, NOT, or field:value'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from klingel.errors import ConfigurationError
 
@@ -141,7 +141,7 @@ def _named(name: str, prefix: str) -> str:
 async def _put(client: AsyncElasticsearch, kind: str, name: str, body: Json) -> None:
     try:
         await client.perform_request("PUT", f"/{kind}/{name}", headers=JSON_HEADERS, body=body)
-    except ApiError as error:
+    except BadRequestError as error:
         raise ConfigurationError(
             f"Elasticsearch refuses the template {name}: {_reason(error)}"
         ) from None
@@ -183,7 +183,7 @@ async def _bring_up(
                 await client.perform_request(
                     "PUT", f"/{index}/_mapping", headers=JSON_HEADERS, body=properties
                 )
-        except ApiError as error:
+        except BadRequestError as error:
             raise ConfigurationError(
                 f"the index {index} cannot take the mapping of {component}: {_reason(error)}; "
                 "it has to be reindexed"
@@ -191,7 +191,7 @@ async def _bring_up(
     await client.perform_request("PUT", f"/{index}/_settings", headers=JSON_HEADERS, body=settings)
 
 
-def _reason(error: ApiError) -> str:
+def _reason(error: BadRequestError) -> str:
     body = error.body
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         return str(body["error"].get("reason", error.meta.status))
