@@ -168,6 +168,17 @@ def test_an_unknown_connector_is_one_sentence(run):
     assert "no network is called 'orkut'" in result.output
 
 
+def test_where_a_connectors_settings_are_not_it_is_told_and_nothing_has_failed(monkeypatch):
+    """In a pod for commands: what the connector says of itself is still told."""
+    mastodon = installed().manifest("mastodon")
+    (found,) = doctor._settings(mastodon)
+    assert (found.check, found.state) == ("settings", "unknown")
+    monkeypatch.setenv("KLINGEL_MASTODON_ACCESS_TOKEN", "canary")
+    (found,) = doctor._settings(mastodon)
+    assert (found.check, found.state) == ("settings", "failed")
+    assert "mastodon.instance is missing" in found.sentence
+
+
 @pytest.mark.servers
 def test_a_connector_that_does_not_run_is_told_and_the_synthetic_event_too(run, env):
     """Kafka answers, nobody understands: two failures, each with its remedy, exit code 1."""

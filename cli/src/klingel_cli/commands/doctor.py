@@ -54,7 +54,8 @@ def doctor(
 ) -> None:
     """Examine CONNECTOR: settings, credentials, permissions, subscription, webhook, clock, events.
 
-    Give it the connector's own environment (KLINGEL_<CONNECTOR>_*), so that it can ask the network.
+    Give it the connector's own environment (KLINGEL_<CONNECTOR>_*), so that it can ask the network;
+    without, it tells what the connector says of itself.
     Each finding that is not ok says what to do. A synthetic event that no brand hears proves the way
     through Kafka to `understand`. Exit code 1 when something failed.
     """
@@ -108,6 +109,15 @@ def statuses(log: Log) -> dict[str, ConnectorStatus]:
 
 def _settings(manifest: Manifest) -> list[Finding]:
     """Check the settings and, where they are right, ask the network."""
+    if not _is_set_here(manifest):
+        return [
+            Finding(
+                "settings",
+                "unknown",
+                "none of its settings is here: the network was not asked",
+                "run it with the connector's own settings and credentials",
+            )
+        ]
     try:
         options = read_options(manifest, os.environ, {})
     except ConfigurationError as error:
@@ -120,6 +130,13 @@ def _settings(manifest: Manifest) -> list[Finding]:
             )
         ]
     return [Finding("settings", "ok", "every setting can be read"), *_asked(manifest, options)]
+
+
+def _is_set_here(manifest: Manifest) -> bool:
+    """Whether we run in the connector's environment; one that needs no setting is at home anywhere."""
+    needed = any(each.required for each in manifest.config.values())
+    own = {setting_name(manifest.name, each) for each in manifest.config}
+    return not needed or any(each.removesuffix("_FILE") in own for each in os.environ)
 
 
 def _asked(manifest: Manifest, options: Options) -> list[Finding]:
