@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -30,8 +31,6 @@ LONG_RUNNING = [
 CHOSEN = sorted(
     name for name, service in SERVICES.items() if "profiles" in service and name != "tools"
 )
-BY_THE_CLOCK = {"demands"}
-"""What Kubernetes starts by the clock; under compose a person does, in `tools`."""
 KEYS = {
     "build", "cap_drop", "command", "depends_on", "entrypoint", "environment", "healthcheck",
     "hostname", "image", "ports", "profiles", "read_only", "restart", "secrets", "security_opt",
@@ -61,6 +60,13 @@ def entrypoint(name):
     return re.search(r'^ENTRYPOINT \["([^"]+)"\]$', text, re.MULTILINE)[1]
 
 
+def with_key(environment, folder):
+    """Return a service's settings, with the key of erasures in a file that is there."""
+    key = folder / "erasure-key"
+    key.write_text("A" * 43 + "\n")
+    return {**environment, "KLINGEL_ERASURE__KEY_FILE": str(key)}
+
+
 def shell_commands(name):
     """Return the words of each command of ours in a service's shell script."""
     lines = "\n".join(SERVICES[name]["command"]).replace("\\\n", " ").splitlines()
@@ -84,9 +90,7 @@ def test_service_says_only_what_compose_knows(name):
         assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*WRITES_BLOBS - {"connector", *BY_THE_CLOCK}, "bluesky", *CHOSEN})
-)
+@pytest.mark.parametrize("name", sorted({*WRITES_BLOBS - {"connector"}, "bluesky", *CHOSEN}))
 def test_who_writes_blobs_can(name):
     """Its root is read-only: without the volume a large original or dead letter has no place."""
     folder = SERVICES[name]["environment"]["KLINGEL_BLOBS__DIR"]
@@ -118,10 +122,10 @@ def test_image_is_pinned(name):
         assert (project["name"], project["version"]) == (package, tag)
 
 
-@pytest.mark.parametrize("name", [*LONG_RUNNING, "init"])
-def test_settings_are_known(name):
+@pytest.mark.parametrize("name", [*LONG_RUNNING, "demands", "init"])
+def test_settings_are_known(name, tmp_path):
     """Every setting is one of ours, accepted by those who read it, and leads to the servers here."""
-    environment = SERVICES[name]["environment"]
+    environment = with_key(SERVICES[name]["environment"], tmp_path)
     assert all(key.startswith("KLINGEL_") for key in environment)
     assert all(isinstance(value, str) for value in environment.values())
     settings = load_settings(environment, also=OWN_NAMES)
@@ -133,7 +137,7 @@ def test_gateway_starts_with_its_settings(tmp_path):
     """The gateway takes its sources and the secret that `init` makes."""
     secret = tmp_path / "secret"
     secret.write_text("whsec_" + "QUFB" * 8 + "\n")
-    environment = dict(SERVICES["gateway"]["environment"])
+    environment = with_key(SERVICES["gateway"]["environment"], tmp_path)
     assert environment["KLINGEL_WEBHOOK_SECRET_NORDLICHT_FILE"] in "".join(
         SERVICES["init"]["command"]
     )
@@ -167,6 +171,69 @@ def test_init_applies_topics_templates_and_the_example_brand():
             path = Path(argument)
             assert path.parent == Path("/etc/klingel/brands")
             assert (ROOT / "brands" / path.name).is_file()
+
+
+def test_who_obeys_erasures_has_their_key():
+    """Those to whom Kubernetes gives it; the key is made once, before anybody reads it."""
+    component = yaml.safe_load(
+        (ROOT / "deploy/k8s/components/erasure/kustomization.yaml").read_text(encoding="utf-8")
+    )
+    told = str(component["patches"])
+    wanted = {name for name in SERVICES if re.search(rf"\b{name}\b", told)}
+    assert {"care", "demands", "gateway", "indexer", "tools", "watch"} <= wanted
+    for name in {*wanted, "bluesky", *CHOSEN}:
+        service = SERVICES[name]
+        assert service["environment"]["KLINGEL_ERASURE__KEY_FILE"] == "/run/klingel/erasure-key"
+        assert "secrets:/run/klingel:ro" in service["volumes"], name
+    (script,) = SERVICES["init"]["command"]
+    made = script.index("test -s /run/klingel/erasure-key ||")
+    assert script.index("> /run/klingel/erasure-key") < script.index("klingel topics apply")
+    assert made < script.index("klingel topics apply")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_secret_that_is_named_can_be_read(name):
+    """Whoever has a setting that names a file of `init` has its folder."""
+    service = SERVICES[name]
+    if "/run/klingel/" in str(service.get("environment", {})):
+        assert any(each.startswith("secrets:/run/klingel") for each in service["volumes"])
+
+
+def test_demands_are_carried_out_every_hour():
+    """As the CronJob of Kubernetes does it; one that fails does not end the next."""
+    (script,) = SERVICES["demands"]["command"]
+    assert SERVICES["demands"]["restart"] == "unless-stopped"
+    loop = script.partition("while true; do")[2]
+    asked, tolerated = loop.strip().splitlines()[0].split(" || ")
+    assert tolerated == "true"
+    assert "sleep 3600" in loop
+    cron = yaml.safe_load_all((ROOT / "deploy/k8s/base/demands.yaml").read_text(encoding="utf-8"))
+    (job,) = [each["spec"] for each in cron if each["kind"] == "CronJob"]
+    assert re.fullmatch(r"[0-9]+ \* \* \* \*", job["schedule"])
+    (container,) = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert shlex.split(asked) == ["klingel", *container["args"]]
+    check_words("klingel", container["args"])
+
+
+def test_the_loop_of_demands_goes_on_after_a_failure_and_ends_when_it_is_told(tmp_path):
+    """Run by a shell, with a `klingel` that fails and a `sleep` that says that it was reached."""
+    (script,) = SERVICES["demands"]["command"]
+    for name, does in (("klingel", 'echo "klingel $*"; exit 1'), ("sleep", "echo slept; exec cat")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    process = subprocess.Popen(
+        ["sh", "-euc", script.replace("$$", "$")],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "klingel erase --demanded\n"
+        assert process.stdout.readline() == "slept\n"
+        process.terminate()
+        assert process.wait(10) == 0
+        process.stdin.close()
 
 
 def test_simulator_is_told_to_ring_where_somebody_listens():
@@ -241,7 +308,7 @@ def test_every_connector_has_its_place():
 def test_a_chosen_connector_is_given_what_it_reads(name, tmp_path):
     """Required secrets by file, each declared; with the rest in the environment it starts."""
     service = SERVICES[name]
-    environment = dict(service["environment"])
+    environment = with_key(service["environment"], tmp_path)
     secrets = service.get("secrets", [])
     assert set(secrets) <= set(COMPOSE["secrets"])
     mounted = {f"/run/secrets/{each}" for each in secrets}
