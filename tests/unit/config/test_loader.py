@@ -36,6 +36,10 @@ cases:
 """
 
 
+def calendar(hours: str) -> str:
+    return WHOLE + f"calendars: [{{id: c, zone: Europe/Berlin, hours: {hours}}}]\n"
+
+
 def write(folder: Path, content: str | bytes) -> Path:
     path = folder / "brand.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -95,11 +99,11 @@ WRONG = {
     ),
     "wrong type": (
         WHOLE.replace("priority: 10", "priority: high"),
-        ["17: routing.0.priority: 'high' is wrong; input should be a valid integer"],
+        ["17: routing.0.priority: 'high' is no whole number; write one"],
     ),
     "number as text": (
         WHOLE.replace("priority: 10", "priority: '10'"),
-        ["17: routing.0.priority: '10' is wrong; input should be a valid integer"],
+        ["17: routing.0.priority: '10' is a text; write the whole number without quotes"],
     ),
     "text that YAML takes for something else": (
         WHOLE.replace("name: Bills", "name: no"),
@@ -107,7 +111,7 @@ WRONG = {
     ),
     "out of range": (
         WHOLE.replace("priority: 10", "priority: 2000"),
-        ["17: routing.0.priority: 2000 is wrong; input should be less than or equal to 1000"],
+        ["17: routing.0.priority: 2000 is too large; the most is 1000"],
     ),
     "not one of the known": (
         WHOLE.replace("close_when: answered", "close_when: always"),
@@ -193,9 +197,96 @@ WRONG = {
         ["1: file: the file is no mapping; a brand file begins with `brand: <id>`"],
     ),
     "empty": ("# nothing\n", ["1: file: the file is empty; a brand file is a mapping"]),
-    "no mapping": ("- brand\n", ["1: file: a list is wrong; input should be an object"]),
+    "no mapping": (
+        "- brand\n",
+        ["1: file: the file is no mapping; a brand file begins with `brand: <id>`"],
+    ),
     "not UTF-8": (b"brand: b\nname: \xff\n", ["2: file: not UTF-8; save the file as UTF-8"]),
-    "control character": (b"brand: b\nname: a\x00b\n", ["1: file: not YAML: it holds a character"]),
+    "control character": (b"brand: b\nname: a\x00b\n", ["2: file: not YAML: it holds a character"]),
+    "control character, escaped": (
+        WHOLE.replace("name: Bills", 'name: "Bi\\u0000lls"'),
+        ["12: queues.1.name: it holds a control character (U+0000); remove it"],
+    ),
+    "control character in a query": (
+        WHOLE.replace("when: rechnung*", 'when: "rechnung\\u001b[2J"'),
+        ["15: routing.0.when: it holds a control character (U+001B); remove it"],
+    ),
+    "control character in a key": (
+        WHOLE + '"na\\u0000me": x\n',
+        ["20: file: of a key: it holds a control character (U+0000); remove it"],
+    ),
+    "half a character": (
+        WHOLE.replace("name: Bills", 'name: "\\ud83d"'),
+        ["12: queues.1.name: it holds half a character (U+D83D); write the character itself"],
+    ),
+    "tab": (
+        "brand: b\nqueues:\n\t- id: a\n",
+        ["3: file: not YAML: a tab begins the line; indent with spaces"],
+    ),
+    "two documents": (
+        "brand: b\n---\nbrand: c\n",
+        ["2: file: a second document begins; a brand file holds one"],
+    ),
+    "nothing open": (
+        calendar("{}"),
+        [
+            '20: calendars.0.hours: it is empty; write at least 1, such as `mon-fri: ["08:00-20:00"]`'
+        ],
+    ),
+    "nothing behind a key": (
+        calendar(""),
+        ['20: calendars.0.hours: nothing stands here; write `mon-fri: ["08:00-20:00"]`'],
+    ),
+    "one instead of a list": (
+        calendar("{fri: '08:00-20:00'}"),
+        ["20: calendars.0.hours.fri: '08:00-20:00' is no list; write [\"08:00-20:00\"], or a line"],
+    ),
+    "a day that is none": (
+        calendar("{freitag: ['08:00-20:00']}"),
+        [
+            "20: calendars.0.hours.freitag: 'freitag' is wrong; write a day, a range or a list of days"
+        ],
+    ),
+    "nothing that may be left out": (
+        WHOLE + "retention:\n",
+        ["20: retention: nothing stands here; write a value, or leave the key out"],
+    ),
+    "a text instead of a part": (
+        WHOLE + "retention: long\n",
+        ["20: retention: 'long' is no mapping; write `key: value`, a line for each"],
+    ),
+    "no queues": (
+        "brand: b\nname: B\nqueues: []\n",
+        ["3: queues: it is empty; write at least 1, such as `- id: service`"],
+    ),
+    "a queue that is wrong is none that is missing": (
+        "brand: b\nname: B\nqueues: [{id: 5}]\n",
+        ["3: queues.0.id: 5 is no text; put it in quotes"],
+    ),
+    "too small": (
+        WHOLE + "alerts: {pile_on_from: 2}\n",
+        ["20: alerts.pile_on_from: 2 is too small; the least is 3"],
+    ),
+    "no number at all": (
+        WHOLE + "outreach: {anger_from: .nan}\n",
+        ["20: outreach.anger_from: nan is no number; write one"],
+    ),
+    "neither of two types": (
+        WHOLE + "sla: [{id: a, first_response: 1h, warn_at: [1]}]\n",
+        ["20: sla.0.warn_at: a list is neither a number nor a text; write one of them"],
+    ),
+    "neither true nor false": (
+        WHOLE + "triage: {open_indirect: 'no'}\n",
+        ["20: triage.open_indirect: 'no' is neither true nor false; write one of them"],
+    ),
+    "a text without characters": (
+        WHOLE.replace("name: Nordlicht", "name: ''"),
+        ["2: name: it is empty; write a text"],
+    ),
+    "a text that is too long": (
+        WHOLE.replace("name: Bills", "name: " + "a" * 121),
+        ["12: queues.1.name: it has 121 characters; the most is 120"],
+    ),
     "too deep": (
         WHOLE + "retention: " + "[" * 21 + "]" * 21 + "\n",
         ["20: file: nested deeper than 20; a brand file is flat"],

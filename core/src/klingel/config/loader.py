@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from klingel.config.brand import Brand
 from klingel.config.reachable import unreachable
 from klingel.config.references import REPEATABLE, wrong_references
+from klingel.config.shapes import NO_MAPPING, forbidden, lowered, shape_problem, shown
 from klingel.contracts.topics import Topic
 from klingel.domain.dictionary import Dictionaries, expand_entries
 from klingel.domain.matching import RuleSyntaxError, expand_rule, parse_rule
@@ -161,14 +161,13 @@ class _Marked:
                 return None
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
-            self.problems.append(_Problem(*_yaml_problem(error)))
+            self.problems.append(_Problem(*_yaml_problem(error, text)))
             return None
         if node is None:
             self.problems.append(_Problem(1, (), "the file is empty; a brand file is a mapping"))
             return None
         if isinstance(node, yaml.ScalarNode):  # a text of whatever file: it is not shown
-            sentence = "the file is no mapping; a brand file begins with `brand: <id>`"
-            self.problems.append(_Problem(1, (), sentence))
+            self.problems.append(_Problem(1, (), NO_MAPPING))
             return None
         return self._content(node, ())
 
@@ -211,6 +210,13 @@ class _Marked:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._content(part, (*path, number)) for number, part in enumerate(node.value)]
+        return self._value(node, path)
+
+    def _value(self, node: yaml.Node, path: Place) -> Any:
+        wrong = forbidden(node.value)
+        if wrong is not None:
+            self.add(path, wrong)
+            return None
         if node.tag.endswith(":timestamp"):
             return node.value
         try:
@@ -227,6 +233,10 @@ class _Marked:
                 self.problems.append(_Problem(line, path, "a key is not a word; write `name:`"))
                 continue
             key = str(key_node.value)
+            wrong = forbidden(key)
+            if wrong is not None:
+                self.problems.append(_Problem(line, path, f"of a key: {wrong}"))
+                continue
             place = (*path, key)
             if key in content:
                 first = self.lines[place]
@@ -239,12 +249,20 @@ class _Marked:
         return content
 
 
-def _yaml_problem(error: yaml.YAMLError) -> tuple[int, Place, str]:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
-        return line, (), f"not YAML: {error.problem or error.context}; mend the line"
-    return 1, (), "not YAML: it holds a character that YAML forbids; remove it"
+def _yaml_problem(error: yaml.YAMLError, text: str) -> tuple[int, Place, str]:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return line, (), "not YAML: it holds a character that YAML forbids; remove it"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return 1, (), "not YAML; compare it with the example brand"
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark is not None else 1
+    problem = error.problem or error.context or ""
+    if "'\\t'" in problem:
+        return line, (), "not YAML: a tab begins the line; indent with spaces"
+    if problem == "but found another document":
+        return line, (), "a second document begins; a brand file holds one"
+    return line, (), f"not YAML: {problem}; mend the line"
 
 
 def _validate(content: Any, marked: _Marked, queries: dict[Place, Node]) -> Brand | None:
@@ -260,8 +278,9 @@ def _validate(content: Any, marked: _Marked, queries: dict[Place, Node]) -> Bran
         brand = Brand.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=True):
-            path, sentence = _shape_problem(detail)
-            marked.add(path, sentence)
+            found = shape_problem(detail)
+            if found is not None:
+                marked.add(*found)
         brand = None
     except ValueError:  # Python writes no number of thousands of digits
         marked.add((), "a number of it is too long to be read; put it in quotes if it is text")
@@ -271,63 +290,6 @@ def _validate(content: Any, marked: _Marked, queries: dict[Place, Node]) -> Bran
     if brand is not None:
         _check_care(brand, marked)
     return brand
-
-
-def _shape_problem(detail: ErrorDetails) -> tuple[Place, str]:
-    path = tuple(detail["loc"])
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        known = _keys_at(path[:-1])
-        near = get_close_matches(str(path[-1]), known, 1)
-        right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-        return path, f"unknown key; {right}"
-    if kind == "missing":
-        return path, f"missing; add `{path[-1]}:`"
-    context = detail.get("ctx", {})
-    if kind == "string_type" and not isinstance(detail["input"], dict | list):
-        return path, f"{_shown(detail['input'])} is no text; put it in quotes"
-    if kind == "string_pattern_mismatch":
-        return path, f"{_shown(detail['input'])} does not fit; it must match {context['pattern']}"
-    if kind == "literal_error":
-        return path, f"{_shown(detail['input'])} is not known; it must be {context['expected']}"
-    return path, f"{_shown(detail['input'])} is wrong; {_lowered(detail['msg'])}"
-
-
-def _lowered(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
-
-
-def _shown(value: Any) -> str:
-    """Return a value of a brand file (no customer's words) in at most one short line."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return "nothing" if value is None else repr(value)
-
-
-def _keys_at(path: Place) -> list[str]:
-    """Return the keys that are known at a path."""
-    model: type[BaseModel] = Brand
-    for part in path:
-        if isinstance(part, int):
-            continue
-        found = _model_of(model, part)
-        if found is None:
-            return []
-        model = found
-    return sorted(model.model_fields)
-
-
-def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[key].annotation if key in model.model_fields else None
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
 
 
 def _check_care(brand: Brand, marked: _Marked) -> None:
@@ -352,7 +314,7 @@ def _check_meaning(content: dict[str, Any], marked: _Marked, queries: dict[Place
         if _is_text(queue) and queues and queue not in queues:
             near = get_close_matches(queue, queues, 1)
             right = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(queues[:20])}"
-            marked.add(("routing", number, "queue"), f"there is no queue {_shown(queue)}; {right}")
+            marked.add(("routing", number, "queue"), f"there is no queue {shown(queue)}; {right}")
     for key, name in (
         ("routing", "when"),
         ("sla", "when"),
@@ -378,7 +340,7 @@ def _check_enrichment(content: dict[str, Any], marked: _Marked) -> None:
                 compile_number(str(part.get("kind")), str(part.get("pattern")), check)
         except NumberPatternError as error:
             path = ("enrichment", "numbers", number, "pattern")
-            marked.add(path, _lowered(str(error).rstrip(".")))
+            marked.add(path, lowered(str(error).rstrip(".")))
     _check_agents(found, marked)
 
 
@@ -393,11 +355,11 @@ def _check_agents(found: dict[str, Any], marked: _Marked) -> None:
         try:
             Agents.compile([Agent(code, (code,), (name,) if name is not None else ())])
         except ValueError as error:
-            marked.add(path, _lowered(str(error).rstrip(".")))
+            marked.add(path, lowered(str(error).rstrip(".")))
             continue
         key = signed(code)
         if key in seen:
-            sentence = f"{_shown(code)} stands for two agents; each needs a code of its own"
+            sentence = f"{shown(code)} stands for two agents; each needs a code of its own"
             marked.add((*path, "code"), sentence)
         seen.setdefault(key, number)
 
@@ -425,7 +387,7 @@ def _check_repeats(
             first = f"in line {line}" if line else f"as {key}.{seen[value]}"
             marked.add(
                 (key, number, identity[-1]),
-                f"{_shown(value[-1])} stands twice, first {first}; each needs an id of its own",
+                f"{shown(value[-1])} stands twice, first {first}; each needs an id of its own",
             )
         seen.setdefault(value, number)
 
@@ -466,9 +428,7 @@ def _entries(words: Any, path: Place, marked: _Marked) -> list[Entry]:
             try:
                 entries.append(read_entry(each))
             except RuleSyntaxError as error:
-                marked.add(
-                    (*path, number), f"{_shown(each)}: {_lowered(error.message.rstrip('.'))}"
-                )
+                marked.add((*path, number), f"{shown(each)}: {lowered(error.message.rstrip('.'))}")
     return entries
 
 
@@ -488,8 +448,6 @@ def _check_query(
     try:
         parse_rule(expand_rule(parsed))
     except RuleSyntaxError as error:
-        marked.add(
-            path, f"with its dictionaries written out: {_lowered(error.message.rstrip('.'))}"
-        )
+        marked.add(path, f"with its dictionaries written out: {lowered(error.message.rstrip('.'))}")
         return None
     return parsed.root
