@@ -2,11 +2,12 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klingel.errors import ErrorType, InvalidMessage
-from klingel_networks.bounds import MAX_DEPTH, check_depth
+from klingel_networks.bounds import MAX_DEPTH, check_depth, check_utf8, read_utf8
 
 BRACKETS = st.text(st.sampled_from('[]{}"\\ax'), max_size=60)
 
@@ -62,3 +63,22 @@ def test_depth_of_long_bodies_is_judged_in_linear_time():
         ('"[', True),
     ):
         assert judged_too_deep(part * ((1 << 20) // len(part))) is too_deep
+
+
+@pytest.mark.parametrize("lead", range(5))
+@pytest.mark.parametrize(
+    "end", [b"", b"\xf0\x9f", b"\xff{}", "\ud800".encode("utf-8", "surrogatepass")]
+)
+def test_a_long_body_is_judged_in_pieces_as_in_one(lead, end):
+    """Signs of four bytes lie across every cut; what is refused, and at which byte, is the same."""
+    body = b"x" * lead + "\U0001f621".encode() * 50_000 + end
+    told = []
+    for check in (check_utf8, read_utf8):
+        try:
+            check(body)
+        except InvalidMessage as error:
+            told.append((error.error_type, str(error)))
+        else:
+            told.append(None)
+    assert told[0] == told[1]
+    assert (told[0] is None) == (not end)

@@ -4,6 +4,7 @@ Everything from a network is hostile. A refusal names the path and the rule, nev
 (I10): a key that is not one of ours is called `(unknown field)`.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -30,6 +31,8 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.|\\\Z)*+(?:"|\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _NOT_SIGNS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _OPENING = b"[{"
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+_PIECE_BYTES = 1 << 15
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,20})?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -54,6 +57,20 @@ def read_utf8(body: bytes) -> str:
         ) from None
 
 
+def check_utf8(body: bytes) -> None:
+    """Refuse what is not UTF-8, as `read_utf8` does; in pieces, so that no long text is made."""
+    if len(body) <= _PIECE_BYTES:
+        read_utf8(body)
+        return
+    decoder, view = _UTF8(), memoryview(body)
+    try:
+        for start in range(0, len(body), _PIECE_BYTES):
+            decoder.decode(view[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        read_utf8(body)  # which byte it is
+
+
 def check_depth(body: bytes) -> None:
     """Refuse JSON nested deeper than MAX_DEPTH; linear, nearly free for short bodies and long ones.
 
@@ -62,7 +79,7 @@ def check_depth(body: bytes) -> None:
     part does. Taking away the innermost pairs of both kinds of brackets takes at most two levels at
     a time. What does not vanish is counted bracket by bracket.
     """
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+    if len(body) <= _PIECE_BYTES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return
     plain = body
     if b"\\" in plain:

@@ -40,4 +40,6 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     if context.get(VIA) == GRAPH:
         return with_window(draft_message(MESSENGER, MAPPING, native_of(raw), context))
     draft = draft_item(MESSENGER, MAPPING, native_of(raw), context)
-    return structs.replace(draft, customer_ids=seen_ids(raw), window_until=window_until(draft))
+    return structs.replace(
+        draft, customer_ids=seen_ids(raw, draft), window_until=window_until(draft)
+    )

@@ -188,19 +188,14 @@ _HISTORY = msgspec.json.Decoder(_History)
 
 
 # Structs are made in half the time of named tuples, and several are made for every message.
-class _Value(msgspec.Struct, frozen=True, gc=False):
-    """A change's value: what its elements share, and the elements by list."""
-
-    metadata: _Metadata | None
-    contacts: Sequence[Contact] | None
-    lists: list[tuple[str, list[msgspec.Raw]]]
-
-
 class _Told(msgspec.Struct, frozen=True, gc=False):
-    """A change: its field, and its value where that is an object."""
+    """A change: its field, what the elements of its value share, and the elements by list."""
 
     field: str | None
-    value: _Value | None
+    is_object: bool = False
+    metadata: _Metadata | None = None
+    contacts: Sequence[Contact] = ()
+    lists: Sequence[tuple[str, list[msgspec.Raw]]] = ()
 
 
 @lru_cache(maxsize=4)
@@ -209,7 +204,7 @@ def _hasher(key: bytes) -> blake2b:
 
 
 class _Common(msgspec.Struct, frozen=True, gc=False):
-    """What the elements of a change share."""
+    """What the elements of one list of a change share."""
 
     shared: Mapping[str, str]
     contacts: Sequence[Contact]
@@ -222,12 +217,9 @@ class _Common(msgspec.Struct, frozen=True, gc=False):
         return found.hexdigest()
 
 
-class _Customer(msgspec.Struct, frozen=True, gc=False):
-    """Somebody as one element names him; the first of each is the present one."""
-
-    users: tuple[Id | None, ...]
-    parents: tuple[Id | None, ...]
-    phones: tuple[Id | None, ...]
+_Several = tuple[Id | None, ...]
+_Customer = tuple[_Several, _Several, _Several]
+"""Somebody as one element names him: users, parents, phones; the first of each is the present one."""
 
 
 def shared_context(entry_id: Id | None, time: Time | None) -> dict[str, str]:
@@ -262,18 +254,18 @@ def cut(change: bytes, shared: Mapping[str, str], key: bytes) -> list[NativeObje
 
 def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[NativeObject | Refused]:
     told = _told(change)
-    value = told.value
     shared = {**entry, "field": _field(told.field)}
-    if value is None:
+    if not told.is_object:
         return [NativeObject(change, shared)]
-    own, metadata = "", value.metadata
+    own, metadata = "", told.metadata
     if metadata is not None:
         channel, own = _own_number(metadata.phone_number_id, metadata.display_phone_number)
         if channel:
             shared["channel"] = channel
-    common = _Common(shared, value.contacts or (), own, _hasher(key[:HASH_KEY_MAX]))
+    hasher = _hasher(key[:HASH_KEY_MAX])
     found: list[NativeObject | Refused] = []
-    for name, raws in value.lists:
+    for name, raws in told.lists:
+        common = _Common({**shared, "of": name}, told.contacts, own, hasher)
         for raw in raws:
             if name == _HISTORY_LIST:
                 found += _told_before(raw, common)
@@ -313,14 +305,14 @@ def _told(change: bytes) -> _Told:
         lists.append(("statuses", value.statuses))
     if not lists:
         return _told_slowly(change)
-    return _Told(usual.field, _Value(value.metadata, value.contacts, lists))
+    return _Told(usual.field, True, value.metadata, value.contacts or (), lists)  # noqa: FBT003 - positions cost half of names
 
 
 def _told_slowly(change: bytes) -> _Told:
     told = decode(_CHANGE, change)
     value = bytes(told.value)
     if not value.startswith(b"{"):
-        return _Told(told.field, None)
+        return _Told(told.field)
     parts = decode(_VALUE, value, "value")
     metadata = None
     if "metadata" in parts:
@@ -329,7 +321,7 @@ def _told_slowly(change: bytes) -> _Told:
     contacts = None
     if lists and bytes(parts.get(_SHARED, _NULL)) != _NULL:
         contacts = decode(_CONTACTS, parts[_SHARED], "value.contacts")
-    return _Told(told.field, _Value(metadata, contacts, lists))
+    return _Told(told.field, True, metadata, contacts or (), lists)  # noqa: FBT003 - as above
 
 
 def _lists(parts: Mapping[str, msgspec.Raw]) -> list[tuple[str, list[msgspec.Raw]]]:
@@ -373,7 +365,7 @@ def _piece(
 
 
 def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> dict[str, str]:
-    found = {**common.shared, "of": name}
+    found = {**common.shared}
     if name == _HISTORY_LIST:
         found["mode"] = "backfill"
     if named.id:
@@ -386,21 +378,31 @@ def _context(name: str, named: _Named, common: _Common, thread: Id | None) -> di
     if name == "message_echoes" or (name == "history" and _is_own(named, common.own)):
         found["by"] = "own"
     customer = _customer(name, named, common.own, thread)
-    if customer is None:
-        return found
-    contact = _contact_of(customer, common.contacts)
-    username = None if contact is None else _show(found, contact)
+    if customer is not None:
+        _name(found, customer, common)
+    return found
+
+
+def _name(found: dict[str, str], customer: _Customer, common: _Common) -> None:
+    """Write everything that names a customer, with what his contact adds."""
+    users, parents, phones = customer
+    contact, username = _contact_of(users, phones, common.contacts), None
     if contact is not None:
-        customer = _with(customer, contact)
-    ids = _typed("bsuid:", customer.users)
-    _call(found, ids, customer.phones, common)
-    ids += _typed("parent:", customer.parents)
+        username = _show(found, contact)
+        if contact.user_id not in users:
+            users += (contact.user_id,)
+        if contact.wa_id not in phones:
+            phones += (contact.wa_id,)
+        if contact.parent_user_id is not None:
+            parents += (contact.parent_user_id,)
+    ids = ["bsuid:" + _plain(each) for each in users if each]
+    _call(found, ids, phones, common)
+    ids += ["parent:" + _plain(each) for each in parents if each]
     if ids:
         found["customer"] = ids[0]
         if username:
-            ids.append(f"username:{common.hashed(username.removeprefix('@').casefold())}")
+            ids.append("username:" + common.hashed(username.removeprefix("@").casefold()))
         found["ids"] = " ".join(dict.fromkeys(ids))
-    return found
 
 
 def _show(found: dict[str, str], contact: Contact) -> str | None:
@@ -412,20 +414,6 @@ def _show(found: dict[str, str], contact: Contact) -> str | None:
     if profile.username:
         _put(found, "username", shown_handle(profile.username))
     return profile.username
-
-
-def _with(customer: _Customer, contact: Contact) -> _Customer:
-    """Return a customer with what his contact adds."""
-    users, parents, phones = customer.users, customer.parents, customer.phones
-    if contact.parent_user_id is None and contact.user_id in users and contact.wa_id in phones:
-        return customer
-    if contact.user_id not in users:
-        users += (contact.user_id,)
-    if contact.wa_id not in phones:
-        phones += (contact.wa_id,)
-    if contact.parent_user_id is not None:
-        parents += (contact.parent_user_id,)
-    return _Customer(users, parents, phones)
 
 
 def _put(found: dict[str, str], key: str, value: str | None) -> None:
@@ -445,14 +433,6 @@ def _call(
                 ids.append("phone:" + common.hashed(digits))
                 if "phone" not in found:
                     _put(found, "phone", shown_handle(digits))
-
-
-def _typed(prefix: str, values: tuple[Id | None, ...]) -> list[str]:
-    found = []
-    for value in values:
-        if value:
-            found.append(prefix + _plain(value))  # noqa: PERF401 - a list of one or two costs less so
-    return found
 
 
 def _plain(value: Id) -> str:
@@ -493,12 +473,12 @@ def _customer(name: str, named: _Named, own: str, thread: Id | None) -> _Custome
     if name == "statuses":
         return _recipient(named)
     if name in {"user_preferences", "user_id_update"}:
-        return _Customer(_both(named.user_id), _both(named.parent_user_id), (named.wa_id,))
+        return (_both(named.user_id), _both(named.parent_user_id), (named.wa_id,))
     if name not in _BOTH_WAYS:
         return None
     ours = name == "message_echoes" or (name == "calls" and named.direction == _CALLED)
     if ours or (name == _HISTORY_LIST and _is_own(named, own)):
-        return _Customer((named.to_user_id,), (named.to_parent_user_id,), (named.to, thread))
+        return ((named.to_user_id,), (named.to_parent_user_id,), (named.to, thread))
     return _sender(named)
 
 
@@ -512,14 +492,12 @@ def _is_own(named: _Named, own: str) -> bool:
 
 def _recipient(named: _Named) -> _Customer:
     if named.recipient_type == "group":
-        return _Customer(
+        return (
             (named.recipient_participant_user_id,),
             (named.recipient_participant_parent_user_id,),
             (named.recipient_participant_id,),
         )
-    return _Customer(
-        (named.recipient_user_id,), (named.recipient_parent_user_id,), (named.recipient_id,)
-    )
+    return ((named.recipient_user_id,), (named.recipient_parent_user_id,), (named.recipient_id,))
 
 
 def _both(value: Id | _Successor | None) -> tuple[Id | None, ...]:
@@ -534,7 +512,7 @@ def _sender(named: _Named) -> _Customer:
         changed = _CHANGED.search((system.body or "")[-300:])
         # The name before it is the customer's own choice; the network's words stand at the end.
         told = changed is not None and changed[2] == system.user_id
-        return _Customer(
+        return (
             (*users, system.user_id, changed[1] if changed is not None and told else None),
             (*parents, system.parent_user_id),
             (named.from_, system.wa_id, system.new_wa_id),
@@ -542,21 +520,19 @@ def _sender(named: _Named) -> _Customer:
     if named.origin == "contact_request":
         # He was asked for his number and sent it: it is his own.
         cards = [phone for card in named.contacts or () for phone in card.phones or ()]
-        return _Customer(
-            users, parents, (named.from_, *(each.wa_id or each.phone for each in cards))
-        )
-    return _Customer(users, parents, (named.from_,))
+        return (users, parents, (named.from_, *(each.wa_id or each.phone for each in cards)))
+    return (users, parents, (named.from_,))
 
 
-def _contact_of(customer: _Customer, contacts: Sequence[Contact]) -> Contact | None:
+def _contact_of(users: _Several, phones: _Several, contacts: Sequence[Contact]) -> Contact | None:
     """Return a customer's profile: the only one, else the one with the same id.
 
     A WhatsApp id and a phone number may differ, so a single contact is not asked for its number.
     """
     if len(contacts) == 1:
         return contacts[0]
-    users, phones = set(customer.users) - {None}, set(customer.phones) - {None}
     for contact in contacts:
-        if contact.user_id in users or contact.wa_id in phones:
+        user, phone = contact.user_id, contact.wa_id
+        if (user is not None and user in users) or (phone is not None and phone in phones):
             return contact
     return None

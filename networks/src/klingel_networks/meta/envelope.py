@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from klingel.errors import ErrorType, InvalidMessage
-from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8
+from klingel_networks.bounds import READ_ERRORS, check_depth, check_utf8
 from klingel_networks.contract import Delivery, NativeObject, Refused
 from klingel_networks.meta import cloud
 from klingel_networks.meta.fields import (
@@ -129,7 +129,7 @@ def _key(context: Mapping[str, str]) -> bytes:
 
 
 def _pieces(body: bytes, key: bytes, sample_object: str) -> list[Piece]:
-    read_utf8(body)  # msgspec does not look into strings that it skips
+    check_utf8(body)  # msgspec does not look into strings that it skips
     check_depth(body)
     found: list[Piece] = []
     if body[:1] == b"{" or body.lstrip(_BLANKS)[:1] != b"[":

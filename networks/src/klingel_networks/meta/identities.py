@@ -8,6 +8,7 @@ are scoped ids, and `user_ref:<reference>` before somebody opened a conversation
 
 import msgspec
 
+from klingel.domain.draft import SocialDraft
 from klingel.model import RawEvent
 from klingel_networks.meta.envelope import MESSENGER, WHATSAPP
 from klingel_networks.meta.fields import Id, Part, decode, optional_id
@@ -27,10 +28,14 @@ class _References(Part, frozen=True, gc=False):
 _REFERENCES = msgspec.json.Decoder(_References)
 
 
-def seen_ids(raw: RawEvent) -> tuple[str, ...]:
+def seen_ids(raw: RawEvent, draft: SocialDraft | None = None) -> tuple[str, ...]:
     """Return every id under which an object names its customer, the present one first.
 
     All of them are one customer: n ids are n - 1 edges from the first. Fewer than two say nothing.
+
+    Args:
+        raw: the object.
+        draft: of it, where it is at hand: it says who the customer is, and spares a second reading.
 
     Raises:
         InvalidMessage: the object cannot be read.
@@ -40,14 +45,20 @@ def seen_ids(raw: RawEvent) -> tuple[str, ...]:
         # Each stands there once.
         return tuple([f"whatsapp:{each}" for each in context.get("ids", "").split(" ") if each])
     if raw.network == MESSENGER and raw.native is not None and "by" in context:
-        found = _scoped(raw.native, context)
+        customer = read_item(raw.native, context).customer if draft is None else _customer(draft)
+        found = _scoped(raw.native, customer)
     else:
         found = []
     return tuple(dict.fromkeys(f"{raw.network}:{each}" for each in found if each))
 
 
-def _scoped(native: msgspec.Raw, context: dict[str, str]) -> list[str]:
-    customer = read_item(native, context).customer
+def _customer(draft: SocialDraft) -> str | None:
+    if draft.direction == "outbound":
+        return draft.target
+    return None if draft.author is None else draft.author.id
+
+
+def _scoped(native: msgspec.Raw, customer: str | None) -> list[str]:
     told = decode(_REFERENCES, native)
     found = [] if customer is None else [customer]
     if told.prior_message is not None:
