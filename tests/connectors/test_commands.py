@@ -28,6 +28,11 @@ def run(monkeypatch):
             "KLINGEL_WEBHOOK_SECRET_SHOP: source shop has no secret",
         ),
         (["gateway"], {"KLINGEL_KAFKA__BOOTSTRAB": "x"}, "did you mean KLINGEL_KAFKA__BOOTSTRAP?"),
+        (
+            ["media"],
+            {"KLINGEL_BLOBS__DIR": f"{__file__}/blobs"},
+            "KLINGEL_BLOBS__DIR: nothing can be written there (Not a directory)",
+        ),
         (["run", "replay", "nowhere.ndjson"], {}, "nowhere.ndjson: no such file"),
         (
             ["run", "replay", __file__, "--network", "orkut"],

@@ -40,7 +40,7 @@ def test_a_wrong_setting_is_one_sentence_and_exit_code_2(monkeypatch, capsys, en
         main()
     told = capsys.readouterr()
     assert (ended.value.code, told.out) == (2, "")
-    assert told.err.partition(";")[0].rstrip() == sentence.rstrip()
+    assert told.err.partition(";")[0].rstrip() == f"klingel-notifier: {sentence.rstrip()}"
     assert "canary" not in told.err
 
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from klingel.contracts.blobs import BlobStore
-from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
+from klingel.errors import ConfigurationError, ErrorType, InvalidMessage, SourceUnavailable
 
 
 def test_what_was_put_comes_back_and_twice_is_once(tmp_path):
@@ -38,3 +38,12 @@ def test_a_folder_that_cannot_be_written_is_something_to_wait_for(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SourceUnavailable, match="blob store cannot be written"):
         BlobStore(tmp_path / "file").put(b"original")
+
+
+def test_a_folder_that_can_never_be_written_is_a_wrong_setting(tmp_path):
+    """At the start, when nothing has been taken in hand yet; what is tried leaves nothing behind."""
+    BlobStore(tmp_path / "new" / "blobs").require()
+    assert list((tmp_path / "new" / "blobs").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="KLINGEL_BLOBS__DIR: "):
+        BlobStore(tmp_path / "file" / "blobs").require()

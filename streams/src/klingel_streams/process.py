@@ -204,7 +204,7 @@ def main(
     try:
         code = run(os.environ)
     except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{program}: {error}\n")
         sys.exit(2)
     except KlingelError as error:
         log.error("stopped", reason=str(error), error_class=type(error).__name__)  # noqa: TRY400  the sentence says it

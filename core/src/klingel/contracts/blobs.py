@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from klingel.errors import ErrorType, InvalidMessage, SourceUnavailable
+from klingel.errors import ConfigurationError, ErrorType, InvalidMessage, SourceUnavailable
 from klingel.model.raw_event import BlobRef
 
 INLINE_BYTES = 512 * 1024
@@ -21,6 +21,21 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def require(self) -> None:
+        """Make the folder, and try whether it can be written, before anything is taken in hand.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".trying-"):
+                pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"KLINGEL_BLOBS__DIR: nothing can be written there ({error.strerror})"
+            ) from None
 
     def put(self, content: bytes) -> BlobRef:
         """Store and return the reference; on return the bytes survive a power cut.

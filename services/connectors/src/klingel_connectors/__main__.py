@@ -17,6 +17,7 @@ import click
 
 from klingel import tracing
 from klingel.clock import Clock, SystemClock
+from klingel.contracts.blobs import BlobStore
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
 from klingel.settings import Settings, load_settings
@@ -305,6 +306,8 @@ def media() -> None:
     try:
         settings = load_settings(os.environ, also=(*OWN_NAMES, *networks))
         own = media_settings(os.environ)
+        if own.s3 is None:
+            BlobStore(settings.blobs.dir).require()
     except ConfigurationError as error:
         _refuse(error)
     _configure_logs("media", settings)
