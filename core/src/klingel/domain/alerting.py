@@ -251,19 +251,23 @@ class _Running(msgspec.Struct):
 
     posts: int = 0
     ask: float = _LEAST_POSTS
-    waiting: list[tuple[int, Row]] = []
+    waiting: list[tuple[int, Row]] | None = None
     voices: "list[int | None] | None" = None
-    cells: "list[_Cell]" = []
+    cells: "list[_Cell] | None" = None
     known: Gathered | None = None
 
     def add(self, entry: tuple[int, Row]) -> None:
         self.posts += 1
+        if self.waiting is None:
+            self.waiting = []
         self.waiting.append(entry)
         if len(self.waiting) >= _WAITING:
             self.gathered()
 
     def add_rows(self, entries: Sequence[tuple[int, Row]]) -> None:
         """Hear rows that are counted already."""
+        if self.waiting is None:
+            self.waiting = []
         self.waiting += entries
         if len(self.waiting) >= _WAITING:
             self._gather()
@@ -282,7 +286,7 @@ class _Running(msgspec.Struct):
             return 1
         self._listen()
         if self.known is None:
-            spoke = [row.author for _, row in self.waiting]
+            spoke = [row.author for _, row in self.waiting or ()]
             spoke += self.voices or ()
             authors = set(spoke)
             voices = len(authors)
@@ -298,7 +302,7 @@ class _Running(msgspec.Struct):
         return self._gather()
 
     def _listen(self) -> None:
-        for cell in self.cells:
+        for cell in self.cells or ():
             cell.tell()
 
     def _gather(self) -> Gathered:
@@ -307,7 +311,7 @@ class _Running(msgspec.Struct):
             known = self.known = Gathered()
         if self.waiting:
             known.add_rows(self.waiting)
-            self.waiting = []
+            self.waiting = None
         if self.voices:
             known.add_voices(self.voices)
             self.voices = None
@@ -361,6 +365,8 @@ _Counted = tuple[Key, _Series, _Running]
 class _Cell:
     """What rows of one tone and the same topics count in, within the newest interval.
 
+    It keeps them for whoever asks, until the interval is over: of quiet brands hardly anybody does.
+
     Attributes:
         counted: the intervals of its series.
         rows: what these have counted, and not heard yet.
@@ -376,7 +382,10 @@ class _Cell:
         self.rows: list[tuple[int, Row]] = []
         self.voices: list[int | None] = []
         for _, _, running in counted:
-            running.cells.append(self)
+            if running.cells is None:
+                running.cells = [self]
+            else:
+                running.cells.append(self)
 
     def tell(self) -> None:
         """Let all of them hear the rows and the voices."""
@@ -651,19 +660,25 @@ class BrandWatch:
         return cell
 
     def _empty_cells(self) -> None:
+        """Let go of all cells, because they are too many."""
         for cell in self._cells.values():
             cell.tell()
             for _, _, running in cell.counted:
-                running.cells.clear()
+                running.cells = None
         self._cells.clear()
 
     def _counted_of(self, row: Row, interval: int) -> list[_Counted]:
         """Return what a row counts in, brought up to the newest interval that is over."""
         kinds = _KINDS_OF.get(row.tone, _VOLUME)
         topics: Sequence[str] = _WHOLE_ALONE
-        if row.topics:
+        if len(row.topics) == 1:
+            if self._is_listed(row.topics[0]):
+                topics = row.topics[0], WHOLE_BRAND
+        elif row.topics:
             topics = (*filter(self._is_listed, dict.fromkeys(row.topics)), WHOLE_BRAND)
-        due, closed = self._due.setdefault(interval, {}), self._closed
+        due, closed = self._due.get(interval), self._closed
+        if due is None:
+            due = self._due[interval] = {}
         known = self._series
         counted: list[_Counted] = []
         for topic in topics:
@@ -812,7 +827,7 @@ class BrandWatch:
         if self._first == _NEVER:
             self._first = interval
             self._closed = interval - self._late - 1
-        self._empty_cells()
+        self._cells.clear()
         self._head = interval
         self._close(interval - self._late - 1, now, found)
 
@@ -833,7 +848,7 @@ class BrandWatch:
                 self._close_one(key, interval, now, found)
         self._closed = over
         if over > self._head:
-            self._empty_cells()
+            self._cells.clear()
             self._head = over
 
     def _close_one(self, key: Key, interval: int, now: float, found: list[Alert]) -> None:
@@ -859,6 +874,8 @@ class BrandWatch:
             series.gathered = None
             series.began = _NEVER
             self._unusual_keys.pop(key, None)
+        if running is not None:
+            running.cells = None  # which hold it, too
 
     # ------------------------------------------------------------------ alerts
 

@@ -265,9 +265,16 @@ def compare(one: str, other: str, *, one_cut: bool = False, other_cut: bool = Fa
         one_cut: whether its end is missing.
         other_cut: the same.
     """
-    first, second = shingles(one), shingles(other)
-    if (len(first), one, one_cut) > (len(second), other, other_cut):
-        one, other, one_cut, first, second = other, one, other_cut, second, first
+    return _compared((shingles(one), one, one_cut), (shingles(other), other, other_cut))
+
+
+def _compared(
+    some: tuple[frozenset[str], str, bool], others: tuple[frozenset[str], str, bool]
+) -> float:
+    """Do as `compare`, of shingles, text and cut of each."""
+    if (len(some[0]), *some[1:]) > (len(others[0]), *others[1:]):
+        some, others = others, some
+    (first, one, one_cut), (second, other, _) = some, others
     small, large = len(first), len(second)
     if not small:
         return 0.0
@@ -497,16 +504,21 @@ class CopyWindow:
     ) -> tuple[int, float]:
         """Return the number of the best of what contains a text or is contained, and how much."""
         best, best_score = 0, 0.0
+        mine: frozenset[str] | None = None
         for at in candidates:
+            other = self._known.get(at)  # what is cheap to look at comes first
+            if other is None or not _may_be_copies(known, other):
+                continue
+            theirs = other.text.split(" ")
+            if len(own.intersection(theirs)) < SHARED_WORDS * min(len(own), len(set(theirs))):
+                continue
             if not self._may_link(known, at):
                 continue
-            other = self._known[at]
-            if not _may_be_copies(known.text, other.text):
-                continue
-            theirs = set(other.text.split(" "))
-            if len(own & theirs) < SHARED_WORDS * min(len(own), len(theirs)):
-                continue
-            score = compare(known.text, other.text, one_cut=known.cut, other_cut=other.cut)
+            if mine is None:
+                mine = shingles(known.text)
+            score = _compared(
+                (mine, known.text, known.cut), (shingles(other.text), other.text, other.cut)
+            )
             if score > best_score:
                 best, best_score = at, score
         return best, best_score
@@ -656,11 +668,15 @@ def _link(known: _Known) -> Link | None:
     return Link(known.kind, known.of, known.score, known.same_author, known.same_network, known.own)
 
 
-def _may_be_copies(one: str, other: str) -> bool:
-    """Whether two texts are about as long or begin alike, before anything is counted."""
+def _may_be_copies(known: _Known, hit: _Known) -> bool:
+    """Whether two texts are long enough, and about as long or begin alike, before counting."""
+    one, other = known.text, hit.text
     small, large = len(one), len(other)
     if small > large:
         small, large = large, small
+    # There is a shingle at each code point at most, but for the last ones.
+    if small - SHINGLE + 1 < (SHORT_CUT if known.cut or hit.cut else SHORT):
+        return False
     return 2 * small >= large or one[:_ALIGNED] == other[: min(_ALIGNED, len(one))]
 
 

@@ -130,13 +130,16 @@ _LEAST = 0.03
 _TELLING = 0.5
 _BINS = 1 << 15
 _LANE = 16
-_LANES = np.uint32((1 << _LANE) - 1)
+_LANES = (1 << _LANE) - 1
+_NOT_PAST = (1 << (_LANE * _PAST)) - 1
 _PRIOR = (0.5, 100.0)
 _MOST_AUTHORS = 20_000
 _MOST_WORDS = 200
 _BUCKET = 300.0
 _TOLD_TERMS = 20
 _TOLD_NAMES = 9
+_PLACES_MORE = 1.25
+_PLACES_LEAST = 64
 _COPY_LIMITS = Limits(seconds=MEMORY_SECONDS, entries=2_000, megabytes=4.0)
 
 Numbers = NDArray[np.int64]
@@ -293,13 +296,13 @@ class Matters(msgspec.Struct, array_like=True):
 class _Row:
     """A post in the window, past its boundary."""
 
-    __slots__ = ("_terms", "age", "matter", "post")
+    __slots__ = ("age", "known", "matter", "post")
 
     def __init__(self, post: Post) -> None:
         self.post = post
         self.matter = ""
         self.age = _PAST
-        self._terms = b""
+        self.known = b""
 
     @property
     def recent(self) -> bool:
@@ -308,14 +311,14 @@ class _Row:
     @property
     def terms(self) -> bytes:
         """Terms of the text; reckoned when first somebody asks, which of quiet brands nobody does."""
-        if not self._terms:
-            self._terms = terms_of(comparable(self.post.text))
-        return self._terms
+        if not self.known:
+            self.known = terms_of(comparable(self.post.text))
+        return self.known
 
     def knows(self, said: Comparable) -> None:
         """Reckon the terms from the text, which is folded already."""
-        if not self._terms:
-            self._terms = terms_of(said)
+        if not self.known:
+            self.known = terms_of(said)
 
 
 def terms_of(said: Comparable) -> bytes:
@@ -363,7 +366,7 @@ class IncidentWindow:
         self._sketch: _Sketch | None = None
         self._tried: list[dict[int, int]] = [{} for _ in _AGES]
         self._copies = CopyWindow(_COPY_LIMITS)
-        self._places: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
+        self._places: dict[str, tuple[str, str, str]] = {}
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._pending)
@@ -468,7 +471,10 @@ class IncidentWindow:
         return self._boundary - self.rules.window_seconds / PARTS[age]
 
     def _age(self, at: float) -> int:
-        return next((age for age in _AGES if at > self._begin(age)), _PAST)
+        for age in _AGES:
+            if at > self._begin(age):
+                return age
+        return _PAST
 
     def _forget(self) -> None:
         """Let posts pass from the window of an incident into the past, and from there out."""
@@ -553,8 +559,10 @@ class IncidentWindow:
             return
         entry = Entry(post.id, post.text, post.at, post.author, post.network)
         link = self._copies.add(entry, said)
-        self._places[post.id] = (post.conversation, post.network, post.customer)
-        self._forget_places()
+        places = self._places
+        places[post.id] = (post.conversation, post.network, post.customer)
+        if len(places) > _PLACES_MORE * len(self._copies) + _PLACES_LEAST:
+            self._forget_places()
         if link is None:
             return
         of = link.own if link.own is not None else link.of
@@ -570,16 +578,10 @@ class IncidentWindow:
     def _forget_places(self) -> None:
         """Forget where posts lie to which no copy can be linked any more.
 
-        Those are the oldest, but for what was repeated: of that, two give way to others each time.
+        All at once, when they have become many: so that each is looked at a few times at most.
         """
-        places, kept = self._places, 0
-        while kept < 2:
-            oldest = next(iter(places))
-            if oldest in self._copies:
-                kept += 1
-                places.move_to_end(oldest)
-            else:
-                del places[oldest]
+        copies = self._copies
+        self._places = {id_: place for id_, place in self._places.items() if id_ in copies}
 
     # -- open incidents --------------------------------------------------------------------
 
@@ -655,7 +657,7 @@ class IncidentWindow:
 
     def _ended(self, boundary: float) -> list[Happening]:
         happened: list[Happening] = []
-        for matter in list(self._open.values()):
+        for matter in tuple(self._open.values()):
             end = matter.last_at + self.rules.window_seconds
             if end <= boundary:
                 happened.append(Changed(end, self._tell(matter, end)))
@@ -823,21 +825,20 @@ class _Sketch:
             least: count.
             posts: by age.
         """
-        found = self._counts[_bins(terms)]
-        past = found >> (_LANE * _PAST)
-        recent = np.cumsum([(found >> (_LANE * age)) & _LANES for age in _AGES], axis=0)
-        many = np.flatnonzero(recent[-1] >= least)
-        surging: dict[int, list[tuple[int, int]]] = {}
-        if not len(many):
-            return surging
-        names = np.frombuffer(terms, np.uint32)[many].tolist()
-        every = (recent[-1] + past)[many].tolist()
-        for age in _AGES:
-            share = sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1])
-            for term, now, both in zip(names, recent[age][many].tolist(), every, strict=True):
-                if _surges(now, (both - now + _PRIOR[0]) * share, least):
-                    surging.setdefault(age, []).append((term, now))
-        return surging
+        shares = [sum(posts[: age + 1]) / (sum(posts[age + 1 :]) + _PRIOR[1]) for age in _AGES]
+        by_age: list[list[tuple[int, int]]] = [[] for _ in _AGES]
+        names = np.frombuffer(terms, np.uint32).tolist()
+        for term, counts in zip(names, self._counts[_bins(terms)].tolist(), strict=True):
+            if counts & _NOT_PAST < least:
+                continue  # nearly all: nobody else said it lately
+            now, every = 0, counts >> (_LANE * _PAST)
+            for age in _AGES:
+                every += counts >> (_LANE * age) & _LANES
+            for age in _AGES:
+                now += counts >> (_LANE * age) & _LANES
+                if now >= least and _surges(now, (every - now + _PRIOR[0]) * shares[age], least):
+                    by_age[age].append((term, now))
+        return {age: found for age, found in enumerate(by_age) if found}
 
 
 def _bins(terms: bytes) -> Numbers:
@@ -859,7 +860,7 @@ class _Ground:
 
     def __init__(self, rows: Sequence[_Row], age: int) -> None:
         self.rows = rows
-        terms = [row.terms for row in rows]
+        terms = [row.known or row.terms for row in rows]
         flat = np.frombuffer(b"".join(terms), np.uint32)
         of = np.repeat(np.arange(len(rows)), np.array(list(map(len, terms))) // 4)
         self.recent: Mask = np.array([row.age for row in rows]) <= age

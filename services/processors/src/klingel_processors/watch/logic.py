@@ -139,8 +139,10 @@ class WatchLogic:
         except Exception:
             self._forget(brand.brand)
             raise
-        headers = partial(_message_headers, message, now)
-        outputs = _said(says, brand, headers, self._spare) if says else ()
+        outputs: Sequence[Output] = ()
+        if says:
+            headers = partial(_message_headers, message, now)
+            outputs = _said(says, brand, headers, self._spare)
         self._touched[brand.brand] = None
         self._caused = message, len(outputs)
         fate, reason = _FATES[heard]
