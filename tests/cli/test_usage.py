@@ -69,6 +69,9 @@ def test_the_demo_is_offered_only_where_it_is_installed(run) -> None:
         ("dead-letters", "redrive", "--all"),
         ("dead-letters", "redrive", "0/1", "--all", "--kind", "too_deep"),
         ("search", "--size", "0", "word"),
+        ("doctor", "webhook", "--wait", "-1"),
+        ("doctor", "webhook", "--wait", "nan"),
+        ("topics", "check", "--wait", "nan"),
     ],
 )
 def test_wrong_usage_is_exit_2_with_a_sentence(run, arguments: tuple[str, ...]) -> None:

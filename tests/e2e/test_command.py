@@ -38,6 +38,25 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     assert "does not exist" in result.output
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("--events", "-5"),
+        ("--events", "0"),
+        ("--events", "many"),
+        ("--rate", "-1"),
+        ("--rate", "nan"),
+        ("--timeout", "0"),
+        ("--timeout", "nan"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(option, wrong, tmp_path):
+    result = run("--check", option, wrong, "--folder", str(tmp_path / "demo"))
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_folder_in_which_a_demo_runs_is_left_alone(tmp_path):
     folder = tmp_path / "demo"
     (folder / "state").mkdir(parents=True)

@@ -4,14 +4,12 @@ A command goes to the partition of its conversation, and what becomes of it is r
 partition of `case-events` and `cases`: the two are written there by the one worker that decides.
 """
 
-import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-import click
 import msgspec
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
@@ -347,21 +345,6 @@ def _heard(message: Message, command_id: str, happened: list[str]) -> tuple[str 
 
 
 # -- for people ----------------------------------------------------------------------------------
-
-
-class Seconds(click.FloatRange):
-    """So many seconds; what is no number is none."""
-
-    name = "seconds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return them."""
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail("write a number of seconds", param, ctx)
-        return seconds
 
 
 def printable(text: object) -> str:

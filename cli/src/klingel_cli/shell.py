@@ -7,6 +7,7 @@ Elasticsearch is away.
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -137,6 +138,27 @@ def _names_of_connectors() -> tuple[str, ...]:
 
 pass_shell = click.make_pass_decorator(Shell, ensure=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+class Number(click.FloatRange):
+    """A number within bounds; NaN, which no bound holds, is none."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return it."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"write a {self.name}", param, ctx)
+        return number
+
+
+class Seconds(Number):
+    """So many seconds."""
+
+    name = "number of seconds"
 
 
 class Commands(click.Group):

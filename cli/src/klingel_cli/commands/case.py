@@ -17,7 +17,6 @@ from klingel_cli.casework import (
     REFUSALS,
     Json,
     Place,
-    Seconds,
     command_of,
     give,
     give_and_wait,
@@ -31,7 +30,7 @@ from klingel_cli.casework import (
 )
 from klingel_cli.commands.config import in_force, who
 from klingel_cli.commands.remap import Moment
-from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
+from klingel_cli.shell import FOUND_WRONG, Failure, Seconds, Shell, as_json, pass_shell
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,10 +17,10 @@ from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
 from klingel.model import BrandConfig, RoutedEvent
 from klingel.model.chat_reply import ChatReply
 from klingel.settings import ElasticsearchSettings, KafkaSettings
-from klingel_cli.casework import OPEN, Json, Seconds, printable, search, since
+from klingel_cli.casework import OPEN, Json, printable, search, since
 from klingel_cli.commands.config import in_force
 from klingel_cli.kafka import SOURCE, Slot, publish, reading
-from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_cli.shell import Seconds, Shell, as_json, pass_shell
 from klingel_networks.chat.replies import object_of, reply_of, reply_output
 from klingel_networks.chat.sessions import (
     AHEAD,

@@ -23,7 +23,7 @@ from klingel.model import ConnectorStatus, LedgerLine, RawEvent
 from klingel.settings import KafkaSettings
 from klingel_cli.doctoring import judge
 from klingel_cli.kafka import Log, Slot, publish, reading
-from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_cli.shell import Seconds, Shell, as_json, pass_shell
 from klingel_networks.arrival import Finding, Options, Tools
 from klingel_networks.examining import clock_finding
 from klingel_networks.manifest import Manifest
@@ -39,7 +39,13 @@ _SIGNS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "unknown": "unkn
 @click.command("doctor")
 @click.argument("connector")
 @click.option("--base", help="Public address of the gateway; KLINGEL_HOOK_BASE otherwise.")
-@click.option("--wait", default=30.0, show_default=True, help="Seconds for the synthetic event.")
+@click.option(
+    "--wait",
+    type=Seconds(0, 3600),
+    default=30.0,
+    show_default=True,
+    help="Seconds for the synthetic event.",
+)
 @click.option("--no-event", is_flag=True, help="Send no synthetic event.")
 @as_json
 @pass_shell

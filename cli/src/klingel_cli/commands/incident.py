@@ -13,7 +13,6 @@ from klingel.model import CaseCommand
 from klingel_cli.casework import (
     Json,
     Place,
-    Seconds,
     command_of,
     give,
     members,
@@ -23,7 +22,7 @@ from klingel_cli.casework import (
     since,
 )
 from klingel_cli.commands.config import who
-from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
+from klingel_cli.shell import FOUND_WRONG, Failure, Seconds, Shell, as_json, pass_shell
 
 _PAUSE_SECONDS = 2.0
 _SHOWN = (

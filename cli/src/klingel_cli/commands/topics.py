@@ -10,7 +10,7 @@ from klingel.contracts.access import Right
 from klingel.settings import KafkaSettings
 from klingel_cli import rights, topics
 from klingel_cli.kafka import admin, reading
-from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_cli.shell import Seconds, Shell, as_json, pass_shell
 from klingel_cli.topics import Difference, Wanted
 
 
@@ -97,7 +97,7 @@ def _say(
 @click.option(
     "--wait",
     "seconds",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=0,
     help="Seconds to wait until all is right, as where others make the topics.",
 )

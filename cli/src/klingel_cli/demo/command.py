@@ -25,7 +25,7 @@ from klingel_cli.demo.rehearsal import (
     stage_set,
 )
 from klingel_cli.demo.signals import ended_by_signals, undisturbed
-from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Shell, pass_shell
+from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure, Number, Seconds, Shell, pass_shell
 from klingel_local.errors import LocalStackError
 
 _BLUESKY_SHARE = 2 / 3
@@ -56,8 +56,18 @@ _OVERDUE_OF_MANY = 0.02
     type=click.Path(path_type=Path),
     help="Brand file; brands/nordlicht.yaml without it.",
 )
-@click.option("--events", default=9_000, show_default=True, help="Of the simulated networks.")
-@click.option("--rate", type=float, help="Events a second; 300 with --check, else 100.")
+@click.option(
+    "--events",
+    type=click.IntRange(30, 10_000_000),
+    default=9_000,
+    show_default=True,
+    help="Of the simulated networks, with --check; without, they ring without end.",
+)
+@click.option(
+    "--rate",
+    type=Number(0, 100_000),
+    help="Events a second, 0 as fast as they come; 300 with --check, else 100.",
+)
 @click.option(
     "--calm-day/--no-calm-day",
     default=True,
@@ -66,7 +76,12 @@ _OVERDUE_OF_MANY = 0.02
 )
 @click.option("--seed", default=7, show_default=True, help="Same seed, same traffic.")
 @click.option(
-    "--timeout", "seconds", default=300.0, show_default=True, help="Bound of each wait, seconds."
+    "--timeout",
+    "seconds",
+    type=Seconds(1, 86_400),
+    default=300.0,
+    show_default=True,
+    help="Bound of each wait, seconds.",
 )
 @click.option(
     "--folder",
