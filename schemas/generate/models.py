@@ -1,11 +1,12 @@
 """msgspec Structs from `schemas/events/*.schema.json`, through datamodel-code-generator.
 
-One module per schema. Three things are changed in its output: an optional field is None when absent
+One module per schema. Four things are changed in its output: an optional field is None when absent
 (readers take null for absent, writers omit it; `Raw` goes without the union, of which msgspec would
-read null alone), and a schema's top-level `anyOf` is left to `klingel.contracts.codec`, since a
-Struct cannot express it; and of the hashes in a case, 500 in a full one, the length alone is
-checked: only `care` writes them, each pattern costs as much as the rest of its field, and what
-others send of them is checked where it is read (`klingel.domain.merging`).
+read null alone); a schema's top-level `anyOf` is left to `klingel.contracts.codec`, since a Struct
+cannot express it; a `pattern` stands where msgspec does not enforce it, since
+`klingel.contracts.patterns` does so at a fraction of the cost; and of the hashes in a case, 500 in
+a full one, the length alone is checked: only `care` writes them, and what others send of them is
+checked where it is read (`klingel.domain.merging`).
 """
 
 import json
@@ -20,6 +21,8 @@ from datamodel_code_generator.format import DatetimeClassType, Formatter
 STRUCT = "frozen=True, gc=False, omit_defaults=True, kw_only=True"
 OPTIONAL_RAW = re.compile(r"\(\s*Annotated\[Raw, (Meta\([^)]*\))\]\s*\| None\s*\) = None")
 HASH, HASH_LENGTH = "pattern='^[0-9a-f]{16}$'", "min_length=16, max_length=16"
+PATTERN = re.compile(r"\bpattern=('(?:[^'\\]|\\.)*')")
+ASIDE = r"extra_json_schema={'pattern': \1}"
 HEADER = '"""{title}: generated from schemas/events/{name}; never edited."""\n'
 
 
@@ -81,6 +84,7 @@ def _module(schema: dict[str, object], name: str) -> str:
         code = code.replace("import Meta, Raw", "import Meta")
     if schema["title"] == "Case":
         code = code.replace(HASH, HASH_LENGTH)
+    code = PATTERN.sub(ASIDE, code)
     code = re.sub(r"\A(#.*\n)+", "", code).lstrip()
     return HEADER.format(title=schema["title"], name=name) + "\n" + code
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from klingel.config.compiled import CompiledBrand
+from klingel.contracts import codec
 from klingel.domain import conversation
 from klingel.domain.cases import ConversationState, FoldOutcome, Route, fold_event, tracked_of
 from klingel.domain.identity import hash64
@@ -271,16 +272,14 @@ def test_records_alone_carry_the_state_across_any_cut(
     topic: dict[str, bytes] = {}
     for arrival in placed:
         if data.draw(st.booleans()):
-            records = (msgspec.json.decode(value, type=Case) for value in topic.values())
+            records = (codec.decode(Case, value) for value in topic.values())
             state = ConversationState.of(records)
         state, outcomes = fold(brand, [arrival], state if topic else None)
         for identity in outcomes[0].removed:
             del topic[identity]
         for record in outcomes[0].changed:
             topic[record.case_id] = msgspec.json.encode(record)
-    written = ConversationState.of(
-        msgspec.json.decode(value, type=Case) for value in topic.values()
-    )
+    written = ConversationState.of(codec.decode(Case, value) for value in topic.values())
     assert essence(written) == essence(expected)
 
 

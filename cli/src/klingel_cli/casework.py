@@ -120,8 +120,8 @@ def read_case(elasticsearch: ElasticsearchSettings, case_id: str) -> Case | None
     if found is None:
         return None
     try:
-        return msgspec.convert(found, Case)
-    except msgspec.ValidationError:
+        return codec.decode(Case, msgspec.json.encode(found))
+    except InvalidMessage:
         raise ConfigurationError(
             "the case was indexed by another version and cannot be read by this one"
         ) from None

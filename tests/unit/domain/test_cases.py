@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from klingel.config.compiled import CompiledBrand
+from klingel.contracts import codec
 from klingel.domain.cases import (
     ConversationState,
     FoldOutcome,
@@ -524,7 +525,7 @@ def test_a_case_without_end_ends_its_generation_below_the_hard_size() -> None:
 
 
 def _write_and_read(records: Sequence[Case]) -> list[Case]:
-    return [msgspec.json.decode(msgspec.json.encode(each), type=Case) for each in records]
+    return [codec.decode(Case, codec.encode(each)) for each in records]
 
 
 def test_a_state_read_back_is_the_state() -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from klingel.contracts.patterns import BACKSLASH, Check, checks
 from klingel.contracts.topics import Topic
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import (
@@ -81,8 +82,9 @@ def encode(record: Record) -> bytes:
 
 
 @cache
-def _decoder(shape: type[R]) -> msgspec.json.Decoder[R]:
-    return msgspec.json.Decoder(shape)
+def _reader(shape: type[R]) -> tuple[Callable[[bytes], R], Check | None, Check | None]:
+    """Return what decodes a shape, and what checks its patterns with a backslash and without."""
+    return msgspec.json.Decoder(shape).decode, *checks(shape)
 
 
 def _raw_event_has_an_original(record: Any) -> None:
@@ -105,14 +107,22 @@ def decode(shape: type[R], value: bytes | None) -> R:
     """
     if value is None:
         raise InvalidMessage(ErrorType.MISSING_FIELD, "the message has no value")
+    read, check_escaped, check_plain = _reader(shape)
     try:
-        record: R = _decoder(shape).decode(value)
+        record: R = read(value)
     except msgspec.ValidationError as error:
         raise InvalidMessage(ErrorType.SCHEMA, safe_sentence(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage(ErrorType.MALFORMED_JSON, safe_sentence(error)) from None
     except RecursionError:
         raise InvalidMessage(ErrorType.TOO_DEEP, "the message is nested too deeply") from None
+    check_patterns = check_escaped if BACKSLASH in value else check_plain
+    broken = check_patterns(record) if check_patterns is not None else None
+    if broken is not None:
+        path, pattern = broken
+        raise InvalidMessage(
+            ErrorType.SCHEMA, f"Expected `str` matching regex {pattern!r} - at `${path}`"
+        )
     check = _CHECKS.get(shape)
     if check is not None:
         check(record)

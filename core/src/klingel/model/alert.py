@@ -86,11 +86,11 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     alert_id: Annotated[
         str,
         Meta(
-            description='Hash of brand, matter and beginning.', pattern='^[0-9a-f]{32}$'
+            description='Hash of brand, matter and beginning.', extra_json_schema={'pattern': '^[0-9a-f]{32}$'}
         ),
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     kind: Annotated[
         Literal['negative', 'volume', 'positive', 'dormant_channel', 'silent_connector', 'nobody_answered', 'oldest_unanswered', 'pile_on'],
@@ -137,7 +137,7 @@ class Alert(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 description='pile_on: thread in which customers rouse each other.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

@@ -15,12 +15,12 @@ class BrandConfig(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
     """
 
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     version: Annotated[
         str,
         Meta(
-            description="16 hex digits of the content's hash.", pattern='^[0-9a-f]{16}$'
+            description="16 hex digits of the content's hash.", extra_json_schema={'pattern': '^[0-9a-f]{16}$'}
         ),
     ]
     applied_at: Annotated[datetime, Meta(tz=True, description='When.')]

@@ -25,7 +25,7 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='Event.',
             max_length=1100,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     conversation_id: Annotated[
@@ -34,7 +34,7 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     at: Annotated[datetime, Meta(tz=True, description='When it was said, as far as believed.')]
@@ -69,7 +69,7 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 description='Who says it, where a case can be theirs.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -79,7 +79,7 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             str,
             Meta(
                 description='64 bits of the author id, in hex.',
-                pattern='^[0-9a-f]{16}$',
+                extra_json_schema={'pattern': '^[0-9a-f]{16}$'},
             ),
         ]
         | None
@@ -128,7 +128,7 @@ class Signal(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 description='Object that it passes on.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -141,7 +141,7 @@ class BrandSignals(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
     """
 
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     rows: Annotated[
         list[Signal],

@@ -321,7 +321,7 @@ class AppliedCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
             description='Command.',
             max_length=128,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     kind: Annotated[
@@ -741,7 +741,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ),
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     conversation_id: Annotated[
         str,
@@ -749,7 +749,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     customer_id: Annotated[
@@ -758,7 +758,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description="Customer; - for the conversation's own record.",
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     generation: Annotated[
@@ -903,7 +903,7 @@ class Case(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 description='Incident it belongs to.',
                 max_length=128,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

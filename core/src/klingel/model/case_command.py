@@ -22,11 +22,11 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description='Id; the same twice is applied once.',
             max_length=128,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     conversation_id: Annotated[
         str,
@@ -34,7 +34,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description='Conversation; it decides the partition.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     kind: Annotated[
@@ -50,7 +50,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='Case that is meant.',
                 max_length=2048,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -62,7 +62,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='Whose case is meant, where its generation is not known.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -74,7 +74,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='Post that is meant: of an override of tone or intents, of a split, or one that lies in the case.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -118,7 +118,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='similar_to: the other case; incident_joined: the incident; merge: the other case, where a case is meant.',
                 max_length=2048,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -139,7 +139,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='What caused it: a link, an incident, another command.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -151,7 +151,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='merge: conversation that the facts go to.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -163,7 +163,7 @@ class CaseCommand(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description="merge: customer whose case goes on with them; absent: each customer's own.",
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

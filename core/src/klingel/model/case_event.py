@@ -15,11 +15,11 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
     """
 
     case_event_id: Annotated[
-        str, Meta(description='Hash of case, cause and kind.', pattern='^[0-9a-f]{32}$')
+        str, Meta(description='Hash of case, cause and kind.', extra_json_schema={'pattern': '^[0-9a-f]{32}$'})
     ]
     case_id: Annotated[str, Meta(description='Case.', max_length=2048, min_length=1)]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     conversation_id: Annotated[
         str,
@@ -27,7 +27,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     customer_id: Annotated[
@@ -36,7 +36,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             description='Customer.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     kind: Annotated[
@@ -51,7 +51,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             description='Event or command that caused it.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     queue: Annotated[str, Meta(description='Queue.', max_length=120)] | None = None
@@ -64,7 +64,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         | None
     ) = None
     detail: (
-        Annotated[str, Meta(description='Closed-set reason.', pattern='^[a-z_]+$')]
+        Annotated[str, Meta(description='Closed-set reason.', extra_json_schema={'pattern': '^[a-z_]+$'})]
         | None
     ) = None
     config_version: (
@@ -121,7 +121,7 @@ class CaseEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             str,
             Meta(
                 description='The case event that is no longer so.',
-                pattern='^[0-9a-f]{32}$',
+                extra_json_schema={'pattern': '^[0-9a-f]{32}$'},
             ),
         ]
         | None

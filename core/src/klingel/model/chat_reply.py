@@ -20,14 +20,14 @@ class ChatReply(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             description='Chat of the brand.',
             max_length=120,
             min_length=1,
-            pattern='^[A-Za-z0-9][A-Za-z0-9._-]*$',
+            extra_json_schema={'pattern': '^[A-Za-z0-9][A-Za-z0-9._-]*$'},
         ),
     ]
     session: Annotated[
         str,
         Meta(
             description='Session that it is for: second of its beginning and 128 random bits, in hex.',
-            pattern='^[0-9a-f]{8}-[0-9a-f]{32}$',
+            extra_json_schema={'pattern': '^[0-9a-f]{8}-[0-9a-f]{32}$'},
         ),
     ]
     reply_id: Annotated[
@@ -36,7 +36,7 @@ class ChatReply(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
             description='Id within the session; the same reply sent again has the same.',
             max_length=64,
             min_length=1,
-            pattern='^[A-Za-z0-9._-]+$',
+            extra_json_schema={'pattern': '^[A-Za-z0-9._-]+$'},
         ),
     ]
     text: Annotated[

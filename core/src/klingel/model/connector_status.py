@@ -22,7 +22,7 @@ class GapRecord(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         ),
     ]
     cause: Annotated[
-        str, Meta(description='Why.', max_length=40, pattern='^[a-z][a-z_]*$')
+        str, Meta(description='Why.', max_length=40, extra_json_schema={'pattern': '^[a-z][a-z_]*$'})
     ]
     outcome: Annotated[
         Literal['open', 'filled', 'partial', 'unrecoverable'],
@@ -65,7 +65,7 @@ class Spent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     What the network charges for, this month.
     """
 
-    month: Annotated[str, Meta(description='In UTC.', pattern='^[0-9]{4}-[0-9]{2}$')]
+    month: Annotated[str, Meta(description='In UTC.', extra_json_schema={'pattern': '^[0-9]{4}-[0-9]{2}$'})]
     units: Annotated[float, Meta(description='Counted.', ge=0.0)]
     unit: (
         Annotated[str, Meta(description='What is counted.', max_length=60)] | None
@@ -111,7 +111,7 @@ class ConnectorStatus(Record, frozen=True, gc=False, omit_defaults=True, kw_only
         str, Meta(description='Connector.', max_length=60, min_length=1)
     ]
     network: Annotated[
-        str, Meta(description='Network.', max_length=40, pattern='^[a-z][a-z0-9_]*$')
+        str, Meta(description='Network.', max_length=40, extra_json_schema={'pattern': '^[a-z][a-z0-9_]*$'})
     ]
     state: Annotated[
         Literal['starting', 'running', 'waiting', 'finished', 'stopped', 'failed'],

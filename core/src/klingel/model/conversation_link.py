@@ -19,7 +19,7 @@ class Contribution(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
     offset: Annotated[
         int, Meta(description='Offset in this partition of unthreaded-events.', ge=0)
     ]
-    content: Annotated[str, Meta(description='Content hash.', pattern='^[0-9a-f]{16}$')]
+    content: Annotated[str, Meta(description='Content hash.', extra_json_schema={'pattern': '^[0-9a-f]{16}$'})]
     origin: (
         Annotated[
             int,
@@ -46,7 +46,7 @@ class ConversationLink(Record, frozen=True, gc=False, omit_defaults=True, kw_onl
             description='Object.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     conversation_id: Annotated[
@@ -55,7 +55,7 @@ class ConversationLink(Record, frozen=True, gc=False, omit_defaults=True, kw_onl
             description='Conversation under which its events are published, for ever. Where that one goes on elsewhere, the link of the object of that name tells.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     brands: Annotated[
@@ -84,7 +84,7 @@ class ConversationLink(Record, frozen=True, gc=False, omit_defaults=True, kw_onl
             str,
             Meta(
                 description='Month of the index.',
-                pattern='^([0-9]{4}\\.[0-9]{2}|undated)$',
+                extra_json_schema={'pattern': '^([0-9]{4}\\.[0-9]{2}|undated)$'},
             ),
         ]
         | None
@@ -114,7 +114,7 @@ class ConversationLink(Record, frozen=True, gc=False, omit_defaults=True, kw_onl
     ) = None
     content_hash: (
         Annotated[
-            str, Meta(description='Of the latest revision.', pattern='^[0-9a-f]{16}$')
+            str, Meta(description='Of the latest revision.', extra_json_schema={'pattern': '^[0-9a-f]{16}$'})
         ]
         | None
     ) = None

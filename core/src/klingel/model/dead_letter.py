@@ -16,10 +16,10 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     field__connect_errors_topic: Annotated[str, Meta(description='Topic it came from; empty where it came from outside.')] = field(
         name='__connect.errors.topic'
     )
-    field__connect_errors_partition: Annotated[str, Meta(description='Partition.', pattern='^-?[0-9]+$')] = field(
+    field__connect_errors_partition: Annotated[str, Meta(description='Partition.', extra_json_schema={'pattern': '^-?[0-9]+$'})] = field(
         name='__connect.errors.partition'
     )
-    field__connect_errors_offset: Annotated[str, Meta(description='Offset.', pattern='^-?[0-9]+$')] = field(
+    field__connect_errors_offset: Annotated[str, Meta(description='Offset.', extra_json_schema={'pattern': '^-?[0-9]+$'})] = field(
         name='__connect.errors.offset'
     )
     field__connect_errors_stage: Annotated[str, Meta(description='Stage.', min_length=1)] = field(
@@ -34,7 +34,7 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     field__connect_errors_exception_message: Annotated[str, Meta(description="One sentence without the author's words.")] = field(
         name='__connect.errors.exception.message'
     )
-    x_dlq_kind: Annotated[str, Meta(description='Closed set: klingel.errors.ErrorType.', pattern='^[a-z_]+(:[A-Za-z_][A-Za-z0-9_]*)?$')] = field(
+    x_dlq_kind: Annotated[str, Meta(description='Closed set: klingel.errors.ErrorType.', extra_json_schema={'pattern': '^[a-z_]+(:[A-Za-z_][A-Za-z0-9_]*)?$'})] = field(
         name='x-dlq-kind'
     )
     x_dlq_service: Annotated[str, Meta(description='Service and version.', min_length=1)] = field(
@@ -43,7 +43,7 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     x_dlq_first_failed_at: Annotated[str, Meta(description='Time.', min_length=1)] = (
         field(name='x-dlq-first-failed-at')
     )
-    x_dlq_attempt: Annotated[str, Meta(description='1, 2, ...', pattern='^[0-9]+$')] = (
+    x_dlq_attempt: Annotated[str, Meta(description='1, 2, ...', extra_json_schema={'pattern': '^[0-9]+$'})] = (
         field(name='x-dlq-attempt')
     )
     field__connect_errors_connector_name: (
@@ -53,13 +53,13 @@ class DeadLetter(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
         Annotated[str, Meta(description='Worker.')] | None
     ) = field(name='__connect.errors.task.id', default=None)
     x_dlq_size: (
-        Annotated[str, Meta(description='Original size in bytes.', pattern='^[0-9]+$')]
+        Annotated[str, Meta(description='Original size in bytes.', extra_json_schema={'pattern': '^[0-9]+$'})]
         | None
     ) = field(name='x-dlq-size', default=None)
     x_dlq_sha256: (
         Annotated[
             str,
-            Meta(description='Of the original, when cut.', pattern='^[0-9a-f]{64}$'),
+            Meta(description='Of the original, when cut.', extra_json_schema={'pattern': '^[0-9a-f]{64}$'}),
         ]
         | None
     ) = field(name='x-dlq-sha256', default=None)

@@ -20,7 +20,7 @@ class Contribution(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
     offset: Annotated[
         int, Meta(description='Offset in this partition of raw-events.', ge=0)
     ]
-    content: Annotated[str, Meta(description='Content hash.', pattern='^[0-9a-f]{16}$')]
+    content: Annotated[str, Meta(description='Content hash.', extra_json_schema={'pattern': '^[0-9a-f]{16}$'})]
 
 
 class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -34,7 +34,7 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
             description='Object.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     revision: Annotated[
@@ -43,7 +43,7 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     index: Annotated[
         str,
         Meta(
-            description='Month of the index.', pattern='^([0-9]{4}\\.[0-9]{2}|undated)$'
+            description='Month of the index.', extra_json_schema={'pattern': '^([0-9]{4}\\.[0-9]{2}|undated)$'}
         ),
     ]
     conversation_id: Annotated[
@@ -52,7 +52,7 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     brands: Annotated[
@@ -82,7 +82,7 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
     ) = None
     content_hash: (
         Annotated[
-            str, Meta(description='Of the latest revision.', pattern='^[0-9a-f]{16}$')
+            str, Meta(description='Of the latest revision.', extra_json_schema={'pattern': '^[0-9a-f]{16}$'})
         ]
         | None
     ) = None
@@ -101,7 +101,7 @@ class DirectoryEntry(Record, frozen=True, gc=False, omit_defaults=True, kw_only=
                 description='Author.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

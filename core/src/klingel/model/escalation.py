@@ -16,7 +16,7 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
 
     escalation_id: Annotated[
         str,
-        Meta(description='Hash of case, target and level.', pattern='^[0-9a-f]{32}$'),
+        Meta(description='Hash of case, target and level.', extra_json_schema={'pattern': '^[0-9a-f]{32}$'}),
     ]
     case_id: Annotated[
         str,
@@ -24,11 +24,11 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
             description='Case.',
             max_length=2048,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     conversation_id: Annotated[
         str,
@@ -36,7 +36,7 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     level: Annotated[str, Meta(description='Level.', max_length=120)]
@@ -61,7 +61,7 @@ class Escalation(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
                 description='Timer, event or command that caused it.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

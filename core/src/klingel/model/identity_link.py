@@ -19,7 +19,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
         Meta(
             description="Brand; another one's links say nothing to it.",
             max_length=60,
-            pattern='^[a-z0-9][a-z0-9-]*$',
+            extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'},
         ),
     ]
     one: Annotated[
@@ -28,7 +28,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
             description='Id of the customer, network:author id; of two the smaller.',
             max_length=1024,
             min_length=3,
-            pattern='^[a-z0-9-]+:[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[a-z0-9-]+:[^\\u0000-\\u001f]+$'},
         ),
     ]
     first_seen: Annotated[datetime, Meta(tz=True, 
@@ -42,7 +42,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
                 description='Another id of the same customer; absent where `one` was seen alone.',
                 max_length=1024,
                 min_length=3,
-                pattern='^[a-z0-9-]+:[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[a-z0-9-]+:[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -54,7 +54,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
                 description="What allows a person's link, such as where the customer agreed; without it two networks are not linked.",
                 max_length=500,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -66,7 +66,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
                 description='Why a person took the link of these two back, `first_seen` being when; its record has a key of its own and stands until a person links them again.',
                 max_length=500,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -78,7 +78,7 @@ class IdentityLink(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
                 description='Who gave it; absent where an object told it.',
                 max_length=200,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

@@ -35,10 +35,10 @@ class Incident(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
 
     incident_id: Annotated[
-        str, Meta(description='Hash of brand and first post.', pattern='^[0-9a-f]{32}$')
+        str, Meta(description='Hash of brand and first post.', extra_json_schema={'pattern': '^[0-9a-f]{32}$'})
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     state: Annotated[Literal['open', 'ended'], Meta(description='State.')]
     revision: Annotated[int, Meta(description='Counts changes of this incident.', ge=0)]

@@ -18,7 +18,7 @@ class LedgerSum(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True)
         int, Meta(description='Offset in the ledger behind the last line.', ge=0)
     ]
     stage: Annotated[
-        str, Meta(description='Stage.', max_length=60, pattern='^[a-z][a-z0-9-]*$')
+        str, Meta(description='Stage.', max_length=60, extra_json_schema={'pattern': '^[a-z][a-z0-9-]*$'})
     ]
     topic: Annotated[
         str,

@@ -15,7 +15,7 @@ class LedgerLine(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
     """
 
     stage: Annotated[
-        str, Meta(description='Stage.', max_length=60, pattern='^[a-z][a-z0-9-]*$')
+        str, Meta(description='Stage.', max_length=60, extra_json_schema={'pattern': '^[a-z][a-z0-9-]*$'})
     ]
     topic: Annotated[
         str,

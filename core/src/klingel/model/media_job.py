@@ -32,7 +32,7 @@ class MediumToFetch(Record, frozen=True, gc=False, omit_defaults=True, kw_only=T
             str,
             Meta(
                 description='Of the bytes, where an earlier attempt stored them.',
-                pattern='^[0-9a-f]{64}$',
+                extra_json_schema={'pattern': '^[0-9a-f]{64}$'},
             ),
         ]
         | None
@@ -43,7 +43,7 @@ class MediumToFetch(Record, frozen=True, gc=False, omit_defaults=True, kw_only=T
             Meta(
                 description='Why it can never be had.',
                 max_length=40,
-                pattern='^[a-z][a-z_]*$',
+                extra_json_schema={'pattern': '^[a-z][a-z_]*$'},
             ),
         ]
         | None
@@ -61,12 +61,12 @@ class MediaJob(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='Event that they belong to.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     revision: Annotated[int, Meta(description='Its revision.', ge=0, le=4398046511103)]
     network: Annotated[
-        str, Meta(description='Network.', max_length=40, pattern='^[a-z][a-z0-9_]*$')
+        str, Meta(description='Network.', max_length=40, extra_json_schema={'pattern': '^[a-z][a-z0-9_]*$'})
     ]
     kind: Annotated[
         Literal['post', 'reply', 'repost', 'quote', 'comment', 'direct_message', 'email', 'review', 'reaction', 'story', 'chat', 'unknown'],

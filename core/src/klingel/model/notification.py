@@ -20,7 +20,7 @@ class Member(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='What it is about: kind and id, such as escalation/3f1d…; batch for what is in the air.',
             max_length=200,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     revision: Annotated[int, Meta(description='Revision of the record.', ge=0)]
@@ -38,7 +38,7 @@ class Notification(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
         Literal['wanted', 'settled', 'sending'], Meta(description='Kind of entry.')
     ]
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     target: Annotated[
         str,
@@ -46,7 +46,7 @@ class Notification(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
             description='Target.',
             max_length=120,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     matter: Annotated[
@@ -55,7 +55,7 @@ class Notification(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
             description='What it is about: kind and id, such as escalation/3f1d…; batch for what is in the air.',
             max_length=200,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     at: Annotated[datetime, Meta(tz=True, description='When the notifier wrote it; wanted: when it first was.'),

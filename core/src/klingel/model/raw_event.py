@@ -14,7 +14,7 @@ class BlobRef(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     Where an original above 512 KiB lies.
     """
 
-    sha256: Annotated[str, Meta(description='Hex digest.', pattern='^[0-9a-f]{64}$')]
+    sha256: Annotated[str, Meta(description='Hex digest.', extra_json_schema={'pattern': '^[0-9a-f]{64}$'})]
     size: Annotated[int, Meta(description='Bytes.', ge=0)]
     ref: Annotated[str, Meta(description='Address in the blob store.', min_length=1)]
 
@@ -30,7 +30,7 @@ class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='<object_id>@<revision>',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     object_id: Annotated[
@@ -39,7 +39,7 @@ class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='<network>:<scope>:<native id>',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     revision: Annotated[
@@ -55,7 +55,7 @@ class RawEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Meta(
             description='Network whose mapping reads this.',
             max_length=40,
-            pattern='^[a-z][a-z0-9_]*$',
+            extra_json_schema={'pattern': '^[a-z][a-z0-9_]*$'},
         ),
     ]
     connector: Annotated[

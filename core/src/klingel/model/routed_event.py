@@ -32,7 +32,7 @@ class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         str,
         Meta(
             description='Reason, of the closed set in klingel.domain.triage.',
-            pattern='^[a-z_]+$',
+            extra_json_schema={'pattern': '^[a-z_]+$'},
         ),
     ]
     routed_at: Annotated[datetime, Meta(tz=True, description='When care decided.')]
@@ -46,7 +46,7 @@ class Decision(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
                 description='Case it belongs to.',
                 max_length=2048,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None

@@ -74,7 +74,7 @@ class Author(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
             description='Immutable id on the network.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     handle: Annotated[str, Meta(description='Handle.', max_length=256)] | None = None
@@ -93,7 +93,7 @@ class Lang(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """
 
     code: Annotated[
-        str, Meta(description='BCP 47 primary subtag or und.', pattern='^[a-z]{2,3}$')
+        str, Meta(description='BCP 47 primary subtag or und.', extra_json_schema={'pattern': '^[a-z]{2,3}$'})
     ]
     score: Annotated[float, Meta(description='0 to 1.', ge=0.0, le=1.0)]
     from_: Annotated[Literal['network', 'detector', 'both', 'none'], Meta(description='Who says so.')] = field(
@@ -117,7 +117,7 @@ class Media(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     url: Annotated[str, Meta(description='Address.', max_length=4096)] | None = None
     sha256: (
         Annotated[
-            str, Meta(description='Of the stored bytes.', pattern='^[0-9a-f]{64}$')
+            str, Meta(description='Of the stored bytes.', extra_json_schema={'pattern': '^[0-9a-f]{64}$'})
         ]
         | None
     ) = None
@@ -210,7 +210,7 @@ class Intent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Meta(
             description="complaint, problem, question, lead, praise, feedback, cancellation, spam, other, or the brand's own.",
             max_length=60,
-            pattern='^[a-z0-9][a-z0-9_-]*$',
+            extra_json_schema={'pattern': '^[a-z0-9][a-z0-9_-]*$'},
         ),
     ]
     score: Annotated[float, Meta(description='How sure.', ge=0.0, le=1.0)]
@@ -222,7 +222,7 @@ class PersonalData(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
     """
 
     kind: Annotated[
-        str, Meta(description='What it is.', max_length=40, pattern='^[a-z][a-z_]*$')
+        str, Meta(description='What it is.', max_length=40, extra_json_schema={'pattern': '^[a-z][a-z_]*$'})
     ]
     start: Annotated[int, Meta(description='First code point.', ge=0)]
     end: Annotated[int, Meta(description='Behind the last code point.', ge=0)]
@@ -318,7 +318,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description='<brand>/<object_id>@<revision>',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     object_id: Annotated[
@@ -327,7 +327,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description='<network>:<scope>:<native id>',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     kind: Annotated[
@@ -344,12 +344,12 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         Meta(
             description='Brand that hears it.',
             max_length=60,
-            pattern='^[a-z0-9][a-z0-9-]*$',
+            extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'},
         ),
     ]
     matches: Annotated[list[Match], Meta(description='Why the brand hears it.')]
     network: Annotated[
-        str, Meta(description='Network.', max_length=40, pattern='^[a-z][a-z0-9_]*$')
+        str, Meta(description='Network.', max_length=40, extra_json_schema={'pattern': '^[a-z][a-z0-9_]*$'})
     ]
     connector: Annotated[str, Meta(description='Connector instance.', min_length=1)]
     origin: Origin
@@ -372,7 +372,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             description="Conversation; the network's own where it names one.",
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     threading: Annotated[
@@ -383,21 +383,21 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         str,
         Meta(
             description='Month of the index, fixed at first sight.',
-            pattern='^([0-9]{4}\\.[0-9]{2}|undated)$',
+            extra_json_schema={'pattern': '^([0-9]{4}\\.[0-9]{2}|undated)$'},
         ),
     ]
     content_hash: Annotated[
         str,
         Meta(
             description='64 bits over kind, text, media ids and references, in hex.',
-            pattern='^[0-9a-f]{16}$',
+            extra_json_schema={'pattern': '^[0-9a-f]{16}$'},
         ),
     ]
     mapping: Annotated[
         str,
         Meta(
             description='Network mapping and its version.',
-            pattern='^[a-z][a-z0-9_]*/[0-9]+$',
+            extra_json_schema={'pattern': '^[a-z][a-z0-9_]*/[0-9]+$'},
         ),
     ]
     config_version: Annotated[
@@ -468,7 +468,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
                 description='Customer the author is, as far as known.',
                 max_length=1024,
                 min_length=1,
-                pattern='^[^\\u0000-\\u001f]+$',
+                extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
             ),
         ]
         | None
@@ -531,7 +531,7 @@ class SocialEvent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
             str,
             Meta(
                 description='64 bits over the normalised text, in hex.',
-                pattern='^[0-9a-f]{16}$',
+                extra_json_schema={'pattern': '^[0-9a-f]{16}$'},
             ),
         ]
         | None

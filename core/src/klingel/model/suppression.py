@@ -18,7 +18,7 @@ class Suppression(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         str,
         Meta(
             description="Keyed hash (HMAC-SHA-256) of whom or what; also the record's key.",
-            pattern='^[0-9a-f]{64}$',
+            extra_json_schema={'pattern': '^[0-9a-f]{64}$'},
         ),
     ]
     kind: Annotated[
@@ -31,7 +31,7 @@ class Suppression(Record, frozen=True, gc=False, omit_defaults=True, kw_only=Tru
         str,
         Meta(
             description='Which key the hash was made with: a hash of that key.',
-            pattern='^[0-9a-f]{16}$',
+            extra_json_schema={'pattern': '^[0-9a-f]{16}$'},
         ),
     ]
     erased_at: Annotated[datetime, Meta(tz=True, 

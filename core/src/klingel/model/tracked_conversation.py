@@ -15,7 +15,7 @@ class TrackedConversation(Record, frozen=True, gc=False, omit_defaults=True, kw_
     """
 
     brand: Annotated[
-        str, Meta(description='Brand.', max_length=60, pattern='^[a-z0-9][a-z0-9-]*$')
+        str, Meta(description='Brand.', max_length=60, extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'})
     ]
     conversation_id: Annotated[
         str,
@@ -23,7 +23,7 @@ class TrackedConversation(Record, frozen=True, gc=False, omit_defaults=True, kw_
             description='Conversation.',
             max_length=1024,
             min_length=1,
-            pattern='^[^\\u0000-\\u001f]+$',
+            extra_json_schema={'pattern': '^[^\\u0000-\\u001f]+$'},
         ),
     ]
     open_cases: Annotated[int, Meta(description='How many.', ge=1)]

@@ -20,7 +20,7 @@ class WatchState(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
             description='Kind, brand and, of rows and posts, number; of a batch: `r` and its number.',
             max_length=100,
             min_length=3,
-            pattern='^[srp]\\|[a-z0-9][a-z0-9-]*(\\|[0-9]{10})?$',
+            extra_json_schema={'pattern': '^[srp]\\|[a-z0-9][a-z0-9-]*(\\|[0-9]{10})?$'},
         ),
     ]
     brand: Annotated[
@@ -28,7 +28,7 @@ class WatchState(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True
         Meta(
             description='Brand; of a batch, which is of many: `watch`.',
             max_length=60,
-            pattern='^[a-z0-9][a-z0-9-]*$',
+            extra_json_schema={'pattern': '^[a-z0-9][a-z0-9-]*$'},
         ),
     ]
     kind: Annotated[

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
 from klingel.clock import Clock
+from klingel.contracts import codec
 from klingel.contracts.connection import opened
 from klingel.contracts.topics import Topic
 from klingel.errors import InvalidMessage, RetryableError
@@ -31,14 +31,13 @@ from klingel_networks.contract import Delivery
 _POLL_MS = 500
 _AGAIN_SECONDS = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_REPLY = msgspec.json.Decoder(ChatReply)
 
 
 def read_reply(value: bytes) -> ChatReply | None:
     """Read a record of the outbox; None for what is no reply."""
     try:
-        return _REPLY.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return codec.decode(ChatReply, value)
+    except InvalidMessage:
         return None
 
 
