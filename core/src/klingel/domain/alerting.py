@@ -303,7 +303,8 @@ class _Running(msgspec.Struct):
 
     def _listen(self) -> None:
         for cell in self.cells or ():
-            cell.tell()
+            if cell.rows or cell.voices:
+                cell.tell()
 
     def _gather(self) -> Gathered:
         known = self.known
@@ -752,7 +753,9 @@ class BrandWatch:
         if silent > self._week:
             series.state = self._detector.after_zeros(self._week)
             series.history.clear()
-        elif any(first <= upto and last > series.upto for first, last, _ in self._gaps):
+        elif self._gaps and any(
+            first <= upto and last > series.upto for first, last, _ in self._gaps
+        ):
             for each in range(series.upto + 1, upto + 1):
                 series.state, _ = self._observed(series.state, each, 0)
         else:

@@ -201,7 +201,8 @@ class BrandMemory:
             now: seconds since 1970.
         """
         says: list[Says] = []
-        found = {self._hear(row, now, says) for row in rows}
+        hear = self._hear
+        found = {hear(row, now, says) for row in rows}
         heard: Heard = "repeated"
         if "new" in found:
             heard = "new"
@@ -248,7 +249,10 @@ class BrandMemory:
         """Look for what is more than a count: many with one question, or in one thread."""
         if is_question(row):
             self._ask(row, counted.at)
-        if row.tone != "negative" and row.conversation_id not in self._pile_ons.threads:
+        is_negative = row.tone == "negative"
+        if not is_negative and row.conversation_id not in self._pile_ons.threads:
+            return
+        if self.rules.pile_ons.authors is None:
             return
         voice = Voice(
             row.conversation_id,
@@ -257,7 +261,7 @@ class BrandMemory:
             counted.author,
             row.network,
             counted.reach,
-            row.tone == "negative",
+            is_negative,
         )
         told = pile_on.hear(self._pile_ons, self.rules.pile_ons, self.brand, voice, now)
         if told is not None:
