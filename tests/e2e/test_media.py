@@ -20,7 +20,7 @@ from klingel_connectors.fetch import FetchBounds
 from klingel_connectors.service import run_media
 from klingel_connectors.settings import MediaSettings
 
-from ..ringing import generic, ring
+from ..ringing import generic, gone, ring
 from ..waiting import until
 
 pytestmark = pytest.mark.servers
@@ -68,6 +68,21 @@ def document(servers, fleet, object_id):
 async def until_found(question):
     """Return what a question to a server comes to, once it is anything."""
     return await until(lambda: asyncio.to_thread(question), seconds=90, pace=0.3)
+
+
+async def a_deletion_reaches_the_bytes(fleet, servers, settings, blob):
+    """Its network deletes the post: with the next run for demands nothing of the picture is left."""
+    event = ring(gone("1"), received_at=datetime.now(UTC))
+    await asyncio.to_thread(publish, settings.kafka, [event])
+
+    def emptied():
+        found = document(servers, fleet, "webhook:forum:1")
+        return found is not None and found["change"] == "deleted"
+
+    await until_found(emptied)
+    report = json.loads(await asyncio.to_thread(fleet.klingel, "erase", "--demanded", "--json"))
+    assert report["media_of_deleted"] == 1
+    assert not await asyncio.to_thread(blob.exists)
 
 
 async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, servers):
@@ -120,4 +135,5 @@ async def test_an_attachment_is_stored_and_the_post_says_where(fleet, index, ser
     problems, totals = await asyncio.to_thread(audited, fleet)
     assert problems == []
     assert totals["media", "media-jobs"]["waiting"] == 0
+    await a_deletion_reaches_the_bytes(fleet, servers, settings, blob)
     assert await asyncio.to_thread(fleet.stop_all) == []

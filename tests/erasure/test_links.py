@@ -113,6 +113,7 @@ def test_demands_without_a_key_are_none_or_cannot_be_met(monkeypatch, told):
 
     monkeypatch.setattr(erase, "reading", log)
     monkeypatch.setattr(erase, "ask", lambda _where, _question: [])
+    monkeypatch.setattr(erase, "_forget_of_deleted", lambda _shell, _now: 0)
     done = CliRunner().invoke(main, ["erase", "--demanded"])
     assert done.exit_code == (2 if told else 0), done.output
     assert ("another KLINGEL_ERASURE__KEY" if told else "0 people") in done.output

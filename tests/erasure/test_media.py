@@ -24,7 +24,7 @@ class Bucket(ThreadingHTTPServer):
 
     def __init__(self, *held: str) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
-        self.held = {f"/bucket/media/{each[:2]}/{each}" for each in held}
+        self.held = {f"/bucket/media/{each[:2]}/{each}": b"" for each in held}
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -37,15 +37,26 @@ class _Answers(BaseHTTPRequestHandler):
         there = self.path in self.server.held
         self._say((200 if there else 404) if signed else 403)
 
+    def do_GET(self) -> None:
+        """Give it."""
+        content = self.server.held.get(self.path)
+        self._say(404 if content is None else 200, content or b"")
+
+    def do_PUT(self) -> None:
+        """Take it."""
+        self.server.held[self.path] = self.rfile.read(int(self.headers["content-length"]))
+        self._say(200)
+
     def do_DELETE(self) -> None:
         """Remove it."""
-        self.server.held.discard(self.path)
+        self.server.held.pop(self.path, None)
         self._say(204)
 
-    def _say(self, status: int) -> None:
+    def _say(self, status: int, content: bytes = b"") -> None:
         self.send_response(status)
-        self.send_header("content-length", "0")
+        self.send_header("content-length", str(len(content)))
         self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -78,5 +89,5 @@ def test_what_nothing_else_shows_goes_from_folder_and_bucket(bucket, tmp_path, m
     monkeypatch.setattr(erase.erasing, "others_hold", others_hold)
     monkeypatch.setattr(erase, "ask", lambda _where, question: asyncio.run(question(None)))
     assert erase._forget_media(Shell(), FOUND) == 2
-    assert bucket.held == {f"/bucket/media/{SHARED[:2]}/{SHARED}"}
+    assert set(bucket.held) == {f"/bucket/media/{SHARED[:2]}/{SHARED}"}
     assert {each.name for each in tmp_path.glob("??/*")} == {SHARED}

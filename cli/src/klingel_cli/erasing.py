@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from elasticsearch import AsyncElasticsearch
@@ -13,6 +13,7 @@ from elasticsearch.helpers import async_scan
 from klingel.contracts import codec
 from klingel.contracts.envelope import Message, Output
 from klingel.contracts.outputs import raw_output
+from klingel.contracts.shown import Notes, end_shown, shown
 from klingel.contracts.suppressions import (
     done_output,
     nobody_yet,
@@ -32,6 +33,10 @@ from klingel_indexer.erased import without_erased
 Json = dict[str, Any]
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = ["object_id", "kind", "channel", "case_id", "media.sha256"]
+_LOOKED: Final = "shown/looked"
+"""Note in the store: until when media of deleted posts are removed."""
+_OVERLAP: Final = timedelta(hours=1)
+_FIRST_LOOK: Final = timedelta(days=2)
 _IDS_AT_ONCE: Final = 500
 _LONGEST_ID: Final = 1024
 _PEOPLE_AT_ONCE: Final = 2000
@@ -159,6 +164,63 @@ async def others_hold(
     }
     found = await client.count(index=f"{prefix}events-*", query=question)
     return bool(found["count"])
+
+
+class MediaStore(Notes, Protocol):
+    """Where media lie, with what objects showed them."""
+
+    async def forget(self, sha256: str) -> bool:
+        """Remove what has this hash; returns whether it was there."""
+        ...
+
+
+async def forget_of_deleted(
+    client: AsyncElasticsearch, prefix: str, store: MediaStore, now: datetime
+) -> int:
+    """Remove media that only posts showed which are deleted since the last look; returns how many.
+
+    Elasticsearch says positively that a post is deleted: of an index that was lost nothing goes.
+
+    Raises:
+        ApiError, TransportError: of Elasticsearch.
+        SourceUnavailable, CredentialsRejected: of the store.
+    """
+    gone = 0
+    since = _looked(await store.noted(_LOOKED), now)
+    async for object_id in deleted_since(client, prefix, since):
+        media = await shown(store, object_id)
+        for each in sorted(media):
+            if not await others_hold(client, prefix, each, [object_id]):
+                gone += await store.forget(each)
+        if media:
+            await end_shown(store, object_id)
+    await store.note(_LOOKED, now.isoformat().encode())
+    return gone
+
+
+def _looked(noted: bytes | None, now: datetime) -> datetime:
+    """Return since when to look: with some overlap, as what is fetched late is noted late."""
+    try:
+        last = datetime.fromisoformat((noted or b"").decode())
+        return min(last, now) - _OVERLAP
+    except (ValueError, TypeError):
+        return now - _FIRST_LOOK
+
+
+async def deleted_since(
+    client: AsyncElasticsearch, prefix: str, since: datetime
+) -> AsyncIterator[str]:
+    """Yield the ids of posts of whose deletion the index knows since an instant."""
+    question = {
+        "bool": {
+            "filter": [
+                {"term": {"change": "deleted"}},
+                {"range": {"indexed_at": {"gte": since.isoformat()}}},
+            ]
+        }
+    }
+    async for source in _found(client, f"{prefix}events-*", question, ["object_id"]):
+        yield source["object_id"]
 
 
 async def left(client: AsyncElasticsearch, prefix: str, subject: Subject) -> int:

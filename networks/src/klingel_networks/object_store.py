@@ -172,8 +172,8 @@ class S3Store:
             CredentialsRejected: it refuses us.
         """
         digest = hashlib.sha256(content).hexdigest()
-        if not await self._answered("HEAD", digest):
-            await self._answered("PUT", digest, content, {"content-type": content_type})
+        if await self._answered("HEAD", _key(digest)) is None:
+            await self._answered("PUT", _key(digest), content, {"content-type": content_type})
         return digest
 
     async def forget(self, sha256: str) -> bool:
@@ -184,7 +184,21 @@ class S3Store:
             CredentialsRejected: it refuses us.
         """
         # A store answers 204 to the removal of what is not there, too.
-        return await self._answered("HEAD", sha256) and await self._answered("DELETE", sha256)
+        if await self._answered("HEAD", _key(sha256)) is None:
+            return False
+        return await self._answered("DELETE", _key(sha256)) is not None
+
+    async def note(self, name: str, content: bytes) -> None:
+        """Write something small under a name; raises as `put`."""
+        await self._answered("PUT", name, content, {"content-type": "text/plain"})
+
+    async def noted(self, name: str) -> bytes | None:
+        """Return what was written under a name, None for nothing; raises as `put`."""
+        return await self._answered("GET", name)
+
+    async def unnote(self, name: str) -> None:
+        """Remove what was written under a name, if anything was; raises as `put`."""
+        await self._answered("DELETE", name)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -192,23 +206,25 @@ class S3Store:
             await self._session.close()
 
     async def _answered(
-        self, method: str, digest: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> bool:
-        """Ask for what has a hash; returns whether it is there."""
+        self, method: str, key: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> bytes | None:
+        """Ask for what has a key; returns what is answered, None when it is not there."""
         own = self._settings
-        url = URL(own.endpoint) / own.bucket / f"{own.prefix}{digest[:2]}/{digest}"
-        status = await self._send(method, url, body, headers or {})
+        url = URL(own.endpoint) / own.bucket / f"{own.prefix}{key}"
+        status, answer = await self._send(method, url, body, headers or {})
         if status in _DENIED:
             raise CredentialsRejected(
                 "the media store refuses the credential: check KLINGEL_MEDIA_S3_*"
             )
         if status == _MISSING and method != "PUT":
-            return False
+            return None
         if status not in _FOUND:
             raise SourceUnavailable(f"the media store answers {status}")
-        return True
+        return answer
 
-    async def _send(self, method: str, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+    async def _send(
+        self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
         payload = hashlib.sha256(body).hexdigest()
@@ -217,7 +233,10 @@ class S3Store:
             async with self._session.request(
                 method, url, data=body or None, headers=signed
             ) as answer:
-                await answer.read()
-                return answer.status
+                return answer.status, await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
             raise SourceUnavailable("the media store is away") from None
+
+
+def _key(digest: str) -> str:
+    return f"{digest[:2]}/{digest}"

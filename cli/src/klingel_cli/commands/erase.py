@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import click
+from elasticsearch import AsyncElasticsearch
 
 from klingel.clock import SystemClock
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.envelope import Output
+from klingel.contracts.shown import Folder
 from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key, Suppressed
 from klingel.domain.erasure import Subject as Kind
@@ -83,7 +85,8 @@ def erase(
 
     With --demanded, run every hour: networks tell that a person is to be erased, and understand
     writes down who, as that hash. Everybody in the index is hashed to find whom it means, and what
-    they said until then goes the same way.
+    they said until then goes the same way. So do media of posts that their networks deleted since the
+    last run, unless another post shows them.
 
     The report names nobody: its subject is the hash. It says by when each topic that deletes by age
     has nothing more of it, and what no command reaches. Running it again is harmless. Exit 1 when
@@ -187,7 +190,12 @@ class _Erasure:
         if not self.dry_run and suppressed:
             self._end_examples()
             self._publish(erasing.done(nobody, self.shell.now()))
-        return {"erased": reports, "without_trace": len(nobody), "dry_run": self.dry_run}
+        return {
+            "erased": reports,
+            "without_trace": len(nobody),
+            "media_of_deleted": 0 if self.dry_run else _forget_of_deleted(self.shell, self.now),
+            "dry_run": self.dry_run,
+        }
 
     def _carry_out(self, subject: Subject, found: Reach) -> dict[str, int]:
         """Erase what was found; returns what of it went, and what is left."""
@@ -304,6 +312,25 @@ def _forget_media(shell: Shell, found: Reach) -> int:
     return len(gone)
 
 
+def _forget_of_deleted(shell: Shell, now: datetime) -> int:
+    """Remove media of posts that their networks deleted, unless another shows them; returns how many."""
+    where, bucket = shell.settings.elasticsearch, s3_settings(os.environ)
+    prefix = where.index_prefix
+    folder = Folder(BlobStore(shell.settings.blobs.dir))
+    gone = ask(where, lambda client: erasing.forget_of_deleted(client, prefix, folder, now))
+    if bucket is None:
+        return gone
+
+    async def of_bucket(client: AsyncElasticsearch) -> int:
+        store = S3Store(bucket, SystemClock())
+        try:
+            return await erasing.forget_of_deleted(client, prefix, store, now)
+        finally:
+            await store.close()
+
+    return gone + ask(where, of_bucket)
+
+
 async def _forget_in(bucket: S3Settings, media: Iterable[str]) -> set[str]:
     """Remove media from a bucket; returns those that were there."""
     store = S3Store(bucket, SystemClock())
@@ -325,6 +352,7 @@ def _say(shell: Shell, report: dict[str, Any], *, as_json: bool) -> None:
             f"{len(reports):,} people whom networks named, {report['without_trace']:,} demands for "
             "whom the index holds nothing"
         )
+        shell.say(f"{report['media_of_deleted']:,} media of posts that networks deleted removed")
     complete = [each["complete_at"] for each in reports if "complete_at" in each]
     if complete:
         shell.say(f"topics that delete by age hold what was said until {max(complete)} at most")

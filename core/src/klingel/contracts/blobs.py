@@ -88,6 +88,37 @@ class BlobStore:
             raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
         return True
 
+    def note(self, name: str, content: bytes) -> None:
+        """Write something small under a name of ours, in place of what was there.
+
+        Args:
+            name: a relative path that no blob has: `shown/…`.
+            content: all of it.
+
+        Raises:
+            SourceUnavailable: the folder cannot be written now.
+        """
+        try:
+            self._write(self._folder / name, content)
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
+
+    def noted(self, name: str) -> bytes | None:
+        """Return what was written under a name, None for nothing; raises SourceUnavailable."""
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be read: {error.strerror}") from None
+
+    def unnote(self, name: str) -> None:
+        """Remove what was written under a name, if anything was; raises SourceUnavailable."""
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
+
     @staticmethod
     def _write(target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

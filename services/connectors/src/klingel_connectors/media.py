@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from klingel.contracts.envelope import (
     incoming_trace,
 )
 from klingel.contracts.outputs import media_job_output
+from klingel.contracts.shown import note_shown
 from klingel.contracts.topics import Topic
 from klingel.domain.identity import event_id
 from klingel.errors import CredentialsRejected, ErrorType, InvalidMessage, RetryableError
@@ -60,6 +61,7 @@ _MOST_HELD = 1_000
 NOTHING_TO_COMPLETE = "nothing_to_complete"
 
 Became = Literal["stored", "failed", "later"]
+_T = TypeVar("_T")
 
 
 class Found(NamedTuple):
@@ -418,6 +420,9 @@ class MediaWorker:
     async def _media(self, job: MediaJob, trace: str | None) -> Outcome:
         """Fetch an event's media; on return what came of it is durable."""
         found = await asyncio.gather(*(self._attempt(job, medium) for medium in job.media))
+        held = [each.medium.sha256 for each in found if each.medium.sha256 is not None]
+        if held:  # before anybody is told: a deletion of the object has to find them
+            await self._awaited(lambda: note_shown(self._store, job.object_id, held))
         now = self._clock.now()
         decided = decide(job, found, self._instance, now)
         outputs = []
@@ -542,9 +547,13 @@ class MediaWorker:
 
     async def _kept(self, content: bytes, found: str) -> str:
         """Store; waits for a store that is away."""
+        return await self._awaited(lambda: self._store.put(content, found))
+
+    async def _awaited(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask the store until it answers."""
         while True:
             try:
-                digest = await self._store.put(content, found)
+                answer = await ask()
             except (RetryableError, CredentialsRejected) as error:
                 if not self.waiting_for:
                     self._log.error("media_store_awaited", sentence=str(error))
@@ -552,4 +561,4 @@ class MediaWorker:
                 await self._sleep(STORE_SECONDS)
             else:
                 self.waiting_for = ""
-                return digest
+                return answer

@@ -4,10 +4,11 @@ import asyncio
 from typing import Protocol
 
 from klingel.contracts.blobs import BlobStore
+from klingel.contracts.shown import Folder, Notes
 
 
-class MediaStore(Protocol):
-    """Keeps bytes by their hash; the same bytes twice change nothing."""
+class MediaStore(Notes, Protocol):
+    """Keeps bytes by their hash, and notes of who shows them; the same twice changes nothing."""
 
     async def put(self, content: bytes, content_type: str) -> str:
         """Return the sha256 of what is now durable.
@@ -22,11 +23,11 @@ class MediaStore(Protocol):
         ...
 
 
-class FolderStore:
+class FolderStore(Folder):
     """Media beside the other originals, in the blob store's folder."""
 
     def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
+        super().__init__(blobs)
 
     async def put(self, content: bytes, content_type: str) -> str:  # noqa: ARG002  the port's signature
         """Store; see the port."""
