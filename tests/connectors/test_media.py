@@ -22,6 +22,7 @@ from klingel.contracts import codec
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.envelope import SOURCE_HEADER, SourcePosition
 from klingel.contracts.topics import Topic
+from klingel.domain.erasure import Key
 from klingel.errors import (
     ConfigurationError,
     CredentialsRejected,
@@ -48,6 +49,7 @@ from klingel_connectors.media import WAITS, Found, MediaPlan, MediaWorker, decid
 from klingel_connectors.settings import media_settings
 from klingel_connectors.sniff import content_type, fits
 from klingel_connectors.stores import FolderStore
+from klingel_connectors.suppression import Erased
 from klingel_connectors.testing import RecordingProducer
 from klingel_networks.arrival import MediaAddress
 from klingel_networks.object_store import S3Settings, S3Store, signed_headers
@@ -455,9 +457,27 @@ class Fresh:
         return MediaAddress(self.host.at(word))
 
 
+KEY = Key("a key that stands for ever")
+
+
+def nobody_erased():
+    """Return what is known where nobody was erased, read to the end."""
+    found = Erased(KEY)
+    found._known.set()
+    return found
+
+
+def erase(known, kind, name, at):
+    """Let somebody be erased."""
+    told = KEY.suppression(kind, name, at)
+    known.take(
+        Topic.SUPPRESSIONS, SimpleNamespace(key=told.subject.encode(), value=codec.encode(told))
+    )
+
+
 @pytest.fixture
 def make_worker(make_publisher, make_fetcher, metrics, tmp_path):
-    async def make(queue, addresses=None, store=None, sleep=None, clock=None):
+    async def make(queue, addresses=None, store=None, sleep=None, clock=None, erased=None):
         producer = RecordingProducer()
         publisher = make_publisher(producer)
         await publisher.start()
@@ -477,6 +497,7 @@ def make_worker(make_publisher, make_fetcher, metrics, tmp_path):
             offset=lambda offset, metadata: (offset, metadata),
             standing=lambda _place: Standing(0, (queue.commits or [0])[-1], queue.metadata),
             holder="h",
+            suppressions=erased or nobody_erased(),
             sleep=sleep or asyncio.sleep,
         )
         return worker, producer, stop
@@ -569,6 +590,59 @@ async def test_a_job_waits_for_its_time_and_asks_for_a_fresh_address(make_worker
     assert 80 < slept[0] <= 90
     assert [word for word, _ in host.asked] == ["png"]
     assert completions(producer)["whatsapp:1:m1"][0]["status"] == "stored"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("author", "whatsapp:bsuid:DE.1"), ("object", "whatsapp:1:m1")]
+)
+@pytest.mark.parametrize("whole", [None, True])
+async def test_a_job_that_waits_is_not_done_once_its_author_or_object_is_erased(
+    make_worker, host, eventually, kind, name, whole
+):
+    """K14, I11: the erasure comes while the job waits; what the author says afterwards is fetched."""
+    known = nobody_erased()
+
+    async def sleep(_seconds):
+        erase(known, kind, name, NOW)
+
+    waiting = job(
+        medium("a", url=host.at("png")),
+        author_id="bsuid:DE.1",
+        attempt=1,
+        not_before=SystemClock().now() + timedelta(seconds=90),
+        whole=whole,
+    )
+    later = job(
+        medium("b", url=host.at("png")),
+        object_id="whatsapp:1:m2",
+        author_id="bsuid:DE.1",
+        requested_at=NOW + timedelta(seconds=1),
+    )
+    fresh = Fresh(host, "png")
+    queue = Queue(codec.encode(waiting), codec.encode(later))
+    worker, producer, stop = await make_worker(
+        queue, {"whatsapp": fresh}, sleep=sleep, erased=known
+    )
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: queue.commits[-1:] == [2])
+    stop.set()
+    await running
+    assert list(completions(producer)) == ["whatsapp:1:m2"]
+    assert (fresh.asked, producer.of(Topic.MEDIA_JOBS)) == ([], [])
+
+
+async def test_no_job_is_done_before_it_is_known_who_was_erased(make_worker, host, eventually):
+    known = Erased(KEY)
+    queue = Queue(codec.encode(job(medium("a", url=host.at("png")))))
+    worker, producer, stop = await make_worker(queue, erased=known)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: not queue.records)
+    assert host.asked == []
+    known._known.set()
+    await eventually(lambda: queue.commits[-1:] == [1])
+    stop.set()
+    await running
+    assert list(completions(producer)) == ["whatsapp:1:m1"]
 
 
 async def test_a_network_may_say_that_a_medium_is_gone(make_worker, host, eventually):

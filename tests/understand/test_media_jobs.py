@@ -91,6 +91,7 @@ def test_an_attachment_becomes_a_job_beside_the_event(desk: Desk) -> None:
         "live",
         "inbox",
     )
+    assert job.author_id == "forum:anna"  # an erasure of hers stops it
     (medium,) = job.media
     assert (medium.kind, medium.id, medium.url) == ("image", "m1", PICTURE["url"])
     for event in desk.social():

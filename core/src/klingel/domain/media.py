@@ -36,6 +36,7 @@ def media_job(
     kind: str,
     told: Iterable[Media],
     *,
+    author: str | None = None,
     asked: Collection[Media] = (),
     known: Sequence[Media] = (),
     by_id: bool = False,
@@ -48,6 +49,7 @@ def media_job(
         raw: that tells of the media.
         kind: of the event.
         told: its media.
+        author: the network's id of who said it, where that is known.
         asked: media of this event's revision for which there was a job before.
         known: the media as they are known by now: what is stored is not fetched again, what can
             never be had is.
@@ -72,6 +74,7 @@ def media_job(
         kind=kind,  # type: ignore[arg-type] # one of the schema's words
         mode=raw.mode,
         channel=raw.channel,
+        author_id=author or None,
         requested_at=raw.received_at,
         whole=True if whole else None,
         media=[
@@ -114,6 +117,7 @@ def job_of(encounter: Encounter, whole: Said, *, by_id: bool) -> MediaJob | None
         raw,
         whole.draft.kind,
         [*draft.media, *told],
+        author=None if whole.draft.author is None else whole.draft.author.id,
         asked=asked,
         known=whole.draft.media,
         by_id=by_id,

@@ -96,6 +96,17 @@ class MediaJob(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         ]
         | None
     ) = None
+    author_id: (
+        Annotated[
+            str,
+            Meta(
+                description='Who said it, as the network names them: once they are erased nothing is fetched. Absent where it is not known.',
+                max_length=1024,
+                min_length=1,
+            ),
+        ]
+        | None
+    ) = None
     attempt: (
         Annotated[int, Meta(description='How often it was tried.', ge=0)] | None
     ) = None

@@ -59,6 +59,7 @@ STORE_SECONDS = 5.0
 _FETCHED_KINDS = frozenset({"image", "video", "audio", "file", "sticker"})
 _MOST_HELD = 1_000
 NOTHING_TO_COMPLETE = "nothing_to_complete"
+SUPPRESSED = "suppressed"
 
 Became = Literal["stored", "failed", "later"]
 _T = TypeVar("_T")
@@ -198,6 +199,18 @@ class Jobs(Protocol):
         ...
 
 
+class Erasures(Protocol):
+    """Knows whose media must not be fetched any more."""
+
+    async def known(self) -> None:
+        """Return once all is known that was erased before the start."""
+        ...
+
+    def stops(self, job: MediaJob) -> bool:
+        """Whether what a job is for was erased."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MediaPlan:
     """How the worker works.
@@ -233,6 +246,7 @@ class MediaWorker:
         offset: makes what `commit` takes of an offset and its metadata.
         standing: tells where the group stands in a place of `jobs`; blocks.
         holder: name of this process, in the ledger.
+        suppressions: who and what was erased; nothing is fetched before that is known.
         sleep: waits.
     """
 
@@ -253,6 +267,7 @@ class MediaWorker:
         offset: Callable[[int, str], Any],
         standing: Callable[[Any], Standing],
         holder: str,
+        suppressions: Erasures,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._instance = instance
@@ -269,6 +284,7 @@ class MediaWorker:
         self._offset = offset
         self._standing = standing
         self._holder = holder
+        self._suppressions = suppressions
         self._sleep = sleep
         self._slots = asyncio.Semaphore(plan.at_once)
         self._log = structlog.get_logger()
@@ -402,6 +418,12 @@ class MediaWorker:
             wait = (job.not_before - self._clock.now()).total_seconds()
             if wait > 0:
                 await self._sleep(wait)
+        await self._suppressions.known()
+        if self._suppressions.stops(job):
+            # Whatever it was to complete is erased by whoever carries the erasure out.
+            self._books.note(Fate.DISCARDED, job.network, reason=SUPPRESSED)
+            entry.outcome = Outcome(Fate.DISCARDED, SUPPRESSED, job.network)
+            return
         with self._at_work():
             entry.outcome = await (self._whole(job) if job.whole else self._media(job, trace))
 

@@ -359,8 +359,10 @@ async def run_media(
     health = Health()
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
-    seen = _Seen(metrics, health, publisher, standstill)
+    erased = _erased(settings)
+    seen = _Seen(metrics, health, publisher, standstill, erased.waiting_for)
     server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
+    erased.start(settings, instance)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     stopping = asyncio.create_task(stop.wait())
@@ -385,14 +387,16 @@ async def run_media(
                 offset=lambda offset, metadata: OffsetAndMetadata(offset, metadata, -1),
                 standing=lambda place: _standing(jobs, place),
                 holder=holder,
+                suppressions=erased,
             )
-            house.waits_also_for(lambda: worker.waiting_for)
+            house.waits_also_for(lambda: worker.waiting_for or erased.waiting_for())
             standstill.watch(worker.signs(limits.seconds))
             await worker.run()
     finally:
         stopping.cancel()
         health.turn("stopped")
         await server.stop()
+        await asyncio.to_thread(erased.stop)
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeping

@@ -15,9 +15,9 @@ import structlog
 
 from klingel.contracts import codec
 from klingel.contracts.topics import Topic
-from klingel.domain.erasure import Key, Suppressed, erased_before
+from klingel.domain.erasure import Key, Suppressed, author_name, erased_before
 from klingel.errors import InvalidMessage
-from klingel.model import RawEvent, Suppression
+from klingel.model import MediaJob, RawEvent, Suppression
 from klingel.settings import Settings
 from klingel_connectors.followed import Following
 from klingel_networks.contract import Network
@@ -84,6 +84,11 @@ class Erased:
         except Exception:  # noqa: BLE001  understand reads it again and says what is wrong
             return False
         return not draft.erases and erased_before(self._suppressed, raw, draft)
+
+    def stops(self, job: MediaJob) -> bool:
+        """Whether what a media job is for was erased since, as an object or by its author."""
+        author = None if job.author_id is None else author_name(job.network, job.author_id)
+        return self._suppressed.holds(job.object_id, author, None, job.requested_at)
 
     # --- in the thread -------------------------------------------------------------------------
 
