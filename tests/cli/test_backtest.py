@@ -110,11 +110,16 @@ def test_what_cannot_be_read_is_counted(run, files: tuple[Path, Path]) -> None:
         (["--brand", "nothing", "--input", "EVENTS"], "nothing: No such file or directory"),
         (["--brand", "BRAND", "--input", "EVENTS", "--network", "no-such"], "no network is called"),
         (["--counts", "x", "--brand", "BRAND"], "--counts stands alone"),
+        (["--counts", "x", "--compare", "BRAND"], "--counts stands alone"),
+        (["--counts", "x", "--events", "y"], "--counts stands alone"),
         (
             ["--brand", "BRAND", "--input", "GARBAGE"],
             "garbage: none of it can be read as deliveries",
         ),
-        (["--brand", "BRAND", "--input", "EMPTY"], "empty: none of it can be read as deliveries"),
+        (
+            ["--brand", "BRAND", "--input", "EMPTY"],
+            "empty: empty; name a file of recorded deliveries",
+        ),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_exit_2(

@@ -89,6 +89,7 @@ def test_what_our_own_mapping_raises_is_a_fate_and_quotes_nothing(
         (("bluesk", "x"), "no network is called 'bluesk'; did you mean bluesky?"),
         (("webhook", "none.json"), "none.json: No such file or directory; name a readable file"),
         (("webhook", "cut.json.gz"), "cut.json.gz: it is no whole gzip file"),
+        (("webhook", "bent.json.gz"), "bent.json.gz: it is no whole gzip file"),
         (("webhook", "."), ".: Is a directory; name a readable file"),
     ],
 )
@@ -96,6 +97,8 @@ def test_what_cannot_be_read_is_exit_2_with_its_name(
     run, tmp_path: Path, arguments: tuple[str, str], sentence: str
 ) -> None:
     (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"{}" * 1000)[:20])
+    packed = gzip.compress(bytes(range(256)) * 9)
+    (tmp_path / "bent.json.gz").write_bytes(packed[:12] + bytes(20) + packed[32:])
     result = run("map", *arguments)
     assert result.exit_code == 2
     assert sentence in result.stderr

@@ -10,6 +10,9 @@ import pytest
     [
         (["--check"], "--check compares two prefixes"),
         (["--to", "a-", "--from", "a-"], "name the same indices"),
+        (["--to", ""], "a prefix is lower-case letters, digits and hyphens"),
+        (["--to", "A b*"], "a prefix is lower-case letters, digits and hyphens"),
+        (["--to", "new-", "--from", "*"], "a prefix is lower-case letters, digits and hyphens"),
         (["--since", "yesterday"], "a time looks like"),
     ],
 )

@@ -101,8 +101,8 @@ def backtest(
     one), severity (1..10), baseline and longevity_seconds.
     """
     if counts_file is not None:
-        if brand_file is not None or inputs:
-            raise ConfigurationError("--counts stands alone; leave out --brand and --input")
+        if brand_file is not None or inputs or compare is not None or events_file is not None:
+            raise ConfigurationError("--counts stands alone; leave out what belongs to --input")
         _counts(shell, counts_file, as_json=as_json)
         return
     if brand_file is None or not inputs:
@@ -145,6 +145,8 @@ def _whole_way(
     events = read_events(bodies, network, source, test.heard)
     if not events:
         named = ", ".join(str(path) for path in inputs)
+        if all(str(path) != "-" and not path.stat().st_size for path in inputs):
+            raise ConfigurationError(f"{named}: empty; name a file of recorded deliveries")
         raise ConfigurationError(
             f"{named}: none of it can be read as deliveries of {network_name}; see --network"
         )

@@ -1,6 +1,7 @@
 """`klingel map`: what a network's mapping makes of native deliveries, without any server."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -74,7 +75,7 @@ def deliveries(path: Path, *, lines: bool) -> Iterator[bytes]:
                 yield from (line.rstrip(b"\r\n") for line in file if line.strip())
                 return
             body = file.read(LARGEST + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is no whole gzip file"
         raise ConfigurationError(f"{path}: {reason}; name a readable file") from None
     if len(body) > LARGEST:

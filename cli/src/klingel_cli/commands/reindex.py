@@ -1,10 +1,11 @@
 """`klingel reindex`: indices made anew, from what Kafka still has and from older indices."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 from elasticsearch import AsyncElasticsearch
@@ -33,6 +34,10 @@ from klingel_indexer.rebuilding import (
     target_of,
 )
 from klingel_indexer.templates import FOLDER, check_templates
+
+_PREFIX: Final = re.compile("[a-z0-9-]+")
+"""As KLINGEL_ELASTICSEARCH__INDEX_PREFIX may be, but for an empty one: here that is most likely a
+variable of a script that is not set."""
 
 
 class _Done(NamedTuple):
@@ -74,12 +79,7 @@ def reindex(
     not be copied, or both differ in the end.
     """
     elasticsearch = shell.settings.elasticsearch
-    ours = elasticsearch.index_prefix
-    new = ours if to is None else to
-    if old is None and new != ours:
-        old = ours
-    if old == new:
-        raise ConfigurationError("--from and --to name the same indices")
+    old, new = _prefixes(elasticsearch.index_prefix, to, old)
     if check and old is None:
         raise ConfigurationError("--check compares two prefixes; name the other one by --to")
     folder = schemas_dir(shell.settings.schemas_dir) / FOLDER
@@ -109,6 +109,21 @@ def reindex(
             _say_what_is_left(shell, old, new, begun)
     if not done.is_well:
         shell.found_wrong()
+
+
+def _prefixes(ours: str, to: str | None, old: str | None) -> tuple[str | None, str]:
+    """Return the prefix to copy from, None without one, and the one to write to."""
+    for option, prefix in (("--to", to), ("--from", old)):
+        if prefix is not None and not _PREFIX.fullmatch(prefix):
+            raise ConfigurationError(
+                f"{option}: a prefix is lower-case letters, digits and hyphens, such as klingel2-"
+            )
+    new = ours if to is None else to
+    if old is None and new != ours:
+        old = ours
+    if old == new:
+        raise ConfigurationError("--from and --to name the same indices")
+    return old, new
 
 
 def _erased(shell: Shell) -> Suppressed:
