@@ -2,10 +2,15 @@
 
 Every process needs all of what lies there: each reads the topics from their beginning, says when it
 has caught up, and goes on reading. While Kafka is away, what was read stays true.
+
+What is written later is known within five seconds: an idle reader asks every two seconds, by a fetch
+whose answer it takes at the next turn. Whoever asks often takes the interpreter from a busy
+gateway's event loop each time, for nothing.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +23,7 @@ from klingel.settings import KafkaSettings
 from klingel_connectors import broker
 
 _RETRY_SECONDS = 1.0
-_IDLE_SECONDS = 0.5
+_IDLE_SECONDS = 2.0
 
 Take = Callable[[Topic, Any], bool]
 """Takes a record of a topic; True when something changed that `renew` has to be told of."""
@@ -34,6 +39,8 @@ class Following:
         take: called in the thread for each record, in partition order; must not raise.
         renew: called in the thread once all was read that was there at the start, and from then on
             after each batch in which something changed.
+        connect: opens a consumer with the options given; blocks; raises kafka-python's errors.
+        wait: waits that many seconds between two rounds; None: until `stop` at the latest.
     """
 
     def __init__(
@@ -44,6 +51,8 @@ class Following:
         name: str,
         take: Take,
         renew: Callable[[], None],
+        connect: Callable[..., Any] | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self._kafka = kafka
         self._topics = {broker.physical(kafka, topic): topic for topic in topics}
@@ -51,7 +60,9 @@ class Following:
         self._take = take
         self._renew = renew
         self._log = structlog.get_logger()
+        self._connect = connect or partial(opened, KafkaConsumer)
         self._stopping = threading.Event()
+        self._wait = wait or self._stopping.wait
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -75,11 +86,10 @@ class Following:
                 self._log.warning(
                     "topics_awaited", instance=self._name, error_class=type(error).__name__
                 )
-            self._stopping.wait(_RETRY_SECONDS)
+            self._wait(_RETRY_SECONDS)
 
     def _follow(self) -> None:
-        consumer = opened(
-            KafkaConsumer,
+        consumer = self._connect(
             **broker.connection(self._kafka, self._name),
             group_id=None,
             enable_auto_commit=False,
@@ -97,10 +107,11 @@ class Following:
             ends = consumer.end_offsets(places)
             caught_up = False
             while not self._stopping.is_set():
-                changed = self._read(consumer.poll(timeout_ms=0 if caught_up else 500))
-                if caught_up and not changed:
+                batches = consumer.poll(timeout_ms=0 if caught_up else 500)
+                changed = self._read(batches)
+                if caught_up and not batches:
                     # Waiting inside its poll, kafka-python takes a sixth of a busy gateway's core.
-                    self._stopping.wait(_IDLE_SECONDS)
+                    self._wait(_IDLE_SECONDS)
                 if not caught_up:
                     caught_up = all(consumer.position(place) >= ends[place] for place in places)
                     changed = caught_up
