@@ -5,14 +5,16 @@
         samples = (Sample(b'{"id": "1", …}', {"source": "crm"}, objects=1),)
 
 It holds the pure half of a network against the connector contract: K3 (identity), K4 (n objects
-in, n out), K11 (capability matrix), K15 (a reason for every refusal), and the bookkeeping of the
-others in `quality.yaml`. It needs the extra `conformance` (pytest, hypothesis).
+in, n out), K11 (capability matrix), K14 (who and what was erased is known in its events), K15 (a
+reason for every refusal), and the bookkeeping of the others in `quality.yaml`. It needs the extra
+`conformance` (pytest, hypothesis).
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -23,6 +25,7 @@ from pydantic import SecretStr
 from klingel.contracts.codec import decode, encode
 from klingel.contracts.topics import Topic
 from klingel.domain.draft import SocialDraft
+from klingel.domain.erasure import Key, Subject, Suppressed, author_name, erased_before
 from klingel.domain.identity import REVISION_MAX, event_id
 from klingel.errors import InvalidMessage
 from klingel.model import RawEvent, SocialEvent
@@ -35,6 +38,8 @@ from klingel_networks.registry import installed
 CANARY = "canary-Zq7RtX"
 """Planted in foreign text; no sentence may repeat it."""
 
+_KEY = Key("a key for the suite alone")
+_HEARD = datetime(2026, 1, 1, tzinfo=UTC)
 _OBJECT_ID = re.compile(r"[^\x00-\x1f]{1,900}")
 _ABSENT = object()
 _HOSTILE: tuple[Any, ...] = (
@@ -168,6 +173,23 @@ class NetworkConformance:
             for identity, _, _ in self.mapped(delivery)
         }
         assert shown == set(self.manifest.kinds)
+
+    def test_who_and_what_was_erased_is_known_in_its_events(self) -> None:
+        """K14: object and author are found in what was said until an erasure, not in what follows."""
+        for sample in self.samples:
+            for _, raw, draft in self.mapped(sample.delivery):
+                named: list[tuple[Subject, str]] = [("object", raw.object_id)]
+                if draft.author is not None:
+                    named.append(("author", author_name(raw.network, draft.author.id)))
+                said = draft.published_at or _HEARD
+                late = msgspec.structs.replace(raw, received_at=max(said, _HEARD))
+                for kind, name in named:
+                    held = [
+                        erased_before(_erased(kind, name, at), late, draft)
+                        for at in (said, said - timedelta(seconds=1))
+                    ]
+                    # What takes words away passes always.
+                    assert held == [draft.change != "deleted", False], (kind, sample)
 
     def test_n_objects_in_are_n_out(self) -> None:
         """K4: every object of a delivery comes out, valid or refused with its reason."""
@@ -420,6 +442,14 @@ def _damaged_words(body: bytes, data: st.DataObject) -> bytes:
         value = data.draw(st.just(body[other_start:other_end]) | junk)
         body = body[:start] + value + body[end:]
     return body
+
+
+def _erased(kind: Subject, name: str, at: datetime) -> Suppressed:
+    """Return what is known once somebody or something was erased."""
+    known = Suppressed(_KEY)
+    told = _KEY.suppression(kind, name, at)
+    known.take(told.subject.encode(), told)
+    return known
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
