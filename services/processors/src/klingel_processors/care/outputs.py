@@ -30,6 +30,7 @@ from klingel.model.base import Record
 _Extra = tuple[tuple[str, bytes], ...]
 # Looked up for every event: an enumeration gives its members at ten times the cost.
 _SOCIAL, _ROUTED, _COMMANDS = Topic.SOCIAL_EVENTS, Topic.ROUTED_EVENTS, Topic.CASE_COMMANDS
+_HAPPENED, _CASES, _TRACKED = Topic.CASE_EVENTS, Topic.CASES, Topic.TRACKED_CONVERSATIONS
 
 
 class Outputs:
@@ -146,14 +147,14 @@ class Outputs:
             return
         key = place.decode()
         identity = f"{key}.{self._cause}"
-        self._write(Topic.TRACKED_CONVERSATIONS, key, tracked_of(after), identity, place)
+        self._write(_TRACKED, key, tracked_of(after), identity, place)
 
     def events(
         self, place: bytes, happened: Iterable[CaseEvent], escalations: Iterable[Escalation]
     ) -> None:
         """Write what happened to cases, and who is told."""
         for each in happened:
-            self._write(Topic.CASE_EVENTS, each.case_id, each, each.case_event_id, place)
+            self._write(_HAPPENED, each.case_id, each, each.case_event_id, place)
         for escalation in escalations:
             key = f"{escalation.case_id}|{escalation.target}|{escalation.level}"
             identity = f"{escalation.escalation_id}.{escalation.revision}"
@@ -161,7 +162,7 @@ class Outputs:
 
     def case(self, place: bytes, case: Case, encoded: bytes) -> None:
         """Write the record of a case, which is encoded already."""
-        self._write(Topic.CASES, case.case_id, encoded, f"{case.case_id}.{case.revision}", place)
+        self._write(_CASES, case.case_id, encoded, f"{case.case_id}.{case.revision}", place)
 
     def forgotten(self, place: bytes, case_id: str, erased: int | None = None) -> None:
         """Write that a record is gone; with the revision behind its last where it was erased.
