@@ -553,10 +553,10 @@ class IncidentWindow:
 
     # -- copies ----------------------------------------------------------------------------
 
-    def _repeats(self, post: Post, said: Comparable) -> Iterable[Linked]:
-        """Yield what a customer's post says again: his own word elsewhere, or another network's."""
+    def _repeats(self, post: Post, said: Comparable) -> Sequence[Linked]:
+        """Return what a customer's post says again: his own word elsewhere, or another network's."""
         if post.customer is None:
-            return
+            return ()
         entry = Entry(post.id, post.text, post.at, post.author, post.network)
         link = self._copies.add(entry, said)
         places = self._places
@@ -564,16 +564,17 @@ class IncidentWindow:
         if len(places) > _PLACES_MORE * len(self._copies) + _PLACES_LEAST:
             self._forget_places()
         if link is None:
-            return
+            return ()
         of = link.own if link.own is not None else link.of
         place = self._places.get(of)
         if place is None or place[0] == post.conversation:
-            return
+            return ()
         if link.own is not None:
             # A third one is linked to where the second one went.
             self._places[post.id] = (place[0], post.network, place[2])
-        if link.own is not None or place[1] != post.network:
-            yield Linked(self._boundary, post, of, place[0], place[2], link.own is not None)
+        if link.own is None and place[1] == post.network:
+            return ()
+        return (Linked(self._boundary, post, of, place[0], place[2], link.own is not None),)
 
     def _forget_places(self) -> None:
         """Forget where posts lie to which no copy can be linked any more.
@@ -791,8 +792,7 @@ class IncidentWindow:
             if post.at <= window.horizon or id_ in window._rows:
                 continue
             window._remember(_Row(post), owners.get(hash64_bytes(id_), ""))
-            for _ in window._repeats(post, comparable(post.text)):
-                pass
+            window._repeats(post, comparable(post.text))
         heapq.heapify(window._pending)
         return window
 
