@@ -54,10 +54,15 @@ def test_the_order_is_that_in_which_it_happened() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["missing.jsonl"], "missing.jsonl: No such file or directory; name a readable file"),
+        (
+            ["missing.jsonl", "--source", "old"],
+            "missing.jsonl: No such file or directory; name a readable file",
+        ),
         (["FILE", "--network", "nowhere"], "no network is called"),
         (["FILE", "--open-since", "2999-01-01T00:00:00Z"], "--open-since lies in the future"),
         (["FILE", "--open-since", "monday"], "a time looks like"),
+        (["FILE"], "--source is missing: an id of webhook is its source's own; name the one that"),
+        (["FILE", "--network", "feed"], "--source is missing: an id of feed is its source's own"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_exit_2(
@@ -76,4 +81,7 @@ def test_what_cannot_be_read_is_counted_and_told(run, tmp_path: Path) -> None:
     result = run("import", str(path), "--source", "old", "--dry-run", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["refused"] == 1
+    assert json.loads(result.stdout)["reasons"] == {"malformed_json": 1}
     assert json.loads(result.stdout)["backfill"] == 1
+    told = run("import", str(path), "--source", "old", "--dry-run").stdout
+    assert "1 cannot be read (malformed_json 1), 0 are larger than 524,288 bytes" in told

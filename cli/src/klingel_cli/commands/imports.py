@@ -34,7 +34,11 @@ LARGEST_BYTES = 512 * 1024
     metavar="FILE...",
 )
 @click.option("--network", default="webhook", show_default=True, help="Whose deliveries they are.")
-@click.option("--source", help="Authenticated source of the deliveries, part of their ids.")
+@click.option(
+    "--source",
+    help="Authenticated source of the deliveries, part of their ids; needed where an id is its "
+    "source's own, as of webhook.",
+)
 @click.option(
     "--open-since",
     type=Moment(),
@@ -64,6 +68,7 @@ def import_command(
     now = shell.now()
     if open_since is not None and open_since > now:
         raise ConfigurationError("--open-since lies in the future")
+    _check_source(network, source)
     heard = Heard()
     bodies = (body for path in files for body in deliveries(path, lines=path.suffix != ".json"))
     counts: Counter[str] = Counter({"backfill": 0, "gap_fill": 0, "too_large": 0})
@@ -77,22 +82,44 @@ def import_command(
             publish(shell.settings.kafka, batch)
             batch.clear()
     publish(shell.settings.kafka, batch)
-    refused = sum(heard.refused.values())
-    if as_json:
-        shell.tell({"network": network, "dry_run": dry_run, "refused": refused, **counts})
-    else:
-        would = "would be sent" if dry_run else "sent"
-        shell.say(
-            f"{counts['backfill']:,} events {would} as history, {counts['gap_fill']:,} that may "
-            "open cases"
-        )
-        if refused or counts["too_large"]:
-            shell.say(
-                f"{refused:,} cannot be read, {counts['too_large']:,} are larger than "
-                f"{LARGEST_BYTES:,} bytes; they are left out"
-            )
-    if refused or counts["too_large"]:
+    _tell(shell, network, heard.refused, counts, dry_run=dry_run, as_json=as_json)
+    if heard.refused or counts["too_large"]:
         shell.found_wrong()
+
+
+def _check_source(network: str, source: str | None) -> None:
+    """Raise ConfigurationError where ids need a source: another one makes other events of them."""
+    if source is None and installed().manifest(network).scope in {"source", "instance"}:
+        raise ConfigurationError(
+            f"--source is missing: an id of {network} is its source's own; name the one that rings "
+            "live, so that nothing is heard twice"
+        )
+
+
+def _tell(
+    shell: Shell,
+    network: str,
+    reasons: Counter[str],
+    counts: Counter[str],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    refused = sum(reasons.values())
+    if as_json:
+        told = {"network": network, "dry_run": dry_run, "refused": refused, "reasons": reasons}
+        shell.tell({**told, **counts})
+        return
+    would = "would be sent" if dry_run else "sent"
+    shell.say(
+        f"{counts['backfill']:,} events {would} as history, {counts['gap_fill']:,} that may open cases"
+    )
+    if refused or counts["too_large"]:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+        shell.say(
+            f"{refused:,} cannot be read{f' ({why})' if why else ''}, {counts['too_large']:,} are "
+            f"larger than {LARGEST_BYTES:,} bytes; they are left out"
+        )
 
 
 def _outputs(
