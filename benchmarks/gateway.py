@@ -488,12 +488,15 @@ def kills(given: argparse.Namespace, folder: str) -> bool:
             refused += told.refused
         found = kept(given.kafka, prefix + "raw-events")
     lost = set(accepted) - found.native_ids
+    # Each delivery is one object, said once: another revision of it would pass dedupe.
+    twice = found.revisions - len(found.native_ids)
     print(
         f"{given.kills} kills: {len(accepted):,} deliveries answered 2xx, {refused} refused;"
-        f" raw-events holds {found.records:,} records of {found.revisions:,} revisions;"
-        f" {len(lost)} that were answered are missing"
+        f" raw-events holds {found.records:,} records of {found.revisions:,} revisions of"
+        f" {len(found.native_ids):,} deliveries; {len(lost)} that were answered are missing,"
+        f" {twice} are there twice after dedupe; load {os.getloadavg()[0]:.1f}"
     )
-    return not lost and len(accepted) >= given.kills
+    return not lost and not twice and len(accepted) >= given.kills
 
 
 def main() -> int:
