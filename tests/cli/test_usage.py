@@ -47,6 +47,15 @@ def test_every_command_explains_itself(run, command: str) -> None:
     assert result.stdout.startswith(f"Usage: main {command}")
 
 
+@pytest.mark.parametrize("words", [("search",), ("topics",), ("topics", "check"), ("case", "ack")])
+def test_the_help_of_every_command_ends_with_the_exit_codes(run, words: tuple[str, ...]) -> None:
+    told = " ".join(run(*words, "--help").stdout.split())
+    assert told.endswith(
+        "Exit codes: 0 all is well, 1 checked and found wrong, 2 wrong usage or configuration, "
+        "3 Kafka or Elasticsearch is away."
+    )
+
+
 def test_the_demo_is_offered_only_where_it_is_installed(run) -> None:
     try:
         there = find_spec("klingel_cli.demo.command") is not None

@@ -23,8 +23,8 @@ KINDS = {
 PLACEHOLDER = re.compile(r"^(?:[A-Z][A-Z_]*|<[^>]+>|…|\.\.\.)$")
 MADE_ON_THE_PAGE = {"tavern"}
 """The network that `docs/adding-a-network.md` lets its reader make."""
-OWN_NAMES = re.compile(r"(?:job/)?tools-[0-9]+")
-"""Jobs that a person makes from the CronJob `tools`."""
+OWN_NAMES = re.compile(r"(?:job/)?(?:tools|doctor)-[0-9]+")
+"""Jobs that a person makes from the CronJobs `tools` and `doctor-…`."""
 
 
 def lines(page: str) -> list[str]:

@@ -42,6 +42,8 @@ WRITES_BLOBS: Final = {
     "demands",
 }
 """Who puts originals, or those of its dead letters, into the volume of blobs, or forgets some."""
+_REMOVES_MEDIA: Final = {"tools", "demands"}
+"""Who carries erasures and deletions out."""
 _NOT_SECRET: Final = {"roles.yml"}
 """All that a Secret of the bundle may hold: ECK reads names of privileges from a Secret only."""
 
@@ -64,6 +66,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
         ):  # fmt: skip
             yield Problem(where(each), text)
     yield from _network(objects)
+    yield from _bucket(objects)
 
 
 def _secrets(each: Object) -> Iterator[str]:
@@ -252,6 +255,22 @@ def _variables(each: Object) -> Iterator[str]:
     for key in each.get("data") or {}:
         if key.removesuffix("_FILE") not in known:
             yield f"{key}: unknown setting"
+
+
+def _bucket(objects: list[Object]) -> Iterator[Problem]:
+    """Check that who removes media knows the bucket in which the worker keeps them."""
+    buckets = {
+        each["metadata"]["name"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and "KLINGEL_MEDIA_S3_ENDPOINT" in (each.get("data") or {})
+    }
+    for pod in pods(objects) if buckets else ():
+        if pod.labels.get("app.kubernetes.io/component") not in _REMOVES_MEDIA:
+            continue
+        for container in pod.spec["containers"]:
+            read = {each.get("configMapRef", {}).get("name") for each in container["envFrom"]}
+            if not buckets & read:
+                yield Problem(where(pod.owner), "removes media, and does not know their bucket")
 
 
 def _network(objects: list[Object]) -> Iterator[Problem]:

@@ -34,6 +34,10 @@ from klingel.errors import ConfigurationError, InvalidMessage, KlingelError, Ret
 from klingel.settings import KafkaSettings, Settings, load_settings
 from klingel_networks.registry import installed
 
+EXIT_CODES = (
+    "Exit codes: 0 all is well, 1 checked and found wrong, 2 wrong usage or configuration, "
+    "3 Kafka or Elasticsearch is away."
+)
 FOUND_WRONG = 1
 WRONG_USAGE = 2
 AWAY = 3
@@ -184,6 +188,7 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        _tell_exit_codes(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -211,6 +216,14 @@ class Commands(click.Group):
             raise Failure(str(error), FOUND_WRONG) from None
         except KafkaError as error:
             raise _of_kafka(error, ctx) from None
+
+
+def _tell_exit_codes(command: click.Command) -> None:
+    """Let the help of a command, and of those below it, end with the exit codes."""
+    command.epilog = EXIT_CODES
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _tell_exit_codes(each)
 
 
 def _is_there(target: str) -> bool:
