@@ -29,6 +29,7 @@ BRAND = ROOT / "brands"
 MEASURED = ROOT / "benchmarks" / "results.md"
 ARROWS = {
     "connector": {"kafka", "networks"},
+    "doctor": {"kafka", "networks"},
     "gateway": {"kafka"},
     "media": {"kafka", "networks"},
     "understand": {"kafka"},

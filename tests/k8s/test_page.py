@@ -67,6 +67,8 @@ def test_what_is_applied_and_awaited_is_there() -> None:
         elif words[:2] == ["create", "job"]:
             begun.add(f"job/{words[2]}")
             assert words[-1].removeprefix("--from=") in names
+        elif words[0] == "logs":
+            assert words[3] in begun
         elif words[0] == "exec":
             assert words[4] in begun
             check_words(words[words.index("--") + 1], words[words.index("--") + 2 :])
