@@ -18,12 +18,14 @@ from klingel.contracts.suppressions import suppression_output
 from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key, author_name
 from klingel.errors import SourceUnavailable
+from klingel.metrics import Metrics
 from klingel.model import ConnectorStatus, MediaJob, RawEvent
 from klingel.model.media_job import MediumToFetch
 from klingel.settings import Settings
 from klingel_connectors.cursor import read_cursors
 from klingel_connectors.fetch import FetchBounds
 from klingel_connectors.media import job_output
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.runner import Plan
 from klingel_connectors.service import Job, run_connector, run_media
 from klingel_connectors.settings import MediaSettings
@@ -191,3 +193,30 @@ def test_what_was_answered_survives_the_gateways_death(kafka, tmp_path):
     spec.loader.exec_module(benchmark)
     given = argparse.Namespace(kafka=kafka.bootstrap, kills=2, connections=16)
     assert benchmark.kills(given, str(tmp_path))
+
+
+async def test_what_a_media_worker_spends_is_told_and_remembered(settings, kafka, read):
+    """K9: a worker that is started anew has no new budget."""
+
+    async def worked(permits, enough):
+        stop = asyncio.Event()
+        running = asyncio.create_task(
+            run_media(settings, MediaSettings(), {}, "h", SystemClock(), stop, permits=(permits,))
+        )
+        try:
+            await until(enough, seconds=60, pace=0.2)
+        finally:
+            stop.set()
+            await running
+
+    def permits():
+        return RuntimePermits(SystemClock(), Metrics("media"), budget=5.0, unit="USD")
+
+    def told():
+        return [codec.decode(ConnectorStatus, each.value) for each in read(Topic.CONNECTOR_STATUS)]
+
+    first, second = permits(), permits()
+    first.spend("media/lookup", 2.0)
+    await worked(first, lambda: asyncio.to_thread(told))
+    assert told()[-1].spent.units == 2.0
+    await worked(second, lambda: second.left() == 3.0)

@@ -25,6 +25,11 @@ class Spending(Unbounded):
 
     def __init__(self) -> None:
         self.spent: list[tuple[str, float]] = []
+        self.rest: float | None = None
+
+    def left(self, item: str = "") -> float | None:
+        """Return what is left."""
+        return self.rest
 
     def spend(self, item: str, units: float) -> None:
         """Note it."""
@@ -91,6 +96,20 @@ async def test_what_x_does_not_show_is_gone_and_asked_for_once_at_most(bench, ke
     with pytest.raises(InvalidMessage):
         await bench.ask(key, post)
     assert bench.permits.spent == []
+
+
+async def test_what_the_budget_does_not_carry_is_not_asked_for(bench) -> None:
+    """K9: tried again later, and neither asked nor paid for now."""
+    bench.permits.rest = PRICE / 2
+    bench.server.refuse("GET /2/tweets", web.Response(status=503))
+    with pytest.raises(RateLimited):
+        await bench.ask()
+    assert bench.permits.spent == []
+    bench.permits.rest = PRICE
+    with pytest.raises(Away):
+        await bench.ask()
+    assert await bench.ask() == AT
+    assert bench.permits.spent == [(ITEM, PRICE)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Webhooks and posts of an edit chain name an attachment by its key alone; addresses of pbs.twimg.com and
 video.twimg.com that a post told end with it. The post is looked up again, with its attachments beside
-it (`x-api/posts/lookup`, expansion `attachments.media_keys`), at the price of a post read.
+it (`x-api/posts/lookup`, expansion `attachments.media_keys`), at the price of a post read, while the
+budget of whoever asks allows one.
 
 Attachments of direct messages are not to be had: X gives them to the account's own user alone.
 """
@@ -10,7 +11,13 @@ Attachments of direct messages are not to be had: X gives them to the account's 
 import aiohttp
 import msgspec
 
-from klingel.errors import ConfigurationError, CredentialsRejected, ErrorType, InvalidMessage
+from klingel.errors import (
+    ConfigurationError,
+    CredentialsRejected,
+    ErrorType,
+    InvalidMessage,
+    RateLimited,
+)
 from klingel_networks.arrival import MediaAddress, Tools
 from klingel_networks.bounds import READ_ERRORS
 from klingel_networks.x.api import Api
@@ -50,6 +57,9 @@ class PostMedia:
         post_id = object_id.removeprefix(PREFIX)
         if medium is None or not is_id(post_id):
             raise _gone()
+        left = self._tools.permits.left(ITEM)
+        if left is not None and left < self._price:
+            raise RateLimited("the month's budget carries no further look at a post of X")
         async with aiohttp.ClientSession() as session:
             api = Api(session, self._endpoint, self._token, self._tools)
             try:

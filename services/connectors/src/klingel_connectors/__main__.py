@@ -20,8 +20,10 @@ from klingel.clock import Clock, SystemClock
 from klingel.contracts.blobs import BlobStore
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel.logs import configure_logs
+from klingel.metrics import Metrics
 from klingel.settings import Settings, load_settings
 from klingel_connectors.chat_settings import CHAT_NAMES, chat_settings
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.runner import POLL_SECONDS, Plan
 from klingel_connectors.service import Job, run_connector, run_gateway, run_media
 from klingel_connectors.settings import OWN_NAMES, gateway_settings, media_settings
@@ -312,11 +314,26 @@ def media() -> None:
         _refuse(error)
     _configure_logs("media", settings)
     clock = SystemClock()
-    _run(lambda stop: run_media(settings, own, _addresses(clock), _holder(None), clock, stop))
+    metrics = Metrics("media")
+    permits: list[RuntimePermits] = []
+    addresses = _addresses(clock, metrics, permits)
+    _run(
+        lambda stop: run_media(
+            settings, own, addresses, _holder(None), clock, stop, permits=permits, metrics=metrics
+        )
+    )
 
 
-def _addresses(clock: Clock) -> dict[str, MediaAddresses]:
-    """Return who knows the present addresses of media: the networks that are configured here."""
+def _addresses(
+    clock: Clock, metrics: Metrics, permits: list[RuntimePermits]
+) -> dict[str, MediaAddresses]:
+    """Return who knows the present addresses of media: the networks that are configured here.
+
+    Args:
+        clock: time.
+        metrics: where waits and spending are counted.
+        permits: those that they ask are added to it, within each network's limits and budget.
+    """
     found: dict[str, MediaAddresses] = {}
     for name in installed().names:
         manifest = installed().manifest(name)
@@ -327,7 +344,16 @@ def _addresses(clock: Clock) -> dict[str, MediaAddresses]:
         except ConfigurationError:
             continue
         if build is not None:
-            found[name] = build(read_options(manifest, os.environ, {}), Tools(clock=clock))
+            options = read_options(manifest, os.environ, {})
+            cost = manifest.cost
+            leave = RuntimePermits(
+                clock,
+                metrics,
+                budget=budget_of(manifest, options),
+                unit="" if cost is None else cost.unit,
+            )
+            permits.append(leave)
+            found[name] = build(options, Tools(clock=clock, permits=leave))
     return found
 
 

@@ -208,6 +208,7 @@ async def run_gateway(
     keeping = asyncio.create_task(house.keep(starting))
     recalled = partial(_remembered, permits, settings, instance)
     remembering = asyncio.create_task(_once(starting, recalled))
+    house.tells_after(lambda: remembering.done() and not remembering.cancelled())
     answering = None
     if chat is not None and talk is not None:
         outbox = Outbox(settings.kafka, instance, talk, chat.hours, clock)
@@ -218,8 +219,13 @@ async def run_gateway(
     await server.stop()
     await asyncio.to_thread(erased.stop)
     await _cancelled(keeping)
+    await _farewell(house, starting, grace_seconds)
+
+
+async def _farewell(house: "_House", starting: "asyncio.Task[None]", seconds: float) -> None:
+    """Write what is left, where the publisher has begun at all."""
     if starting.done():
-        await house.last_words(grace_seconds)
+        await house.last_words(seconds)
     else:
         starting.cancel()
 
@@ -348,10 +354,25 @@ async def run_media(
     stop: asyncio.Event,
     *,
     bounds: FetchBounds | None = None,
+    permits: Sequence[RuntimePermits] = (),
+    metrics: Metrics | None = None,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
-    """Run the media worker until `stop`."""
-    metrics = tell_certificates(Metrics("media"), settings, clock)
+    """Run the media worker until `stop`.
+
+    Args:
+        settings: platform's.
+        own: of the worker.
+        addresses: by network, who knows the present address of its media.
+        holder: name of this process.
+        clock: time.
+        stop: set by SIGTERM.
+        bounds: of a fetch; None for those of `own`.
+        permits: that `addresses` ask; the spending of the one that counts any is told and remembered.
+        metrics: that `permits` count in.
+        on_listening: told the port of the status pages.
+    """
+    metrics = tell_certificates(metrics or Metrics("media"), settings, clock)
     instance = settings.connector.instance or "media"
     origin = Origin("media", instance, "media", holder)
     books = Books("connector-media", holder, clock.now(), metrics)
@@ -365,6 +386,8 @@ async def run_media(
     erased.start(settings, instance)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
+    recall = partial(_remembered, settings=settings, instance=instance)
+    recalling = asyncio.create_task(_spending(permits, starting, house, health, recall))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     try:
@@ -397,13 +420,31 @@ async def run_media(
         health.turn("stopped")
         await server.stop()
         await asyncio.to_thread(erased.stop)
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
-        if starting.done():
-            await house.last_words(20.0)
-        else:
-            starting.cancel()
+        await _cancelled(recalling, keeping)
+        await _farewell(house, starting, 20.0)
+
+
+async def _spending(
+    permits: Sequence[RuntimePermits],
+    starting: "asyncio.Task[None]",
+    house: "_House",
+    health: Health,
+    recall: Callable[[RuntimePermits], Awaitable[None]],
+) -> None:
+    """Tell what is spent, and recall what was spent this month before; until it is cancelled."""
+    counting = next((each for each in permits if each.counts), None)
+    try:
+        if counting is not None:
+            recalled = asyncio.Event()
+            house.tells_after(recalled.is_set)
+            house.measures_also(partial(_measured, counting, health, None))
+            await asyncio.shield(starting)
+            await recall(counting)
+            recalled.set()
+        await asyncio.Event().wait()
+    finally:
+        for each in permits:
+            each.stop()
 
 
 def _store(settings: Settings, own: MediaSettings, clock: Clock) -> MediaStore:
@@ -488,6 +529,7 @@ class _House:
         self._metrics = metrics
         self._clock = clock
         self._next_status = 0.0
+        self._recalled: Callable[[], bool] = lambda: True
         self._pulse = Pulse(clock)
         self._log = structlog.get_logger()
 
@@ -505,6 +547,10 @@ class _House:
     def measures_also(self, measure: Callable[[], None]) -> None:
         """Let something else set its gauges at every turn."""
         self._measures = measure
+
+    def tells_after(self, recalled: Callable[[], bool]) -> None:
+        """Tell no status before that: it would take the place of the one that is yet to be read."""
+        self._recalled = recalled
 
     async def keep(self, starting: "asyncio.Task[None]") -> None:
         """Run until cancelled; an error of the start ends the process."""
@@ -556,7 +602,7 @@ class _House:
         line = self._books.close(now)
         if line is not None:
             await self._publisher.publish(line, _ignore)
-        if self._clock.monotonic() >= self._next_status:
+        if self._recalled() and self._clock.monotonic() >= self._next_status:
             self._next_status = self._clock.monotonic() + EVERY_SECONDS
             await self._publisher.publish(status_output(self._origin, self._health, now), _ignore)
 
