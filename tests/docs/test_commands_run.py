@@ -93,6 +93,7 @@ NEEDED = {
     "customer show": ("CUSTOMER", "--brand", "nordlicht"),
     "dead-letters redrive": ("ID",),
     "dead-letters show": ("ID",),
+    "doctor": ("NAME",),
     "erase": ("--object", "OBJECT_ID"),
     "explain": ("EVENT_ID",),
     "index key": ("indexer",),
