@@ -65,8 +65,12 @@ check-generated: setup ## Fail when generated files lag
 	$(BIN)/python schemas/generate --check
 
 .PHONY: unit
-unit: setup ## Run the tests that need no servers
-	$(BIN)/python -m pytest -m "not servers and not faults and not browser and not images" -n auto --dist loadfile
+unit: setup ## Run the tests that need no servers and little time
+	$(BIN)/python -m pytest -m "not servers and not faults and not browser and not images and not exhaustive" -n auto --dist loadfile
+
+.PHONY: exhaustive
+exhaustive: setup ## Run those that need no servers and a second or more each
+	$(BIN)/python -m pytest -m "exhaustive and not servers" -n auto
 
 .PHONY: check
 check: lint types imports check-generated unit ## The gate: everything without servers, under two minutes
@@ -76,7 +80,7 @@ k8s-check: setup ## Build every combination of deploy/k8s and check it, without 
 	$(BIN)/python -m tests.k8s
 
 .PHONY: test
-test: check k8s-check ## Everything that needs no Docker
+test: check exhaustive k8s-check ## Everything that needs no Docker
 	$(BIN)/python -m pytest -m "servers or faults or images or browser"
 
 .PHONY: test-all

@@ -159,6 +159,7 @@ def events(draw: st.DrawFn) -> SocialEvent:
 HISTORIES = st.lists(events(), min_size=1, max_size=16)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=80, deadline=None)
 @given(HISTORIES, st.data())
 def test_restored_state_equals_the_live_one(history: list[SocialEvent], data) -> None:

@@ -128,6 +128,7 @@ def test_a_storm_of_snoozes_closings_and_reopenings_ends_where_the_last_says(des
     assert "resolution" in running
 
 
+@pytest.mark.exhaustive
 def test_three_hundred_words_with_commands_between_them_keep_clocks_and_people(desk: Desk) -> None:
     for number in range(300):
         minute = number * 10
@@ -239,6 +240,7 @@ def test_timers_of_a_withdrawn_case_fire_nothing(desk: Desk) -> None:
     assert desk.case().state == "open"
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_facts_can_be_merged_and_sent(desk: Desk) -> None:
     part = "bluesky:network:part"
     for number in range(1_000):

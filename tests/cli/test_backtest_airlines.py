@@ -85,6 +85,7 @@ def test_the_wave_of_22_february_is_alerted_in_its_first_hour(backtest, shared_d
     assert alert["authors"] >= 15
 
 
+@pytest.mark.exhaustive
 def test_the_morning_of_us_airways_is_alerted_too(backtest, shared_data) -> None:
     """A usual day before it, and nothing is told of that."""
     heard = [
@@ -98,6 +99,7 @@ def test_the_morning_of_us_airways_is_alerted_too(backtest, shared_data) -> None
     assert pacific("22 06:00") <= datetime.fromisoformat(alert["opened_at"]) < pacific("22 09:00")
 
 
+@pytest.mark.exhaustive
 def test_neither_a_gap_nor_the_end_of_the_data_is_alerted(backtest, shared_data) -> None:
     """Southwest in usual days, with a hole of twelve hours; the data end in the midst of a morning."""
     heard = [

@@ -116,6 +116,7 @@ def told(run, *arguments: object) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+@pytest.mark.exhaustive
 def test_two_days_come_to_routes_breaches_escalations_an_alert_and_an_incident(
     run, brand: Path, days: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_what_no_brand_hears_and_what_came_before_is_discarded_by_reason(
     assert report["triage"] == {"indirect": 3}
 
 
+@pytest.mark.exhaustive
 def test_two_brand_files_side_by_side_as_data(run, brand: Path, tmp_path: Path) -> None:
     """Both on the same input, one line each; what differs follows from what the files say."""
     since = (MONDAY + timedelta(hours=26)).isoformat()

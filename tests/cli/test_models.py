@@ -78,6 +78,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.exhaustive
 def test_a_brand_trains_and_sees_a_report_before_anything_uses_it(run, labelled, tmp_path) -> None:
     output = tmp_path / "nordlicht-tone.klm"
     result = run(
@@ -274,6 +275,7 @@ class Teacher:
         return np.tile(np.array(counted, np.float32), (1, 200))
 
 
+@pytest.mark.exhaustive
 def test_a_teacher_reads_what_nobody_labelled(
     run, labelled, small, unlabelled, tmp_path, monkeypatch
 ) -> None:

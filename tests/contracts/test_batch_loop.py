@@ -200,6 +200,7 @@ class Denying:
         return await self._source.committed(number)
 
 
+@pytest.mark.exhaustive
 async def test_a_position_that_kafka_denies_for_now_is_asked_again(world: World) -> None:
     """Nothing is counted twice because a coordinator served before it had loaded."""
     await world.append(*(raw("k") for _ in range(10)))
@@ -215,6 +216,7 @@ async def test_a_position_that_kafka_denies_for_now_is_asked_again(world: World)
     assert_books_balance(await ledger(world), 15)
 
 
+@pytest.mark.exhaustive
 async def test_a_position_that_is_lost_is_not_asked_for_ever(world: World) -> None:
     """A group that expired reads everything again."""
     await world.append(*(raw("k") for _ in range(10)))

@@ -308,6 +308,7 @@ async def test_the_audit_of_messages_and_timers_is_clean_across_kills(world: Wor
     assert emitted == 48
 
 
+@pytest.mark.exhaustive
 async def test_read_to_is_never_ahead_of_what_was_decided(world: World) -> None:
     """A message of either input that lies there and is not decided holds it back."""
     ticks: list[tuple[datetime, datetime | None, int]] = []
@@ -464,6 +465,7 @@ class Noting:
         return written
 
 
+@pytest.mark.exhaustive
 async def test_a_tick_that_raises_stops_neither_the_worker_nor_its_batches(world: World) -> None:
     """It is tried again, tells that it is not ready, and goes on when it can."""
     await world.append(raw("k", "jam"), raw("k", "at:0"), raw("l", "at:0"))

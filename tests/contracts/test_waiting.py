@@ -130,6 +130,7 @@ async def test_a_worker_killed_while_a_message_waits_loses_nothing(world: World)
     assert_books_balance(await ledger(world), 5)
 
 
+@pytest.mark.exhaustive
 async def test_a_worker_that_waits_writes_nothing_again_and_again(world: World) -> None:
     """A look at what still waits is no transaction: the log ends where it ended."""
     await world.append(raw(HERE), waiting(HERE))

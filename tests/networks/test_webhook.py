@@ -312,6 +312,7 @@ def test_the_depth_check_stays_linear_on_hostile_quotes():
         NETWORK.explode(Delivery(hostile, CRM))
 
 
+@pytest.mark.exhaustive
 def test_all_text_sets_pass_unaltered(texts):
     """Every real and hostile text comes out as it went in."""
     count = 0

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo
 
 import holidays
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -217,6 +218,7 @@ def check_clock(calendar: Calendar, wall: Wall, chance: random.Random, told: str
     return deadline is not None
 
 
+@pytest.mark.exhaustive
 def test_every_minute_is_counted_as_the_wall_shows_it() -> None:
     """10,000 cases a run, over clock changes, year ends, holidays and own days, to the second."""
     seed = random.randrange(2**32)  # pytest-randomly prints what it comes from, and repeats it
@@ -345,6 +347,7 @@ def test_a_later_start_is_never_due_earlier(data, calendar, start, later, target
     assert one.warn_at <= one.deadline
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=200)
 @given(st.data(), calendars(), instants, near, seconds)
 def test_explanations_add_up(data, calendar, start, later, target) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -192,6 +193,7 @@ def merge(source: str, target: str) -> CaseCommand:
 MERGES = (merge(PARTS[2], PARTS[1]), merge(PARTS[1], PARTS[0]))
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=scattered(), data=st.data())
 def test_what_is_found_to_be_one_conversation_gives_the_cases_of_one(
@@ -215,6 +217,7 @@ def test_what_is_found_to_be_one_conversation_gives_the_cases_of_one(
         assert {case.state for case in apart.state(part).cases.values()} <= {"merged"}
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_commands_find_their_place_whatever_arrives_after_them(
@@ -258,6 +261,7 @@ def test_commands_find_their_place_whatever_arrives_after_them(
     assert cases_of(other) == cases_of(one)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_timers_say_the_same_in_the_end_whenever_they_fire(
@@ -319,6 +323,7 @@ def folded(inputs: Sequence[Arrival]) -> World:
     return world
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), commands=orders_of_people(), data=st.data())
 def test_folding_only_what_commands_and_words_reach_gives_the_same_as_folding_all(
@@ -333,6 +338,7 @@ def test_folding_only_what_commands_and_words_reach_gives_the_same_as_folding_al
     assert cases_of(reached) == cases_of(everything)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), commands=orders_of_people(), data=st.data())
 def test_reading_words_and_commands_anew_in_any_mixture_changes_nothing(
@@ -432,6 +438,7 @@ def further_words(draw: st.DrawFn) -> list[SocialEvent]:
     return events
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(commands=merges(threads=True), events=further_words())
 def test_what_is_sent_on_reaches_the_same_in_a_conversation_of_thousands(

@@ -179,6 +179,7 @@ def _essence(record: Case) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("close_when", ["never", "answered"])
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
@@ -195,6 +196,7 @@ def test_order_and_repetition_of_arrival_change_no_case(
     assert tracked_of(state) == tracked_of(expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("close_when", ["never", "answered"])
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations())
@@ -222,6 +224,7 @@ def _object(event: SocialEvent) -> str:
     return hash64(event.object_id)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("close_when", ["never", "answered"])
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
@@ -246,6 +249,7 @@ def _identity(record: Case) -> str:
     return record.case_id
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_an_old_state_folds_on_as_before_when_a_newer_one_has_gone_on(
@@ -260,6 +264,7 @@ def test_an_old_state_folds_on_as_before_when_a_newer_one_has_gone_on(
     assert once == twice
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_records_alone_carry_the_state_across_any_cut(
@@ -283,6 +288,7 @@ def test_records_alone_carry_the_state_across_any_cut(
     assert essence(written) == essence(expected)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_a_case_once_written_is_never_taken_away_and_its_revisions_only_grow(
@@ -304,6 +310,7 @@ def test_a_case_once_written_is_never_taken_away_and_its_revisions_only_grow(
     assert not state.cases.keys() & state.withdrawn.keys()
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_every_fact_counts_once_and_only_for_its_customer(
@@ -322,6 +329,7 @@ def test_every_fact_counts_once_and_only_for_its_customer(
         }
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=conversations(), data=st.data())
 def test_every_event_has_one_reason_and_every_case_a_history(

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -146,6 +147,7 @@ def field_holds(condition, document) -> bool:
     }[condition]
 
 
+@pytest.mark.exhaustive
 @given(st.lists(rules, min_size=1, max_size=5), documents)
 @settings(max_examples=250, deadline=None)
 def test_hits_are_those_of_the_simple_evaluator(trees, document):
@@ -194,6 +196,7 @@ fragments = st.one_of(
 )
 
 
+@pytest.mark.exhaustive
 @given(st.one_of(st.text(max_size=80), st.lists(fragments, max_size=25).map("".join)))
 @settings(max_examples=600, deadline=None)
 @example("(" * 20_000)

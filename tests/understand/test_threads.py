@@ -463,6 +463,7 @@ def forests(draw: st.DrawFn) -> list[tuple[dict[str, Any], str]]:
     return events
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=150)
 @given(
     forests(),

@@ -258,6 +258,7 @@ def test_the_file_is_what_it_is_said_to_be(posts: Sequence[Post]) -> None:
     assert (len(posts), len(talk.conversations), sum(several)) == (2442, 656, 58)
 
 
+@pytest.mark.exhaustive
 def test_posts_in_the_order_of_their_file(posts: Sequence[Post], carrier: CompiledBrand) -> None:
     check(posts, posts, carrier, SEED)
 
@@ -268,6 +269,7 @@ def _shuffles() -> Iterator[Any]:
         yield pytest.param(number, marks=[pytest.mark.servers] if number >= FEW_SHUFFLES else [])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [*_shuffles()])
 def test_shuffled_posts(posts: Sequence[Post], carrier: CompiledBrand, number: int) -> None:
     seed = SEED + number

@@ -302,6 +302,7 @@ rules = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.exhaustive
 @given(st.lists(rules, min_size=1, max_size=5))
 def test_refused_is_exactly_what_no_event_reaches(written: list[dict[str, Any]]) -> None:
     """Of rules on fields alone: against every event that they can tell apart."""

@@ -156,6 +156,7 @@ def test_negative_fires_earlier_than_positive(usual) -> None:
     assert opening(angry, "negative") < opening(happy, "positive")
 
 
+@pytest.mark.exhaustive
 def test_few_authors_alert_nobody(usual) -> None:
     alone = [row for row in usual if not ONSET <= row.at < ONSET + 3 * HOUR]
     loud = posts(ONSET, ONSET + 2 * HOUR, 2_000, tone="negative", text="hört mich an", authors=4)
@@ -479,6 +480,7 @@ def test_what_is_no_state_is_refused(plain) -> None:
         BrandWatch.from_plain(plain)
 
 
+@pytest.mark.exhaustive
 def test_hostile_rows_are_bounded(usual) -> None:
     tracemalloc.start()
     watch = BrandWatch("nordlicht")
@@ -505,6 +507,7 @@ def test_hostile_rows_are_bounded(usual) -> None:
     assert size < 40_000_000
 
 
+@pytest.mark.exhaustive
 def test_quiet_brands_stay_small() -> None:
     """A thousand brands of twenty topics: what a series keeps when nothing is going on."""
     rows = posts(BEGIN, BEGIN + 20 * DAY, 4, topics=("a", "b", "c", "d"))

@@ -387,6 +387,7 @@ def drawn(data: Path, number: int) -> list[str]:
     return random.Random(SEED).sample(sorted(intents), number)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("draw", range(3))
 def test_one_intent_of_real_customers_is_one_incident(shared_data: Path, draw: int) -> None:
     """At the density of 20,000 posts a day: one incident, in time, with its members.

@@ -268,6 +268,7 @@ AROUND = (
 )
 
 
+@pytest.mark.exhaustive
 def test_long_lists_are_read_as_the_grammar_reads_them() -> None:
     """Alternatives in masses are read without it: the same meaning, or the same complaint."""
     random = Random(6)

@@ -175,6 +175,7 @@ def load(folder, name):
         return [json.loads(line) for line in lines]
 
 
+@pytest.mark.exhaustive
 def test_intents_hidden_among_other_posts_are_found(shared_data):
     """The gate in small: some intents among 2,000; in full in benchmarks/duplicates.py."""
     by_intent = {}

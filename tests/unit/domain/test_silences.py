@@ -207,6 +207,7 @@ def status(at: float, state: str = "running", **fields: str) -> Connector:
     return Connector("bluesky-1", "bluesky", state, at, **fields)
 
 
+@pytest.mark.exhaustive
 def test_a_connector_that_breaks_its_rhythm_is_told_and_taken_back() -> None:
     """Two weeks of working hours, then nothing from Monday noon on: within two hours."""
     silences = usual(14.5)

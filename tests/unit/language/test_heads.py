@@ -104,6 +104,7 @@ pieces_of_text = st.one_of(
 texts = st.lists(pieces_of_text, max_size=12).map(" ".join)
 
 
+@pytest.mark.exhaustive
 @given(st.lists(texts, min_size=1, max_size=12), st.randoms(use_true_random=False), st.data())
 def test_a_score_depends_on_the_text_alone(batch, chance, data) -> None:
     """Any order, any batch cut, any bound of the memo, any history: the same scores to the bit."""

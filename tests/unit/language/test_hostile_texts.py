@@ -356,6 +356,7 @@ def test_the_result_is_the_one_written_down(name: str) -> None:
     assert all(expected in {-1, found} for expected, found in zip(hostile.own, own, strict=True))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_time_is_bounded(function: str, record_property) -> None:
     """5 ms of a core for the worst; the best of several runs counts, a busy machine does not."""

@@ -220,6 +220,7 @@ REASONS = {
 }
 
 
+@pytest.mark.exhaustive
 def test_on_real_complaints_heads_add_to_keywords(base: Weights, shared_data: Path) -> None:
     """Trained on 1,500 posts; of 1,500 others more are right than by keywords, as was promised."""
     path = shared_data / "nc" / "text" / "airline_us_sentiment.jsonl.gz"

@@ -145,6 +145,7 @@ def test_held_rows_were_not_fitted_on() -> None:
     assert {fold_of(row.text) for row in rows} == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.exhaustive
 def test_a_brand_shifts_what_it_labels_and_keeps_the_rest() -> None:
     """New words are learned, old ones remembered, other outputs keep their bytes."""
     base_rows = made(300)
