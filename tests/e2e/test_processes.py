@@ -39,6 +39,7 @@ def test_a_killed_process_starts_again_under_its_name_and_port(lone_fleet):
     assert "3" in again.command
 
 
+@pytest.mark.exhaustive
 def test_a_frozen_process_does_not_answer_until_it_is_thawed(lone_fleet):
     lone_fleet.start("jetstream", *OPTIONS)
     lone_fleet.wait_ready("jetstream-0", 30)

@@ -25,6 +25,8 @@ from .check import K8S, ROOT, combinations
 from .kubectl import build
 from .server import quantity
 
+pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
+
 BRAND = ROOT / "brands"
 MEASURED = ROOT / "benchmarks" / "results.md"
 ARROWS = {

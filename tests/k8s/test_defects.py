@@ -9,6 +9,8 @@ import pytest
 
 from .bundle import Object
 
+pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
+
 Spoil = Callable[[list[Object]], None]
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from .test_defects import Spoil, container, in_container, one, put, remove, spec
 
+pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
+
 
 def _pod(kind: str, name: str):
     return lambda objects: one(objects, kind, name)["spec"]["template"]["spec"]

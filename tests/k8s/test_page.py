@@ -12,6 +12,8 @@ from .check import K8S, ROOT
 from .kubectl import build, program
 from .references import BY_HAND
 
+pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
+
 PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
 COMMANDS = re.findall(r"^kubectl (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 NAMESPACE = "apply -f deploy/k8s/base/namespace.yaml"

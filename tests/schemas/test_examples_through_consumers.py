@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import NoReturn, TypeVar
 
+import msgspec
 import pytest
 
 from klingel.contracts import codec
@@ -86,7 +87,7 @@ def as_message(topic: Topic, value: bytes | None, offset: int = 0) -> Message:
         trace=trace_id(name),
     )
     if topic is Topic.DEAD_LETTERS and value is not None:
-        named = codec._decoder(dict).decode(value)
+        named = msgspec.json.decode(value)
         headers += tuple(
             (key, str(word).encode()) for key, word in named.items() if isinstance(word, str)
         )

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
+
 DERIVED = (
     "core/src/klingel/model",
     "core/src/klingel/contracts/topics.json",

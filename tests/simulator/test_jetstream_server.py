@@ -139,6 +139,7 @@ async def test_a_live_subscriber_receives_everything_from_its_connection_on(benc
     assert [seq_of(e) for e in events] == sorted({seq_of(e) for e in events})
 
 
+@pytest.mark.exhaustive
 async def test_a_subscriber_that_joins_in_the_middle_meets_no_gap_at_the_cutover(bench):
     async with bench.connect(V1_PATH) as early:
         await bench.server.first_subscriber.wait()

@@ -263,7 +263,7 @@ def test_a_rule_has_another_version_when_its_dictionary_changes():
             "query: dictionary:product AND",
             "14: listening.0.query: at character 12 of the query: There is no dictionary 'product'",
         ),
-        ("words: [Störung]", "words: []", "10: dictionaries.1.words: a list is wrong"),
+        ("words: [Störung]", "words: []", "10: dictionaries.1.words: it is empty"),
     ],
 )
 def test_a_wrong_dictionary_is_told_by_line(tmp_path, wrong, right, problem):
