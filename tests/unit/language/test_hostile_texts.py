@@ -33,6 +33,9 @@ from klingel.language.signature import Agents, find_signature
 LENGTH = 30_000
 LIMIT_SECONDS = 0.005
 TRIES = 100
+PACE_STEPS = 200_000
+PACE_SECONDS = 0.0022
+"""So long a core at its full speed adds up so many numbers."""
 
 
 def many(piece: str) -> str:
@@ -356,7 +359,6 @@ def test_the_result_is_the_one_written_down(name: str) -> None:
     assert all(expected in {-1, found} for expected, found in zip(hostile.own, own, strict=True))
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_time_is_bounded(function: str, record_property) -> None:
     """5 ms of a core for the worst; the best of several runs counts, a busy machine does not."""
@@ -369,15 +371,26 @@ def test_the_time_is_bounded(function: str, record_property) -> None:
 
 
 def best_time(call: Callable[[str], Any], text: str, bound: float) -> float:
-    """Return the seconds that a call takes: the first time within the bound, or the best."""
+    """Return the seconds that a call takes: the first time within the bound, or the best.
+
+    Shared machines lend a core at half its speed for minutes; then the time counts in proportion.
+    """
     best = float("inf")
     for _ in range(TRIES):
-        start = time.thread_time()
-        call(text)
-        best = min(best, time.thread_time() - start)
+        seconds = thread_seconds(lambda: call(text))
+        if seconds > bound:
+            seconds /= max(1.0, thread_seconds(lambda: sum(range(PACE_STEPS))) / PACE_SECONDS)
+        best = min(best, seconds)
         if best <= bound:
             break
     return best
+
+
+def thread_seconds(call: Callable[[], Any]) -> float:
+    """Return the seconds of a core that a call takes."""
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
 
 
 @pytest.fixture(scope="session")
