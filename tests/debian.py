@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from klingel_simulator.debian import NotToBeHad, fetch_lists, run
 
@@ -24,9 +25,24 @@ Description: taken as installed
 """
 
 
+_SHARE = b"/usr/share/prometheus/alertmanager"
+"""Where Debian's Alertmanager looks for its templates; no setting of it says otherwise."""
+
+
 def find_alertmanager(folder: Path) -> Path:
-    """Return Alertmanager; see `find_program`."""
-    return find_program("prometheus-alertmanager", "prometheus-alertmanager", folder)
+    """Return Alertmanager; see `find_program`. A fetched one finds its templates where they lie."""
+    program = find_program("prometheus-alertmanager", "prometheus-alertmanager", folder)
+    root = folder / "root"
+    if not program.is_relative_to(root):
+        return program
+    name = f"/tmp/klingel-alertmanager-{crc32(bytes(root)):08x}"
+    assert len(name) == len(_SHARE)
+    share, moved = Path(name), program.with_name("alertmanager-moved")
+    share.unlink(missing_ok=True)
+    share.symlink_to(root / _SHARE.decode()[1:])
+    moved.write_bytes(program.read_bytes().replace(_SHARE, name.encode()))
+    moved.chmod(0o755)
+    return moved
 
 
 def find_promtool(folder: Path) -> Path:

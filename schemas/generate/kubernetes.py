@@ -6,7 +6,7 @@ from typing import Any, Final
 import topics
 import yaml
 
-from klingel.contracts.access import Right, lag_reader_rights, principals, rights_of
+from klingel.contracts.access import Right, rights_by_user
 from klingel.contracts.topics import (
     Topic,
     TopicSpec,
@@ -22,15 +22,13 @@ _SHAPE: Final = {
     f"KLINGEL_KAFKA__{name}"
     for name in ("PARTITIONS", "REPLICATION", "TOPIC_PREFIX", "GROUP_PREFIX")
 }
-_LAG_READER: Final = "keda"
 
 
 def generate(root: Path) -> dict[str, str]:
     """Return the generated files of deploy/k8s/components."""
     settings = _settings(root)
     specs = {Topic(name): _spec(name, data) for name, data in topics.read(root).items()}
-    users = {name: rights_of(name, specs, settings.kafka) for name in principals(specs)}
-    users[_LAG_READER] = lag_reader_rights(specs, settings.kafka)
+    users = rights_by_user(specs, settings.kafka)
     strimzi = FOLDER / "components/kafka-strimzi"
     return {
         f"{strimzi}/topics.yaml": _file(

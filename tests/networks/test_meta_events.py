@@ -127,6 +127,19 @@ def test_a_test_delivery_of_the_dashboard_is_a_message():
         assert installed().network(wanted).identify(piece.native, piece.context) == identity
 
 
+POSTBACK = {"title": "Get Started", "payload": "START", "mid": "m_p"}
+
+
+@pytest.mark.parametrize(("of", "wanted"), [("page", "messenger"), ("instagram", "instagram")])
+@pytest.mark.parametrize("field", ["messaging_postbacks", "messaging_referrals", "messaging_seen"])
+def test_a_test_delivery_of_any_messaging_field_is_of_the_messages_network(of, wanted, field):
+    value = {"sender": {"id": "1"}, "recipient": {"id": "2"}, "timestamp": "1527459824"}
+    change = {"field": field, "value": value | {"postback": POSTBACK}}
+    network, identity, draft, _ = one(body(of, {"id": "0", "time": 1, "changes": [change]}))
+    assert (network, identity.object_id) == (wanted, f"{wanted}:network:m_p")
+    assert draft.text == "Get Started"
+
+
 def test_story_reply_and_unsent_message():
     reply = {
         "mid": "m_s",

@@ -329,6 +329,14 @@ def test_a_deletion_is_the_same_on_every_path(form):
     assert draft.text is None
 
 
+@pytest.mark.parametrize("event_type", ["spaces.delete", "list.delete", "undelete", "user.delete"])
+def test_the_end_of_something_else_deletes_no_post(event_type):
+    event = {"event_uuid": "7", "event_type": event_type, "payload": {"id": FIRST}}
+    identity, _ = mapped({"data": event})
+    assert (identity.kind, identity.change) != ("post", "deleted")
+    assert identity.object_id != f"x:network:{FIRST}"
+
+
 def test_what_a_compliance_job_does_not_delete_stays():
     """`rehydrate`, `scrub_geo`, and results about accounts."""
     for line, context, object_id in (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialUpsertion
 
-from klingel.contracts.access import principals
+from klingel.contracts.access import LAG_READER, principals
 from klingel.contracts.connection import connection
 from klingel.contracts.topics import topic_specs
 from klingel.settings import KafkaSettings
@@ -144,7 +144,7 @@ def environment(settings: KafkaSettings) -> dict[str, str]:
 def deployment(secured: Secured) -> Deployment:
     """A deployment of this file's own, with users and without topics or rights."""
     prefix = f"s{uuid.uuid4().hex[:8]}-"
-    passwords = {each: uuid.uuid4().hex for each in principals(topic_specs())}
+    passwords = {each: uuid.uuid4().hex for each in (*principals(topic_specs()), LAG_READER)}
     made = Deployment(secured, prefix, passwords)
     client = KafkaAdminClient(**connection(made.administrator()))
     try:

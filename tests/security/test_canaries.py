@@ -127,6 +127,8 @@ class House:
     def documents(self, kind: str) -> list[dict[str, Any]]:
         """Return what lies in the indices of a kind."""
         index = f"{self.deployment.prefix}{kind}*"
+        # An index that was just made is not searched before it has its shards.
+        self.client.cluster.health(index=index, wait_for_status="yellow", timeout="30s")
         self.client.indices.refresh(index=index)
         found = self.client.search(index=index, size=1000)
         return [hit["_source"] for hit in found["hits"]["hits"]]

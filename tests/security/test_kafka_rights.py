@@ -25,10 +25,11 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import AuthorizationError
 from pydantic import SecretStr
 
-from klingel.contracts.access import principals, rights_of
+from klingel.contracts.access import LAG_READER, principals, rights_by_user
 from klingel.contracts.connection import connection
 from klingel.contracts.topics import Topic, queue_topic, topic_specs
 from klingel.settings import KafkaSettings
+from klingel_cli.kafka import admin
 from klingel_cli.main import main
 from klingel_local.certificates import Authority
 
@@ -209,6 +210,21 @@ async def test_a_service_opens_its_own_transactions_and_no_other(held, principal
     assert {names[group] for group in opened} == set(STAGES.get(principal, ()))
 
 
+async def test_who_measures_backlogs_reads_no_record(held) -> None:
+    """It sees every topic's end and every group's position, and nothing that anybody wrote."""
+    kafka = held.kafka(LAG_READER)
+    places = [TopicPartition(kafka.topic_prefix + spec.name, 0) for spec in topic_specs().values()]
+    with admin(kafka) as client:
+        for group in (group_of(kafka, stage) for each in GROUPS.values() for stage in each):
+            assert group in client.list_group_offsets(group)
+    async with consuming(kafka) as consumer:
+        assert set(await consumer.end_offsets(places)) == set(places)
+        got = await allowed(
+            TOPICS, lambda name: read(consumer, kafka, name), TopicAuthorizationFailedError
+        )
+    assert not got
+
+
 def test_a_certificate_of_the_same_name_has_the_same_rights(held) -> None:
     """By kafka-python too, which connectors and the command use."""
     kafka = held.secured.with_certificate(held.user("connectors"), **held.names)
@@ -272,7 +288,7 @@ def test_rights_are_made_once_and_surplus_ones_are_withdrawn(held) -> None:
 def test_the_rights_that_are_shown_are_those_that_are_made(held) -> None:
     shown = run(held.administrator(), "topics", "rights", *users(held))
     kafka = held.administrator()
-    for principal in principals(topic_specs()):
+    for principal, rights in rights_by_user(topic_specs(), kafka).items():
         assert held.user(principal) in shown.output
-        for right in rights_of(principal, topic_specs(), kafka):
+        for right in rights:
             assert right.name in shown.output

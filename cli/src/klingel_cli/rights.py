@@ -17,7 +17,7 @@ from kafka.admin import (
 )
 from kafka.errors import KafkaError, NoError
 
-from klingel.contracts.access import Right, principals, rights_of
+from klingel.contracts.access import Right, rights_by_user
 from klingel.contracts.topics import topic_specs
 from klingel.settings import KafkaSettings
 
@@ -64,8 +64,8 @@ def wanted(kafka: KafkaSettings, users: str) -> dict[str, list[Right]]:
         kafka: prefixes of topics and groups.
         users: what stands before a principal in the name of its user.
     """
-    specs = topic_specs()
-    return {users + each: list(rights_of(each, specs, kafka)) for each in principals(specs)}
+    rights = rights_by_user(topic_specs(), kafka)
+    return {users + each: list(of_user) for each, of_user in rights.items()}
 
 
 def entries(rights: Mapping[str, Sequence[Right]]) -> set[Entry]:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,11 @@ from klingel_indexer.templates import FOLDER, check_templates
 _PREFIX: Final = re.compile("[a-z0-9-]+")
 """As KLINGEL_ELASTICSEARCH__INDEX_PREFIX may be, but for an empty one: here that is most likely a
 variable of a script that is not set."""
+
+_ROUNDS: Final = 5
+"""So often what was written during the run is read once more, where the two differ."""
+_OVERLAP: Final = timedelta(minutes=1)
+"""By so much before the run it begins: clocks differ."""
 
 
 class _Done(NamedTuple):
@@ -95,9 +100,13 @@ def reindex(
                 swept = 0 if old is None else await sweep(client, old, erased)
                 copied = [await copy_index(client, *pair) for pair in pairs.items()]
             rebuilt = await _rebuild(shell, client, new, since, erased)
-        differences = [
-            found for pair in pairs.items() if (found := await compare(client, *pair)) is not None
-        ]
+        differences = await _differences(client, pairs)
+        for _ in range(0 if check else _ROUNDS):
+            if not differences:
+                break
+            # Services and the indexer go on meanwhile.
+            await _rebuild(shell, client, new, begun - _OVERLAP, erased)
+            differences = await _differences(client, pairs)
         return _Done(rebuilt, copied, differences, swept)
 
     done = ask(elasticsearch, work)
@@ -109,6 +118,11 @@ def reindex(
             _say_what_is_left(shell, old, new, begun)
     if not done.is_well:
         shell.found_wrong()
+
+
+async def _differences(client: AsyncElasticsearch, pairs: Mapping[str, str]) -> list[Difference]:
+    found = [await compare(client, *pair) for pair in pairs.items()]
+    return [each for each in found if each is not None]
 
 
 def _prefixes(ours: str, to: str | None, old: str | None) -> tuple[str | None, str]:

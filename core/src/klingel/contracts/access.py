@@ -23,6 +23,9 @@ Operation: TypeAlias = Literal[
 QUEUE_TOPICS: Final = "queue-"
 """How topics of single queues begin (`queue_topic`); which there are, brands decide."""
 
+LAG_READER: Final = "keda"
+"""Who measures backlogs for scaling: no service of ours, and no principal of a topic's file."""
+
 _STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "understand": ("understand", "thread"),
     "care": ("care",),
@@ -135,3 +138,11 @@ def lag_reader_rights(specs: Mapping[Topic, TopicSpec], kafka: KafkaSettings) ->
     """Return what who only measures backlogs may do: see positions and ends, read no record."""
     topics = [_topic(kafka.topic_prefix + name, "literal", {"Describe"}) for name in sorted(specs)]
     return (*topics, *_groups("cli", kafka))
+
+
+def rights_by_user(
+    specs: Mapping[Topic, TopicSpec], kafka: KafkaSettings
+) -> dict[str, tuple[Right, ...]]:
+    """Return the rights of every principal, and of who measures backlogs for scaling."""
+    rights = {each: rights_of(each, specs, kafka) for each in principals(specs)}
+    return rights | {LAG_READER: lag_reader_rights(specs, kafka)}

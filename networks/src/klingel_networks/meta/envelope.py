@@ -47,7 +47,14 @@ VIA = "via"
 
 _OBJECT = {"page": FACEBOOK, "instagram": INSTAGRAM, "whatsapp_business_account": WHATSAPP}
 _SAMPLE_OBJECT = {name: each for each, name in _OBJECT.items()} | {MESSENGER: "page"}
-_MESSAGING = ("message", "standby", "inbox_labels", "response_feedback", "business_integrity")
+_MESSAGING = (
+    "message",
+    "messaging",
+    "standby",
+    "inbox_labels",
+    "response_feedback",
+    "business_integrity",
+)
 _BLANKS = b" \t\r\n"
 
 

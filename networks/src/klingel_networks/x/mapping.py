@@ -255,13 +255,17 @@ def _activity(activity: Activity, native: bytes, context: Mapping[str, str]) -> 
     return other_activity(activity, native) if said is None else said
 
 
+_DELETIONS = frozenset({"post.delete", "postdelete", "tweet.delete", "tweetdelete"})
+"""Names of the event, present and former; an event of something else that ended is none."""
+
+
 def _posted(activity: Activity, context: Mapping[str, str]) -> Said | None:
     """Return the post of an event, or its deletion."""
     head = _decode(HEAD, activity.payload, "data.payload")
     if _is_post(head):
         post = _decode(POST, activity.payload, "data.payload")
         return post_identity(head), post_draft(post, _includes(activity.includes), context)
-    if (activity.event_type or "").lower().endswith("delete"):
+    if (activity.event_type or "").lower() in _DELETIONS:
         payload = _decode(PAYLOAD, activity.payload, "data.payload")
         return deletion(payload.id, payload.author_id)
     return None
