@@ -1,6 +1,7 @@
 """Against the real Kafka and Elasticsearch: indices made anew beside the old ones, and from nothing."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +30,9 @@ class Two:
         self.settings = settings
         self.old, self.new = f"{prefix}one-", f"{prefix}one-two-"
 
-    def apply(self, prefix: str) -> None:
+    def apply(self, prefix: str, templates: Path = TEMPLATES) -> None:
         """Put the templates."""
-        ask(self.settings, lambda client: apply_templates(client, TEMPLATES, prefix, {}))
+        ask(self.settings, lambda client: apply_templates(client, templates, prefix, {}))
 
     def index(self, messages: list[Message]) -> None:
         """Write to the old indices what the indexer would write of these messages."""
@@ -179,3 +180,68 @@ def test_what_elasticsearch_lost_comes_back_from_kafka(
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["kafka"]["refused"] == 0
     assert two.held(two.old) == before
+
+
+def another_mapping(folder: Path, component: str, field: str) -> Path:
+    """Return a folder of schemas whose templates want a number where we hold a word."""
+    made = folder / "schemas"
+    shutil.copytree(TEMPLATES, made / "generated" / "elasticsearch")
+    file = made / "generated" / "elasticsearch" / f"klingel-{component}.component.json"
+    body = json.loads(file.read_text(encoding="utf-8"))
+    assert body["template"]["mappings"]["properties"][field]["type"] == "keyword"
+    body["template"]["mappings"]["properties"][field] = {"type": "long"}
+    file.write_text(json.dumps(body), encoding="utf-8")
+    return made
+
+
+def test_a_mapping_that_refuses_the_documents_ends_it_and_leaves_the_old_alone(
+    run: Any,
+    settings: dict[str, str],
+    two: Two,
+    put: Callable[[Iterable[Output]], None],
+    tmp_path: Path,
+) -> None:
+    records = Caseload(25, seed=5).records(*Caseload.TOPICS)
+    two.index(records)
+    put(published(records))
+    before = two.held(two.old)
+    wrong = another_mapping(tmp_path, "cases", "case_id")
+    there = settings | {"KLINGEL_SCHEMAS_DIR": str(wrong)}
+    two.apply(two.new, wrong / "generated" / "elasticsearch")
+
+    refused = run("reindex", "--to", two.new, env=there)
+    assert refused.exit_code == 1
+    said = refused.output.splitlines()
+    assert said[-1] == (
+        f"klingel: the mapping under {two.new} refuses documents of {two.old}cases-nordlicht "
+        "(document_parsing_exception, the field case_id of the type long), which goes on serving; "
+        f"mend the mapping, delete the indices under {two.new} and begin anew"
+    )
+    assert "what is left" not in refused.output
+    assert "INDEX_PREFIX" not in refused.output
+    assert two.held(two.old) == before
+    told = run("reindex", "--to", two.new, "--json", env=there)
+    assert told.exit_code == 1
+
+    # The old indices serve, and the way begins anew once the mapping is mended.
+    two.clear(two.new)
+    two.apply(two.new)
+    assert run("reindex", "--to", two.new, env=settings).exit_code == 0
+    assert two.held(two.new) == two.held(two.old) == before
+
+
+def test_documents_of_kafka_that_the_mapping_refuses_are_told(
+    run: Any,
+    settings: dict[str, str],
+    two: Two,
+    put: Callable[[Iterable[Output]], None],
+    tmp_path: Path,
+) -> None:
+    records = Caseload(25, seed=5).records(*Caseload.TOPICS)
+    put(published(records))
+    wrong = another_mapping(tmp_path, "cases", "case_id")
+    two.apply(two.old, wrong / "generated" / "elasticsearch")
+    refused = run("reindex", env=settings | {"KLINGEL_SCHEMAS_DIR": str(wrong)})
+    assert refused.exit_code == 1, refused.output
+    assert "Elasticsearch refuses" in refused.output
+    assert "document_parsing_exception" in refused.output

@@ -3,8 +3,8 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
@@ -20,7 +20,7 @@ from klingel_cli.commands.remap import Moment
 from klingel_cli.erasing import known_erased
 from klingel_cli.kafka import Log, Slot, reading
 from klingel_cli.search_client import ask
-from klingel_cli.shell import Shell, as_json, pass_shell
+from klingel_cli.shell import FOUND_WRONG, Failure, Shell, as_json, pass_shell
 from klingel_indexer.convert import INPUTS
 from klingel_indexer.erased import sweep
 from klingel_indexer.rebuilding import (
@@ -55,8 +55,18 @@ class _Done(NamedTuple):
 
     @property
     def is_well(self) -> bool:
-        """Whether all that could be written is there."""
-        return not self.differences and not any(each.failed for each in self.copied)
+        """Whether all that was read is there."""
+        return self.may_go_on and not self.differences
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether nothing was refused: what differs then is what others write meanwhile."""
+        return self.failed is None and not (self.rebuilt is not None and self.rebuilt.errors)
+
+    @property
+    def failed(self) -> Copied | None:
+        """The index that could not be copied; none after it was tried."""
+        return next((each for each in self.copied if each.failed), None)
 
 
 @click.command("reindex")
@@ -81,43 +91,126 @@ def reindex(
     write to the same indices, and doing it twice changes nothing more. With --to, the new indices
     come to stand beside the old ones, and what is left to do is printed. What was erased is not
     written again, and goes from older indices before they are copied. Exit 1 when something could
-    not be copied, or both differ in the end.
+    not be copied or written, or both differ in the end; where the new mapping refuses a document,
+    nothing more is tried and the old indices are as they were.
     """
     elasticsearch = shell.settings.elasticsearch
     old, new = _prefixes(elasticsearch.index_prefix, to, old)
     if check and old is None:
         raise ConfigurationError("--check compares two prefixes; name the other one by --to")
-    folder = schemas_dir(shell.settings.schemas_dir) / FOLDER
     begun = shell.now()
-    erased = Suppressed() if check else _erased(shell)
-
-    async def work(client: AsyncElasticsearch) -> _Done:
-        _refuse(await check_templates(client, folder, new, None), new)
-        pairs = {} if old is None else await _pairs(client, folder, old, new)
-        copied, rebuilt, swept = [], None, 0
-        if not check:
-            if since is None:
-                swept = 0 if old is None else await sweep(client, old, erased)
-                copied = [await copy_index(client, *pair) for pair in pairs.items()]
-            rebuilt = await _rebuild(shell, client, new, since, erased)
-        differences = await _differences(client, pairs)
-        for _ in range(0 if check else _ROUNDS):
-            if not differences:
-                break
-            # Services and the indexer go on meanwhile.
-            await _rebuild(shell, client, new, begun - _OVERLAP, erased)
-            differences = await _differences(client, pairs)
-        return _Done(rebuilt, copied, differences, swept)
-
-    done = ask(elasticsearch, work)
+    run = _Run(shell, old, new, since, begun, Suppressed() if check else _erased(shell))
+    done = ask(elasticsearch, run.check if check else run.make)
     if as_json:
         shell.tell(_told(done))
     else:
         _say(shell, done)
-        if old is not None and not check and since is None:
+        if old is not None and not check and since is None and done.may_go_on:
             _say_what_is_left(shell, old, new, begun)
+    if done.failed is not None:
+        raise Failure(_refusal(done.failed, new, live=to is None), FOUND_WRONG)
     if not done.is_well:
         shell.found_wrong()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run.
+
+    Attributes:
+        shell: settings.
+        old, new: prefixes; None without one to copy from.
+        since: from when on Kafka is read; None reads and copies everything.
+        begun: when the run began.
+        erased: who and what was erased.
+    """
+
+    shell: Shell
+    old: str | None
+    new: str
+    since: datetime | None
+    begun: datetime
+    erased: Suppressed
+
+    async def check(self, client: AsyncElasticsearch) -> _Done:
+        """Only compare."""
+        return _Done(None, [], await _differences(client, await self._pairs(client)))
+
+    async def make(self, client: AsyncElasticsearch) -> _Done:
+        """Copy, write what Kafka has above it, and compare."""
+        pairs = await self._pairs(client)
+        copied, swept = [], 0
+        if self.since is None and self.old is not None:
+            swept = await sweep(client, self.old, self.erased)
+            copied = await _copy(client, pairs)
+        done = _Done(None, copied, [], swept)
+        if done.failed is not None:
+            return done
+        rebuilt = await self._rebuild(client, self.since)
+        differences = await _differences(client, pairs)
+        for _ in range(0 if rebuilt.errors else _ROUNDS):
+            if not differences:
+                break
+            # Services and the indexer go on meanwhile.
+            await self._rebuild(client, self.begun - _OVERLAP)
+            differences = await _differences(client, pairs)
+        return done._replace(rebuilt=rebuilt, differences=differences)
+
+    async def _pairs(self, client: AsyncElasticsearch) -> Mapping[str, str]:
+        """Return each index of the old prefix and the name of the one that takes its place.
+
+        Raises:
+            ConfigurationError: the templates of the new prefix are not there.
+        """
+        folder = schemas_dir(self.shell.settings.schemas_dir) / FOLDER
+        _refuse(await check_templates(client, folder, self.new, None), self.new)
+        if self.old is None:
+            return {}
+        names = await indices_of(client, folder, self.old)
+        return {name: target_of(name, self.old, self.new) for name in names}
+
+    async def _rebuild(self, client: AsyncElasticsearch, since: datetime | None) -> Rebuilt:
+        with reading(self.shell.settings.kafka) as log:
+            ranges = await asyncio.to_thread(_ranges, log, since)
+            return await rebuild(
+                log.read(ranges),
+                client,
+                self.new,
+                clock=SystemClock(),
+                metrics=Metrics("reindex"),
+                suppressed=self.erased,
+            )
+
+
+async def _copy(client: AsyncElasticsearch, pairs: Mapping[str, str]) -> list[Copied]:
+    """Copy one index after the other; the first that cannot be copied is the last."""
+    copied = []
+    for pair in pairs.items():
+        copied.append(await copy_index(client, *pair))
+        if copied[-1].failed:
+            break
+    return copied
+
+
+def _refusal(failed: Copied, new: str, *, live: bool) -> str:
+    """Return what is to be said of an index that could not be copied.
+
+    Args:
+        failed: it.
+        new: prefix of the indices that it was copied to.
+        live: whether these are asked already, so that nobody may delete them.
+    """
+    why = "; ".join(failed.failed)
+    if not failed.is_mapping:
+        return (
+            f"{failed.source} could not be copied ({why}) and goes on serving; begin anew when "
+            "Elasticsearch is well"
+        )
+    cure = "" if live else f", delete the indices under {new}"
+    return (
+        f"the mapping under {new} refuses documents of {failed.source} ({why}), which goes on "
+        f"serving; mend the mapping{cure} and begin anew"
+    )
 
 
 async def _differences(client: AsyncElasticsearch, pairs: Mapping[str, str]) -> list[Difference]:
@@ -152,30 +245,6 @@ def _refuse(differences: list[str], prefix: str) -> None:
         )
 
 
-async def _pairs(client: AsyncElasticsearch, folder: Path, old: str, new: str) -> Mapping[str, str]:
-    """Return each index of the old prefix and the name of the one that takes its place."""
-    return {name: target_of(name, old, new) for name in await indices_of(client, folder, old)}
-
-
-async def _rebuild(
-    shell: Shell,
-    client: AsyncElasticsearch,
-    prefix: str,
-    since: datetime | None,
-    erased: Suppressed,
-) -> Rebuilt:
-    with reading(shell.settings.kafka) as log:
-        ranges = await asyncio.to_thread(_ranges, log, since)
-        return await rebuild(
-            log.read(ranges),
-            client,
-            prefix,
-            clock=SystemClock(),
-            metrics=Metrics("reindex"),
-            suppressed=erased,
-        )
-
-
 def _ranges(log: Log, since: datetime | None) -> dict[Slot, tuple[int, int]]:
     """Return what of each input is to be read: all of it, or what was written since."""
     slots = [slot for topic in INPUTS for slot in log.slots(topic)]
@@ -196,6 +265,7 @@ def _told(done: _Done) -> dict[str, Any]:
             "written": rebuilt.written,
             "without": rebuilt.without,
             "refused": rebuilt.refused,
+            "errors": dict(rebuilt.errors),
         },
         "copied": [
             {
@@ -221,14 +291,17 @@ def _say(shell: Shell, done: _Done) -> None:
             f"copied   {each.source} to {each.target}: {each.written:,} of {each.documents:,} "
             f"documents, {each.older:,} there already"
         )
-        for failure in each.failed:
-            shell.say(f"failed   {each.source}: Elasticsearch refuses a document: {failure}")
     if done.rebuilt is not None:
         found = done.rebuilt
         shell.say(
             f"read     {found.read:,} messages from Kafka: {found.written:,} documents, "
             f"{found.without:,} without one, {found.refused:,} refused (klingel dead-letters)"
         )
+        for kind, count in sorted(found.errors.items()):
+            shell.say(
+                f"refused  Elasticsearch refuses {count:,} documents of Kafka ({kind}): the mapping "
+                "does not fit them, or each is a dead letter already"
+            )
     for difference in done.differences:
         shell.say(f"differs  {difference.sentence()}")
 

@@ -6,6 +6,8 @@ how often, or what an indexer writes to the same indices meanwhile.
 """
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -40,6 +42,12 @@ _PAGE: Final = 5000
 _KEEP: Final = "5m"
 """How long Elasticsearch keeps a view of an index open between two pages."""
 
+_UNFIT: Final = 400
+"""Status of a document that its index can never take."""
+
+_FIELD: Final = re.compile(r"failed to parse field \[([a-z_.]{1,100})\] of type \[([a-z_]{1,40})\]")
+"""A field of the mapping and its type: names of ours. What else the sentence says is the document's."""
+
 Sleep = Callable[[float], Any]
 
 
@@ -52,13 +60,15 @@ class Rebuilt:
         written: documents that the index holds now, in this version or a higher one.
         without: messages that have no document, or must have none since what they tell is erased.
         refused: documents that Elasticsearch refuses, and messages that cannot be read; each had
-            its dead letter when it was first read.
+            its dead letter when it was first read, unless the mapping is another since.
+        errors: of the documents, how many by Elasticsearch's error type.
     """
 
     read: int = 0
     written: int = 0
     without: int = 0
     refused: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -70,7 +80,9 @@ class Copied:
         documents: in the source.
         written: of them, new or newer in the target.
         older: of them, the target holds this version or a higher one.
-        failed: sentences of Elasticsearch's error types, without a word of a document.
+        failed: Elasticsearch's error types, with the field where it names one, and without a word
+            of a document.
+        is_mapping: whether the documents do not fit, so that trying again cannot help.
     """
 
     source: str
@@ -79,6 +91,7 @@ class Copied:
     written: int = 0
     older: int = 0
     failed: list[str] = field(default_factory=list)
+    is_mapping: bool = False
 
 
 class Contents(NamedTuple):
@@ -131,6 +144,7 @@ async def rebuild(
         succeeded = sum(end.verdict.succeeded for end in ends)
         done.written += succeeded
         done.refused += len(ends) - succeeded
+        done.errors.update(end.error_type for end in ends if not end.verdict.succeeded)
 
     writer = BulkWriter(
         ElasticsearchTransport(client), settled, clock=clock, limits=limits, metrics=metrics
@@ -211,15 +225,23 @@ async def copy_index(
     if error is not None:
         return Copied(source, target, failed=[str(error.get("type", "unknown"))])
     response: Mapping[str, Any] = found.body["response"]
-    failures = {str(each.get("cause", {}).get("type", "unknown")) for each in response["failures"]}
+    failures = [(each.get("status", 0), each.get("cause") or {}) for each in response["failures"]]
     return Copied(
         source,
         target,
         documents=response["total"],
         written=response["created"] + response["updated"],
         older=response["version_conflicts"],
-        failed=sorted(failures),
+        failed=sorted({_failure(cause) for _, cause in failures}),
+        is_mapping=any(status == _UNFIT for status, _ in failures),
     )
+
+
+def _failure(cause: Mapping[str, Any]) -> str:
+    """Return the type of an error, and which field did not fit where it says so."""
+    kind = str(cause.get("type", "unknown"))
+    named = _FIELD.search(str(cause.get("reason", "")))
+    return kind if named is None else f"{kind}, the field {named[1]} of the type {named[2]}"
 
 
 async def contents(client: AsyncElasticsearch, index: str) -> Contents:
