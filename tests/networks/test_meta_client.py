@@ -369,6 +369,95 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_do():
         assert (only.state, "new access token" in only.remedy) == ("failed", True)
 
 
+async def examined(network, known: World, **more: Any):
+    """Return the findings of a network's doctor by what was looked at."""
+    async with served(known) as (url, _):
+        found = await network.examine(options(url, **more), Tools())
+    assert all(each.remedy or each.state == "ok" for each in found)
+    return {each.check: each for each in found}
+
+
+@pytest.mark.parametrize("network", [facebook, messenger, instagram])
+async def test_the_doctor_asks_for_every_field_that_an_account_needs(network):
+    """Each field that `connector.yaml` tells to subscribe; what another app has is not ours."""
+    known = world()
+    known.other_apps[PAGE] = list(network.PLAN.subscribed)
+    found = await examined(network, known)
+    assert found["subscription"].state == "failed"
+    assert found["subscription"].sentence == "the account is not subscribed to the app"
+    told = " ".join(installed().manifest(network.PLAN.network).access)
+    for missing in network.PLAN.subscribed:
+        assert missing in told
+        known.subscribed[PAGE] = [each for each in network.PLAN.subscribed if each != missing]
+        found = await examined(network, known)
+        assert found["subscription"].state == "failed"
+        assert missing in found["subscription"].sentence
+        assert missing in found["subscription"].remedy
+    known.subscribed[PAGE] = list(network.PLAN.subscribed)
+    assert {each.state for each in (await examined(network, known)).values()} == {"ok"}
+
+
+async def test_the_doctor_asks_whatsapps_business_account_not_the_number():
+    """The setting names it, else the token does; without either nobody can ask."""
+    known = world()
+    known.things[PAGE] = {"id": PAGE}
+    found = await examined(whatsapp, known)
+    assert (found["account"].state, found["subscription"].state) == ("ok", "unknown")
+    assert "KLINGEL_WHATSAPP_BUSINESS_ACCOUNTS" in found["subscription"].remedy
+    known.businesses["77"] = ["2"]
+    found = await examined(whatsapp, known, business_accounts="77")
+    assert found["subscription"].state == "failed"
+    assert "POST" in found["subscription"].remedy
+    known.tokens[TOKEN].granted["whatsapp_business_management"] = ["77"]
+    assert (await examined(whatsapp, known))["subscription"].state == "failed"
+    known.businesses["77"] = ["2", "1"]
+    assert {each.state for each in (await examined(whatsapp, known)).values()} == {"ok"}
+    with pytest.raises(ConfigurationError, match="business_accounts"):
+        await examined(whatsapp, known, business_accounts="7 7")
+
+
+@pytest.mark.parametrize("network", [facebook, instagram, whatsapp])
+@pytest.mark.parametrize(
+    ("refusal", "state", "remedy"),
+    [((200, 0), "failed", "permission"), ((100, 33), "failed", "id belongs")],
+)
+async def test_the_doctor_tells_a_refused_subscription(network, refusal, state, remedy):
+    known = world()
+    known.things[PAGE] = {"id": PAGE}
+    known.refused[f"{PAGE}/subscribed_apps"] = refusal
+    found = await examined(network, known, business_accounts=PAGE)
+    assert found["subscription"].state == state
+    assert remedy in found["subscription"].remedy
+
+
+async def test_a_login_that_cannot_ask_is_told_where_to_look():
+    """Instagram behind a Facebook login has no such edge: not known is not wrong."""
+    known = world()
+    known.refused[f"{PAGE}/subscribed_apps"] = (100, 0)
+    assert (await examined(facebook, known))["subscription"].state == "failed"
+    found = (await examined(instagram, known))["subscription"]
+    assert (found.state, "dashboard" in found.remedy) == ("unknown", True)
+    assert "message_edit" in found.remedy
+
+
+@pytest.mark.parametrize("network", [facebook, messenger, instagram, whatsapp])
+@pytest.mark.parametrize("fault", ["half_close", "away", "transient", "garbage"])
+async def test_a_subscription_that_cannot_be_reached_is_unknown_or_absent(network, fault):
+    """Away is `unknown`; an answer that cannot be read names no app of ours."""
+    known = world()
+    known.things[PAGE] = {"id": PAGE}
+    before = 3 if network.PLAN.page_token or network is whatsapp else 2
+    known.faults.extend([""] * (before - 1) + [fault])
+    found = (await examined(network, known, business_accounts="77"))["subscription"]
+    assert found.state == ("failed" if fault == "garbage" else "unknown")
+
+
+async def test_nobody_there_is_one_finding():
+    """A Graph that does not answer at all: unknown, and nothing else is asked."""
+    found = await facebook.examine(options("http://127.0.0.1:1"), Tools())
+    assert [(each.check, each.state) for each in found] == [("credentials", "unknown")]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "subcode", "trouble"),
     [

@@ -30,12 +30,15 @@ _LIMITED: Final = {"code": 4, "type": "OAuthException", "message": "(#4) Applica
 class Token:
     """A token: what it may do, when it ends, and with which error it is refused.
 
-    ``trouble`` is (code, subcode), None while it is good.
+    ``trouble`` is (code, subcode), None while it is good. ``granted`` says for which objects a
+    permission is given, where it is not for all.
     """
 
     scopes: tuple[str, ...] = ()
     expires_at: int = 0
     trouble: tuple[int, int] | None = None
+    app_id: str = "1"
+    granted: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,7 +46,9 @@ class World:
     """What the network knows.
 
     ``faults`` are taken one a call, in order, ``""`` being none. ``usage`` is the share of the limit
-    that is used, in percent, and stands in the headers.
+    that is used, in percent, and stands in the headers. ``subscribed`` has the fields to which app 1
+    is subscribed by account, ``other_apps`` those of another app; ``businesses`` the apps of each
+    business account of WhatsApp; ``refused`` codes and subcodes by path.
     """
 
     tokens: dict[str, Token] = field(default_factory=dict)
@@ -51,6 +56,9 @@ class World:
     edges: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     things: dict[str, dict[str, Any]] = field(default_factory=dict)
     subscribed: dict[str, list[str]] = field(default_factory=dict)
+    other_apps: dict[str, list[str]] = field(default_factory=dict)
+    businesses: dict[str, list[str]] = field(default_factory=dict)
+    refused: dict[str, tuple[int, int]] = field(default_factory=dict)
     faults: deque[str] = field(default_factory=deque)
     calls: list[str] = field(default_factory=list)
     usage: int = 1
@@ -94,13 +102,24 @@ class GraphServer:
             return self._json(200, {"data": self._debugged(request.query.get("input_token", ""))})
         owner, _, edge = path.partition("/")
         if edge == "subscribed_apps":
-            fields = self.world.subscribed.get(owner)
-            data = [] if fields is None else [{"id": "1", "subscribed_fields": fields}]
-            return self._json(200, {"data": data})
+            return self._json(200, {"data": self._apps(owner)})
         wanted = _field_names(request.query.get("fields", ""))
         if not edge:
             return self._thing(owner, wanted)
         return self._page(request, path, wanted)
+
+    def _apps(self, owner: str) -> list[dict[str, Any]]:
+        if owner in self.world.businesses:
+            return [
+                {"whatsapp_business_api_data": {"id": each, "name": "an app", "link": "x"}}
+                for each in self.world.businesses[owner]
+            ]
+        told = (("1", self.world.subscribed), ("2", self.world.other_apps))
+        return [
+            {"id": app, "subscribed_fields": fields[owner]}
+            for app, fields in told
+            if owner in fields
+        ]
 
     async def _broken(self, request: web.Request, fault: str) -> web.StreamResponse | None:
         if fault == "stall":
@@ -138,6 +157,11 @@ class GraphServer:
             return self._error(
                 401, {"code": code, "error_subcode": subcode, "type": "OAuthException"}
             )
+        path = request.match_info["path"]
+        if path in self.world.refused:
+            code, subcode = self.world.refused[path]
+            error = {"code": code, "error_subcode": subcode, "type": "OAuthException"}
+            return self._error(400, error)
         if self.world.app_secret is not None:
             proof = hmac.new(self.world.app_secret, token.encode(), hashlib.sha256).hexdigest()
             if not hmac.compare_digest(proof, request.query.get("appsecret_proof", "")):
@@ -154,7 +178,17 @@ class GraphServer:
                     "error": {"code": code, "subcode": subcode, "error_subcode": subcode},
                 }
         assert known is not None
-        return {"is_valid": True, "expires_at": known.expires_at, "scopes": list(known.scopes)}
+        return {
+            "app_id": known.app_id,
+            "is_valid": True,
+            "expires_at": known.expires_at,
+            "scopes": list(known.scopes),
+            "granular_scopes": [
+                {"scope": each}
+                | ({"target_ids": known.granted[each]} if each in known.granted else {})
+                for each in known.scopes
+            ],
+        }
 
     def _thing(self, own_id: str, wanted: frozenset[str]) -> web.Response:
         if wanted == {"access_token"}:

@@ -44,6 +44,16 @@ PLAN = Plan(
         ),
     ),
     scopes=("instagram_basic", "instagram_manage_comments", "instagram_manage_messages"),
+    subscribed=(
+        "comments",
+        "live_comments",
+        "mentions",
+        "messages",
+        "messaging_seen",
+        "messaging_postbacks",
+        "message_reactions",
+        "message_edit",
+    ),
     page_token=False,
 )
 

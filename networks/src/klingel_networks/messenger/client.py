@@ -22,7 +22,19 @@ PLAN = Plan(
         ),
     ),
     scopes=("pages_messaging", "pages_manage_metadata"),
-    subscribed=("messages", "message_echoes", "message_edits", "message_reactions"),
+    subscribed=(
+        "messages",
+        "message_echoes",
+        "message_edits",
+        "message_reactions",
+        "message_reads",
+        "message_deliveries",
+        "messaging_postbacks",
+        "messaging_referrals",
+        "messaging_handovers",
+        "messaging_optins",
+        "standby",
+    ),
 )
 
 

@@ -46,6 +46,7 @@ MOST_PAGES = 100
 PROBE_EVERY = timedelta(days=1)
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30)
 _PAGE_SIZE = 100
+_NO_IDS = "{} must be ids of letters and digits, separated by commas"
 _OK = 200
 
 
@@ -83,6 +84,7 @@ class Plan:
         subscribed: webhook fields that an account must be subscribed to; empty: not looked at.
         page_token: whether an account has a token of its own, which ours may ask for.
         accounts: setting that names the accounts.
+        subscribers: setting that names what is subscribed in their place; empty: they themselves.
     """
 
     network: str
@@ -91,6 +93,7 @@ class Plan:
     subscribed: tuple[str, ...] = ()
     page_token: bool = True
     accounts: str = "accounts"
+    subscribers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +112,9 @@ class Settings:
         token, secret = options.get("token"), options.get("app_secret")
         if not isinstance(token, SecretStr) or not token.get_secret_value().strip():
             raise ConfigurationError("token is empty: the Graph API needs an access token")
-        listed = tuple(
-            dict.fromkeys(
-                each.strip() for each in str(options.get(accounts) or "").split(",") if each.strip()
-            )
-        )
-        if not listed or not all(
-            each.isascii() and each.isalnum() and len(each) <= 60 for each in listed
-        ):
-            raise ConfigurationError(
-                f"{accounts} must be ids of letters and digits, separated by commas"
-            )
+        listed = ids_of(options, accounts)
+        if not listed:
+            raise ConfigurationError(_NO_IDS.format(accounts))
         try:
             base = URL(str(options.get("graph_url") or "")) / str(
                 options.get("graph_version") or ""
@@ -136,6 +131,18 @@ class Settings:
             base,
             days if isinstance(days, int) and days >= 0 else 7,
         )
+
+
+def ids_of(options: Options, setting: str) -> tuple[str, ...]:
+    """Return the ids that a setting lists; raises ConfigurationError naming the setting."""
+    listed = tuple(
+        dict.fromkeys(
+            each.strip() for each in str(options.get(setting) or "").split(",") if each.strip()
+        )
+    )
+    if not all(each.isascii() and each.isalnum() and len(each) <= 60 for each in listed):
+        raise ConfigurationError(_NO_IDS.format(setting))
+    return listed
 
 
 class RefusedError(Exception):

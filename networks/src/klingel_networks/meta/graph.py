@@ -98,13 +98,22 @@ def _stamp(value: Time | None) -> int | None:
     return None if value is None else milliseconds(value, "created_time")
 
 
+class Granted(Part, frozen=True, gc=False):
+    """A permission of a token, and what it is for; without targets for all that its owner has."""
+
+    scope: str | None = None
+    target_ids: list[str | int] | None = None
+
+
 class TokenData(Part, frozen=True, gc=False):
     """What `debug_token` tells of a token."""
 
+    app_id: str | int | None = None
     is_valid: bool | None = None
     expires_at: int | None = None
     data_access_expires_at: int | None = None
     scopes: list[str] | None = None
+    granular_scopes: list[Granted] | None = None
     error: GraphError | None = None
 
 

@@ -14,6 +14,7 @@ PLAN = Plan(
     scopes=("whatsapp_business_messaging", "whatsapp_business_management"),
     page_token=False,
     accounts="numbers",
+    subscribers="business_accounts",
 )
 
 
