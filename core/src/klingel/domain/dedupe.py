@@ -21,6 +21,9 @@ ROW = struct.Struct(">16sQQ")
 SIGHTINGS = 32
 """Raw events of one revision that local state remembers."""
 
+WORDS = ("text", "langs", "media", "links", "hashtags", "mentions")
+"""Fields of a draft that hold what was said; withheld, none of them is told."""
+
 _KNOWN_MEDIA = {"stored": 3, "failed": 2, "remote": 1}
 _HEARD = 1
 _DELETION = 2
@@ -172,7 +175,7 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
     A present field beats an absent one; of two present values the one with the greater hash wins.
     A deletion beats everything else that has its revision. What was found out about a medium later
     (it is stored, it can never be had) beats what the event itself said of it; what tells nothing
-    but that says nothing else.
+    but that says nothing else. Words that one of them withholds are told by none.
     """
     drafts = [draft for draft in drafts if draft.change == "deleted"] or drafts
     speaking = [draft for draft in drafts if not draft.only_media] or drafts
@@ -183,6 +186,9 @@ def merge_drafts(drafts: Sequence[SocialDraft]) -> SocialDraft:
             merged[name] = max(values, key=_weight)
     if "media" in merged:
         merged["media"] = _merge_media(drafts, speaking)
+    if any(draft.withheld for draft in drafts):
+        merged = {name: value for name, value in merged.items() if name not in WORDS}
+        merged["withheld"] = True
     return SocialDraft(**merged)
 
 

@@ -62,6 +62,8 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         asked_by_id: whether the network tells the rest of it only when it is asked for it by its id.
         only_media: whether it tells nothing but what became of the event's media.
         erases: whether it demands that what its author said until then is erased.
+        withheld: whether the network lets its words be shown no longer; they are left out here, and
+            hide those that another delivery of the revision brought.
     """
 
     mapping: str
@@ -98,3 +100,4 @@ class SocialDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     asked_by_id: bool = False
     only_media: bool = False
     erases: bool = False
+    withheld: bool = False

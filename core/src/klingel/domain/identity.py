@@ -49,11 +49,12 @@ def content_hash(draft: SocialDraft) -> str:
 
     Never metrics, profile or what signs an address: those differ from fetch to fetch. A medium
     without an id is told by its address up to the query, and one that was fetched by what became of
-    it, too: what knows more of it is another content.
+    it, too: what knows more of it is another content. That words are withheld is a content of its own:
+    they are absent otherwise than where a delivery never had any.
     """
     return hash64(
         draft.kind,
-        "deleted" if draft.change == "deleted" else "",
+        "deleted" if draft.change == "deleted" else "withheld" if draft.withheld else "",
         draft.text or "",
         *sorted(_told_by(medium) for medium in draft.media),
         "|",

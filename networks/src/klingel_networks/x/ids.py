@@ -135,12 +135,21 @@ def old_time(value: str, path: str) -> datetime:
     return rfc3339(f"{year}-{_MONTHS[month]:02}-{day}T{clock}{hours}:{minutes}", path)
 
 
-def is_withheld(countries: Sequence[str] | None, context: Mapping[str, str]) -> bool:
-    """Return whether a post may not be shown: everywhere (XX, XY), or in the context's `country`."""
+def is_withheld(
+    countries: Sequence[str] | None,
+    context: Mapping[str, str],
+    *,
+    copyright_claimed: bool | None = None,
+) -> bool:
+    """Return whether a post may not be shown: everywhere (XX, XY), or in the context's `country`.
+
+    A claim of copyright that names no country is one everywhere.
+    """
     if not countries:
-        return False
+        return copyright_claimed is True
     home = context.get("country") or HOME_COUNTRY
-    return any(code in _EVERYWHERE or code == home for code in countries)
+    told = {code.upper() for code in countries}
+    return home.upper() in told or not told.isdisjoint(_EVERYWHERE)
 
 
 @lru_cache(maxsize=1024)

@@ -190,11 +190,13 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
     """
     text = post.full_text or post.text or ""
     check_text(text, "text")
-    mentions, hashtags, links = old_marks(post.entities)
+    hidden = is_withheld(
+        post.withheld_in_countries, context, copyright_claimed=post.withheld_copyright
+    )
+    mentions, hashtags, links = ((), (), ()) if hidden else old_marks(post.entities)
     parent = post.in_reply_to_status_id_str
     reposted = post.retweeted_status.id_str if post.retweeted_status is not None else None
     shown = post.extended_entities or post.entities
-    hidden = is_withheld(post.withheld_in_countries, context)
     counts = {"retweets": post.retweet_count, "likes": post.favorite_count}
     metrics = {
         name: count
@@ -223,12 +225,13 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
         customer_ids=customer_ids(speaker),
         lone_id=True,
         text=None if hidden else text,
-        langs=language(post.lang),
+        langs=() if hidden else language(post.lang),
         media=() if hidden or shown is None else tuple(old_media(shown.media or ())),
         links=links,
         hashtags=hashtags,
         mentions=mentions,
         metrics=metrics or None,
+        withheld=hidden,
         url=f"https://x.com/i/status/{post.id_str}",
     )
 

@@ -28,6 +28,7 @@ from klingel_networks.x.records import (
     Reference,
     User,
     Variant,
+    Withheld,
 )
 
 MAPPING = "x/1"
@@ -109,9 +110,10 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
     text = note.text if note is not None and note.text else post.text
     check_text(text, "text")
     entities = note.entities if note is not None and note.entities else post.entities
-    mentions, hashtags, links = _marked(entities)
-    codes = post.withheld.country_codes if post.withheld is not None else None
-    hidden = is_withheld(codes, context)
+    codes, hidden = (
+        _withheld(post.withheld, context) if post.withheld is not None else (None, False)
+    )
+    mentions, hashtags, links = ((), (), ()) if hidden else _marked(entities)
     metrics = _counts(post.public_metrics)
     if codes:
         metrics = {**(metrics or {}), "withheld_countries": len(codes)}
@@ -134,7 +136,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         reposts=_object(refers.reposted, includes),
         author=author,
         text=None if hidden else text,
-        langs=language(post.lang),
+        langs=() if hidden else language(post.lang),
         media=() if hidden or post.attachments is None else tuple(_attached(post, includes)),
         links=links,
         hashtags=hashtags,
@@ -143,6 +145,7 @@ def post_draft(post: Post, includes: Includes, context: Mapping[str, str]) -> So
         url=f"https://x.com/i/status/{post.id}",
         customer_ids=() if author is None else (f"x:{author.id}",),
         lone_id=True,
+        withheld=hidden,
     )
 
 
@@ -257,6 +260,12 @@ def _thread(post: Post, first: str, refers: References) -> tuple[str | None, Thr
     if conversation in {first, post.id, *(post.edit_history_tweet_ids or ())}:
         return None, "root"
     return post_object(conversation), "network"
+
+
+def _withheld(told: Withheld, context: Mapping[str, str]) -> tuple[Sequence[str] | None, bool]:
+    """Return where a post is withheld, and whether its words are not for us to tell."""
+    hidden = is_withheld(told.country_codes, context, copyright_claimed=told.copyright)
+    return told.country_codes, hidden
 
 
 def _times(post: Post, first: str) -> tuple[datetime | None, datetime | None]:

@@ -24,8 +24,9 @@ class Reference(Struct, frozen=True, gc=False):
 
 
 class Withheld(Struct, frozen=True, gc=False):
-    """Where a post may not be shown."""
+    """Where a post may not be shown, and whether that is for its author's rights."""
 
+    copyright: bool | None = None
     country_codes: Annotated[list[str], Meta(max_length=MOST)] | None = None
 
 
@@ -425,6 +426,7 @@ class OldPost(Struct, frozen=True, gc=False):
     retweet_count: int | None = None
     favorite_count: int | None = None
     withheld_in_countries: Annotated[list[str], Meta(max_length=MOST)] | None = None
+    withheld_copyright: bool | None = None
 
 
 BODY = msgspec.json.Decoder(Body)

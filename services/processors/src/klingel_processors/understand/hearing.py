@@ -353,21 +353,25 @@ class HearingLogic(ABC):
         return self.unheard(one, "duplicate" if heard else "not_heard", heard=heard)
 
     def _whole(self, encounter: Encounter, history: Mapping[Coordinates, Message]) -> Said | None:
-        """Return what all contents of the revision say, None when one cannot be read any more."""
+        """Return what all contents of the revision say, None when one cannot be read any more.
+
+        What withholds the words needs none of the others: it takes them away, however late it comes.
+        """
         offsets = other_contents(encounter.seen, encounter.bits)
         if not offsets:
             return encounter.said
+        alone = encounter.said if encounter.said.draft.withheld else None
         if len(offsets) >= CONTRIBUTIONS:
-            return None
+            return alone
         others = []
         for offset in offsets:
             other = history.get((self.inputs[0], self._partition, offset))
             if other is None:
-                return None
+                return alone
             try:
                 others.append((offset, self.said(other)))
             except InvalidMessage:  # it was valid once: its original is gone
-                return None
+                return alone
         return Said.merged(encounter.said, others)
 
     # -- outcomes --------------------------------------------------------------------------
