@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klingel.contracts import codec
-from klingel.model.connector_status import Spent
 from klingel_connectors import costs
 from klingel_connectors.costs import Meter
 from klingel_connectors.credentials import Standing, standing, worst
@@ -88,11 +87,13 @@ def test_spending_adds_up_within_a_month(moves):
         assert sum((told.items or {}).values()) == pytest.approx(told.units)
 
 
-def test_a_restart_in_the_month_goes_on_and_in_the_next_one_begins():
-    before = Spent(month="2026-11", units=70.0, items={"a": 70.0})
-    assert costs.resumed(Meter("2026-11"), before, NOW).units == 70
-    assert costs.resumed(Meter("2026-11"), before, NOW + timedelta(days=30)).units == 0
-    assert costs.resumed(Meter("2026-11"), None, NOW).units == 0
-    assert costs.left(Meter("2026-11"), NOW) is None
+def test_what_others_spend_is_missing_and_added_where_it_is_ours():
+    """What is left is never below nothing; without a budget there is nothing to say."""
+    meter = Meter("2026-11", units=70.0, items={"a": 70.0}, budget=100)
+    assert costs.left(meter, NOW) == 30
+    assert costs.left(meter, NOW, 20.0) == 10
+    assert costs.left(meter, NOW, 95.0) == 0
+    assert costs.left(Meter("2026-11"), NOW, 5.0) is None
     assert costs.told(Meter("2026-11"), NOW) is None
-    assert costs.left(Meter("2026-11", units=95, budget=100), NOW, share=0.9) == 0
+    both = costs.added(meter, 5.0, {"a": 4.0, "b": 1.0})
+    assert (both.units, both.items) == (75.0, {"a": 74.0, "b": 1.0})

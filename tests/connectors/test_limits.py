@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klingel.metrics import Metric
-from klingel.model.connector_status import Spent
 from klingel.testing.clock import FixedClock
 from klingel_connectors import costs, limits
 from klingel_connectors.limits import LONGEST_WAIT, REFUSED_WAITS, Bucket, Turns
@@ -236,25 +235,12 @@ async def test_the_status_tells_limits_and_spending(permits, clock):
     assert (limit.bucket, limit.remaining, limit.limit) == ("search", 3, 10)
     assert (limit.resets_at - clock.now()).total_seconds() == 60.0
     assert permits.refused("search", 5.0) == 5.0
-    told = permits.spent()
+    told = permits.purse.spent()
     assert (told.units, told.budget, told.items) == (40.0, 100.0, {"rule-1": 40.0})
-    later = RuntimePermits(clock, permits._metrics, budget=100.0)
-    later.resume(told)
-    assert later.left() == 60.0
+    assert told.shared is None
     clock.advance(40 * 86_400)
-    assert later.left() == 100.0
-    assert later.spent().units == 0
-
-
-def test_what_was_spent_before_is_added_to_what_was_counted_since():
-    """The gateway counts before it has read what an earlier process told."""
-    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    meter = costs.spend(costs.Meter("2026-11", unit="US dollars"), "post", 2.0, now)
-    before = Spent(month="2026-11", units=5.0, items={"post": 4.0, "dm": 1.0})
-    both = costs.added(meter, before, now)
-    assert (both.units, both.items) == (7.0, {"post": 6.0, "dm": 1.0})
-    assert costs.added(meter, Spent(month="2026-10", units=5.0), now) == meter
-    assert costs.added(meter, None, now) == meter
+    assert permits.left() == 100.0
+    assert permits.purse.spent().units == 0
 
 
 def test_a_charge_is_new_once_a_day():

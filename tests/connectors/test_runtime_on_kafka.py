@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 from datetime import timedelta
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -26,9 +27,11 @@ from klingel_connectors.cursor import read_cursors
 from klingel_connectors.fetch import FetchBounds
 from klingel_connectors.media import job_output
 from klingel_connectors.permits import RuntimePermits
+from klingel_connectors.purse import Purse
 from klingel_connectors.runner import Plan
 from klingel_connectors.service import Job, run_connector, run_media
 from klingel_connectors.settings import MediaSettings
+from klingel_connectors.shared import Shared
 from klingel_connectors.testing import ScriptedPoller
 from klingel_networks.arrival import Arrival, Gap, GapClosed
 from klingel_networks.contract import Delivery
@@ -210,7 +213,7 @@ async def test_what_a_media_worker_spends_is_told_and_remembered(settings, kafka
             await running
 
     def permits():
-        return RuntimePermits(SystemClock(), Metrics("media"), budget=5.0, unit="USD")
+        return RuntimePermits(SystemClock(), Metrics("media"), budget=5.0, unit="USD", app="x")
 
     def told():
         return [codec.decode(ConnectorStatus, each.value) for each in read(Topic.CONNECTOR_STATUS)]
@@ -220,3 +223,14 @@ async def test_what_a_media_worker_spends_is_told_and_remembered(settings, kafka
     await worked(first, lambda: asyncio.to_thread(told))
     assert told()[-1].spent.units == 2.0
     await worked(second, lambda: second.left() == 3.0)
+    # And what it spends is missing from what another service may: one budget (ADR 0016).
+    connector = Purse(SystemClock(), Metrics("x"), budget=5.0, unit="USD", app="x")
+    shared = Shared({"x"})
+    connector.join("x", "h", partial(shared.spending, "x"))
+    shared.start(kafka, "x")
+    await asyncio.to_thread(shared.known)
+    assert connector.left() == 3.0
+    second.spend("media/lookup", 1.0)
+    await worked(second, lambda: connector.left() == 2.0)
+    await asyncio.to_thread(shared.stop)
+    assert (await asyncio.to_thread(told))[-1].spent.shared is None

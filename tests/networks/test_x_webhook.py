@@ -21,8 +21,8 @@ from klingel_connectors.books import Books
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
-from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.purse import Purse
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.testing import NobodyErased, RecordingProducer
@@ -51,13 +51,13 @@ def test_the_family_is_installed():
 
 
 @pytest.fixture
-def permits():
+def purse():
     """What the gateway counts."""
-    return RuntimePermits(SystemClock(), Metrics("test"), unit=FAMILY.unit)
+    return Purse(SystemClock(), Metrics("test"), unit=FAMILY.unit, app="x")
 
 
 @pytest.fixture
-async def rung(tmp_path, permits):
+async def rung(tmp_path, purse):
     """A gateway behind a real port: its producer, and a webhook of the stand-in that rings there."""
     producer = RecordingProducer()
     publisher = Publisher(
@@ -85,7 +85,9 @@ async def rung(tmp_path, permits):
         webhooks={}, hooks={"x": HookSettings("x", "", (SECRET,))}, hook_base="https://h.example"
     )
     hooks = {"x": Hook(FAMILY, (SECRET,), b"", {"x": intake})}
-    gateway = Gateway(settings, Doors({}, {}, hooks), publisher, metrics, SystemClock(), permits)
+    gateway = Gateway(
+        settings, Doors({}, {}, hooks), publisher, metrics, SystemClock(), purses={"x": purse}
+    )
     app = web.Application()
     app.add_routes(gateway.routes())
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
@@ -164,11 +166,11 @@ async def test_a_wrong_signature_stores_nothing_and_an_unreadable_body_is_a_lett
 # --- cost ----------------------------------------------------------------------------------------
 
 
-async def test_what_rings_is_counted_once_a_day_and_only_when_it_is_signed(rung, permits):
+async def test_what_rings_is_counted_once_a_day_and_only_when_it_is_signed(rung, purse):
     """A post by two events, a message twice, what has no price, what nobody signed."""
     _, webhook, session = rung
     message = direct_message("7", CUSTOMER, BRAND, "hallo", 1784928224372)
-    assert permits.spent() is None
+    assert purse.spent() is None
     for kind, payload, uuid in (
         ("post.create", POST, 1),
         ("post.mention.create", POST, 2),
@@ -180,7 +182,7 @@ async def test_what_rings_is_counted_once_a_day_and_only_when_it_is_signed(rung,
         assert await webhook.ring(session, event(kind, payload, user_id=BRAND, uuid=uuid)) == 200
     forged = Webhook(webhook._url, b"another secret")
     assert await forged.ring(session, event("post.create", POST, user_id=BRAND, uuid=9)) == 401
-    spent = permits.spent()
+    spent = purse.spent()
     assert spent.items == {"webhook/dm.received": 0.01, "webhook/post": 0.005}
     assert (spent.units, spent.unit) == (pytest.approx(0.015), "US dollars")
 

@@ -57,7 +57,7 @@ def _instance(status: ConnectorStatus, start: str, now: datetime) -> list[Findin
         )
     spent = status.spent
     if spent is not None and spent.budget:
-        left = 1 - spent.units / spent.budget
+        left = 1 - (spent.shared or spent.units) / spent.budget
         if left < LOW_BUDGET:
             found.append(
                 Finding(

@@ -233,6 +233,38 @@ class Away(SourceUnavailable):
         self.table: Table = table
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When one gateway process took an app's deliveries.
+
+    Attributes:
+        since: from then on without a break.
+        at: its last word.
+        refused: from when to when it had to refuse some.
+    """
+
+    since: datetime
+    at: datetime
+    refused: tuple[tuple[datetime, datetime], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Who took an app's deliveries when, and how replays of deliveries ended.
+
+    Attributes:
+        lives: of the gateway's processes, in no order.
+        replays: what the network told of each replay job, by its id.
+    """
+
+    lives: tuple[Life, ...] = ()
+    replays: Mapping[str, str] = field(default_factory=dict)
+
+
+def _unattended() -> None:
+    return None
+
+
 Options = Mapping[str, str | int | bool | SecretStr | None]
 """Values of a manifest's settings."""
 
@@ -249,6 +281,7 @@ class Tools:
             were read, and while one of them cannot be read.
         kept: yields what follows a prefix in the ids of the objects that klingel keeps; blocks, and
             raises SourceUnavailable where they cannot be read. None: nobody knows.
+        attended: tells who took the deliveries of the app's webhook; None while nobody knows.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -256,6 +289,7 @@ class Tools:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     brands: Callable[[], Sequence[Brand] | None] = _nobody
     kept: Callable[[str], Iterable[str]] | None = None
+    attended: Callable[[], Attendance | None] = _unattended
 
 
 class Client(Protocol):

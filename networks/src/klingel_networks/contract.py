@@ -125,6 +125,18 @@ class Charge(NamedTuple):
     once: str = ""
 
 
+class Replayed(NamedTuple):
+    """How a replay of deliveries ended.
+
+    Attributes:
+        job: the network's id of it.
+        state: the network's word for its end.
+    """
+
+    job: str
+    state: str
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """How a family rings at the gateway.
@@ -201,6 +213,8 @@ class Family:
         charges: what a signed delivery costs: pure, nothing for what it cannot read. None where the
             network charges nothing for what it delivers.
         unit: of these charges.
+        replayed: what a delivery tells of the end of a replay that was asked for: pure, None for
+            every other. None where the network replays nothing.
     """
 
     name: str
@@ -211,6 +225,7 @@ class Family:
     hashes: bool = False
     charges: Callable[[Delivery], Sequence[Charge]] | None = None
     unit: str = ""
+    replayed: Callable[[Delivery], Replayed | None] | None = None
 
     @classmethod
     def of(cls, network: Network, endpoint: Endpoint) -> "Family":

@@ -75,6 +75,16 @@ def budget_of(manifest: Manifest, options: Options) -> float | None:
     return float(value) if isinstance(value, int) and value > 0 else None
 
 
+def app_of(manifest: Manifest, options: Options) -> str:
+    """Return whose money a connector spends: the gateway's hook, by setting `hook` or by family.
+
+    Empty where the network charges nothing.
+    """
+    if manifest.cost is None:
+        return ""
+    return str(options.get("hook") or manifest.family or manifest.name)
+
+
 def _content(variable: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()

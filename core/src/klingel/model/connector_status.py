@@ -78,6 +78,16 @@ class Spent(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         Annotated[dict[str, float], Meta(description='By item, the largest ones.')]
         | None
     ) = None
+    shared: (
+        Annotated[
+            float,
+            Meta(
+                description='Counted by all services that spend from the budget, this one included; absent where it is alone.',
+                ge=0.0,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class LimitState(Record, frozen=True, gc=False, omit_defaults=True, kw_only=True):

@@ -38,7 +38,7 @@ from klingel_networks.bluesky.client import (
 )
 from klingel_networks.contract import Network
 from klingel_networks.manifest import Manifest
-from klingel_networks.options import budget_of, own_pattern, read_options, setting_name
+from klingel_networks.options import app_of, budget_of, own_pattern, read_options, setting_name
 from klingel_networks.registry import installed
 from klingel_networks.replay.client import ReplayClient, ReplayOptions
 
@@ -131,6 +131,7 @@ def _start(manifest: Manifest, given: dict[str, Any]) -> None:
             plan=plan_of(manifest),
             budget=budget_of(manifest, options),
             cost_unit="" if manifest.cost is None else manifest.cost.unit,
+            app=app_of(manifest, options),
         )
 
     _run_job(settings, job)
@@ -351,6 +352,7 @@ def _addresses(
                 metrics,
                 budget=budget_of(manifest, options),
                 unit="" if cost is None else cost.unit,
+                app=app_of(manifest, options),
             )
             permits.append(leave)
             found[name] = build(options, Tools(clock=clock, permits=leave))

@@ -75,15 +75,27 @@ def spend(meter: Meter, item: str, units: float, now: datetime) -> Meter:
     return replace(meter, units=meter.units + units, items=items)
 
 
-def left(meter: Meter, now: datetime, share: float = 1.0) -> float | None:
-    """Return what the budget still allows, never below 0; None without a budget."""
+def left(meter: Meter, now: datetime, others: float = 0.0) -> float | None:
+    """Return what the budget still allows, never below 0; None without a budget.
+
+    Args:
+        meter: of this process.
+        now: aware.
+        others: units that other processes have spent from the same budget this month.
+    """
     if meter.budget is None:
         return None
-    return max(0.0, meter.budget * share - at(meter, now).units)
+    return max(0.0, meter.budget - at(meter, now).units - others)
 
 
-def told(meter: Meter, now: datetime) -> Spent | None:
-    """Return the spending for `connector-status`: the largest items by name, the rest together."""
+def told(meter: Meter, now: datetime, shared: float | None = None) -> Spent | None:
+    """Return the spending for `connector-status`: the largest items by name, the rest together.
+
+    Args:
+        meter: of the service.
+        now: aware.
+        shared: of all services that spend from one budget; None where this one is alone.
+    """
     meter = at(meter, now)
     if not meter.units and meter.budget is None:
         return None
@@ -98,23 +110,13 @@ def told(meter: Meter, now: datetime) -> Spent | None:
         unit=meter.unit[:60] or None,
         budget=meter.budget,
         items=items or None,
+        shared=shared,
     )
 
 
-def resumed(meter: Meter, before: Spent | None, now: datetime) -> Meter:
-    """Return the meter with what an earlier process told of this month."""
-    meter = at(meter, now)
-    if before is None or before.month != meter.month:
-        return meter
-    return replace(meter, units=before.units, items=dict(before.items or {}))
-
-
-def added(meter: Meter, before: Spent | None, now: datetime) -> Meter:
-    """Return the meter with what an earlier process told of this month beside what was counted since."""
-    mine = at(meter, now)
-    found = resumed(mine, before, now)
-    if found is mine:
-        return mine
-    for item, units in mine.items.items():
-        found = spend(found, item, units, now)
-    return found
+def added(meter: Meter, units: float, items: Mapping[str, float]) -> Meter:
+    """Return the meter with what another process has spent in its month."""
+    both = dict(meter.items)
+    for item, more in items.items():
+        both[item] = both.get(item, 0.0) + more
+    return replace(meter, units=meter.units + units, items=both)

@@ -36,10 +36,12 @@ from klingel.stage.guard import BrakePulled
 from klingel_connectors.costs import Today
 from klingel_connectors.hooks import Hook, Piece
 from klingel_connectors.intake import Intake, Record
-from klingel_connectors.permits import RuntimePermits
+from klingel_connectors.presence import Presence
 from klingel_connectors.publisher import Publisher
+from klingel_connectors.purse import Purse
 from klingel_connectors.raw import Heard, Read, TurnedAway
 from klingel_connectors.settings import GatewaySettings
+from klingel_connectors.shared import replay_output
 from klingel_connectors.signatures import verified
 from klingel_connectors.submissions import Allowance, idempotency_key, read_fields
 from klingel_networks.contract import Call, Delivery
@@ -97,7 +99,9 @@ class Gateway:
         publisher: shared.
         metrics: counts.
         clock: time.
-        permits: counts what networks charge for their deliveries; None: nobody counts.
+        purses: count what networks charge for their deliveries, by app.
+        presences: note what could not be taken, by app.
+        holder: name of this process.
     """
 
     def __init__(
@@ -107,9 +111,14 @@ class Gateway:
         publisher: Publisher,
         metrics: Metrics,
         clock: Clock,
-        permits: RuntimePermits | None = None,
+        *,
+        purses: Mapping[str, Purse] | None = None,
+        presences: Mapping[str, Presence] | None = None,
+        holder: str = "",
     ) -> None:
-        self._permits = permits
+        self._purses = purses or {}
+        self._presences = presences or {}
+        self._holder = holder
         self._today = Today()
         self._settings = settings
         self._doors = doors
@@ -211,6 +220,7 @@ class Gateway:
             raise _RefusedError(401, "the signature is missing or wrong")
         delivery = Delivery(body, hook.context(request.headers, last))
         await self._keep(hook, delivery, _trace(request))
+        await self._tell_replayed(hook, delivery)
         self._charge(hook, delivery)
         # Without a body: a bot platform would take a JSON answer for a command.
         return web.Response(status=200)
@@ -277,12 +287,39 @@ class Gateway:
 
     def _charge(self, hook: Hook, delivery: Delivery) -> None:
         """Count what the network charges for a delivery that is durable."""
-        if self._permits is None or hook.family.charges is None:
+        purse = self._purses.get(hook.app)
+        if purse is None or hook.family.charges is None:
             return
         now = self._clock.now()
         for each in hook.family.charges(delivery):
-            if not each.once or self._today.is_new(f"{hook.family.name}/{each.once}", now):
-                self._permits.spend(each.item, each.units)
+            if not each.once or self._today.is_new(f"{hook.app}/{each.once}", now):
+                purse.spend(each.item, each.units)
+
+    async def _tell_replayed(self, hook: Hook, delivery: Delivery) -> None:
+        """Pass on how a replay ended to whoever asked for it; raises 503 while it is not durable."""
+        told = None if hook.family.replayed is None else hook.family.replayed(delivery)
+        if told is None:
+            return
+        output = replay_output(hook.app, told.job, told.state, self._holder, self._clock.now())
+        stored = asyncio.get_running_loop().create_future()
+
+        def done(_error: InvalidMessage | None) -> None:
+            if not stored.done():
+                stored.set_result(None)
+
+        try:
+            async with asyncio.timeout(self._settings.wait_seconds):
+                await self._publisher.publish(output, done)
+                await stored
+        except (TimeoutError, RetryableError):
+            raise _not_stored() from None
+
+    def _missed(self, request: web.Request) -> None:
+        """Note a delivery of a network that we could not take."""
+        family, last = request.match_info.get("family", ""), request.match_info.get("last", "")
+        presence = self._presences.get(f"{family}/{last}" if last else family)
+        if presence is not None and request.method == "POST":
+            presence.refused(self._clock.now())
 
     async def _durable(self, pieces: list[Piece], trace: str | None) -> None:
         """Publish all, then wait for all; what Kafka can never store becomes a dead letter."""
@@ -374,6 +411,7 @@ class Gateway:
         async def answer(request: web.Request) -> web.Response:
             if self._open >= _MOST_OPEN:
                 refusal = _not_stored()
+                self._missed(request)
                 self._metrics.count(Metric.REQUESTS, outcome=_outcome(refusal.status))
                 return self._refused(refusal, request)
             self._open += 1
@@ -387,6 +425,8 @@ class Gateway:
             finally:
                 self._open -= 1
                 self._metrics.count(Metric.REQUESTS, outcome=outcome)
+                if outcome == "failed":
+                    self._missed(request)
             return response
 
         return answer

@@ -28,6 +28,7 @@ class Hook:
         verify_token: of Meta's handshake.
         intakes: by member.
         hash_key: under which members make ids of what must not be read in them.
+        name: of the app that rings there, `<family>` or `<family>/<last>`; empty: the family's.
     """
 
     family: Family
@@ -35,6 +36,12 @@ class Hook:
     verify_token: bytes
     intakes: Mapping[str, Intake]
     hash_key: str = ""
+    name: str = ""
+
+    @property
+    def app(self) -> str:
+        """Name of the app that rings there."""
+        return self.name or self.family.name
 
     @property
     def by_subscription(self) -> bool:

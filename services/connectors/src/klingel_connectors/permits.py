@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from klingel.clock import Clock
 from klingel.metrics import Metric, Metrics
-from klingel.model.connector_status import LimitState, Spent
-from klingel_connectors import costs, limits
-from klingel_connectors.costs import Meter
+from klingel.model.connector_status import LimitState
+from klingel_connectors import limits
 from klingel_connectors.limits import Bucket, Turns
+from klingel_connectors.purse import Purse
 from klingel_networks.arrival import Quota
 
 _MOST_BUCKETS = 200
@@ -25,7 +25,11 @@ class RuntimePermits:
         metrics: where waits and spending are counted.
         budget: most units a month; None for none.
         unit: what the network counts.
+        app: whose money is spent.
         sleep: waits.
+
+    Attributes:
+        purse: what is spent.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class RuntimePermits:
         *,
         budget: float | None = None,
         unit: str = "",
+        app: str = "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clock = clock
@@ -43,7 +48,7 @@ class RuntimePermits:
         self._buckets: dict[str, Bucket] = {}
         self._turns: dict[str, Turns[asyncio.Future[None]]] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._meter = Meter(costs.month_of(clock.now()), budget=budget, unit=unit)
+        self.purse = Purse(clock, metrics, budget=budget, unit=unit, app=app)
 
     async def ask(self, bucket: str, channel: str = "") -> None:
         """Return when the call may be made; see the port."""
@@ -80,34 +85,11 @@ class RuntimePermits:
 
     def spend(self, item: str, units: float) -> None:
         """Count what the network charges for; see the port."""
-        before = self._meter
-        self._meter = costs.spend(before, item, units, self._clock.now())
-        if self._meter is not before and units > 0:
-            self._metrics.count(Metric.COST_UNITS, units)
-        rest = costs.left(self._meter, self._clock.now())
-        if rest is not None and self._meter.budget:
-            self._metrics.set(Metric.BUDGET_LEFT, rest / self._meter.budget)
+        self.purse.spend(item, units)
 
     def left(self, item: str = "") -> float | None:  # noqa: ARG002  the port's; one budget for all
         """Return what the budget still allows; see the port."""
-        return costs.left(self._meter, self._clock.now())
-
-    def resume(self, before: Spent | None) -> None:
-        """Go on with what an earlier process spent this month."""
-        self._meter = costs.resumed(self._meter, before, self._clock.now())
-
-    @property
-    def counts(self) -> bool:
-        """Whether there is anything that costs."""
-        return bool(self._meter.unit)
-
-    def add(self, before: Spent | None) -> None:
-        """Add what an earlier process spent this month to what this one has counted already."""
-        self._meter = costs.added(self._meter, before, self._clock.now())
-
-    def spent(self) -> Spent | None:
-        """Return the spending, for the status."""
-        return costs.told(self._meter, self._clock.now())
+        return self.purse.left()
 
     def told(self) -> list[LimitState]:
         """Return what the network said of its limits, for the status."""

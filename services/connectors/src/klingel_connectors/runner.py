@@ -147,7 +147,8 @@ class Runner:
         plan: how it runs.
         stop: set by SIGTERM.
         read_cursors: reads the stored cursors of all channels; needed for a client that polls.
-        read_before: reads what an earlier process told of gaps and spending; None: nothing.
+        read_before: reads what an earlier process told of gaps, and waits until it is known what
+            others have spent; None: nothing.
         permits: limits and spending, for the status.
     """
 
@@ -276,8 +277,6 @@ class Runner:
             read = self._read_before
             before = await self._stored(lambda: read(self._origin.instance), Before())
             self._ledger = before.ledger
-            if self._permits is not None:
-                self._permits.resume(before.spent)
         if not self._polls:
             self._reading("")
         taken = lease_output(
@@ -652,6 +651,9 @@ class Runner:
         line = self._books.close(self._clock.now())
         if line is not None:
             await self._publisher.publish(line, _ignore)
+        spending = None if self._permits is None else self._permits.purse.output()
+        if spending is not None:
+            await self._publisher.publish(spending, _ignore)
 
     def _measure(self) -> None:
         self._judge()
@@ -664,7 +666,9 @@ class Runner:
         self.health.gaps_open = len(self._ledger.open)
         self._metrics.set(Metric.GAPS_OPEN, self.health.gaps_open)
         if self._permits is not None:
-            self.health.spent, self.health.limits = self._permits.spent(), self._permits.told()
+            self._permits.purse.measure()
+            self.health.spent = self._permits.purse.spent()
+            self.health.limits = self._permits.told()
         self.health.in_flight = self._publisher.in_flight
         self.health.published = self._publisher.acknowledged
         self._metrics.set(Metric.IN_FLIGHT_MESSAGES, self._publisher.in_flight)

@@ -2,23 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiohttp import web
 from kafka import KafkaConsumer, OffsetAndMetadata
-from kafka.errors import KafkaError
 
 from klingel.clock import Clock
 from klingel.config.brand import Brand
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.certificates import tell_certificates
 from klingel.contracts.connection import opened
+from klingel.contracts.envelope import Output
 from klingel.contracts.topics import Topic
 from klingel.domain.erasure import Key
 from klingel.errors import ConfigurationError, RetryableError
@@ -42,10 +42,13 @@ from klingel_connectors.kept import kept_ids
 from klingel_connectors.lease import Lease
 from klingel_connectors.media import MediaPlan, MediaWorker
 from klingel_connectors.permits import RuntimePermits
+from klingel_connectors.presence import Presence
 from klingel_connectors.publisher import Bounds, Publisher
+from klingel_connectors.purse import Purse
 from klingel_connectors.raw import Keep, Origin
 from klingel_connectors.runner import Plan, Runner
 from klingel_connectors.settings import HASH_KEY, GatewaySettings, HookSettings, MediaSettings
+from klingel_connectors.shared import Shared
 from klingel_connectors.standstill import Pulse, Sign, Standstill
 from klingel_connectors.status import (
     EVERY_SECONDS,
@@ -67,9 +70,16 @@ from klingel_networks.registry import installed
 
 PACKAGE = "klingel-connectors"
 _TICK_SECONDS = 1.0
-_AGAIN_SECONDS = 5.0
 _LINGER_MS = 10
 """Of the gateway: a sender waits for the answer, and batches of ten milliseconds are large enough."""
+
+
+class Writes(Protocol):
+    """Says what else a service tells at a turn."""
+
+    def __call__(self, now: datetime, *, running: bool) -> list[Output]:
+        """Return the records; `running` while it does what it is there for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class Job:
         plan: how it runs.
         budget: most units a month that the network may charge for; None for none.
         cost_unit: what it charges for.
+        app: whose money it spends and whose deliveries the gateway takes; empty for none.
     """
 
     connector: str
@@ -100,6 +111,7 @@ class Job:
     filtered: bool = False
     budget: float | None = None
     cost_unit: str = ""
+    app: str = ""
 
 
 async def run_connector(
@@ -125,9 +137,16 @@ async def run_connector(
     erased = _erased(settings)
     brands = _Brands(lambda: _filter(settings, job, metrics))
     keep = brands.passes if job.filtered else None
-    permits = RuntimePermits(clock, metrics, budget=job.budget, unit=job.cost_unit)
-    known = partial(kept_ids, settings.kafka, job.instance)
-    tools = Tools(clock=clock, permits=permits, brands=brands.in_force, kept=known)
+    permits = RuntimePermits(clock, metrics, budget=job.budget, unit=job.cost_unit, app=job.app)
+    shared = Shared({job.app} - {""})
+    permits.purse.join(job.instance, job.holder, partial(shared.spending, job.app))
+    tools = Tools(
+        clock=clock,
+        permits=permits,
+        brands=brands.in_force,
+        kept=partial(kept_ids, settings.kafka, job.instance),
+        attended=partial(shared.attendance, job.app),
+    )
     runner = Runner(
         client=job.connect(tools),
         origin=origin,
@@ -136,7 +155,7 @@ async def run_connector(
         lease=Lease(settings.kafka, job.instance, job.holder, static=job.static_holder),
         read_cursor=partial(read_cursor, settings.kafka),
         read_cursors=partial(read_cursors, settings.kafka),
-        read_before=partial(_before, settings),
+        read_before=partial(_before, settings, shared),
         permits=permits,
         books=books,
         metrics=metrics,
@@ -149,6 +168,7 @@ async def run_connector(
     server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
     # Not before: what refuses its settings leaves no thread behind.
     erased.start(settings, job.instance)
+    shared.start(settings.kafka, job.instance)
     if job.filtered:
         brands.start()
     try:
@@ -156,6 +176,7 @@ async def run_connector(
     finally:
         permits.stop()
         await asyncio.to_thread(erased.stop)
+        await asyncio.to_thread(shared.stop)
         await asyncio.to_thread(brands.stop)
         await server.stop()
 
@@ -177,14 +198,24 @@ async def run_gateway(
     instance = settings.connector.instance or "gateway"
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
-    also = (Topic.CHAT_OUTBOX,) if chat is not None else ()
-    publisher = _publisher(settings, instance, clock, also, linger_ms=_LINGER_MS)
+    outbox = (Topic.CHAT_OUTBOX,) if chat is not None else ()
+    shares = (Topic.CONNECTOR_CURSORS,) if own.hooks else ()
+    publisher = _publisher(settings, instance, clock, outbox + shares, linger_ms=_LINGER_MS)
 
     erased = _erased(settings)
     builder = _Doors(settings, own, origin, books, metrics, clock, erased)
     doors = builder.build(network)
-    permits = RuntimePermits(clock, metrics, unit=_unit_of(doors))
-    gateway = Gateway(own, doors, publisher, metrics, clock, permits)
+    apps = _Apps.of(doors, instance, holder, clock, metrics)
+    gateway = Gateway(
+        own,
+        doors,
+        publisher,
+        metrics,
+        clock,
+        purses=apps.purses,
+        presences=apps.presences,
+        holder=holder,
+    )
     health = Health(credential="ok" if own.webhooks or own.hooks else "none")
     app = web.Application(client_max_size=own.limit_bytes)
     app.add_routes(gateway.routes())
@@ -202,22 +233,22 @@ async def run_gateway(
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
     seen = _Seen(metrics, health, publisher, standstill, erased.waiting_for)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
-    house.measures_also(partial(_measured, permits, health, talk))
+    house.measures_also(partial(_measured, apps.purses.values(), health, talk))
+    house.writes_also(apps.outputs)
     erased.start(settings, instance)
+    apps.shared.start(settings.kafka, instance)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
-    recalled = partial(_remembered, permits, settings, instance)
-    remembering = asyncio.create_task(_once(starting, recalled))
-    house.tells_after(lambda: remembering.done() and not remembering.cancelled())
     answering = None
     if chat is not None and talk is not None:
-        outbox = Outbox(settings.kafka, instance, talk, chat.hours, clock)
-        answering = asyncio.create_task(_once(starting, outbox.run))
+        replies = Outbox(settings.kafka, instance, talk, chat.hours, clock)
+        answering = asyncio.create_task(_once(starting, replies.run))
     await stop.wait()
-    await _cancelled(remembering, answering)
+    await _cancelled(answering)
     health.turn("stopped")
     await server.stop()
     await asyncio.to_thread(erased.stop)
+    await asyncio.to_thread(apps.shared.stop)
     await _cancelled(keeping)
     await _farewell(house, starting, grace_seconds)
 
@@ -239,19 +270,6 @@ async def _cancelled(*tasks: "asyncio.Task[None] | None") -> None:
                 await task
 
 
-async def _remembered(permits: RuntimePermits, settings: Settings, instance: str) -> None:
-    """Add to the spending what an earlier process of the instance told of this month."""
-    while permits.counts:
-        try:
-            before = await asyncio.to_thread(_before, settings, instance)
-        except (KafkaError, RetryableError, OSError) as error:
-            structlog.get_logger().warning("spending_awaited", error_class=type(error).__name__)
-            await asyncio.sleep(_AGAIN_SECONDS)
-        else:
-            permits.add(before.spent)
-            return
-
-
 async def _once(starting: "asyncio.Task[None]", run: Callable[[], Awaitable[None]]) -> None:
     """Run what needs a publisher, once there is one."""
     await asyncio.shield(starting)
@@ -263,14 +281,56 @@ def _broken(gateway: Gateway, talk: Chat | None) -> str:
     return gateway.broken or ("" if talk is None else talk.broken)
 
 
-def _unit_of(doors: Doors) -> str:
-    """Return the unit of what the networks behind the gateway charge; empty where none charges."""
-    units = {hook.family.unit for hook in doors.hooks.values()} - {""}
-    return min(units, default="")
+class _Apps(NamedTuple):
+    """What a service keeps for each app: its purse, and at the gateway whether it took deliveries."""
+
+    shared: Shared
+    purses: Mapping[str, Purse]
+    presences: Mapping[str, Presence]
+
+    @classmethod
+    def of(
+        cls, doors: Doors, instance: str, holder: str, clock: Clock, metrics: Metrics
+    ) -> "_Apps":
+        """Return a purse for each app that costs, and a presence where deliveries are replayed."""
+        hooks = {hook.app: hook for hook in doors.hooks.values()}
+        costing = {app for app, hook in hooks.items() if hook.family.charges is not None}
+        shared = Shared(costing)
+        purses = {}
+        for app in sorted(costing):
+            purses[app] = Purse(clock, metrics, unit=hooks[app].family.unit, app=app)
+            purses[app].join(instance, holder, partial(shared.spending, app))
+        presences = {
+            app: Presence(app, f"{instance}/{holder}")
+            for app, hook in hooks.items()
+            if hook.family.replayed is not None
+        }
+        return cls(shared, purses, presences)
+
+    @classmethod
+    def spending(cls, purses: Iterable[Purse], instance: str, holder: str) -> "_Apps":
+        """Return the purses of those that cost, joined."""
+        costing = {purse.app: purse for purse in purses if purse.counts and purse.app}
+        shared = Shared(costing)
+        for app, purse in costing.items():
+            purse.join(instance, holder, partial(shared.spending, app))
+        return cls(shared, costing, {})
+
+    def outputs(self, now: datetime, *, running: bool) -> list[Output]:
+        """Return what is to be told now; that we are there only while we take deliveries."""
+        found = [purse.output() for purse in self.purses.values()]
+        if running:
+            found += [each.output(now) for each in self.presences.values()]
+        return [each for each in found if each is not None] + self.shared.past(now)
 
 
-def _measured(permits: RuntimePermits, health: Health, talk: Chat | None) -> None:
-    health.spent = permits.spent()
+def _measured(purses: Iterable[Purse], health: Health, talk: Chat | None) -> None:
+    told = []
+    for purse in purses:
+        purse.measure()
+        told.append(purse.spent())
+    # Of several apps the status has room for one: the one that has cost most.
+    health.spent = max(filter(None, told), key=lambda each: each.units, default=None)
     if talk is not None:
         talk.measure()
 
@@ -330,7 +390,7 @@ class _Doors(NamedTuple):
             )
             for member in family.networks
         }
-        return Hook(family, given.keys, given.verify_token, intakes, self.own.hash_key)
+        return Hook(family, given.keys, given.verify_token, intakes, self.own.hash_key, name)
 
     def _intake(self, network: Network, origin: Origin) -> Intake:
         return _intake(
@@ -368,7 +428,7 @@ async def run_media(
         clock: time.
         stop: set by SIGTERM.
         bounds: of a fetch; None for those of `own`.
-        permits: that `addresses` ask; the spending of the one that counts any is told and remembered.
+        permits: that `addresses` ask; what they spend is told to the other services.
         metrics: that `permits` count in.
         on_listening: told the port of the status pages.
     """
@@ -376,7 +436,7 @@ async def run_media(
     instance = settings.connector.instance or "media"
     origin = Origin("media", instance, "media", holder)
     books = Books("connector-media", holder, clock.now(), metrics)
-    publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS,))
+    publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS, Topic.CONNECTOR_CURSORS))
     health = Health()
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
@@ -386,13 +446,16 @@ async def run_media(
     erased.start(settings, instance)
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
-    recall = partial(_remembered, settings=settings, instance=instance)
-    recalling = asyncio.create_task(_spending(permits, starting, house, health, recall))
+    apps = _Apps.spending([each.purse for each in permits], instance, holder)
+    house.measures_also(partial(_measured, apps.purses.values(), health, None))
+    house.writes_also(apps.outputs)
+    apps.shared.start(settings.kafka, instance)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     try:
         if not stop.is_set():
             await starting
+            await _until_known(apps.shared, stop)
             limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
             jobs = await asyncio.to_thread(_jobs, settings, instance)
             worker = MediaWorker(
@@ -419,32 +482,23 @@ async def run_media(
         stopping.cancel()
         health.turn("stopped")
         await server.stop()
+        for each in permits:
+            each.stop()
         await asyncio.to_thread(erased.stop)
-        await _cancelled(recalling, keeping)
+        await asyncio.to_thread(apps.shared.stop)
+        await _cancelled(keeping)
         await _farewell(house, starting, 20.0)
 
 
-async def _spending(
-    permits: Sequence[RuntimePermits],
-    starting: "asyncio.Task[None]",
-    house: "_House",
-    health: Health,
-    recall: Callable[[RuntimePermits], Awaitable[None]],
-) -> None:
-    """Tell what is spent, and recall what was spent this month before; until it is cancelled."""
-    counting = next((each for each in permits if each.counts), None)
-    try:
-        if counting is not None:
-            recalled = asyncio.Event()
-            house.tells_after(recalled.is_set)
-            house.measures_also(partial(_measured, counting, health, None))
-            await asyncio.shield(starting)
-            await recall(counting)
-            recalled.set()
-        await asyncio.Event().wait()
-    finally:
-        for each in permits:
-            each.stop()
+async def _until_known(shared: Shared, stop: asyncio.Event) -> None:
+    """Return once it is known what others have spent, or at the stop."""
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(shared.known)
+        except RetryableError as error:
+            structlog.get_logger().warning("spending_awaited", error_class=type(error).__name__)
+        else:
+            return
 
 
 def _store(settings: Settings, own: MediaSettings, clock: Clock) -> MediaStore:
@@ -523,13 +577,13 @@ class _House:
         self._last_event_at = last_event_at
         self._also: Callable[[], str] = str
         self._measures: Callable[[], None] | None = None
+        self._writes: Writes | None = None
         self._origin = origin
         self._books = books
         self._health = health
         self._metrics = metrics
         self._clock = clock
         self._next_status = 0.0
-        self._recalled: Callable[[], bool] = lambda: True
         self._pulse = Pulse(clock)
         self._log = structlog.get_logger()
 
@@ -548,9 +602,9 @@ class _House:
         """Let something else set its gauges at every turn."""
         self._measures = measure
 
-    def tells_after(self, recalled: Callable[[], bool]) -> None:
-        """Tell no status before that: it would take the place of the one that is yet to be read."""
-        self._recalled = recalled
+    def writes_also(self, outputs: "Writes") -> None:
+        """Write what else is to be told, at every turn."""
+        self._writes = outputs
 
     async def keep(self, starting: "asyncio.Task[None]") -> None:
         """Run until cancelled; an error of the start ends the process."""
@@ -602,7 +656,10 @@ class _House:
         line = self._books.close(now)
         if line is not None:
             await self._publisher.publish(line, _ignore)
-        if self._recalled() and self._clock.monotonic() >= self._next_status:
+        if self._writes is not None:
+            for output in self._writes(now, running=self._health.state == "running"):
+                await self._publisher.publish(output, _ignore)
+        if self._clock.monotonic() >= self._next_status:
             self._next_status = self._clock.monotonic() + EVERY_SECONDS
             await self._publisher.publish(status_output(self._origin, self._health, now), _ignore)
 
@@ -703,8 +760,9 @@ class _Brands:
         return self.start().brands()
 
 
-def _before(settings: Settings, instance: str) -> Before:
-    """Return what an earlier process of the instance told; blocks."""
+def _before(settings: Settings, shared: Shared, instance: str) -> Before:
+    """Return what an earlier process of the instance told; blocks, also until others are known."""
+    shared.known()
     records = read_whole(settings.kafka, Topic.CONNECTOR_STATUS, f"{instance}-status")
     return before_of(instance, newest_statuses(records))
 

@@ -62,19 +62,17 @@ class Before(NamedTuple):
     """What an earlier process of the instance left on `connector-status`."""
 
     ledger: Ledger = Ledger()
-    spent: Spent | None = None
 
 
 def before_of(instance: str, told: Mapping[str, ConnectorStatus]) -> Before:
     """Return what concerns an instance, from the newest status of each key."""
-    own = told.get(instance)
     prefix = f"{instance[:_NAMED]}{GAP}"
     records = [
         (name.removeprefix(prefix), status.gap)
         for name, status in told.items()
         if name.startswith(prefix) and status.gap is not None
     ]
-    return Before(remembered(records), None if own is None else own.spent)
+    return Before(remembered(records))
 
 
 def newest_statuses(values: Iterable[tuple[bytes, bytes | None]]) -> dict[str, ConnectorStatus]:

@@ -1,0 +1,170 @@
+"""One budget for all that spend an app's money: nobody's word is lost, nobody counts twice."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from klingel.contracts.topics import Topic
+from klingel.metrics import Metrics
+from klingel.testing.clock import FixedClock
+from klingel_connectors.purse import Purse
+from klingel_connectors.shared import KEPT, Shared, Spending, spending_output
+from klingel_networks.options import app_of
+from klingel_networks.registry import installed
+
+
+class Town:
+    """A clock, the topic in memory, and services that each follow it."""
+
+    def __init__(self):
+        self.clock = FixedClock()
+        self.log = []
+        self.readers = []
+
+    def service(self, instance, holder, budget=100.0, app="x"):
+        """Return the purse of a service that begins now, having read what was told."""
+        shared = Shared({app})
+        for record in self.log:
+            shared.take(Topic.CONNECTOR_CURSORS, record)
+        shared.renew()
+        self.readers.append(shared)
+        purse = Purse(self.clock, Metrics("test"), budget=budget, unit="US dollars", app=app)
+        self.clock.advance(1)
+        purse.join(instance, holder, lambda: shared.spending(app))
+        return purse
+
+    def write(self, *outputs):
+        """Write records; all readers read them."""
+        for output in outputs:
+            if output is None:
+                continue
+            record = SimpleNamespace(key=output.key, value=output.value)
+            self.log.append(record)
+            for reader in self.readers:
+                reader.take(Topic.CONNECTOR_CURSORS, record)
+
+    def compact(self):
+        """Keep the newest record of each key."""
+        self.log = list({record.key: record for record in self.log}.values())
+
+
+@pytest.fixture
+def town():
+    return Town()
+
+
+def test_connector_gateway_and_media_worker_spend_from_one_budget(town):
+    """What one spends is missing from what the others may."""
+    connector, media = town.service("x", "a"), town.service("media", "b")
+    gateways = [town.service("gateway", holder, budget=None) for holder in ("c", "d")]
+    connector.spend("rule", 40.0)
+    media.spend("media/lookup", 10.0)
+    for gateway in gateways:
+        gateway.spend("webhook/post", 20.0)
+    services = [connector, media, *gateways]
+    assert (connector.left(), media.left()) == (60.0, 90.0)
+    town.write(*(each.output() for each in services))
+    assert [connector.left(), media.left()] == [10.0, 10.0]
+    assert gateways[0].left() is None
+    told = gateways[0].spent()
+    assert (told.units, told.items, told.shared) == (40.0, {"webhook/post": 40.0}, 90.0)
+    told = connector.spent()
+    assert (told.units, told.budget, told.shared) == (40.0, 100.0, 90.0)
+    media.spend("media/lookup", 50.0)
+    town.write(media.output())
+    assert connector.left() == 0.0
+    assert [each.output() for each in services] == [None] * 4
+
+
+def test_another_apps_money_is_another_budget(town):
+    one, other = town.service("x", "a"), town.service("x-2", "b", app="x/nord")
+    one.spend("rule", 40.0)
+    town.write(one.output())
+    assert (one.left(), other.left()) == (60.0, 100.0)
+
+
+def test_the_month_ends_for_all_at_once(town):
+    one, other = town.service("x", "a"), town.service("media", "b")
+    one.spend("rule", 40.0)
+    town.write(one.output())
+    town.clock.advance(9 * 86_400)
+    assert (one.left(), other.left()) == (100.0, 100.0)
+    assert other.spent().units == 0.0
+
+
+def test_what_says_nothing_any_more_goes(town):
+    """A month's spending is taken away once the next has begun for good; the newer stays."""
+    one, other = town.service("x", "a"), town.service("media", "b")
+    one.spend("rule", 40.0)
+    town.write(one.output())
+    reader = town.readers[0]
+    town.clock.advance(9 * 86_400)
+    other.spend("rule", 2.0)
+    town.write(other.output())
+    assert reader.past(town.clock.now()) == []
+    town.clock.advance(KEPT.total_seconds())
+    gone = reader.past(town.clock.now())
+    assert [each.value for each in gone] == [None]
+    town.write(*gone)
+    assert [each.units for each in reader.spending("x").values()] == [2.0]
+    assert reader.past(town.clock.now()) == []
+
+
+@given(st.data())
+def test_nothing_is_lost_or_counted_twice_however_processes_come_and_go(data):
+    """The sum of all spends, whatever restarts, writes, compactions lie between them."""
+    town = Town()
+    names = [("x", "a"), ("gateway", "b"), ("gateway", "c"), ("media", "d")]
+    running = {name: town.service(*name, budget=1e6) for name in names}
+    total = 0.0
+    for _ in range(data.draw(st.integers(0, 25))):
+        name = data.draw(st.sampled_from(names))
+        what = data.draw(st.sampled_from(["spend", "restart", "compact"]))
+        if what == "spend":
+            units = float(data.draw(st.integers(1, 50)))
+            running[name].spend(data.draw(st.sampled_from("pqr")), units)
+            total += units
+            if data.draw(st.booleans()):
+                town.write(running[name].output())
+        elif what == "restart":
+            town.write(running[name].output())  # its last words
+            running[name] = town.service(*name, budget=1e6)
+        else:
+            town.compact()
+    for purse in running.values():
+        town.write(purse.output())
+    for (instance, _), purse in running.items():
+        assert purse.left() == pytest.approx(1e6 - total)
+        told = purse.spent()
+        own = sum(
+            each.units
+            for writer, each in town.readers[0].spending("x").items()
+            if writer.startswith(f"{instance}/")
+        )
+        assert told.units == pytest.approx(own)
+        assert sum((told.items or {}).values()) == pytest.approx(own)
+
+
+def test_a_record_of_many_items_fits_and_one_that_cannot_be_read_is_none(town):
+    """4,096 characters; strangers' keys and broken values change nothing."""
+    items = {f"rule-{at}-" + '"' * 80: float(at) for at in range(200)}
+    big = spending_output("x", "w", Spending("2026-11", 9.0, items), "h", town.clock.now())
+    reader = Shared({"x"})
+    assert reader.take(Topic.CONNECTOR_CURSORS, SimpleNamespace(key=big.key, value=big.value))
+    (found,) = reader.spending("x").values()
+    assert (found.units, found.items) == (9.0, {})
+    for value in (b"", b"{}", big.value[:40]):
+        reader.take(Topic.CONNECTOR_CURSORS, SimpleNamespace(key=big.key, value=value))
+        assert reader.spending("x") == {}
+    for key in (b"", b"x|stream", b"spent/y|w", b"\xff", None):
+        assert not reader.take(Topic.CONNECTOR_CURSORS, SimpleNamespace(key=key, value=big.value))
+
+
+def test_the_app_is_the_gateways_hook():
+    """By the setting, else the family; networks that charge nothing have none."""
+    x = installed().manifest("x")
+    assert app_of(x, {}) == "x"
+    assert app_of(x, {"hook": "x/nord"}) == "x/nord"
+    assert app_of(installed().manifest("telegram"), {}) == ""
