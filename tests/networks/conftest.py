@@ -5,8 +5,12 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from klingel_cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +44,19 @@ def texts(shared_data: Path) -> Callable[[], Iterator[tuple[str, str]]]:
                             yield file.name, record[key]
 
     return read
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Return what `klingel map NETWORK FILE` prints of a body: a dict an object, in order."""
+
+    def run(
+        network: str, body: Any, *options: str, name: str = "body.json"
+    ) -> list[dict[str, Any]]:
+        file = tmp_path / name
+        file.write_bytes(body if isinstance(body, bytes) else json.dumps(body).encode())
+        result = CliRunner().invoke(main, ["map", network, *options, str(file)])
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    return run

@@ -222,11 +222,10 @@ def count(tree: Any) -> tuple[int, int]:  # noqa: PLR0911 - a shape a line
     if not isinstance(tree, dict):
         return 1, 0
     if "notification_groups" in tree:
-        known = {each["id"] for each in tree["accounts"]}
         statuses = {each["id"] for each in tree["statuses"]}
         objects = of_status = 0
         for group in tree["notification_groups"]:
-            by = len(known & set(group["sample_account_ids"]))
+            by = len(set(group["sample_account_ids"]))
             many = group["type"] in {"favourite", "reblog"} and group.get("status_id")
             objects += max(1, by) if many else 1
             of_status += group["type"] == "mention" and group.get("status_id") in statuses

@@ -9,8 +9,12 @@ notification. The deletion of a boost names the boost's own id and so reaches no
 Revisions are edit times in ms: 0 for a status that was never edited. A deletion has none.
 
 A notification about a status (mention, status, update, quote, poll) is that status. Grouped
-notifications are cut into the statuses, and for boosts and favourites one object an account.
-What else the interface tells (follows, reports, announcements) is of kind `unknown`.
+notifications are cut into the statuses, and for boosts and favourites one object an account, whether
+the instance shows it whole, in part or by its id alone. What else the interface tells (follows,
+reports, announcements) is of kind `unknown`.
+
+A websocket's frame is the object that its payload holds; text of server-sent events is cut into its
+events, see `frames.py`.
 
 The client may put into the context: `event`, the name of the stream's event; `root`, the id of the
 first status of the thread, which only the context call knows; `on`, the status of a grouped
@@ -20,6 +24,7 @@ notification, and `at`, its time.
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -40,6 +45,14 @@ from klingel_networks.bounds import (
 )
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import native_of, source_of
+from klingel_networks.mastodon.frames import (
+    EVENT,
+    data_of,
+    events,
+    is_text,
+    named,
+    of_frame,
+)
 from klingel_networks.mastodon.markup import is_web, links_of, text_of, without_quoted
 from klingel_networks.mastodon.records import (
     ABSENT,
@@ -83,18 +96,21 @@ R = TypeVar("R")
 
 
 def explode(delivery: Delivery) -> list[NativeObject | Refused]:
-    """Cut a frame of the stream or an answer of the interface into its objects.
+    """Cut a frame of the stream, text of it, or an answer of the interface into its objects.
 
     Raises:
         InvalidMessage: not JSON, not UTF-8, nested too deeply, or nothing that holds objects.
     """
     body = delivery.body
     read_utf8(body)
-    check_depth(body)
     context = delivery.context
     source_of(context)
-    if context.get("event") == DELETE:
-        return [_checked(body.strip(), context)]
+    if EVENT not in context and is_text(body):
+        return [piece for event, data in events(body) for piece in _told(event, data, context)]
+    check_depth(body)
+    event = context.get(EVENT)
+    if event is not None:
+        return _cut(data_of(event, body), context)
     try:
         pieces = PIECES.decode(body) if body.lstrip()[:1] == b"[" else None
     except READ_ERRORS as error:
@@ -104,8 +120,19 @@ def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     return _cut(body.strip(), context)
 
 
+def _told(event: str, data: bytes, context: Mapping[str, str]) -> list[NativeObject | Refused]:
+    """Return the objects of one event of a text; a broken one stops no other."""
+    try:
+        check_depth(data)
+        return _cut(data_of(event, data), named(event, context))
+    except InvalidMessage as error:
+        return [Refused(data, error)]
+
+
 def _cut(native: bytes, context: Mapping[str, str]) -> list[NativeObject | Refused]:
     """Return the objects of one entity."""
+    if EVENT in context and not native.startswith(b"{"):
+        return [_checked(native, context)]  # an id
     try:
         body = _decode(BODY, native)
     except InvalidMessage as error:
@@ -126,6 +153,10 @@ def _cut(native: bytes, context: Mapping[str, str]) -> list[NativeObject | Refus
     return [_checked(_status_within(body) or native, context)]
 
 
+def _is_frame(body: Body) -> bool:
+    return _has(body.event) and (body.payload is not ABSENT or body.stream is not ABSENT)
+
+
 def _status_within(body: Body) -> bytes | None:
     """Return the status that a conversation or a notification is about."""
     if body.unread is not ABSENT and _has(body.last_status):
@@ -139,22 +170,22 @@ def _searched(body: Body, context: Mapping[str, str]) -> list[NativeObject | Ref
     found: list[NativeObject | Refused] = [
         _checked(bytes(each), context) for each in _list(body.statuses)
     ]
-    beside = [each for part in (body.accounts, body.hashtags) if _has(part) for each in _list(part)]
+    beside = [each for part in (body.accounts, body.hashtags) for each in _list(part)]
     return found + [_checked(bytes(each), context) for each in beside]
 
 
 def _grouped(body: Body, context: Mapping[str, str]) -> list[NativeObject | Refused]:
     """Cut grouped notifications: a status once, boosts and favourites an object an account."""
-    statuses = _by_id(body.statuses)
-    accounts = _by_id(body.accounts)
     pieces: list[NativeObject | Refused] = []
+    statuses = _by_id(body.statuses, pieces)
+    accounts = _by_id(body.partial_accounts, pieces) | _by_id(body.accounts, pieces)
     for native in map(bytes, _list(body.notification_groups)):
         try:
             group = _decode(GROUP, native)
         except InvalidMessage as error:
             pieces.append(Refused(native, error))
             continue
-        status = statuses.get(group.status_id or "")
+        status = statuses.get(str(group.status_id))
         if group.type in _OF_A_STATUS and status is not None:
             pieces.append(_checked(status, context))
         elif group.type in _OF_ACCOUNTS and group.status_id is not None:
@@ -167,10 +198,11 @@ def _grouped(body: Body, context: Mapping[str, str]) -> list[NativeObject | Refu
 def _of_accounts(
     group: Group, native: bytes, accounts: Mapping[str, bytes], context: Mapping[str, str]
 ) -> list[NativeObject | Refused]:
-    told = {**context, "event": group.type, "on": group.status_id or ""}
+    told = {**context, EVENT: group.type, "on": str(group.status_id)}
     if group.latest_page_notification_at is not None:
         told["at"] = group.latest_page_notification_at
-    found = [accounts[one] for one in dict.fromkeys(group.sample_account_ids) if one in accounts]
+    ids = dict.fromkeys(str(one) for one in group.sample_account_ids)
+    found = [accounts.get(one, b'{"id":"%b"}' % one.encode()) for one in ids]
     return [_checked(each, told) for each in found] or [_checked(native, context)]
 
 
@@ -185,13 +217,18 @@ def _checked(native: bytes, context: Mapping[str, str]) -> NativeObject | Refuse
 
 
 def _list(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    return _decode(PIECES, raw)
+    return _decode(PIECES, raw) if _has(raw) else []
 
 
-def _by_id(raw: msgspec.Raw) -> dict[str, bytes]:
-    if not _has(raw):
-        return {}
-    return {_decode(REFERENCE, each).id: bytes(each) for each in _list(raw)}
+def _by_id(raw: msgspec.Raw, pieces: list[NativeObject | Refused]) -> dict[str, bytes]:
+    """Return what stands beside the groups by its id; what has none is added to `pieces`."""
+    found = {}
+    for native in map(bytes, _list(raw)):
+        try:
+            found[str(_decode(REFERENCE, native).id)] = native
+        except InvalidMessage as error:
+            pieces.append(Refused(native, error))
+    return found
 
 
 def _has(raw: msgspec.Raw) -> bool:
@@ -212,12 +249,11 @@ def _is_notification(body: Body) -> bool:
 
 def identify(native: bytes, context: Mapping[str, str]) -> Identity:
     """Return the identity of an object; raises InvalidMessage."""
+    native, context = _opened(native, context)
     instance = source_of(context)
-    event = context.get("event")
-    if event == DELETE:
-        return Identity(
-            _object(instance, _deleted_id(native)), DELETED_WITHOUT_REVISION, "post", "deleted"
-        )
+    event = context.get(EVENT)
+    if event is not None and (event == DELETE or not native.startswith(b"{")):
+        return _bare_identity(event, _decode(IDENTIFIER, native), instance)
     if event is not None and event in _OF_ACCOUNTS and "on" in context:
         account = _decode(ACCOUNT, native)
         own_id = _on(instance, _on_status(context), event, account.id)
@@ -230,7 +266,27 @@ def identify(native: bytes, context: Mapping[str, str]) -> Identity:
         return _notified(_decode(NOTIFICATION, native), instance)
     if _is_status(body):
         return _status_identity(_decode(STATUS_HEAD, native), instance)
-    return Identity(_other(instance, *_unnamed(body, event)), 0, "unknown", "created")
+    return Identity(_other(instance, *_unnamed(body, event, native)), 0, "unknown", "created")
+
+
+def _bare_identity(event: str, own_id: str | int, instance: str) -> Identity:
+    """Return the identity of what an event names by its id alone."""
+    if event == DELETE:
+        return Identity(_object(instance, own_id), DELETED_WITHOUT_REVISION, "post", "deleted")
+    return Identity(_other(instance, "event", f"{event}/{own_id}"), 0, "unknown", "created")
+
+
+def _opened(native: bytes, context: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """Return what a websocket's frame is about; everything else as it is."""
+    if EVENT in context or b'"event"' not in native or not native.startswith(b"{"):
+        return native, context
+    body = _decode(BODY, native)
+    if not _is_frame(body):
+        return native, context
+    data, told = of_frame(native, context)
+    if data.startswith(b"{"):
+        data = _status_within(_decode(BODY, data)) or data
+    return data, told
 
 
 def _is_group(body: Body) -> bool:
@@ -241,16 +297,24 @@ def _is_status(body: Body) -> bool:
     return _has(body.created_at) and _has(body.account) and body.visibility is not ABSENT
 
 
-def _unnamed(body: Body, event: str | None) -> tuple[str, str]:
-    """Return shape and id of what is neither status nor notification, where it has an id at all."""
+def _unnamed(body: Body, event: str | None, native: bytes) -> tuple[str, str]:
+    """Return shape and id of what is neither status nor notification, where it can be told.
+
+    An event of the stream that has no id (a reaction to an announcement) is named by its content.
+    """
     if body.unread is not ABSENT:
-        return "conversation", _decode(IDENTIFIER, body.id) if _has(body.id) else ""
-    if event is not None and _has(body.id):
-        return "event", f"{event}/{_decode(IDENTIFIER, body.id)}"
+        return "conversation", str(_decode(IDENTIFIER, body.id)) if _has(body.id) else ""
+    if event is not None:
+        own_id = _decode(IDENTIFIER, body.id) if _has(body.id) else _digest(native)
+        return "event", f"{event}/{own_id}"
     raise InvalidMessage(
         ErrorType.INVALID_FIELD,
         "the object is no status, no notification and no conversation of Mastodon",
     )
+
+
+def _digest(native: bytes) -> str:
+    return blake2b(native, digest_size=16, person=b"klingel.mastodon").hexdigest()
 
 
 def _status_identity(status: StatusHead, instance: str) -> Identity:
@@ -275,7 +339,7 @@ def _notified(told: Notification, instance: str) -> Identity:
         return Identity(
             _on(instance, told.status.id, told.type, told.account.id), 0, kind, "created"
         )
-    return Identity(_other(instance, "notification", told.id), 0, "unknown", "created")
+    return Identity(_other(instance, "notification", str(told.id)), 0, "unknown", "created")
 
 
 def _kind(status: Status | StatusHead) -> Kind:
@@ -286,7 +350,7 @@ def _kind(status: Status | StatusHead) -> Kind:
     return "post" if _quoted(status) is None else "quote"
 
 
-def _quoted(status: Status | StatusHead) -> str | None:
+def _quoted(status: Status | StatusHead) -> str | int | None:
     quote = status.quote
     if quote is None:
         return None
@@ -302,18 +366,14 @@ def _revision(edited_at: str) -> int:
     return revision
 
 
-def _deleted_id(native: bytes) -> str:
-    found = _decode(IDENTIFIER, native)
-    return str(found)
-
-
-def _object(instance: str, own_id: str) -> str:
-    if _ID.fullmatch(own_id) is None:
+def _object(instance: str, own_id: str | int) -> str:
+    text = str(own_id)
+    if _ID.fullmatch(text) is None:
         raise InvalidMessage(ErrorType.INVALID_FIELD, "the id is none of Mastodon", path="id")
-    return object_id(_NAMESPACE, instance, own_id)
+    return object_id(_NAMESPACE, instance, text)
 
 
-def _on(instance: str, status: str, what: str, account: str) -> str:
+def _on(instance: str, status: str | int, what: str, account: str | int) -> str:
     if what == "favourite":
         return f"{_object(instance, status)}/reaction/{account}/favourite"
     return f"{_object(instance, status)}/{what}/{account}"
@@ -334,11 +394,16 @@ def _on_status(context: Mapping[str, str]) -> str:
 
 def to_social_event(raw: RawEvent) -> SocialDraft:
     """Return the draft of an object; raises InvalidMessage."""
-    native, context = native_of(raw), raw.context or {}
+    native, context = _opened(bytes(native_of(raw)), raw.context or {})
     instance = source_of(context)
-    event = context.get("event")
-    if event == DELETE:
-        return SocialDraft(mapping=MAPPING, kind="post", change="deleted")
+    event = context.get(EVENT)
+    if event is not None and (event == DELETE or not native.startswith(b"{")):
+        gone = event == DELETE
+        return SocialDraft(
+            mapping=MAPPING,
+            kind="post" if gone else "unknown",
+            change="deleted" if gone else "created",
+        )
     if event is not None and event in _OF_ACCOUNTS and "on" in context:
         at = context.get("at")
         return _by_account(
@@ -373,7 +438,7 @@ def _notification(told: Notification, instance: str) -> SocialDraft:
 
 
 def _by_account(
-    kind: Kind, account: Account, status: str, instance: str, at: datetime | None
+    kind: Kind, account: Account, status: str | int, instance: str, at: datetime | None
 ) -> SocialDraft:
     """Return what an account did to a status."""
     about = _object(instance, status)
@@ -499,14 +564,14 @@ def _medium(medium: Attachment) -> Media:
         check_text(alt, "media_attachments.description")
     return Media(
         kind=_MEDIA.get(medium.type or "", "file"),  # type: ignore[arg-type]  # a closed set
-        id=medium.id,
+        id=str(medium.id),
         url=url,
         alt=alt[:_ALT_MAX] if alt else None,
         status="remote",
     )
 
 
-def _account(instance: str, own_id: str) -> str:
+def _account(instance: str, own_id: str | int) -> str:
     return f"{instance}:{own_id}"
 
 

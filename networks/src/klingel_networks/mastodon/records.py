@@ -9,7 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-_Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_-]+\Z")]
+_Text = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_-]+\Z")]
+_Id = _Text | Annotated[int, Meta(ge=0)]
+"""A string since version 2; a server that keeps to the older form sends a number."""
 _Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 _Raw = msgspec.Raw
 ABSENT = msgspec.Raw(b"")
@@ -103,7 +105,7 @@ class StatusHead(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
     text: str | None = None
     edited_at: str | None = None
-    in_reply_to_id: str | None = None
+    in_reply_to_id: str | int | None = None
     visibility: str | None = None
     reblog: Reference | None = None
     quote: Quote | None = None
@@ -144,11 +146,15 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     status: msgspec.Raw = ABSENT
     last_status: msgspec.Raw = ABSENT
     accounts: msgspec.Raw = ABSENT
+    partial_accounts: msgspec.Raw = ABSENT
     hashtags: msgspec.Raw = ABSENT
     statuses: msgspec.Raw = ABSENT
     ancestors: msgspec.Raw = ABSENT
     descendants: msgspec.Raw = ABSENT
     notification_groups: msgspec.Raw = ABSENT
+    event: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    payload: msgspec.Raw = ABSENT
 
 
 BODY = msgspec.json.Decoder(Body)
@@ -158,5 +164,5 @@ NOTIFICATION = msgspec.json.Decoder(Notification)
 GROUP = msgspec.json.Decoder(Group)
 ACCOUNT = msgspec.json.Decoder(Account)
 REFERENCE = msgspec.json.Decoder(Reference)
-IDENTIFIER = msgspec.json.Decoder(_Id | int)
+IDENTIFIER = msgspec.json.Decoder(_Id)
 PIECES = msgspec.json.Decoder(list[msgspec.Raw])
