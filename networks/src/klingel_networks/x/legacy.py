@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 from klingel.domain.draft import Kind, SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
@@ -10,6 +11,7 @@ from klingel_networks.bounds import check_text, rfc3339
 from klingel_networks.contract import Identity
 from klingel_networks.x.ids import (
     PREFIX,
+    chain_of,
     checked_id,
     is_id,
     is_native_id,
@@ -18,6 +20,7 @@ from klingel_networks.x.ids import (
     milliseconds,
     old_time,
     post_object,
+    snowflake_ms,
     snowflake_time,
 )
 from klingel_networks.x.posts import (
@@ -30,20 +33,26 @@ from klingel_networks.x.posts import (
     is_link,
     tag_of,
 )
+from klingel_networks.x.reading import read
 from klingel_networks.x.records import (
+    EDIT_HISTORY,
     ActivityPayload,
     DirectMessage,
+    EditHistory,
+    ExtendedTweet,
     Head,
     OldEntities,
     OldMedia,
     OldMessage,
     OldPost,
+    OldReference,
     OldUser,
     User,
 )
 
 _MEDIA = {"photo": "image", "video": "video", "animated_gif": "video"}
 _COUNT_MAX = 2**53 - 1
+NOT_CUT = ExtendedTweet()
 
 
 def message_object(message_id: str) -> str:
@@ -61,8 +70,16 @@ def message_identity(message_id: str | None) -> Identity:
     return Identity(message_object(checked_id(message_id, "id")), 0, "direct_message", "created")
 
 
-def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft:
-    """Return the draft of a direct message of an activity event; raises InvalidMessage."""
+def old_message_draft(
+    message: OldMessage, users: Sequence[User], channel: str | None
+) -> SocialDraft:
+    """Return the draft of a direct message of an activity event; raises InvalidMessage.
+
+    Args:
+        message: the message.
+        users: accounts that it names.
+        channel: the own account that it came through, where that is known.
+    """
     said = message.message_create
     sender = checked_id(said.sender_id, "message_create.sender_id")
     recipient = said.target.recipient_id
@@ -84,6 +101,7 @@ def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft
         published_at=milliseconds(message.created_timestamp, "created_timestamp")
         or snowflake_time(message.id),
         target=recipient if is_id(recipient) else None,
+        direction=_direction(sender, channel),
         author=speaker,
         customer_ids=customer_ids(speaker),
         lone_id=True,
@@ -94,7 +112,14 @@ def old_message_draft(message: OldMessage, users: Sequence[User]) -> SocialDraft
     )
 
 
-def message_draft(message: DirectMessage, users: Sequence[User] | None) -> SocialDraft:
+def _direction(sender: str | None, channel: str | None) -> Literal["outbound"] | None:
+    """Return that an own account speaks, where it is the one that a message came through."""
+    return "outbound" if channel is not None and sender == channel else None
+
+
+def message_draft(
+    message: DirectMessage, users: Sequence[User] | None, channel: str | None
+) -> SocialDraft:
     """Return the draft of a direct message of the API v2; raises InvalidMessage.
 
     Somebody who joins or leaves is no message: kind `unknown`.
@@ -118,6 +143,7 @@ def message_draft(message: DirectMessage, users: Sequence[User] | None) -> Socia
         conversation_id=conversation,
         published_at=published or snowflake_time(message.id),
         target=target,
+        direction=_direction(message.sender_id, channel),
         author=speaker,
         customer_ids=customer_ids(speaker),
         lone_id=True,
@@ -128,7 +154,7 @@ def message_draft(message: DirectMessage, users: Sequence[User] | None) -> Socia
     )
 
 
-def sealed_message(payload: ActivityPayload) -> tuple[Identity, SocialDraft]:
+def sealed_message(payload: ActivityPayload, channel: str | None) -> tuple[Identity, SocialDraft]:
     """Return an encrypted message: who writes to whom and when, its text is not for us to read.
 
     Raises:
@@ -151,6 +177,7 @@ def sealed_message(payload: ActivityPayload) -> tuple[Identity, SocialDraft]:
         conversation_id=conversation,
         published_at=milliseconds(payload.created_at_msec, "data.payload.created_at_msec"),
         target=target,
+        direction=_direction(payload.sender_id, channel),
         author=speaker,
         customer_ids=customer_ids(speaker),
         lone_id=True,
@@ -180,47 +207,61 @@ def old_post_identity(head: Head) -> Identity:
         kind = "reply"
     elif head.quoted_status_id_str:
         kind = "quote"
-    return Identity(post_object(checked_id(head.id_str, "id_str")), 0, kind, "created")
+    post_id = checked_id(head.own_id, "id_str")
+    history = None
+    if len(memoryview(head.edit_history)) > 0:
+        history = read(EDIT_HISTORY, head.edit_history, "edit_history")
+    first = _first_of(post_id, history)
+    if first == post_id:
+        return Identity(post_object(first), 0, kind, "created")
+    return Identity(post_object(first), snowflake_ms(post_id), kind, "updated")
+
+
+def _first_of(post_id: str, history: EditHistory | None) -> str:
+    """Return the first id of a chain of edits; raises InvalidMessage when it is none."""
+    if history is None:
+        return post_id
+    if history.initial_tweet_id:
+        return checked_id(history.initial_tweet_id, "edit_history.initial_tweet_id")
+    return chain_of(post_id, history.edit_tweet_ids)
 
 
 def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> SocialDraft:
     """Return the draft of a post of API v1.1; raises InvalidMessage.
 
-    It names only the parent, no conversation.
+    It names only the parent, no conversation. Streams and webhooks cut its text, and give the whole in
+    `extended_tweet` with entities of its own.
     """
-    text = post.full_text or post.text or ""
+    whole = post.extended_tweet or NOT_CUT
+    text = whole.full_text or post.full_text or post.text or ""
     check_text(text, "text")
     hidden = is_withheld(
         post.withheld_in_countries, context, copyright_claimed=post.withheld_copyright
     )
-    mentions, hashtags, links = ((), (), ()) if hidden else old_marks(post.entities)
+    entities = whole.entities or post.entities
+    mentions, hashtags, links = ((), (), ()) if hidden else old_marks(entities)
     parent = post.in_reply_to_status_id_str
-    reposted = post.retweeted_status.id_str if post.retweeted_status is not None else None
-    shown = post.extended_entities or post.entities
-    counts = {"retweets": post.retweet_count, "likes": post.favorite_count}
-    metrics = {
-        name: count
-        for name, count in counts.items()
-        if count is not None and 0 <= count <= _COUNT_MAX
-    }
-    if post.withheld_in_countries:
-        metrics["withheld_countries"] = len(post.withheld_in_countries)
-    speaker = _author(post.user)
+    shown = whole.extended_entities or post.extended_entities or entities
+    post_id = checked_id(own_id(post), "id_str")
+    first = _first_of(post_id, post.edit_history)
+    made = None if post.created_at is None else old_time(post.created_at, "created_at")
+    is_first = first == post_id
+    speaker = old_author(post.user)
     return SocialDraft(
         mapping=MAPPING,
         kind=kind,
-        change="created",
+        change="created" if is_first else "updated",
         visibility="followers" if post.user.protected else "public",
         threading="parent_only" if is_id(parent) else "root",
-        published_at=snowflake_time(post.id_str)
-        if post.created_at is None
-        else old_time(post.created_at, "created_at"),
+        published_at=(made or snowflake_time(post_id)) if is_first else snowflake_time(first),
+        changed_at=None if is_first else made or snowflake_time(post_id),
         in_reply_to=_reference(parent),
         in_reply_to_author=post.in_reply_to_user_id_str
         if is_id(post.in_reply_to_user_id_str)
         else None,
-        quotes=_reference(post.quoted_status_id_str),
-        reposts=_reference(reposted),
+        quotes=_chain(post.quoted_status) or _reference(post.quoted_status_id_str),
+        quoted_author=_owner(post.quoted_status),
+        reposts=_chain(post.retweeted_status),
         author=speaker,
         customer_ids=customer_ids(speaker),
         lone_id=True,
@@ -230,10 +271,44 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
         links=links,
         hashtags=hashtags,
         mentions=mentions,
-        metrics=metrics or None,
+        metrics=_counts(post),
         withheld=hidden,
-        url=f"https://x.com/i/status/{post.id_str}",
+        url=f"https://x.com/i/status/{post_id}",
     )
+
+
+def _counts(post: OldPost) -> dict[str, int] | None:
+    counts = {
+        "retweets": post.retweet_count,
+        "replies": post.reply_count,
+        "likes": post.favorite_count,
+        "quotes": post.quote_count,
+        "withheld_countries": len(post.withheld_in_countries or ()) or None,
+    }
+    return {
+        name: count
+        for name, count in counts.items()
+        if count is not None and 0 <= count <= _COUNT_MAX
+    } or None
+
+
+def own_id(thing: OldPost | OldReference | OldUser) -> str | None:
+    """Return an id of v1.1: its string, else its integer, digit by digit."""
+    return thing.id_str or (None if thing.id is None else str(thing.id))
+
+
+def _chain(post: OldReference | None) -> str | None:
+    """Return the object id of a post inside a post; of an edited one its chain's."""
+    post_id = None if post is None else own_id(post)
+    if post is None or not is_id(post_id):
+        return None
+    first = None if post.edit_history is None else post.edit_history.initial_tweet_id
+    return _reference(first if is_id(first) else post_id)
+
+
+def _owner(post: OldReference | None) -> str | None:
+    found = None if post is None or post.user is None else own_id(post.user)
+    return found if is_id(found) else None
 
 
 def old_marks(
@@ -274,7 +349,9 @@ def _reference(post_id: str | None) -> str | None:
     return post_object(post_id) if post_id is not None and is_id(post_id) else None
 
 
-def _author(user: OldUser) -> Author | None:
-    if user.id_str is None or not is_id(user.id_str):
+def old_author(user: OldUser) -> Author | None:
+    """Return an account of v1.1; None where its id is none."""
+    user_id = own_id(user)
+    if user_id is None or not is_id(user_id):
         return None
-    return author(user.id_str, user.screen_name, user.name, user.followers_count, user.verified)
+    return author(user_id, user.screen_name, user.name, user.followers_count, user.verified)

@@ -14,17 +14,18 @@ posts themselves were asked for (`asked`: `posts`): then a post that is gone is 
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from klingel.domain.draft import SocialDraft
 from klingel.errors import ErrorType, InvalidMessage
 from klingel.model import RawEvent
-from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8, refusal
+from klingel_networks.bounds import READ_ERRORS, check_depth, read_utf8
 from klingel_networks.contract import Delivery, Identity, NativeObject, Refused
 from klingel_networks.generic import native_of
+from klingel_networks.x.account_activity import reader_of
 from klingel_networks.x.ids import PREFIX, is_id, other_object
 from klingel_networks.x.legacy import (
     message_draft,
@@ -34,10 +35,12 @@ from klingel_networks.x.legacy import (
     old_post_identity,
     sealed_message,
 )
+from klingel_networks.x.names import family_of, plain
 from klingel_networks.x.notices import (
     Said,
     compliance,
     deletion,
+    ended_post,
     job_result,
     like,
     other_activity,
@@ -45,8 +48,10 @@ from klingel_networks.x.notices import (
 )
 from klingel_networks.x.pages import GONE, Cut, cut, lines_of
 from klingel_networks.x.posts import NO_INCLUDES, post_draft, post_identity
+from klingel_networks.x.reading import read
 from klingel_networks.x.records import (
     ACTIVITY,
+    ENDED_POST,
     HEAD,
     HEAD_LINE,
     INCLUDES,
@@ -66,7 +71,6 @@ from klingel_networks.x.records import (
     Post,
 )
 
-R = TypeVar("R")
 _LINE_BEGINS = b'{"data":'
 _Json = bytes | msgspec.Raw
 
@@ -114,9 +118,9 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     head = found.head
     if _is_post(head):
         inner, includes = _parts(native, found, context)
-        return post_draft(_decode(POST, inner, _where(found)), _includes(includes), context)
+        return post_draft(read(POST, inner, _where(found)), _includes(includes), context)
     if _is_old_post(head):
-        post = _decode(OLD_POST, _parts(native, found, context)[0], "")
+        post = read(OLD_POST, _parts(native, found, context)[0], "")
         return old_post_draft(post, old_post_identity(head).kind, context)
     return _said(native, found, context)[1]
 
@@ -165,28 +169,27 @@ def _post_in(native: bytes, context: Mapping[str, str]) -> tuple[Post, Includes]
 
 def _find(native: bytes) -> _Found:
     if native.startswith(_LINE_BEGINS) or b'"data"' in native:
-        line = _decode(HEAD_LINE, native, "")
+        line = read(HEAD_LINE, native, "")
         if line.data is not None:
             return _Found(line.data, wrapped=True)
-    return _Found(_decode(HEAD, native, ""), wrapped=False)
+    return _Found(read(HEAD, native, ""), wrapped=False)
 
 
 def _is_post(head: Head) -> bool:
     return (
         head.text is not None
-        and isinstance(head.id, str)
         and head.event_type is None
         and head.sender_id is None
         and len(memoryview(head.user)) == 0
-        and is_id(head.id)
+        and is_id(head.own_id)
     )
 
 
 def _is_old_post(head: Head) -> bool:
     return (
-        head.id_str is not None
-        and len(memoryview(head.user)) > 0
+        len(memoryview(head.user)) > 0
         and (head.text is not None or head.full_text is not None)
+        and head.own_id is not None
     )
 
 
@@ -200,14 +203,24 @@ def _said(native: bytes, found: _Found, context: Mapping[str, str]) -> Said:
     """Return what an object that is no post says; raises InvalidMessage."""
     head = found.head
     inner, includes = _parts(native, found, context)
-    if context.get("form") == GONE:
-        return deletion(_decode(PROBLEM, inner, "").resource_id, None)
+    form = context.get("form")
+    if form == GONE:
+        return deletion(read(PROBLEM, inner, "").resource_id, None)
+    told_by_list = reader_of(form)
+    if told_by_list is not None:
+        return told_by_list(inner, native)
     if _is_activity(head):
-        return _activity(_decode(ACTIVITY, inner, "data"), native, context)
+        activity = read(ACTIVITY, inner, "data")
+        return _activity(
+            activity,
+            native,
+            context,
+            _includes(activity.includes if len(memoryview(activity.includes)) > 0 else includes),
+        )
     if len(memoryview(head.message_create)) > 0 or _is_message(head):
-        return _message(head, inner, includes)
+        return _message(head, inner, _includes(includes), context)
     if head.action is not None:
-        return job_result(_decode(JOB_RESULT, inner, ""), context)
+        return job_result(read(JOB_RESULT, inner, ""), context)
     return _notice_or_unknown(inner, head, context)
 
 
@@ -215,22 +228,22 @@ def _is_message(head: Head) -> bool:
     return head.dm_conversation_id is not None or head.event_type is not None
 
 
-def _message(head: Head, inner: _Json, includes: _Json) -> Said:
-    users = _includes(includes).users
+def _message(head: Head, inner: _Json, includes: Includes, context: Mapping[str, str]) -> Said:
+    channel = context.get("channel")
     if len(memoryview(head.message_create)) > 0:
-        old = _decode(OLD_MESSAGE, inner, "")
-        return message_identity(old.id), old_message_draft(old, users or ())
-    message = _decode(MESSAGE, inner, "")
-    draft = message_draft(message, users)
+        old = read(OLD_MESSAGE, inner, "")
+        return message_identity(old.id), old_message_draft(old, includes.users or (), channel)
+    message = read(MESSAGE, inner, "")
+    draft = message_draft(message, includes.users, channel)
     return message_identity(message.id)._replace(kind=draft.kind), draft
 
 
 def _notice_or_unknown(inner: _Json, head: Head, context: Mapping[str, str]) -> Said:
-    native_id = head.id if isinstance(head.id, str) else head.id_str
+    native_id = head.own_id
     if (head.username is not None or head.screen_name is not None) and is_id(native_id):
         return unknown(f"{PREFIX}user/{native_id}", native_id)
     if native_id is None:
-        parts = _decode(PARTS, inner, "")
+        parts = read(PARTS, inner, "")
         if not parts:
             raise InvalidMessage(ErrorType.MISSING_FIELD, "the object is empty")
         said = compliance(parts, context)
@@ -239,53 +252,88 @@ def _notice_or_unknown(inner: _Json, head: Head, context: Mapping[str, str]) -> 
     return unknown(other_object(native_id, bytes(inner)))
 
 
-def _activity(activity: Activity, native: bytes, context: Mapping[str, str]) -> Said:
+def _activity(
+    activity: Activity, native: bytes, context: Mapping[str, str], includes: Includes
+) -> Said:
     """Return what an activity event says; raises InvalidMessage.
 
     Only events of the kinds that we know must have the shape that we know.
     """
     said: Said | None = None
     if bytes(activity.payload).lstrip().startswith(b"{"):
-        kind = (activity.event_type or "").lower().partition(".")[0]
-        if kind in _READERS:
-            said = _READERS[kind](activity, context)
+        reader = _READERS.get(family_of(activity.event_type or ""))
+        if reader is not None:
+            said = reader(activity, includes, context)
         else:
             with contextlib.suppress(InvalidMessage):
-                said = _posted(activity, context)
+                said = _posted(activity, includes, context)
     return other_activity(activity, native) if said is None else said
 
 
-_DELETIONS = frozenset({"post.delete", "postdelete", "tweet.delete", "tweetdelete"})
+_DELETIONS = frozenset({"postdelete", "tweetdelete"})
 """Names of the event, present and former; an event of something else that ended is none."""
+_INSIDE = ("data", "post", "tweet")
+"""Where a payload may hold its post."""
 
 
-def _posted(activity: Activity, context: Mapping[str, str]) -> Said | None:
+def _posted(activity: Activity, includes: Includes, context: Mapping[str, str]) -> Said | None:
     """Return the post of an event, or its deletion."""
-    head = _decode(HEAD, activity.payload, "data.payload")
-    if _is_post(head):
-        post = _decode(POST, activity.payload, "data.payload")
-        return post_identity(head), post_draft(post, _includes(activity.includes), context)
-    if (activity.event_type or "").lower() in _DELETIONS:
-        payload = _decode(PAYLOAD, activity.payload, "data.payload")
-        return deletion(payload.id, payload.author_id)
+    if plain(activity.event_type or "") in _DELETIONS:
+        ended = read(ENDED_POST, activity.payload, "data.payload")
+        return ended_post(ended, activity.filter.user_id if activity.filter else None)
+    for payload in _payloads(activity.payload):
+        head = read(HEAD, payload, "data.payload")
+        if _is_post(head):
+            post = read(POST, payload, "data.payload")
+            return post_identity(head), post_draft(post, includes, context)
+        if _is_old_post(head):
+            old = read(OLD_POST, payload, "data.payload")
+            identity = old_post_identity(head)
+            return identity, old_post_draft(old, identity.kind, context)
     return None
 
 
-def _liked(activity: Activity, context: Mapping[str, str]) -> Said | None:  # noqa: ARG001 - the readers' signature
-    payload = _decode(PAYLOAD, activity.payload, "data.payload")
-    return like(activity, payload, _includes(activity.includes))
+def _payloads(payload: msgspec.Raw) -> Iterator[msgspec.Raw]:
+    """Yield a payload, then what it may wrap."""
+    yield payload
+    parts = read(PARTS, payload, "data.payload")
+    yield from (parts[name] for name in _INSIDE if bytes(parts.get(name, b"")).startswith(b"{"))
 
 
-def _sealed(activity: Activity, context: Mapping[str, str]) -> Said | None:  # noqa: ARG001 - the readers' signature
-    if (activity.event_type or "").lower() not in {"chat.received", "chat.sent"}:
+def _liked(
+    activity: Activity,
+    includes: Includes,
+    context: Mapping[str, str],  # noqa: ARG001 - the readers' signature
+) -> Said | None:
+    payload = read(PAYLOAD, activity.payload, "data.payload")
+    return like(activity, payload, includes)
+
+
+def _sealed(
+    activity: Activity,
+    includes: Includes,  # noqa: ARG001 - the readers' signature
+    context: Mapping[str, str],
+) -> Said | None:
+    if plain(activity.event_type or "") not in {"chatreceived", "chatsent"}:
         return None
-    return sealed_message(_decode(PAYLOAD, activity.payload, "data.payload"))
+    payload = read(PAYLOAD, activity.payload, "data.payload")
+    return sealed_message(payload, context.get("channel"))
 
 
-_READERS: Mapping[str, Callable[[Activity, Mapping[str, str]], Said | None]] = {
+def _direct(activity: Activity, includes: Includes, context: Mapping[str, str]) -> Said | None:
+    """Return the one message that stands in a payload itself; of a list each is an object."""
+    head = read(HEAD, activity.payload, "data.payload")
+    spoken = head.text is not None and head.sender_id is not None
+    if spoken or len(memoryview(head.message_create)) > 0:
+        return _message(head, activity.payload, includes, context)
+    return None
+
+
+_READERS: Mapping[str, Callable[[Activity, Includes, Mapping[str, str]], Said | None]] = {
     "post": _posted,
     "like": _liked,
     "chat": _sealed,
+    "dm": _direct,
 }
 
 
@@ -295,7 +343,7 @@ _READERS: Mapping[str, Callable[[Activity, Mapping[str, str]], Said | None]] = {
 def _parts(native: bytes, found: _Found, context: Mapping[str, str]) -> tuple[_Json, _Json]:
     """Return the object itself and its includes, from beside it or from the context."""
     if found.wrapped:
-        line = _decode(LINE, native, "")
+        line = read(LINE, native, "")
         return line.data, line.includes
     return native, context.get("includes", "").encode("utf-8", "replace")
 
@@ -309,13 +357,6 @@ def _includes(raw: _Json) -> Includes:
     if len(memoryview(raw)) == 0:
         return NO_INCLUDES
     try:
-        return INCLUDES.decode(raw)
-    except READ_ERRORS:
+        return read(INCLUDES, raw, "includes")
+    except InvalidMessage:
         return NO_INCLUDES
-
-
-def _decode(decoder: msgspec.json.Decoder[R], native: _Json, path: str) -> R:
-    try:
-        return decoder.decode(native)
-    except READ_ERRORS as error:
-        raise refusal(error, path) from None

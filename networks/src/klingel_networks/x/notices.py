@@ -6,8 +6,9 @@ undone (an account that is protected or suspended, a post withheld elsewhere) is
 with the network's time as revision; a post to be dropped from view is deleted, and stays so. An
 account that was deleted demands an erasure too: should it come back, what it said before does not.
 
-Sources: "Compliance Data Objects" of the X API; `x-api/compliance/batch-compliance/integrate`;
-`x-api/activity/event-payloads`.
+Sources: "Compliance Data Objects" of the X API v2 and of v1.1 (`x-api/enterprise-gnip-2.0/fundamentals/
+firehouse`), which name subjects and times each in its own way; `x-api/compliance/batch-compliance/
+integrate`; `x-api/activity/event-payloads`.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,8 @@ import msgspec
 
 from klingel.domain.draft import Change, SocialDraft
 from klingel.domain.identity import DELETED_WITHOUT_REVISION
-from klingel.errors import ErrorType, InvalidMessage
 from klingel.model.social_event import Author
-from klingel_networks.bounds import READ_ERRORS, refusal, rfc3339
+from klingel_networks.bounds import rfc3339
 from klingel_networks.contract import Identity
 from klingel_networks.x.ids import (
     PREFIX,
@@ -33,14 +33,18 @@ from klingel_networks.x.ids import (
     snowflake_ms,
     snowflake_time,
 )
+from klingel_networks.x.names import is_end
 from klingel_networks.x.posts import MAPPING, author_of
+from klingel_networks.x.reading import read
 from klingel_networks.x.records import (
     COMPLIANCE,
     Activity,
     ActivityPayload,
     Compliance,
+    EndedPost,
     Includes,
     JobResult,
+    Subject,
 )
 
 Said = tuple[Identity, SocialDraft]
@@ -63,6 +67,21 @@ _OF_USERS = frozenset(
         "scrub_geo",
     }
 )
+_ALSO_CALLED = {
+    "status_withheld": "withheld",
+    "tweet_withheld": "withheld",
+    "post_withheld": "withheld",
+    "withhold": "withheld",
+    "user_withhold": "user_withheld",
+    "user_scrub_geo": "scrub_geo",
+    "post_edit": "tweet_edit",
+    "status_delete": "delete",
+    "tweet_delete": "delete",
+    "post_delete": "delete",
+}
+"""Names of v1.1, and what X calls posts beside tweets."""
+_BESIDE = frozenset({"event_at", "timestamp_ms", "timestampMs", "created_at"})
+"""What may stand beside an event: its time."""
 _REMOVED = "delete"
 _SCRUBBED = "scrub_geo"
 _DELETED = "deleted"
@@ -100,38 +119,70 @@ def job_result(result: JobResult, context: Mapping[str, str]) -> Said:
     return _notice(f"{subject}/compliance", at, None)
 
 
+def ended_post(post: EndedPost, actor: str | None) -> Said:
+    """Return the deletion of the post that an activity event names; raises InvalidMessage.
+
+    Args:
+        post: the payload, in one of its forms.
+        actor: the account that the event was subscribed by: it deleted its own post.
+    """
+    inside = post.post or post.tweet or post.status
+    named = post.post_id or post.tweet_id or (_id_of(inside) if inside is not None else None)
+    inner = (inside.author_id or inside.user_id) if inside is not None else None
+    author_id = post.author_id or post.user_id or inner or actor
+    history = post.edit_history_tweet_ids
+    return deletion(history[0] if history else named or post.id, author_id)
+
+
 def compliance(parts: Mapping[str, msgspec.Raw], context: Mapping[str, str]) -> Said | None:
     """Return what a compliance event says, None when these are the parts of no such event.
 
     Raises:
         InvalidMessage: it is one that cannot be read.
     """
-    if len(parts) != 1:
+    names = [name for name in parts if name not in _BESIDE]
+    if len(names) != 1:
         return None
-    name, raw = next(iter(parts.items()))
+    name = _ALSO_CALLED.get(names[0], names[0])
     if name not in _OF_POSTS and name not in _OF_USERS:
         return None
-    try:
-        event = COMPLIANCE.decode(raw)
-    except READ_ERRORS as error:
-        raise refusal(error, f"data.{name}") from None
-    if event.event_at is None:
-        raise InvalidMessage(
-            ErrorType.MISSING_FIELD,
-            f"data.{name}.event_at is missing",
-            path=f"data.{name}.event_at",
-        )
-    at = rfc3339(event.event_at, f"data.{name}.event_at")
+    event = read(COMPLIANCE, parts[names[0]], f"data.{names[0]}")
+    at = _when(event, f"data.{names[0]}")
     if name in _OF_USERS:
-        user = checked_id(event.user.id if event.user else None, f"data.{name}.user.id")
-        return _notice(f"user/{user}/{name}", at, user, erases=name == _USER_DELETED)
+        user = event.user or Subject(id=event.id_str or event.user_id or event.id)
+        user_id = checked_id(_id_of(user), f"data.{names[0]}.user.id")
+        return _notice(f"user/{user_id}/{name}", at, user_id, erases=name == _USER_DELETED)
+    if name == _REMOVED and event.favorite is not None:
+        return _unliked(event.favorite, at)
     return _of_post(name, event, at, context)
 
 
-def _of_post(name: str, event: Compliance, at: datetime, context: Mapping[str, str]) -> Said:
-    tweet = event.tweet
-    post_id = checked_id(tweet.id if tweet else None, f"data.{name}.tweet.id")
-    author_id = tweet.author_id if tweet else None
+def _when(event: Compliance, path: str) -> datetime | None:
+    """Return when it happened; v1.1 tells milliseconds, once in a field that holds a date."""
+    told = event.event_at or event.timestamp_ms or event.timestamp
+    if told is None:
+        return None
+    field = "event_at" if event.event_at else "timestamp_ms"
+    if told.isdigit():
+        return milliseconds(told, f"{path}.{field}")
+    return rfc3339(told, f"{path}.{field}")
+
+
+def _id_of(subject: Subject) -> str | None:
+    return subject.id_str or subject.id
+
+
+def _unliked(like_: Subject, at: datetime | None) -> Said:
+    """Return the end of a like; raises InvalidMessage."""
+    target = checked_id(like_.tweet_id, "data.delete.favorite.tweet_id")
+    actor = checked_id(like_.user_id, "data.delete.favorite.user_id")
+    return reaction(target, Author(id=actor), None, "deleted", at)
+
+
+def _of_post(name: str, event: Compliance, at: datetime | None, context: Mapping[str, str]) -> Said:
+    tweet = event.tweet or event.status or event.post or Subject(id=event.id, id_str=event.id_str)
+    post_id = checked_id(_id_of(tweet), f"data.{name}.tweet.id")
+    author_id = tweet.author_id or tweet.user_id or event.user_id
     if name in _GONE or (name == "withheld" and is_withheld(event.withheld_in_countries, context)):
         return deletion(post_id, author_id, at)
     if name == "tweet_edit" and event.initial_tweet_id is not None:
@@ -161,15 +212,31 @@ def like(activity: Activity, payload: ActivityPayload, includes: Includes) -> Sa
     actor = _liker(activity, payload, includes)
     if actor is None or liked is None or not is_id(liked):
         return None
-    target = post_object(liked)
-    change: Change = "deleted" if (activity.event_type or "").endswith(".delete") else "created"
+    change: Change = "deleted" if is_end(activity.event_type or "") else "created"
     at = milliseconds(payload.timestamp_ms, "data.payload.timestamp_ms")
+    owner = payload.liked_tweet_author_id
+    return reaction(liked, author_of(actor, includes.users), owner, change, at)
+
+
+def reaction(
+    liked: str, actor: Author | None, owner: str | None, change: Change, at: datetime | None
+) -> Said:
+    """Return a like as a reaction.
+
+    Args:
+        liked: X's id of the post.
+        actor: who likes it.
+        owner: whose post it is, where it is told.
+        change: created, or deleted for a like that ended.
+        at: when, where it is told: somebody may like again what he no longer liked, so every change
+            has its own time.
+    """
+    target = post_object(liked)
     revision = DELETED_WITHOUT_REVISION if change == "deleted" and at is None else 0
-    # Somebody may like again what he no longer liked: every change has its own time.
     if at is not None:
         revision = revision_of(at)
-    owner = payload.liked_tweet_author_id
-    identity = Identity(f"{target}/reaction/{actor}/{LIKE}", revision, "reaction", change)
+    named = actor.id if actor is not None else ""
+    identity = Identity(f"{target}/reaction/{named}/{LIKE}", revision, "reaction", change)
     draft = SocialDraft(
         mapping=MAPPING,
         kind="reaction",
@@ -179,7 +246,7 @@ def like(activity: Activity, payload: ActivityPayload, includes: Includes) -> Sa
         changed_at=at if change == "deleted" else None,
         in_reply_to=target,
         in_reply_to_author=owner if is_id(owner) else None,
-        author=author_of(actor, includes.users),
+        author=actor,
     )
     return identity, draft
 

@@ -1,36 +1,31 @@
 """Cutting deliveries: lines of a stream, pages of a search, bodies of webhooks; pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from klingel.errors import ErrorType, InvalidMessage
-from klingel_networks.bounds import (
-    READ_ERRORS,
-    is_unreadable,
-    refusal,
-)
+from klingel_networks.bounds import READ_ERRORS, is_unreadable
 from klingel_networks.contract import NativeObject, Refused
+from klingel_networks.x import account_activity
+from klingel_networks.x.names import family_of
+from klingel_networks.x.reading import read
 from klingel_networks.x.records import (
     ACTIVITY,
     BODY,
     INCLUDES,
     LINE,
-    PAYLOAD,
+    PARTS,
     PIECE,
     PIECES,
     PROBLEMS,
-    USERS,
     Body,
     Head,
     IncludedPost,
     Includes,
     Piece,
-    User,
 )
-
-R = TypeVar("R")
 
 GONE = "gone"
 """Value of `form` in the context of an error that says that a post we asked for is gone."""
@@ -38,6 +33,7 @@ GONE = "gone"
 _SPACE = b" \t\r\n"
 _LINE_BEGINS = b'{"data":{'
 _EVENT = b'"event_type"'
+_MESSAGES = "direct_message_events"
 _LOST = ("/resource-not-found", "/not-authorized-for-resource")
 
 
@@ -60,8 +56,8 @@ def cut(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
     if body.startswith(_LINE_BEGINS) and b"\n" not in body and _EVENT not in body:
         return [Cut(body, context)]
     if body[:1] == b"[":
-        return [Cut(bytes(raw), context) for raw in _part(PIECES, body, "")]
-    page = _part(BODY, body, "")
+        return [Cut(bytes(raw), context) for raw in read(PIECES, body, "")]
+    page = read(BODY, body, "")
     if isinstance(page.data, Head):
         return _one(body, page.data, context)
     if page.data is not None:
@@ -70,10 +66,17 @@ def cut(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
 
 
 def _without_data(body: bytes, page: Body, context: Mapping[str, str]) -> list[Cut | Refused]:
-    """Return the objects of what has no `data`: v1.1's lists, an empty page, errors, one object."""
+    """Return the objects of what has no `data`: v1.1's lists, an empty page, errors, one object.
+
+    What an account's activity tells is cut list by list.
+    """
     old = page.statuses if page.statuses is not None else page.events
     if old is not None:
         return [Cut(bytes(raw), context) for raw in old]
+    if account_activity.is_one(body):
+        found = account_activity.objects_of(body, context)
+        if found:
+            return [_member(bytes(raw), known) for raw, known in found]
     if page.meta is not None and page.meta.result_count == 0:
         return _lost(page, context)
     if len(memoryview(page.errors)) > 0:
@@ -84,9 +87,13 @@ def _without_data(body: bytes, page: Body, context: Mapping[str, str]) -> list[C
 def _one(body: bytes, head: Head, context: Mapping[str, str]) -> list[Cut | Refused]:
     """Return the object of a stream's line or a webhook's body; the messages of one that has such."""
     through = _through(head, context)
-    if head.event_type is not None and head.event_type.lower().startswith("dm."):
+    if head.event_type is not None and family_of(head.event_type) == "dm":
         return _messages(body, through) or [Cut(body, through)]
     return [Cut(body, through)]
+
+
+def _member(native: bytes, context: Mapping[str, str]) -> Cut | Refused:
+    return Cut(native, context) if native[:1] == b"{" else Refused(native, _no_object())
 
 
 def lines_of(
@@ -133,24 +140,20 @@ def _through(head: Head, context: Mapping[str, str]) -> Mapping[str, str]:
 
 def _messages(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
     """Return the direct messages of an activity event, each with the accounts it names."""
-    data = _part(LINE, body, "")
-    activity = _part(ACTIVITY, data.data, "data")
+    data = read(LINE, body, "")
+    activity = read(ACTIVITY, data.data, "data")
     if len(memoryview(activity.payload)) == 0:
         return []
     try:
-        payload = PAYLOAD.decode(activity.payload)
+        payload = PARTS.decode(activity.payload)
+        messages = PIECES.decode(payload[_MESSAGES]) if _MESSAGES in payload else ()
     except READ_ERRORS:
         return []
-    users: Sequence[User] = ()
-    try:
-        wrapped = USERS.decode(payload.users) if len(memoryview(payload.users)) > 0 else {}
-        users = [user.data for user in wrapped.values() if user.data is not None]
-    except READ_ERRORS:
-        users = ()
+    users = list(account_activity.users_in(payload.get("users")))
     known = dict(context)
     if users:
-        known["includes"] = msgspec.json.encode(Includes(users=list(users))).decode()
-    return [Cut(bytes(raw), known) for raw in payload.direct_message_events or ()]
+        known["includes"] = msgspec.json.encode(Includes(users=users)).decode()
+    return [_member(bytes(raw), known) for raw in messages]
 
 
 def _objects(
@@ -161,11 +164,8 @@ def _objects(
     found: list[Cut | Refused] = []
     for raw in data:
         native = bytes(raw)
-        if native[:1] != b"{":
-            found.append(Refused(native, _no_object()))
-            continue
-        belongs = shelf.of_object(native)
-        found.append(Cut(native, {**context, "includes": belongs} if belongs else context))
+        belongs = shelf.of_object(native) if native[:1] == b"{" else ""
+        found.append(_member(native, {**context, "includes": belongs} if belongs else context))
     return found
 
 
@@ -202,8 +202,8 @@ class _Shelf:
         if len(memoryview(raw)) == 0:
             return cls(Includes())
         try:
-            return cls(INCLUDES.decode(raw))
-        except READ_ERRORS:
+            return cls(read(INCLUDES, raw, "includes"))
+        except InvalidMessage:
             return cls(Includes())
 
     def of_object(self, native: bytes) -> str:
@@ -211,8 +211,8 @@ class _Shelf:
         if not (self._users or self._posts or self._media):
             return ""
         try:
-            piece = PIECE.decode(native)
-        except READ_ERRORS:
+            piece = read(PIECE, native, "")
+        except InvalidMessage:
             return ""
         users = [self._users[each] for each in _ids(piece) if each in self._users]
         referred = [each.id for each in piece.referenced_tweets or ()]
@@ -228,13 +228,6 @@ class _Shelf:
 
 def _ids(piece: Piece) -> list[str]:
     return [each for each in (piece.author_id, piece.sender_id) if each]
-
-
-def _part(decoder: msgspec.json.Decoder[R], native: bytes | msgspec.Raw, path: str) -> R:
-    try:
-        return decoder.decode(native)
-    except READ_ERRORS as error:
-        raise refusal(error, path) from None
 
 
 def _told() -> InvalidMessage:

@@ -94,7 +94,7 @@ def post_identity(head: Head) -> Identity:
     The thing is the chain of edits, named by its first id; the revision is the time in the id of
     this version, 0 for the first.
     """
-    post_id = checked_id(head.id if isinstance(head.id, str) else head.id_str, "id")
+    post_id = checked_id(head.own_id, "id")
     first = chain_of(post_id, head.edit_history_tweet_ids)
     kind = kind_of(head.referenced_tweets)
     if post_id == first:

@@ -60,6 +60,16 @@ class Head(Struct, frozen=True, gc=False):
     retweeted_status: Raw = NOTHING
     quoted_status_id_str: str | None = None
     in_reply_to_status_id_str: str | None = None
+    edit_history: Raw = NOTHING
+
+    @property
+    def own_id(self) -> str | None:
+        """The object's id as a string; v1.1 has an integer too, which may be rounded."""
+        if isinstance(self.id, str):
+            return self.id
+        if self.id_str is not None:
+            return self.id_str
+        return None if self.id is None else str(self.id)
 
 
 class Mention(Struct, frozen=True, gc=False):
@@ -268,29 +278,46 @@ class ActivityPayload(Struct, frozen=True, gc=False):
     created_at_msec: str | None = None
     sender_id: str | None = None
     conversation_id: str | None = None
-    direct_message_events: Annotated[list[Raw], Meta(max_length=10_000)] | None = None
-    users: Raw = NOTHING
-
-
-class WrappedUser(Struct, frozen=True, gc=False):
-    """An account in the map of a direct message's activity event."""
-
-    data: User | None = None
 
 
 class Subject(Struct, frozen=True, gc=False):
-    """The post or account that a compliance event is about."""
+    """The post or account that something is told about, v2 and v1.1."""
 
     id: str | None = None
+    id_str: str | None = None
     author_id: str | None = None
+    user_id: str | None = None
+    tweet_id: str | None = None
+
+
+class EndedPost(Struct, frozen=True, gc=False):
+    """A post that was deleted, in the forms of an activity event's payload."""
+
+    id: str | None = None
+    post_id: str | None = None
+    tweet_id: str | None = None
+    post: Subject | None = None
+    tweet: Subject | None = None
+    status: Subject | None = None
+    author_id: str | None = None
+    user_id: str | None = None
+    edit_history_tweet_ids: Annotated[list[str], Meta(max_length=MOST)] | None = None
 
 
 class Compliance(Struct, frozen=True, gc=False):
-    """A compliance event."""
+    """A compliance event: of v2, and of v1.1, where the subject may be the event itself."""
 
     tweet: Subject | None = None
+    status: Subject | None = None
+    post: Subject | None = None
+    favorite: Subject | None = None
     user: Subject | None = None
+    id: str | None = None
+    id_str: str | None = None
+    user_id: str | None = None
     event_at: str | None = None
+    timestamp_ms: str | None = None
+    timestamp: str | None = msgspec.field(name="timestampMs", default=None)
     withheld_in_countries: Annotated[list[str], Meta(max_length=MOST)] | None = None
     initial_tweet_id: str | None = None
 
@@ -379,8 +406,8 @@ class MessageCreate(Struct, frozen=True, gc=False):
     """Who says what to whom."""
 
     sender_id: str
-    target: Recipient
     message_data: MessageData
+    target: Recipient = Recipient()
 
 
 class OldMessage(Struct, frozen=True, gc=False):
@@ -392,9 +419,10 @@ class OldMessage(Struct, frozen=True, gc=False):
 
 
 class OldUser(Struct, frozen=True, gc=False):
-    """An account, as v1.1 says it."""
+    """An account, as v1.1 says it; the map of an account's activity names it by `id` alone."""
 
     id_str: str | None = None
+    id: str | int | None = None
     screen_name: str | None = None
     name: str | None = None
     followers_count: int | None = None
@@ -402,17 +430,36 @@ class OldUser(Struct, frozen=True, gc=False):
     protected: bool | None = None
 
 
+class EditHistory(Struct, frozen=True, gc=False):
+    """The chain of edits of a post, as v1.1 says it."""
+
+    initial_tweet_id: str | None = None
+    edit_tweet_ids: Annotated[list[str], Meta(max_length=MOST)] | None = None
+
+
 class OldReference(Struct, frozen=True, gc=False):
     """A post inside a post."""
 
     id_str: str | None = None
+    id: str | int | None = None
+    user: OldUser | None = None
+    edit_history: EditHistory | None = None
+
+
+class ExtendedTweet(Struct, frozen=True, gc=False):
+    """The whole of a post that streams and webhooks cut at 140 characters."""
+
+    full_text: str | None = None
+    entities: OldEntities | None = None
+    extended_entities: OldEntities | None = None
 
 
 class OldPost(Struct, frozen=True, gc=False):
     """A post, as v1.1 says it."""
 
-    id_str: str
     user: OldUser
+    id_str: str | None = None
+    id: str | int | None = None
     text: str | None = None
     full_text: str | None = None
     created_at: str | None = None
@@ -421,12 +468,48 @@ class OldPost(Struct, frozen=True, gc=False):
     in_reply_to_status_id_str: str | None = None
     in_reply_to_user_id_str: str | None = None
     quoted_status_id_str: str | None = None
+    quoted_status: OldReference | None = None
     retweeted_status: OldReference | None = None
+    extended_tweet: ExtendedTweet | None = None
+    edit_history: EditHistory | None = None
     lang: str | None = None
     retweet_count: int | None = None
+    reply_count: int | None = None
+    quote_count: int | None = None
     favorite_count: int | None = None
     withheld_in_countries: Annotated[list[str], Meta(max_length=MOST)] | None = None
     withheld_copyright: bool | None = None
+
+
+class Favourite(Struct, frozen=True, gc=False):
+    """A like, as an account's activity tells it."""
+
+    user: OldUser
+    favorited_status: OldReference
+    timestamp_ms: str | None = None
+    created_at: str | None = None
+
+
+class DeletedPost(Struct, frozen=True, gc=False):
+    """A post that was deleted, as an account's activity tells it."""
+
+    status: Subject
+    timestamp_ms: str | None = None
+
+
+class Deed(Struct, frozen=True, gc=False):
+    """What somebody did to somebody: followed, blocked, muted, types, has read."""
+
+    source: OldUser | None = None
+    target: "Named | None" = None
+    sender_id: str | None = None
+    created_timestamp: str | None = None
+
+
+class Named(OldUser, frozen=True, gc=False):
+    """An account, or who gets a message."""
+
+    recipient_id: str | None = None
 
 
 BODY = msgspec.json.Decoder(Body)
@@ -438,7 +521,13 @@ POST = msgspec.json.Decoder(Post)
 INCLUDES = msgspec.json.Decoder(Includes)
 ACTIVITY = msgspec.json.Decoder(Activity)
 PAYLOAD = msgspec.json.Decoder(ActivityPayload)
-USERS = msgspec.json.Decoder(dict[str, WrappedUser])
+ENDED_POST = msgspec.json.Decoder(EndedPost)
+EDIT_HISTORY = msgspec.json.Decoder(EditHistory)
+FAVOURITE = msgspec.json.Decoder(Favourite)
+DELETED_POST = msgspec.json.Decoder(DeletedPost)
+DEED = msgspec.json.Decoder(Deed)
+OLD_USER = msgspec.json.Decoder(OldUser)
+USER = msgspec.json.Decoder(User)
 PARTS = msgspec.json.Decoder(dict[str, Raw])
 COMPLIANCE = msgspec.json.Decoder(Compliance)
 JOB_RESULT = msgspec.json.Decoder(JobResult)
