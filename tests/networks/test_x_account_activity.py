@@ -71,7 +71,12 @@ def test_each_post_of_a_list_is_an_object_through_the_account_it_is_for():
     quote = status(
         "22", quoted_status_id_str="20", quoted_status={"id_str": "20", "user": {"id_str": BRAND}}
     )
-    repost = status("23", retweeted_status=status("20"))
+    repost = status(
+        "23",
+        retweeted_status=status("20", quoted_status_id_str="19"),
+        quoted_status_id_str="19",
+        quoted_status=status("19"),
+    )
     body = activity("tweet_create_events", status(), reply, quote, repost, user_has_blocked="false")
     body["tweet_delete_events"] = [
         {"status": {"id": "20", "user_id": BRAND}, "timestamp_ms": str(AT)}
@@ -86,7 +91,7 @@ def test_each_post_of_a_list_is_an_object_through_the_account_it_is_for():
     assert post.published_at == datetime(2018, 3, 26, 16, 33, 26, tzinfo=UTC)
     assert (answer.in_reply_to, answer.in_reply_to_author) == ("x:network:20", BRAND)
     assert (quoting.quotes, quoting.quoted_author) == ("x:network:20", BRAND)
-    assert sharing.reposts == "x:network:20"
+    assert (sharing.reposts, sharing.quotes, sharing.quoted_author) == ("x:network:20", None, None)
     assert gone == ("x:network:20", DELETED_WITHOUT_REVISION, "post", "deleted")
 
 
@@ -173,6 +178,16 @@ def test_who_writes_is_named_by_the_map_of_accounts(accounts):
     assert (draft.target, draft.visibility, draft.direction) == (BRAND, "private", None)
     assert draft.conversation_id == f"x:network:dm/{BRAND}-{CUSTOMER}"
     assert draft.published_at == datetime(2018, 1, 19, 23, 12, 40, 557000, tzinfo=UTC)
+
+
+def test_a_messages_integers_are_exact():
+    numbers = message(id=954491830116155397, created_timestamp=1516403560557)
+    numbers["message_create"]["sender_id"] = int(CUSTOMER)
+    numbers["message_create"]["target"]["recipient_id"] = int(BRAND)
+    body = activity("direct_message_events", numbers) | {"for_user_id": int(BRAND)}
+    identity, draft = mapped(body)
+    wanted, same = mapped(activity("direct_message_events", message(id="954491830116155397")))
+    assert (identity, draft) == (wanted, same)
 
 
 def test_what_the_account_writes_itself_goes_out():

@@ -229,7 +229,7 @@ def _first_of(post_id: str, history: EditHistory | None) -> str:
 def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> SocialDraft:
     """Return the draft of a post of API v1.1; raises InvalidMessage.
 
-    It names only the parent, no conversation. Streams and webhooks cut its text, and give the whole in
+    It names only the parent, no conversation; what a reposted post quotes is that post's affair. Streams and webhooks cut its text, and give the whole in
     `extended_tweet` with entities of its own.
     """
     whole = post.extended_tweet or NOT_CUT
@@ -259,8 +259,10 @@ def old_post_draft(post: OldPost, kind: Kind, context: Mapping[str, str]) -> Soc
         in_reply_to_author=post.in_reply_to_user_id_str
         if is_id(post.in_reply_to_user_id_str)
         else None,
-        quotes=_chain(post.quoted_status) or _reference(post.quoted_status_id_str),
-        quoted_author=_owner(post.quoted_status),
+        quotes=None
+        if kind == "repost"
+        else _chain(post.quoted_status) or _reference(post.quoted_status_id_str),
+        quoted_author=None if kind == "repost" else _owner(post.quoted_status),
         reposts=_chain(post.retweeted_status),
         author=speaker,
         customer_ids=customer_ids(speaker),
