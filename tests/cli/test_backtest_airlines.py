@@ -8,7 +8,7 @@ that people gave; nothing tells the time but the posts. American is the one whos
 import gzip
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ def pacific(told: str) -> datetime:
     return datetime.fromisoformat(f"2015-02-{told[:2]}T{told[3:]}:00-08:00")
 
 
-def posts(folder: Path, airline: str) -> list[dict[str, Any]]:
-    """Read the posts to an airline as generic events."""
+def posts(folder: Path, airline: str | None = None) -> list[dict[str, Any]]:
+    """Read the posts to an airline, or to all, as generic events."""
     path = folder / "nc" / "text" / "airline_us_sentiment.jsonl.gz"
     found = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             post = json.loads(line)
             meta = post["meta"]
-            if meta["brand"] != airline or meta["created_at"] is None:
+            if airline not in (None, meta["brand"]) or meta["created_at"] is None:
                 continue
             at = datetime.strptime(meta["created_at"], "%Y-%m-%d %H:%M:%S %z")
             event = {
@@ -111,3 +111,34 @@ def test_neither_a_gap_nor_the_end_of_the_data_is_alerted(backtest, shared_data)
     report = backtest("southwest", heard)
     assert report["events"]["heard"] == len(heard) > 150
     assert report["alerts"] == []
+
+
+@pytest.mark.exhaustive
+def test_the_whole_time_of_american_is_one_alert(backtest, shared_data) -> None:
+    """From its first post to its last, which lies in the midst of a busy day."""
+    heard = posts(shared_data, "American")
+    report = backtest("american", heard)
+    assert report["events"]["heard"] == len(heard) > 1_300
+    (alert,) = report["alerts"]
+    assert pacific("22 11:50") <= datetime.fromisoformat(alert["opened_at"]) < pacific("22 12:30")
+    assert pacific("22 18:00") < datetime.fromisoformat(alert["ended_at"]) < pacific("23 00:00")
+    assert "cancelled flight" in {term.casefold() for term in alert["terms"]}
+    assert (alert["kind"], alert["severity"]) == ("negative", 10)
+
+
+@pytest.mark.exhaustive
+def test_all_airlines_as_one_brand_are_told_of_the_wave_and_of_nothing_before(
+    backtest, shared_data
+) -> None:
+    """Six airlines drown the storm of one; eight days with their nights, and no end is a matter."""
+    heard = posts(shared_data)
+    report = backtest("airlines", heard)
+    assert report["events"]["heard"] == len(heard) > 7_300
+    opened = [datetime.fromisoformat(alert["opened_at"]) for alert in report["alerts"]]
+    wave = report["alerts"][opened.index(min(opened))]
+    assert (wave["kind"], wave["tone"], wave["topic"]) == ("negative", "negative", None)
+    assert pacific("22 12:00") <= min(opened) < pacific("22 14:00")
+    assert any("cancelled flight" in term.casefold() for term in wave["terms"])
+    assert wave["authors"] > 400
+    assert all(alert["ended_at"] for alert in report["alerts"])
+    assert max(opened) < max(map(said, heard)) - timedelta(hours=12)

@@ -553,6 +553,15 @@ def test_two_words_that_belong_together_are_one_term() -> None:
     assert telling_terms(now, ["nice crew"] * 30)[0].term.casefold() == "cancelled flight"
 
 
+@pytest.mark.parametrize(("written", "shown"), [(2, "cancelled flight"), (1, "cancelled flights")])
+def test_a_term_is_shown_without_its_ending_where_several_posts_write_it_so(
+    written: int, shown: str
+) -> None:
+    """One post alone may have been cut off; of several one is known to be a word."""
+    now = ["Cancelled Flights again"] * 20 + ["Cancelled Flight"] * written
+    assert telling_terms(now, ["nice crew"] * 30)[0].term.casefold() == shown
+
+
 def test_gathered_parts_are_the_whole() -> None:
     rows = [(number_of(row.event_id), row) for row in posts(BEGIN, BEGIN + DAY, 200)]
     whole, first, second = Gathered(), Gathered(), Gathered()

@@ -442,12 +442,22 @@ def _is_letter(term: str) -> bool:
 
 
 def _spelling(counted: Counter[str]) -> str:
-    """Return the shortest of the spellings that are common: the word without its endings."""
+    """Return the word without its endings: of the common spellings the shortest, or what begins it.
+
+    A spelling that begins a common one is common enough when several posts write it: *Cancelled
+    Flight* among many *Cancelled Flights*. A single post may have been cut off, or misspelt.
+    """
     common = max(counted.values()) * _COMMON_SPELLING
-    return min(
+    shown = min(
         (each for each, posts in counted.items() if posts >= common),
         key=lambda each: (len(each), -counted[each], each),
     )
+    begins = (
+        each
+        for each, posts in counted.items()
+        if posts >= _LEAST_POSTS and shown.casefold().startswith(each.casefold())
+    )
+    return min(begins, key=lambda each: (len(each), -counted[each], each), default=shown)
 
 
 def _count_all(counts: dict[str, int], more: Mapping[str, int], most: int) -> None:
