@@ -539,12 +539,13 @@ def test_history_is_of_mode_backfill_whatever_way_it_comes():
     before = cloud("history", history=[{"threads": [thread]}])
     now = cloud(messages=[text("Hallo", "h3", **{"from": PHONE})])
     echo = cloud("smb_message_echoes", message_echoes=[text("Guten Tag", "h4", to=PHONE)])
+    media = cloud("history", messages=[text("Bild", "h5", **{"from": PHONE})])
     origin = Origin("whatsapp", "gateway-hook-meta", "whatsapp", "holder")
     modes = []
-    for body in (before, now, echo):
+    for body in (before, now, echo, media):
         for name, piece in FAMILY.explode(body):
             modes.append(read_piece(installed().network(name), piece, origin, "live", AT).raw.mode)
-    assert modes == ["backfill", "live", "live"]
+    assert modes == ["backfill", "live", "live", "backfill"]
 
 
 def test_a_list_that_nobody_knows_yet_is_not_lost():

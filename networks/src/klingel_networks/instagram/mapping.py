@@ -9,6 +9,7 @@ those of `meta/messaging.py`, what is polled (comments, media, conversations) is
 - A mention names only the comment or medium that mentions us: its text comes with what is fetched
   then, under the same id.
 - A customer has a scoped id, and a username that is shown beside it and may be another's tomorrow.
+- What the account itself comments carries `from.self_ig_scoped_id`, whatever id stands beside it.
 - The network tells no edit and no removal of a comment.
 """
 
@@ -61,17 +62,24 @@ _MEDIA_EDGES = frozenset({"media", "tags", "stories"})
 _KINDS: Mapping[str, Kind] = {"comments": "comment", "stories": "story"}
 
 
+class Commenter(Actor, frozen=True, gc=False):
+    """Who commented; the scoped id is that of our own account and stands there for it alone."""
+
+    self_ig_scoped_id: Id | None = None
+
+
 class Value(Part, frozen=True, gc=False, kw_only=True):
-    """What a comment or a mention says."""
+    """What a comment or a mention says; a comment's id is `id`, in some deliveries `comment_id`."""
 
     id: Id | None = None
     text: str | None = None
-    from_: Actor | None = msgspec.field(default=None, name="from")
+    from_: Commenter | None = msgspec.field(default=None, name="from")
     media: Ref | None = None
     parent_id: Id | None = None
     comment_id: Id | None = None
     media_id: Id | None = None
     created_time: Time | None = None
+    timestamp: Time | None = None
 
 
 class Changed(Part, frozen=True, gc=False):
@@ -153,12 +161,10 @@ def _value(native: bytes | msgspec.Raw, field: str) -> Value | None:
 
 def _own_id(field: str, value: Value) -> tuple[Kind, str] | None:
     """Return kind and native id of a comment, or of what mentions us."""
-    if field in _COMMENTS:
-        found = optional_id(value.id, "value.id")
+    found = optional_id(value.id, "value.id") if field in _COMMENTS else None
+    found = found or optional_id(value.comment_id, "value.comment_id")
+    if found is not None or field in _COMMENTS:
         return None if found is None else ("comment", found)
-    found = optional_id(value.comment_id, "value.comment_id")
-    if found is not None:
-        return "comment", found
     found = optional_id(value.media_id, "value.media_id")
     return None if found is None else ("post", found)
 
@@ -213,14 +219,14 @@ def _draft(
     field: str, kind: Kind, value: Value, account: str | None, context: Mapping[str, str]
 ) -> SocialDraft:
     author = author_of(value.from_)
-    ours = author is not None and author.id == account
-    medium = (
-        value.media_id if field == _MENTIONS else None if value.media is None else value.media.id
-    )
+    itself = value.from_ is not None and value.from_.self_ig_scoped_id is not None
+    ours = itself or (author is not None and author.id == account)
+    medium = value.media_id if value.media is None else value.media.id
     thread = optional_id(medium, "value.media.id") if kind == "comment" else None
     place = placed(PREFIX, thread, optional_id(value.parent_id, "value.parent_id"))
     mention = field == _MENTIONS
-    at = value.created_time if value.created_time is not None else context.get("time")
+    times = (value.created_time, value.timestamp, context.get("time"))
+    at = next((each for each in times if each is not None), None)
     return SocialDraft(
         mapping=MAPPING,
         kind=kind,

@@ -12,7 +12,8 @@ the delivery's context under `hash_key` and in no object's. Context of an object
 - `channel`: id of the own number; `account`: id of the business account; `field`: of the webhook;
   `of`: the list, absent for a change without one; `time`: of the entry, epoch milliseconds;
   `by`: `own` where the brand speaks.
-- `mode`: `backfill` for what the customer and the brand said before the number was connected.
+- `mode`: `backfill` for what the customer and the brand said before the number was connected: the
+  threads of `history`, and the media of them, which follow as `messages` of that field.
 - `id`, `ref`, `group`: hashed id of the message, of the one it speaks of, of its group.
 - `customer`: typed id of the customer, `bsuid:<id>` or else `phone:<hash>`.
 - `ids`: all typed ids that were seen of the customer, blanks between them.
@@ -249,7 +250,20 @@ def cut(change: bytes, shared: Mapping[str, str], key: bytes) -> list[NativeObje
     try:
         return _objects(change, shared, key)
     except InvalidMessage as error:
-        return [Refused(change, error)]
+        return _refused(change, error)
+
+
+def _refused(change: bytes, error: InvalidMessage) -> list[NativeObject | Refused]:
+    """Return each object of a change of which what they share cannot be read, or the change."""
+    try:
+        parts = decode(_VALUE, decode(_CHANGE, change).value)
+        lists = _lists(parts)
+    except InvalidMessage:
+        lists = []
+    found: list[NativeObject | Refused] = [
+        Refused(bytes(raw), error) for _, raws in lists for raw in raws
+    ]
+    return found or [Refused(change, error)]
 
 
 def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[NativeObject | Refused]:
@@ -264,10 +278,12 @@ def _objects(change: bytes, entry: Mapping[str, str], key: bytes) -> list[Native
             shared["channel"] = channel
     hasher = _hasher(key[:HASH_KEY_MAX])
     found: list[NativeObject | Refused] = []
-    for name, raws in told.lists:
+    for listed, raws in told.lists:
+        # The media of what was said before follow as messages of the same field.
+        name = _HISTORY_LIST if told.field == _HISTORY_LIST and listed == "messages" else listed
         common = _Common({**shared, "of": name}, told.contacts, own, hasher)
         for raw in raws:
-            if name == _HISTORY_LIST:
+            if listed == _HISTORY_LIST:
                 found += _told_before(raw, common)
             else:
                 found.append(_piece(name, bytes(raw), common))

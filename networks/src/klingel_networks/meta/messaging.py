@@ -83,6 +83,12 @@ class Element(Part, frozen=True, gc=False):
     subtitle: str | None = None
 
 
+class Product(Part, frozen=True, gc=False):
+    """Products of a shop that somebody asks about."""
+
+    elements: list[Element] | None = None
+
+
 class Payload(Part, frozen=True, gc=False):
     """What an attachment carries."""
 
@@ -96,6 +102,7 @@ class Payload(Part, frozen=True, gc=False):
     id: Id | None = None
     coordinates: Coordinates | None = None
     elements: list[Element] | None = None
+    product: Product | None = None
 
 
 class Attachment(Part, frozen=True, gc=False):
@@ -234,14 +241,17 @@ def read_item(native: bytes | msgspec.Raw, context: Mapping[str, str]) -> Told:
     item = decode(ITEM, native)
     sender, recipient = _side(item.sender, "sender"), _side(item.recipient, "recipient")
     echo = item.message is not None and item.message.is_echo is True
-    ours = echo or (sender is not None and sender == context.get("channel"))
+    channel = context.get("channel")
+    ours = echo or (sender is not None and sender == channel)
     account, customer = (sender, recipient) if ours else (recipient, sender)
+    if echo and recipient is not None and recipient == channel:  # as older versions told an echo
+        account, customer = recipient, sender
     at = None
     if item.timestamp is not None:
         at = milliseconds(item.timestamp, "timestamp")
     elif "time" in context:
         at = milliseconds(context["time"], "context.time")
-    return Told(item, account or context.get("channel"), customer, ours, at)
+    return Told(item, account or channel, customer, ours, at)
 
 
 def _side(side: Side | None, path: str) -> str | None:
@@ -457,7 +467,8 @@ def _template_text(carried: list[tuple[Attachment, Payload | None]]) -> str | No
             continue
         if payload.text:
             lines.append(payload.text)
-        for element in payload.elements or ():
+        shown = payload.elements if payload.product is None else payload.product.elements
+        for element in shown or ():
             lines += [part for part in (element.title, element.subtitle) if part]
     return "\n".join(lines) or None
 

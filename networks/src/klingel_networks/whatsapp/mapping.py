@@ -17,6 +17,7 @@ Source: developers.facebook.com, "WhatsApp Cloud API: Webhooks: messages" (each 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -227,7 +228,7 @@ class _Event(Part, frozen=True, gc=False):
 _MESSAGE = msgspec.json.Decoder(Message)
 _STATUS = msgspec.json.Decoder(Status)
 _EVENT = msgspec.json.Decoder(_Event)
-_FLOW = msgspec.json.Decoder(dict[str, str | int | float | bool | list[str] | None])
+_FLOW = msgspec.json.Decoder(dict[str, Any])
 
 
 class News(msgspec.Struct, frozen=True, gc=False):
@@ -500,8 +501,10 @@ def _entered(flow: Flow) -> str | None:
         return flow.body
     lines = []
     for name, value in list(fields.items())[:_FLOW_LINES]:
-        shown = ", ".join(value) if isinstance(value, list) else value
-        if name != "flow_token" and shown not in {None, ""}:
+        parts = value if isinstance(value, list) else [value]
+        # What nests (photos that were taken, dates of a range) is kept in the original.
+        shown = ", ".join(str(part) for part in parts if isinstance(part, str | int | float))
+        if name != "flow_token" and shown:
             lines.append(f"{name}: {shown}")
     return "\n".join(lines) or flow.body
 
