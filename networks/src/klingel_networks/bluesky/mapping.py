@@ -139,8 +139,18 @@ def explode(delivery: Delivery) -> list[NativeObject | Refused]:
     except InvalidMessage as error:
         if is_unreadable(error):
             raise
+        via = _via(body)
+        if via is not None:
+            return _account_objects(body, {**delivery.context, VIA: via})
         return [Refused(body, error)]
     return [NativeObject(body, delivery.context)]
+
+
+def _via(body: bytes) -> str | None:
+    """Return what an answer that is no frame was asked for, where its shape tells it."""
+    if _tried(NOTIFICATIONS, body) is not None:
+        return NOTIFICATION
+    return CHAT if _tried(LOGS, body) is not None else None
 
 
 def _account_objects(body: bytes, context: Mapping[str, str]) -> list[NativeObject | Refused]:

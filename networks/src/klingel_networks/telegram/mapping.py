@@ -201,6 +201,8 @@ def _revision(message: Message) -> int:
 
 
 def _kind(message: Message) -> Kind:
+    if message.direct_messages_topic is not None or message.chat.is_direct_messages:
+        return "direct_message"
     if _visibility(message.chat) == "private" and message.chat.type not in {"group", "supergroup"}:
         return "direct_message"
     return "post" if _parent(message) is None else "reply"
@@ -288,9 +290,14 @@ def to_social_event(raw: RawEvent) -> SocialDraft:
     if found is not None:
         return _said(*found, context)
     if update.deleted_business_messages is not ABSENT and _GONE in context:
-        _decode(DELETED, update.deleted_business_messages)
+        gone = _decode(DELETED, update.deleted_business_messages)
         return SocialDraft(
-            mapping=MAPPING, kind="direct_message", change="deleted", visibility="private"
+            mapping=MAPPING,
+            kind="direct_message",
+            change="deleted",
+            visibility="private",
+            threading="network",
+            conversation_id=_id(_scope(gone.chat, gone.business_connection_id, context), "chat"),
         )
     if update.message_reaction is not ABSENT and _REACTED in context:
         return _reacted(_decode(REACTION, update.message_reaction), context)
@@ -314,6 +321,7 @@ def _said(message: Message, change: Change, context: Mapping[str, str]) -> Socia
     if not _revision(message):
         change = "created"
     names, place = names_of(message), _place(message, context)
+    ours = _is_ours(message)
     return SocialDraft(
         mapping=MAPPING,
         kind=_kind(message),
@@ -325,6 +333,8 @@ def _said(message: Message, change: Change, context: Mapping[str, str]) -> Socia
         in_reply_to_author=place.parent_author,
         published_at=published_at,
         changed_at=_moment(message.edit_date or message.date) if change == "updated" else None,
+        target=str(message.chat.id) if ours else None,
+        direction="outbound" if ours else None,
         author=author,
         text=text_of(message),
         langs=_langs(message.from_),
@@ -334,6 +344,14 @@ def _said(message: Message, change: Change, context: Mapping[str, str]) -> Socia
         hashtags=names.hashtags,
         url=_url(message),
     )
+
+
+def _is_ours(message: Message) -> bool:
+    """Whether a business account speaks, itself or through a bot: its chats are the others'."""
+    sender = message.from_
+    if message.business_connection_id is None or sender is None:
+        return False
+    return message.chat.type == "private" and sender.id != message.chat.id
 
 
 class _Place(NamedTuple):
@@ -346,7 +364,10 @@ class _Place(NamedTuple):
 
 
 def _place(message: Message, context: Mapping[str, str]) -> _Place:
-    """Return the conversation: a private chat is one, a topic is one, else the parent tells it."""
+    """Return the conversation: a private chat is one, a topic is one, else the parent tells it.
+
+    A story, or a message of another chat, is answered without being part of the conversation.
+    """
     scope = _scope(message.chat, message.business_connection_id, context)
     answered = _parent(message)
     parent = None if answered is None else _id(scope, answered)
@@ -355,11 +376,25 @@ def _place(message: Message, context: Mapping[str, str]) -> _Place:
         known = message.reply_to_message
         who = known.from_ or known.sender_chat
         author = None if who is None else str(who.id)
+    elsewhere = (parent, author) if parent is not None else _elsewhere(message, context)
     if message.chat.type == "private" or message.business_connection_id is not None:
-        return _Place("network", _id(scope, "chat"), parent, author)
+        return _Place("network", _id(scope, "chat"), *elsewhere)
+    if message.direct_messages_topic is not None:
+        topic = f"direct/{message.direct_messages_topic.topic_id}"
+        return _Place("network", _id(scope, topic), *elsewhere)
     if message.is_topic_message and message.message_thread_id is not None:
-        return _Place("network", _id(scope, message.message_thread_id), parent, author)
-    return _Place("root" if parent is None else "parent_only", None, parent, author)
+        return _Place("network", _id(scope, message.message_thread_id), *elsewhere)
+    return _Place("root" if parent is None else "parent_only", None, *elsewhere)
+
+
+def _elsewhere(message: Message, context: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return what is answered beyond the chat, and whose it is: a story, or a named message."""
+    story, external = message.reply_to_story, message.external_reply
+    if story is not None:
+        return _id(_scope(story.chat, None, context), f"story/{story.id}"), str(story.chat.id)
+    if external is None or external.chat is None or external.message_id is None:
+        return None, None
+    return _id(_scope(external.chat, None, context), external.message_id), None
 
 
 def _sender(message: Message) -> Author | None:
@@ -411,7 +446,7 @@ def _reacted(told: Reaction, context: Mapping[str, str]) -> SocialDraft:
         visibility=_visibility(told.chat),
         threading="parent_only",
         in_reply_to=_about(told, context),
-        published_at=_moment(told.date),
+        published_at=_moment(told.date) if did.change == "created" else None,
         changed_at=_moment(told.date) if did.change == "deleted" else None,
         author=author,
         text=did.emoji if did.change == "created" else None,
@@ -432,13 +467,14 @@ def _pressed(told: Callback, context: Mapping[str, str]) -> SocialDraft:
     scope = _scope(shown.chat, shown.business_connection_id, context)
     check_text(told.data or "", "callback_query.data")
     private = shown.chat.type == "private" or shown.business_connection_id is not None
+    talk = "chat" if private else shown.message_thread_id if shown.is_topic_message else None
     return SocialDraft(
         mapping=MAPPING,
         kind="direct_message",
         change="created",
         visibility=_visibility(shown.chat),
-        threading="network" if private else "parent_only",
-        conversation_id=_id(scope, "chat") if private else None,
+        threading="parent_only" if talk is None else "network",
+        conversation_id=None if talk is None else _id(scope, talk),
         in_reply_to=_id(scope, shown.message_id),
         in_reply_to_author=None if shown.from_ is None else str(shown.from_.id),
         author=_author(told.from_),

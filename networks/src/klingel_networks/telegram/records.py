@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-_Id = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Seconds = Annotated[int, Meta(ge=0, le=7_258_118_400)]
 _Some = Annotated[list[msgspec.Raw], Meta(max_length=1000)]
 ABSENT = msgspec.Raw(b"")
@@ -32,6 +32,7 @@ class Chat(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     title: str | None = None
     username: str | None = None
+    is_direct_messages: bool | None = None
 
 
 class Entity(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +112,26 @@ class Parent(msgspec.Struct, frozen=True, gc=False):
     sender_chat: Chat | None = None
 
 
+class Story(msgspec.Struct, frozen=True, gc=False):
+    """The story that is answered."""
+
+    chat: Chat
+    id: _Id
+
+
+class External(msgspec.Struct, frozen=True, gc=False):
+    """The message of another chat or topic that is answered, where it can be named."""
+
+    chat: Chat | None = None
+    message_id: _Id | None = None
+
+
+class Topic(msgspec.Struct, frozen=True, gc=False):
+    """What somebody and a channel write to each other."""
+
+    topic_id: _Id
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A message, edited or not, of a chat, a channel or a business account."""
 
@@ -124,6 +145,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     is_topic_message: bool | None = None
     business_connection_id: Annotated[str, Meta(max_length=256)] | None = None
     reply_to_message: Parent | None = None
+    reply_to_story: Story | None = None
+    external_reply: External | None = None
+    direct_messages_topic: Topic | None = None
     text: str | None = None
     caption: str | None = None
     entities: Annotated[list[Entity], Meta(max_length=1000)] | None = None
@@ -166,6 +190,8 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
     chat: Chat
     from_: User | None = msgspec.field(default=None, name="from")
     business_connection_id: Annotated[str, Meta(max_length=256)] | None = None
+    message_thread_id: _Id | None = None
+    is_topic_message: bool | None = None
 
 
 class ReactionType(msgspec.Struct, frozen=True, gc=False):
