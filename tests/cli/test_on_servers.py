@@ -276,6 +276,46 @@ def test_search_hits_what_the_rule_hits(run, both, index) -> None:
     assert "0 of 0 posts" in run("search", "bill", "--brand", "other", env=both).stdout
 
 
+@pytest.mark.parametrize(
+    "command", ["search bill", "search bill --json", "case list", "chat list", "incident list"]
+)
+def test_that_nothing_was_ever_indexed_is_no_empty_answer(run, applied, command: str) -> None:
+    """An answer of nothing is given by indices that there are."""
+    prefix = applied["KLINGEL_ELASTICSEARCH__INDEX_PREFIX"]
+    never = run(*command.split(), env=applied)
+    assert never.exit_code == 1
+    assert never.output == (
+        f"klingel: nothing was indexed under {prefix} yet, or this credential sees none of it; "
+        "`klingel status` says whether the indexer works\n"
+    )
+    elsewhere = applied | {"KLINGEL_ELASTICSEARCH__INDEX_PREFIX": f"{prefix}elsewhere-"}
+    missing = run(*command.split(), env=elsewhere)
+    assert missing.exit_code == 2
+    assert missing.output == (
+        f"klingel: Elasticsearch at {applied['KLINGEL_ELASTICSEARCH__URL']} has neither indices nor "
+        f"templates under {prefix}elsewhere-; see KLINGEL_ELASTICSEARCH__INDEX_PREFIX, or run "
+        "`klingel index apply`\n"
+    )
+
+
+def test_that_there_is_no_case_yet_is_an_answer(run, both, index) -> None:
+    index(social())
+    for group in ("case", "chat", "incident"):
+        result = run(group, "list", env=both)
+        assert result.exit_code == 0, result.output
+        assert "0 of 0" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["index key cli", "index roles --apply"])
+def test_without_security_there_are_no_keys_and_roles(run, applied, command: str) -> None:
+    result = run(*command.split(), env=applied)
+    assert result.exit_code == 2
+    assert result.output == (
+        f"klingel: Elasticsearch at {applied['KLINGEL_ELASTICSEARCH__URL']} knows no users, roles and "
+        "keys: its security is off (xpack.security.enabled)\n"
+    )
+
+
 def test_a_query_that_is_none_is_exit_2_and_not_repeated(run, both, index) -> None:
     index(social())
     result = run("search", "queue:(billing AND", env=both)

@@ -36,3 +36,12 @@ def test_without_elasticsearch_nothing_is_begun():
     done = CliRunner(env=NOBODY | KEY).invoke(main, ["erase", "--author", "x:1"])
     assert done.exit_code == 3
     assert "Elasticsearch at http://127.0.0.1:9 does not answer" in done.stderr
+
+
+def test_that_there_is_no_key_is_said_before_anybody_is_asked():
+    """The hourly run goes on, for the media of deleted posts."""
+    done = CliRunner(env=NOBODY).invoke(main, ["erase", "--demanded"])
+    assert done.exit_code == 3
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("klingel: KLINGEL_ERASURE__KEY is not set: whom networks demand")
+    assert any("Kafka at 127.0.0.1:9 does not answer" in each for each in others)

@@ -23,7 +23,7 @@ from klingel.errors import ConfigurationError, InvalidMessage, SourceUnavailable
 from klingel.model import Case, CaseCommand, CaseEvent
 from klingel.settings import ElasticsearchSettings, KafkaSettings
 from klingel_cli.kafka import SOURCE, Slot, publish, reading
-from klingel_cli.search_client import ask
+from klingel_cli.search_client import ask, expect_indices
 from klingel_indexer.convert import (
     case_events_index,
     cases_index,
@@ -87,15 +87,19 @@ class Took(NamedTuple):
 # -- what is indexed -----------------------------------------------------------------------------
 
 
-def search(elasticsearch: ElasticsearchSettings, index: str, body: Json) -> Json:
+def search(
+    elasticsearch: ElasticsearchSettings, index: str, body: Json, *, expected: bool = False
+) -> Json:
     """Ask an index of ours; one that does not exist yet holds nothing.
 
     Args:
         elasticsearch: address, credential and prefix.
         index: name or pattern without the prefix.
         body: of the search.
+        expected: whether there has to be an index of ours, whatever it holds.
 
     Raises:
+        Failure: there is none although it was expected.
         SourceUnavailable, CredentialsRejected, ConfigurationError: see `ask`.
     """
     pattern = f"{elasticsearch.index_prefix}{index}"
@@ -104,6 +108,8 @@ def search(elasticsearch: ElasticsearchSettings, index: str, body: Json) -> Json
         answer = await client.search(
             index=pattern, ignore_unavailable=True, allow_no_indices=True, **body
         )
+        if expected and not answer["_shards"]["total"]:
+            await expect_indices(client, elasticsearch)
         return dict(answer.body)
 
     return ask(elasticsearch, find)

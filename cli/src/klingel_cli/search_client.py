@@ -5,10 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    AuthorizationException,
+    BadRequestError,
+    NotFoundError,
+)
 
 from klingel.errors import ConfigurationError, CredentialsRejected, SourceUnavailable
 from klingel.settings import ElasticsearchSettings
+from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure
 from klingel_indexer.worker import elasticsearch_from
 
 T = TypeVar("T")
@@ -55,3 +62,59 @@ async def _ask(
         ) from None
     finally:
         await client.close()
+
+
+async def expect_indices(client: AsyncElasticsearch, elasticsearch: ElasticsearchSettings) -> None:
+    """Return when there is an index of ours: only then an answer of nothing says something.
+
+    Raises:
+        Failure: nothing was ever indexed (exit 1), or not even the templates are there (exit 2).
+    """
+    prefix = elasticsearch.index_prefix
+    found = await client.search(
+        index=f"{prefix}*", size=0, ignore_unavailable=True, allow_no_indices=True
+    )
+    if found["_shards"]["total"]:
+        return
+    try:
+        await client.indices.get_index_template(name=f"{prefix}events")
+    except NotFoundError:
+        raise Failure(
+            f"Elasticsearch at {elasticsearch.url} has neither indices nor templates under {prefix}; "
+            "see KLINGEL_ELASTICSEARCH__INDEX_PREFIX, or run `klingel index apply`",
+            WRONG_USAGE,
+        ) from None
+    except AuthorizationException:
+        pass  # readers may not ask for templates
+    raise Failure(
+        f"nothing was indexed under {prefix} yet, or this credential sees none of it; "
+        "`klingel status` says whether the indexer works",
+        FOUND_WRONG,
+    )
+
+
+async def of_security(elasticsearch: ElasticsearchSettings, made: Awaitable[T], *, mend: str) -> T:
+    """Return what the API of security made.
+
+    Args:
+        elasticsearch: address.
+        made: the question.
+        mend: what is right where Elasticsearch refuses it.
+
+    Raises:
+        ConfigurationError: security is off, or it refuses what was asked.
+        ApiError, TransportError: see `ask`.
+    """
+    try:
+        return await made
+    except BadRequestError as error:
+        refused = isinstance(error.body, dict) and isinstance(error.body.get("error"), dict)
+        if refused:
+            raise ConfigurationError(
+                f"Elasticsearch at {elasticsearch.url} refuses it (400); {mend}"
+            ) from None
+        # What answers is no handler of security: there is none.
+        raise ConfigurationError(
+            f"Elasticsearch at {elasticsearch.url} knows no users, roles and keys: its security is "
+            "off (xpack.security.enabled)"
+        ) from None

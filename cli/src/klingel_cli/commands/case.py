@@ -106,6 +106,7 @@ def list_cases(shell: Shell, /, size: int, *, as_json: bool, **asked: Any) -> No
                 {"case_id": {"order": "asc", "unmapped_type": "keyword"}},
             ],
         },
+        expected=True,
     )["hits"]
     found = [hit["_source"] for hit in hits["hits"]]
     if as_json:

@@ -59,7 +59,8 @@ def chat_group() -> None:
 def list_sessions(shell: Shell, /, brand: str | None, size: int, *, as_json: bool) -> None:
     """List chats of which a case is open, who waits longest first, and until when each is open."""
     hours, now = session_hours(os.environ), shell.now()
-    hits = search(shell.settings.elasticsearch, "cases-*", open_chats(brand, size))["hits"]
+    asked = open_chats(brand, size)
+    hits = search(shell.settings.elasticsearch, "cases-*", asked, expected=True)["hits"]
     rows = [_row(hit["_source"], hours, now) for hit in hits["hits"]]
     if as_json:
         for row in rows:

@@ -69,6 +69,7 @@ def list_incidents(
             "track_total_hits": True,
             "sort": [{"updated_at": {"order": "desc", "unmapped_type": "date"}}],
         },
+        expected=True,
     )["hits"]
     found = [hit["_source"] for hit in hits["hits"]]
     if as_json:

@@ -12,7 +12,7 @@ from klingel.config.brands import applied_brand
 from klingel.contracts.resources import schemas_dir
 from klingel.errors import ConfigurationError, InvalidMessage
 from klingel_cli.commands.config import in_force
-from klingel_cli.search_client import ask
+from klingel_cli.search_client import ask, of_security
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_indexer.ageing import Aged, Cutoffs, age_documents
 from klingel_indexer.convert import dead_letters_index, status_index
@@ -108,7 +108,11 @@ def index_roles(shell: Shell, brand: str | None, *, changes: bool, as_json: bool
         if brand is None or name in {"reader", "editor"}
     }
     if changes:
-        ask(elasticsearch, lambda client: put_roles(client, named))
+        mend = "this version of it may know other rights"
+        ask(
+            elasticsearch,
+            lambda client: of_security(elasticsearch, put_roles(client, named), mend=mend),
+        )
     if as_json:
         shell.tell({"applied" if changes else "roles": named})
         return
@@ -144,7 +148,13 @@ def index_key(shell: Shell, role: str, days: int, *, as_json: bool) -> None:
     elasticsearch = shell.settings.elasticsearch
     prefix = elasticsearch.index_prefix
     body = roles(prefix)[role]
-    made = ask(elasticsearch, lambda client: make_key(client, f"{prefix}{role}", body, days))
+    mend = "a user makes keys, who may `manage_api_key`; another key does not"
+    made = ask(
+        elasticsearch,
+        lambda client: of_security(
+            elasticsearch, make_key(client, f"{prefix}{role}", body, days), mend=mend
+        ),
+    )
     if as_json:
         shell.tell(made)
     else:

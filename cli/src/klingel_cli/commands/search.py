@@ -8,7 +8,8 @@ from elasticsearch import AsyncElasticsearch, BadRequestError
 
 from klingel.domain.matching import QUERY_STRING, RuleSyntaxError, parse_rule, to_elasticsearch
 from klingel.errors import ConfigurationError
-from klingel_cli.search_client import ask
+from klingel.settings import ElasticsearchSettings
+from klingel_cli.search_client import ask, expect_indices
 from klingel_cli.shell import Shell, as_json, pass_shell
 
 _TEXT = 100
@@ -31,9 +32,7 @@ def search(
     question = " ".join(query)
     hits = ask(
         shell.settings.elasticsearch,
-        lambda client: _search(
-            client, f"{shell.settings.elasticsearch.index_prefix}events-*", question, brand, size
-        ),
+        lambda client: _search(client, shell.settings.elasticsearch, question, brand, size),
     )
     found, total = hits["hits"], hits["total"]["value"]
     if as_json:
@@ -49,14 +48,18 @@ def search(
 
 
 async def _search(
-    client: AsyncElasticsearch, index: str, question: str, brand: str | None, size: int
+    client: AsyncElasticsearch,
+    elasticsearch: ElasticsearchSettings,
+    question: str,
+    brand: str | None,
+    size: int,
 ) -> Any:
     asked: list[dict[str, Any]] = [query_of(question)]
     if brand is not None:
         asked.append({"term": {"brand": brand}})
     try:
         answer = await client.search(
-            index=index,
+            index=f"{elasticsearch.index_prefix}events-*",
             query={"bool": {"filter": asked, "must_not": [{"term": {"change": "deleted"}}]}},
             size=size,
             sort=[{"published_at": {"order": "desc", "unmapped_type": "date"}}],
@@ -68,6 +71,8 @@ async def _search(
             f"Elasticsearch refuses the query ({error.meta.status}); "
             'write words, "phrases", AND, OR, NOT, or field:value'
         ) from None
+    if not answer["_shards"]["total"]:
+        await expect_indices(client, elasticsearch)
     return answer["hits"]
 
 
