@@ -5,7 +5,7 @@ from pathlib import Path
 from klingel_simulator.debian import NotToBeHad
 
 from ..debian import find_promtool
-from . import house, references, rules, server
+from . import arrows, drains, house, references, rules, server, storage
 from .bundle import Object, Problem
 from .shapes import Shapes, unpacked
 
@@ -54,6 +54,9 @@ def problems(objects: list[Object], tools: Tools) -> list[Problem]:
         found = [
             *references.problems(objects),
             *server.problems(objects),
+            *storage.problems(objects),
+            *drains.problems(objects),
+            *arrows.problems(objects),
             *house.problems(objects),
         ]
         if tools.promtool is not None:

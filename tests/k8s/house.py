@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from klingel.settings import names
 
-from .bundle import Object, Pod, Problem, labels, matches, namespace, pods, where
+from .bundle import Object, Pod, Problem, labels, matches, namespace, pods, template, where
 
 IMAGES: Final = re.compile(
     r"(?:[a-z0-9.-]+(?::[0-9]+)?/)*(klingel-[a-z]+)"
@@ -15,6 +15,8 @@ IMAGES: Final = re.compile(
 """How our images are named, wherever they are kept, and by their content where an overlay says it."""
 LONGEST_BATCH_SECONDS: Final = 20
 """How long a processor finishes what it has in hand (`klingel_processors.app`)."""
+WAIT_SECONDS: Final = 1800
+"""How long the page says to wait for a first install."""
 KAFKA_TRIGGER: Final = {
     "bootstrapServers", "consumerGroup", "topic", "lagThreshold", "activationLagThreshold",
     "offsetResetPolicy", "allowIdleConsumers", "scaleToZeroOnInvalidOffset", "excludePersistentLag",
@@ -62,7 +64,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     for each in objects:
         for text in (
             *_secrets(each), *_scaled(each, settings), *_alerts(each), *_variables(each),
-            *_pools(each), *_jobs(each), *_solved(each, objects),
+            *_pools(each), *_jobs(each), *_patient(each), *_placed(each), *_solved(each, objects),
         ):  # fmt: skip
             yield Problem(where(each), text)
     yield from _network(objects)
@@ -221,9 +223,47 @@ def _pools(each: Object) -> Iterator[str]:
 
 
 def _jobs(each: Object) -> Iterator[str]:
-    """Check that a Job is still there for who waits for it, as the page does for half an hour."""
-    if each["kind"] == "Job" and each["spec"].get("ttlSecondsAfterFinished", 3600) < 1800:
+    """Check that a Job ends, and is still there for who waits for it, as the page says how long."""
+    if each["kind"] not in {"Job", "CronJob"}:
+        return
+    once = each["kind"] == "Job"
+    spec = each["spec"] if once else each["spec"]["jobTemplate"]["spec"]
+    if once and spec.get("ttlSecondsAfterFinished", 2 * WAIT_SECONDS) < WAIT_SECONDS:
         yield "is gone before somebody who waits has seen it"
+    if "activeDeadlineSeconds" not in spec:
+        yield "may hang for ever: no activeDeadlineSeconds"
+
+
+def _patient(each: Object) -> Iterator[str]:
+    """Check that a first rollout is not given up while servers, and Secrets of theirs, are made."""
+    if (
+        each["kind"] == "Deployment"
+        and each["spec"].get("progressDeadlineSeconds", 600) < WAIT_SECONDS
+    ):
+        yield "its rollout is given up before the servers it waits for are there"
+
+
+def _placed(each: Object) -> Iterator[str]:
+    """Check that one node would do: what must be apart stays pending where nodes or labels are few."""
+    for spec in _specs(each):
+        apart = (spec.get("affinity") or {}).get("podAntiAffinity") or {}
+        if apart.get("requiredDuringSchedulingIgnoredDuringExecution"):
+            yield "must be apart from other pods: on one node it stays pending"
+        for spread in spec.get("topologySpreadConstraints") or []:
+            if spread.get("whenUnsatisfiable") != "ScheduleAnyway":
+                yield f"must be spread over {spread['topologyKey']}: it may stay pending"
+
+
+def _specs(each: Object) -> Iterator[dict[str, Any]]:
+    """Yield what an object says of pods, those that operators make of it among them."""
+    found = template(each)
+    if found is not None:
+        yield found["spec"]
+    elif each["kind"] == "KafkaNodePool":
+        yield (each["spec"].get("template") or {}).get("pod") or {}
+    elif each["kind"] in {"Elasticsearch", "Kibana"}:
+        for part in each["spec"].get("nodeSets") or [each["spec"]]:
+            yield (part.get("podTemplate") or {}).get("spec") or {}
 
 
 def _solved(each: Object, objects: list[Object]) -> Iterator[str]:

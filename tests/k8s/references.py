@@ -17,15 +17,23 @@ _VOLUMES = (
     ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
 )
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-_SUFFIXES = {
-    "Elasticsearch": ("-es-elastic-user", "-es-http-certs-public"),
-    "Kibana": ("-kb-http-certs-public",),
-    "Kafka": ("-cluster-ca-cert", "-clients-ca-cert"),
+_AUTHORITY = {"ca.crt", "ca.p12", "ca.password"}
+_CERTIFICATE = {"ca.crt", "tls.crt"}
+_MADE: dict[str, dict[str, set[str]]] = {
+    "Elasticsearch": {
+        "-es-elastic-user": {"elastic"},
+        "-es-http-certs-public": _CERTIFICATE,
+    },
+    "Kibana": {"-kb-http-certs-public": _CERTIFICATE},
+    "Kafka": {"-cluster-ca-cert": _AUTHORITY, "-clients-ca-cert": _AUTHORITY},
+    "KafkaUser": {"": {"password", "sasl.jaas.config"}},
+    "Certificate": {"": {*_CERTIFICATE, "tls.key"}},
 }
-"""Secrets that operators make beside an object."""
+"""Secrets that operators make of an object: what follows its name, and their keys. What only the
+operator itself may read (keys of authorities) is not among them."""
 BY_HAND = re.compile(
     r"(gateway|notifier|media)-secrets|connector-secrets-[a-z0-9-]+|erasure-key"
-    r"|klingel-(indexer|cli|editor)-elasticsearch"
+    r"|klingel-(indexer|cli|editor)-elasticsearch|klingel-es-snapshots"
 )
 """Secrets that a person makes, as the page on Kubernetes says, where External Secrets makes none."""
 Key = tuple[str, str | None, str]
@@ -36,31 +44,60 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     have = {(each["kind"], namespace(each), each["metadata"]["name"]): each for each in objects}
     if len(have) < len(objects):
         yield Problem("bundle", "two objects of one kind have one name")
-    known = set(have) | _made(objects)
+    made = _made(objects)
+    known = set(have) | set(made)
     by_hand = all(each["kind"] != "ExternalSecret" for each in objects)
     for pod in pods(objects):
-        for text in (*_of_pod(pod, have, known), *_files(pod, have, known, by_hand=by_hand)):
+        for text in (
+            *_of_pod(pod, have, known),
+            *_files(pod, have, known, by_hand=by_hand),
+            *_keys(pod, made),
+        ):
             yield Problem(where(pod.owner), text)
     for each in objects:
         check = _OF_KIND.get(each["kind"])
         for text in check(each, objects, known) if check else ():
             yield Problem(where(each), text)
+        for name in _read_by_operators(each):
+            if ("Secret", namespace(each), name) not in known and not (
+                by_hand and BY_HAND.fullmatch(name)
+            ):
+                yield Problem(where(each), f"nothing makes Secret {name}")
 
 
-def _made(objects: list[Object]) -> set[Key]:
-    """Return the Secrets that operators make of what is in the bundle."""
-    found: set[Key] = set()
+def _made(objects: list[Object]) -> dict[Key, set[str] | None]:
+    """Return the Secrets that operators make of what is in the bundle, and their keys if we know them."""
+    found: dict[Key, set[str] | None] = {}
     for each in objects:
         kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec") or {}
-        names = [name + suffix for suffix in _SUFFIXES.get(kind, ())]
-        if kind == "KafkaUser":
-            names.append(name)
-        elif kind == "ExternalSecret":
-            names.append((spec.get("target") or {}).get("name", name))
-        elif kind == "Certificate":
-            names.append(spec.get("secretName", ""))
-        found |= {("Secret", namespace(each), made) for made in names}
+        if kind == "ExternalSecret":
+            target = (spec.get("target") or {}).get("name", name)
+            found["Secret", namespace(each), target] = None
+        base = spec.get("secretName", "") if kind == "Certificate" else name
+        for suffix, keys in _MADE.get(kind, {}).items():
+            found["Secret", namespace(each), base + suffix] = keys
     return found
+
+
+def _keys(pod: Pod, made: Mapping[Key, set[str] | None]) -> Iterator[str]:
+    """Check that a Secret of an operator has the keys that a volume takes out of it."""
+    for volume in pod.volumes:
+        secret = volume.get("secret") or {}
+        keys = made.get(("Secret", namespace(pod.owner), secret.get("secretName", "")))
+        for item in secret.get("items") or [] if keys is not None else []:
+            if item["key"] not in (keys or ()):
+                yield f"Secret {secret['secretName']} has no key {item['key']}"
+
+
+def _read_by_operators(each: Object) -> Iterator[str]:
+    """Yield the Secrets that ECK reads for an Elasticsearch: users and its keystore."""
+    if each["kind"] == "Elasticsearch":
+        spec = each["spec"]
+        for named in (
+            *((spec.get("auth") or {}).get("fileRealm") or []),
+            *(spec.get("secureSettings") or []),
+        ):
+            yield named["secretName"]
 
 
 def _missing(known: set[Key], kind: str, space: str | None, name: str) -> Iterator[str]:
@@ -198,13 +235,8 @@ def _service(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[
 
 
 def _budget(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
-    spec = each["spec"]
-    found = _found(objects, each, spec.get("selector"))
-    if not found:
+    if not _found(objects, each, each["spec"].get("selector")):
         yield "selects no pod"
-    count = sum(pod.replicas for pod in found)
-    if spec.get("minAvailable") in {count, "100%"} or spec.get("maxUnavailable") in {0, "0%"}:
-        yield "blocks every drain"
 
 
 def _policy(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
@@ -260,13 +292,28 @@ def _ingress(each: Object, objects: list[Object], known: set[Key]) -> Iterator[s
                         yield f"Service {wanted['name']} has no such port"
 
 
+def _stateful(each: Object, objects: list[Object], _known: set[Key]) -> Iterator[str]:
+    """Check the Service that gives its pods their names."""
+    wanted = each["spec"].get("serviceName")
+    own = labels(each["spec"]["template"])
+    if not any(
+        service["kind"] == "Service"
+        and service["metadata"]["name"] == wanted
+        and namespace(service) == namespace(each)
+        and service["spec"].get("clusterIP") == "None"
+        and matches({"matchLabels": service["spec"].get("selector") or {}}, own)
+        for service in objects
+    ):
+        yield f"serviceName {wanted}: no headless Service of that name selects its pods"
+
+
 def _strimzi(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
     name = labels(each).get("strimzi.io/cluster", "")
     yield from _missing(known, "Kafka", namespace(each), name)
 
 
 def _elasticsearch(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[str]:
-    """Check roles; users' Secrets are made by people where nothing makes them."""
+    """Check roles; users' Secrets may be made by people (`_read_by_operators`)."""
     for named in (each["spec"].get("auth") or {}).get("roles") or []:
         yield from _missing(known, "Secret", namespace(each), named["secretName"])
 
@@ -279,6 +326,7 @@ def _kibana(each: Object, _objects: list[Object], known: set[Key]) -> Iterator[s
 
 _OF_KIND = {
     "Service": _service,
+    "StatefulSet": _stateful,
     "PodDisruptionBudget": _budget,
     "NetworkPolicy": _policy,
     "HorizontalPodAutoscaler": _scaled,

@@ -4,9 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Any, Final
 
 from .bundle import Object, Pod, Problem, labels, namespace, pods, where
+from .cron import wrong_schedule, wrong_zone
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -37,6 +39,10 @@ _SAFE_VOLUMES: Final = {
 }  # fmt: skip
 _PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
 _PORTS: Final = range(1, 65_536)
+_LONGEST_NAME: Final = {"CronJob": 52, "StatefulSet": 52, "Job": 63}
+"""Of kinds whose name stands in labels of what is made of them."""
+_SPREADS: Final = {"ScheduleAnyway", "DoNotSchedule"}
+_OVERLAPS: Final = {"Allow", "Forbid", "Replace"}
 
 
 def quantity(text: object) -> Decimal | None:
@@ -64,6 +70,8 @@ def _names(each: Object) -> Iterator[str]:
     form = {"Namespace": _LABEL, "Service": _SERVICE_NAME}.get(kind, _SUBDOMAIN)
     if not form.fullmatch(name):
         yield "its name is none that Kubernetes takes"
+    if len(name) > _LONGEST_NAME.get(kind, len(name)):
+        yield f"its name is longer than {_LONGEST_NAME[kind]} characters"
     if (namespace(each) is None) != (kind in _CLUSTER_WIDE):
         yield "is in no namespace" if namespace(each) is None else "is in a namespace"
     for key, value in labels(each).items():
@@ -87,6 +95,7 @@ def _of_pod(pod: Pod) -> Iterator[str]:
         yield f"a {kind} cannot have restartPolicy {policy}"
     if spec.get("terminationGracePeriodSeconds", 30) < 0:
         yield "terminationGracePeriodSeconds is negative"
+    yield from _spread(spec)
     yield from _repeated("container", (each["name"] for each in pod.containers))
     yield from _repeated("volume", (each["name"] for each in pod.volumes))
     for container in pod.containers:
@@ -95,6 +104,24 @@ def _of_pod(pod: Pod) -> Iterator[str]:
             yield f"{lead}its name is none that Kubernetes takes"
         for text in (*_lists(container), *_resources(container), *_probes(container)):
             yield lead + text
+        sleep = (((container.get("lifecycle") or {}).get("preStop") or {}).get("sleep") or {}).get(
+            "seconds", 0
+        )
+        if sleep > spec.get("terminationGracePeriodSeconds", 30):
+            yield f"{lead}it sleeps before its stop for longer than it may take"
+
+
+def _spread(spec: Object) -> Iterator[str]:
+    """Check constraints of spreading; two that say the same of one key are refused."""
+    found = spec.get("topologySpreadConstraints") or []
+    yield from _repeated(
+        "spread", ((each.get("topologyKey"), each.get("whenUnsatisfiable")) for each in found)
+    )
+    for each in found:
+        if each.get("maxSkew", 0) < 1:
+            yield "maxSkew is below 1"
+        if each.get("whenUnsatisfiable") not in _SPREADS:
+            yield f"whenUnsatisfiable {each.get('whenUnsatisfiable')} is unknown"
 
 
 def _lists(container: Object) -> Iterator[str]:
@@ -107,6 +134,10 @@ def _lists(container: Object) -> Iterator[str]:
     yield from _repeated("mountPath", (each["mountPath"] for each in mounts))
     ports = container.get("ports") or []
     yield from _repeated("port name", (each["name"] for each in ports if "name" in each))
+    # only a warning, which ends an apply that takes warnings as errors
+    yield from _repeated(
+        "port", (f"{each['containerPort']}/{each.get('protocol', 'TCP')}" for each in ports)
+    )
     for port in ports:
         if port["containerPort"] not in _PORTS:
             yield f"containerPort {port['containerPort']} is out of range"
@@ -253,6 +284,8 @@ def _policy(each: Object) -> Iterator[str]:
         if kind not in {"Ingress", "Egress"}:
             yield f"policyType {kind} is unknown"
     for rule in (*(spec.get("ingress") or []), *(spec.get("egress") or [])):
+        for peer in (*(rule.get("from") or []), *(rule.get("to") or [])):
+            yield from _block(peer.get("ipBlock"))
         for port in rule.get("ports") or []:
             number, end = port.get("port"), port.get("endPort")
             if isinstance(number, int) and number not in _PORTS:
@@ -261,6 +294,49 @@ def _policy(each: Object) -> Iterator[str]:
                 yield f"endPort {end} ends no range"
             if port.get("protocol", "TCP") not in _PROTOCOLS:
                 yield f"protocol {port['protocol']} is unknown"
+
+
+def _block(block: Object | None) -> Iterator[str]:
+    """Check a block of addresses; one with bits of a host is taken, with a warning."""
+    if block is None:
+        return
+    try:
+        whole = ip_network(block["cidr"])
+    except ValueError:
+        yield f"cidr {block['cidr']} is none"
+        return
+    for text in block.get("except") or []:
+        try:
+            part = ip_network(text)
+        except ValueError:
+            yield f"except {text} is no cidr"
+            continue
+        if part == whole or part.version != whole.version or not part.subnet_of(whole):
+            yield f"except {text} lies not within {block['cidr']}"
+
+
+def _job(each: Object) -> Iterator[str]:
+    yield from _job_spec(each["spec"])
+
+
+def _job_spec(spec: Object) -> Iterator[str]:
+    for name, least in (
+        ("activeDeadlineSeconds", 1),
+        ("backoffLimit", 0),
+        ("ttlSecondsAfterFinished", 0),
+    ):
+        if spec.get(name, least) < least:
+            yield f"{name} is below {least}"
+
+
+def _cron(each: Object) -> Iterator[str]:
+    spec = each["spec"]
+    yield from wrong_schedule(spec["schedule"])
+    if "timeZone" in spec:
+        yield from wrong_zone(spec["timeZone"])
+    if spec.get("concurrencyPolicy", "Allow") not in _OVERLAPS:
+        yield f"concurrencyPolicy {spec['concurrencyPolicy']} is unknown"
+    yield from _job_spec(spec["jobTemplate"]["spec"])
 
 
 def _service(each: Object) -> Iterator[str]:
@@ -306,4 +382,6 @@ _OF_KIND = {
     "PersistentVolumeClaim": _claim,
     "StatefulSet": _stateful,
     "Deployment": _deployment,
+    "Job": _job,
+    "CronJob": _cron,
 }

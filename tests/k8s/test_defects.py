@@ -29,9 +29,9 @@ def container(objects: list[Object], kind: str, name: str) -> Object:
     return one(objects, kind, name)["spec"]["template"]["spec"]["containers"][0]
 
 
-def autoscaler(low: int, high: int) -> Object:
-    """Return a HorizontalPodAutoscaler; the bundle has none, as KEDA makes them."""
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gateway"}
+def autoscaler(low: int, high: int, target: Object | None = None) -> Object:
+    """Return a HorizontalPodAutoscaler, of the gateway if nothing is said; KEDA makes the others."""
+    target = target or {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gateway"}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -234,6 +234,7 @@ def test_the_list_is_whole() -> None:
 def test_the_bundle_without_them_is_right(bundle, found) -> None:
     """Else what is found below would prove nothing; also with what a defect needs beside it."""
     bundle.append(autoscaler(2, 4))
+    del one(bundle, "Deployment", "gateway")["spec"]["replicas"]  # the autoscaler's from now on
     assert found(bundle) == []
 
 
