@@ -480,6 +480,8 @@ def test_messages_are_cut_whatever_their_event_is_called(name):
     }
     identity, draft = mapped({"data": event | {"payload": v2}})
     assert (identity.object_id, draft.target) == ("x:network:dm/9", BRAND)
+    both = mapped_all({"data": event | {"payload": {"dm_events": [v2, v2 | {"id": "10"}]}}})
+    assert [each.object_id for each, _ in both] == ["x:network:dm/9", "x:network:dm/10"]
 
 
 @pytest.mark.parametrize(

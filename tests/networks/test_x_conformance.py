@@ -158,6 +158,28 @@ class TestX(NetworkConformance):
             ),
         ),
         Sample(
+            packed(
+                {
+                    "for_user_id": BRAND,
+                    "favorite_events": [
+                        {
+                            "id": "a7ba59eab0bfcba386f7acedac279542",
+                            "timestamp_ms": 1784927565236,
+                            "favorited_status": {"id_str": FIRST, "user": {"id_str": BRAND}},
+                            "user": {"id_str": CUSTOMER, "screen_name": "erika"},
+                        }
+                    ],
+                    "direct_message_events": [message("7")],
+                    "tweet_delete_events": [{"status": {"id": FIRST, "user_id": CUSTOMER}}],
+                    "follow_events": [{"type": "follow", "source": {"id_str": CUSTOMER}}],
+                    "block_events": [7],
+                }
+            ),
+            objects=5,
+            refused=1,
+            edited=(),
+        ),
+        Sample(
             activity("post.delete", {"id": FIRST, "author_id": CUSTOMER}),
             again=(
                 Delivery(

@@ -485,6 +485,17 @@ def test_a_chain_of_edits_in_any_order_is_one_thing_that_ends_with_its_last(
     assert gone["revision"] > newest[OBJECT + POST][0]
 
 
+def test_a_chain_that_came_in_another_order_is_the_same_chain() -> None:
+    """Also where it stands beside a post that quotes its last version."""
+    reversed_ = post(LATER, edit_history_tweet_ids=[LATER, POST])
+    (found,) = map_delivery(NETWORK, body_of(line(reversed_)), {})
+    assert found["event"]["object_id"] == OBJECT + POST
+    assert found["event"]["change"] == "updated"
+    quoting = post(ROOT, referenced_tweets=[{"type": "quoted", "id": LATER}])
+    (found,) = map_delivery(NETWORK, body_of(line(quoting, includes={"tweets": [reversed_]})), {})
+    assert found["event"]["quotes"] == OBJECT + POST
+
+
 def test_a_deletion_of_a_chain_is_of_the_chain_where_it_is_told() -> None:
     """Else it names one id, and X tells one for each of a chain."""
     payload = {"id": LATER, "edit_history_tweet_ids": [POST, LATER]}

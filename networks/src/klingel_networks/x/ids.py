@@ -69,8 +69,17 @@ def other_object(native_id: str | None, native: bytes) -> str:
 
 
 def chain_of(post_id: str, history: Sequence[str] | None) -> str:
-    """Return the first id of a post's chain of edits; raises InvalidMessage when it is none."""
-    return checked_id(history[0], "edit_history_tweet_ids[0]") if history else post_id
+    """Return the first id of a post's chain of edits; raises InvalidMessage when it is none.
+
+    X gives the chain in the order of its edits; where it came in another, the least id is the first.
+    """
+    if not history:
+        return post_id
+    if len(history) == 1:
+        return checked_id(history[0], "edit_history_tweet_ids[0]")
+    return min((each for each in history if is_id(each)), key=int, default=None) or checked_id(
+        history[0], "edit_history_tweet_ids[0]"
+    )
 
 
 def snowflake_ms(post_id: str) -> int:

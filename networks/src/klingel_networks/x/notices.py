@@ -23,6 +23,7 @@ from klingel_networks.bounds import rfc3339
 from klingel_networks.contract import Identity
 from klingel_networks.x.ids import (
     PREFIX,
+    chain_of,
     checked_id,
     is_id,
     is_withheld,
@@ -131,7 +132,7 @@ def ended_post(post: EndedPost, actor: str | None) -> Said:
     inner = (inside.author_id or inside.user_id) if inside is not None else None
     author_id = post.author_id or post.user_id or inner or actor
     history = post.edit_history_tweet_ids
-    return deletion(history[0] if history else named or post.id, author_id)
+    return deletion(chain_of(named or post.id or "", history), author_id)
 
 
 def compliance(parts: Mapping[str, msgspec.Raw], context: Mapping[str, str]) -> Said | None:

@@ -33,7 +33,8 @@ GONE = "gone"
 _SPACE = b" \t\r\n"
 _LINE_BEGINS = b'{"data":{'
 _EVENT = b'"event_type"'
-_MESSAGES = "direct_message_events"
+_MESSAGES = ("direct_message_events", "dm_events")
+"""Lists of messages in a payload: v1.1's, and the API v2's."""
 _LOST = ("/resource-not-found", "/not-authorized-for-resource")
 
 
@@ -146,14 +147,14 @@ def _messages(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
         return []
     try:
         payload = PARTS.decode(activity.payload)
-        messages = PIECES.decode(payload[_MESSAGES]) if _MESSAGES in payload else ()
+        lists = [PIECES.decode(payload[name]) for name in _MESSAGES if name in payload]
     except READ_ERRORS:
         return []
     users = list(account_activity.users_in(payload.get("users")))
     known = dict(context)
     if users:
         known["includes"] = msgspec.json.encode(Includes(users=users)).decode()
-    return [_member(bytes(raw), known) for raw in messages]
+    return [_member(bytes(raw), known) for members in lists for raw in members]
 
 
 def _objects(

@@ -241,8 +241,8 @@ def _object(post_id: str | None, includes: Includes) -> str | None:
         return None
     for post in includes.tweets or ():
         if post.id == post_id and post.edit_history_tweet_ids:
-            first = post.edit_history_tweet_ids[0]
-            return post_object(first if is_id(first) else post_id)
+            found = [each for each in post.edit_history_tweet_ids if is_id(each)]
+            return post_object(min(found, key=int, default=post_id))
     return post_object(post_id)
 
 
