@@ -71,7 +71,11 @@ def test_all_is_well():
         ((status(channels=9, channels_waiting=2),), "channels", "warning"),
         ((status(spent=Spent(month="2026-11", units=95, budget=100)),), "cost", "warning"),
         ((status(spent=Spent(month="2026-11", units=100, budget=100)),), "cost", "failed"),
-        ((status(spent=Spent(month="2026-11", units=9, budget=100, shared=95)),), "cost", "warning"),
+        (
+            (status(spent=Spent(month="2026-11", units=9, budget=100, shared=95)),),
+            "cost",
+            "warning",
+        ),
         ((status(), gap("open", NOW)), "gaps", "warning"),
         ((status(), gap("unrecoverable", NOW - timedelta(hours=2))), "gaps", "warning"),
         ((status(), gap("unrecoverable", NOW - timedelta(days=9))), "gaps", "ok"),

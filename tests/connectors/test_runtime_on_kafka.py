@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from kafka import KafkaProducer
 
@@ -29,13 +29,14 @@ from klingel_connectors.media import job_output
 from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.purse import Purse
 from klingel_connectors.runner import Plan
-from klingel_connectors.service import Job, run_connector, run_media
-from klingel_connectors.settings import MediaSettings
+from klingel_connectors.service import Job, run_connector, run_gateway, run_media
+from klingel_connectors.settings import GatewaySettings, HookSettings, MediaSettings
 from klingel_connectors.shared import Shared
 from klingel_connectors.testing import ScriptedPoller
-from klingel_networks.arrival import Arrival, Gap, GapClosed
+from klingel_networks.arrival import Arrival, Attendance, Gap, GapClosed
 from klingel_networks.contract import Delivery
 from klingel_networks.registry import installed_network
+from klingel_simulator.x_activity import Webhook, event, job_status
 
 from ..waiting import until
 
@@ -234,3 +235,63 @@ async def test_what_a_media_worker_spends_is_told_and_remembered(settings, kafka
     await worked(second, lambda: connector.left() == 2.0)
     await asyncio.to_thread(shared.stop)
     assert (await asyncio.to_thread(told))[-1].spent.shared is None
+
+
+async def test_a_gateway_tells_who_waits_for_it_that_it_was_there(settings, kafka):
+    """Its life, what X told of a replay, and what it spent: read by the connector's follower."""
+    key = b"a client secret of X"
+    own = GatewaySettings(
+        webhooks={},
+        hooks={"x": HookSettings("x", "", (key,))},
+        hook_base="https://hooks.example",
+    )
+    shared = Shared({"x"})
+    shared.start(kafka, "x")
+    await asyncio.to_thread(shared.known)
+    assert shared.attendance("x") == Attendance()
+
+    async def lived(*bodies):
+        stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+        running = asyncio.create_task(
+            run_gateway(
+                settings,
+                own,
+                installed_network("webhook"),
+                "h",
+                SystemClock(),
+                stop,
+                on_listening=listening.set_result,
+            )
+        )
+        before = {each.at for each in shared.attendance("x").lives}
+        async with asyncio.timeout(60), ClientSession() as session:
+            rings = Webhook(f"http://127.0.0.1:{await listening}/hook/x", key)
+            for body in bodies:
+                await until(lambda body=body: _taken(rings, session, body), seconds=30, pace=0.2)
+            await until(
+                lambda: {each.at for each in shared.attendance("x").lives} - before,
+                seconds=30,
+                pace=0.2,
+            )
+            stop.set()
+            await running
+
+    post = {"id": "2080765813578191303", "text": "hallo", "author_id": "22"}
+    began = SystemClock().now()
+    await lived(
+        event("post.create", post, user_id="11", uuid=1), job_status("7", "1095", "Complete")
+    )
+    (life,) = shared.attendance("x").lives
+    assert life.since <= life.at
+    assert (life.at - began).total_seconds() < 60
+    await until(lambda: shared.attendance("x").replays == {"1095": "Complete"}, seconds=30)
+    await until(lambda: shared.spending("x"), seconds=30)
+    assert [each.units for each in shared.spending("x").values()] == [0.005]
+    await lived()
+    (again,) = shared.attendance("x").lives
+    assert again.since > life.at  # the silence between them is known
+    await asyncio.to_thread(shared.stop)
+
+
+async def _taken(rings, session, body):
+    return await rings.ring(session, body) == 200

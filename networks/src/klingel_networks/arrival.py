@@ -107,12 +107,14 @@ class GapClosed:
         outcome: `filled` only when the network's history was read without a hole up to `end`.
         end: first position behind the gap, opaque; None where unknown.
         ended_at: the network's time of that position; None where unknown.
+        sentence: why it came to no more; empty: what was said when it was opened still says it.
     """
 
     key: str
     outcome: GapOutcome
     end: str | None = None
     ended_at: datetime | None = None
+    sentence: str = ""
 
 
 CredentialState = Literal["none", "ok", "expiring", "refresh_failed", "revoked"]

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from klingel_simulator.newest import Newest
+from klingel_simulator.x_activity import Webhook, job_status
 from klingel_simulator.x_rules import InvalidRule, compile_rule
 
 TOKEN: Final = "bearer-of-the-stand-in"  # noqa: S105 - the stand-in's own
@@ -109,6 +110,11 @@ class XServer:
         self._streams: set[_Stream] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self.webhooks: dict[str, tuple[str, Webhook]] = {}
+        self.subscriptions: list[dict[str, Any]] = []
+        self.replays: list[dict[str, str]] = []
+        self.replay_ends: deque[str] = deque()
+        self._replaying: set[asyncio.Task[None]] = set()
         self._jobs: Newest[str, dict[str, Any]] = Newest(100)
         self._next = 1
 
@@ -128,6 +134,10 @@ class XServer:
                 web.get("/2/compliance/jobs/{id}", self._get_job),
                 web.put("/upload/{id}", self._upload),
                 web.get("/download/{id}", self._download),
+                web.get("/2/webhooks", self._get_webhooks),
+                web.put("/2/webhooks/{id}", self._validate),
+                web.post("/2/webhooks/replay", self._replay),
+                web.get("/2/activity/subscriptions", self._get_subscriptions),
                 web.post("/control/faults", self._control),
             ]
         )
@@ -158,6 +168,26 @@ class XServer:
         self.posts.pop(post_id, None)
         at = f"{self._now():%Y-%m-%dT%H:%M:%S}.000Z"
         self.actions[post_id] = {"action": "delete", "redacted_at": at, "reason": "deleted"}
+
+    def register(self, url: str, webhook: Webhook) -> str:
+        """Register a webhook under an address; return its id. What rings is the given one."""
+        self._next += 1
+        webhook_id = str(1_146_654_567_674_912_769 + self._next)
+        self.webhooks[webhook_id] = (url, webhook)
+        return webhook_id
+
+    def subscribe(self, webhook_id: str, account: str, *event_types: str) -> None:
+        """Subscribe a webhook to what happens to an account."""
+        for each in event_types:
+            self._next += 1
+            self.subscriptions.append(
+                {
+                    "subscription_id": str(self._next),
+                    "event_type": each,
+                    "filter": {"user_id": account},
+                    "webhook_id": webhook_id,
+                }
+            )
 
     def refuse(self, part: str, *answers: web.Response) -> None:
         """Answer the next requests whose `<method> <path>` ends in `part` with these."""
@@ -251,6 +281,8 @@ class XServer:
     async def _end(self, _: web.Application) -> None:
         self._flowing.set()
         self._cut()
+        for task in self._replaying:
+            task.cancel()
 
     async def _control(self, request: web.Request) -> web.Response:
         try:
@@ -428,6 +460,63 @@ class XServer:
         lines = self._jobs[request.match_info["id"]]["result"]
         return web.Response(text="".join(json.dumps(each) + "\n" for each in lines))
 
+    # --- webhooks: x-api/webhooks, x-api/activity ------------------------------------------------
+
+    async def _get_webhooks(self, _: web.Request) -> web.Response:
+        data = [
+            {"id": each, "url": url, "valid": webhook.valid, "created_at": "2026-01-01T00:00:00Z"}
+            for each, (url, webhook) in self.webhooks.items()
+        ]
+        return _limited({"data": data, "meta": {"result_count": len(data)}} if data else _NONE)
+
+    async def _validate(self, request: web.Request) -> web.Response:
+        known = self.webhooks.get(request.match_info["id"])
+        if known is None:
+            return web.json_response({"title": "Not Found Error"}, status=404)
+        async with ClientSession() as session:
+            try:
+                attempted = await known[1].challenge(session, "a token of X")
+            except OSError:
+                attempted = False
+        return _limited({"data": {"attempted": attempted}})
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        known = self.webhooks.get(asked["webhook_id"])
+        begin, end = (_minute(asked[each]) for each in ("from_date", "to_date"))
+        now = self._now()
+        if known is None or begin is None or end is None:
+            return web.json_response({"title": "Invalid Request"}, status=400)
+        if not now - timedelta(hours=24) <= begin < end <= now:
+            return web.json_response({"title": "Invalid Request"}, status=400)
+        if self._replaying:
+            return web.json_response({"title": "Conflict"}, status=409)
+        self._next += 1
+        job_id = str(1_095_098_195_724_558_337 + self._next)
+        self.replays.append(asked | {"job_id": job_id})
+        state = self.replay_ends.popleft() if self.replay_ends else "Complete"
+        told = job_status(asked["webhook_id"], job_id, state)
+        task = asyncio.create_task(self._redeliver(known[1], begin, end, told))
+        self._replaying.add(task)
+        task.add_done_callback(self._replaying.discard)
+        return _limited({"created_at": f"{now:%Y-%m-%dT%H:%M:%S}.000Z", "job_id": job_id})
+
+    async def _redeliver(
+        self, webhook: Webhook, begin: datetime, end: datetime, told: bytes
+    ) -> None:
+        await self._flowing.wait()
+        async with ClientSession() as session:
+            await webhook.replay(session, begin, end, told)
+
+    async def _get_subscriptions(self, request: web.Request) -> web.Response:
+        size = min(self.limits.page, int(request.query.get("max_results", "1000")))
+        begin = int(request.query.get("pagination_token", "0"))
+        data = self.subscriptions[begin : begin + size]
+        meta: dict[str, Any] = {"result_count": len(data)}
+        if begin + size < len(self.subscriptions):
+            meta["next_token"] = str(begin + size)
+        return _limited({"meta": meta} | ({"data": data} if data else {}))
+
 
 _NONE: Final = {"meta": {"result_count": 0}}
 
@@ -435,6 +524,14 @@ _NONE: Final = {"meta": {"result_count": 0}}
 def _limited(told: Mapping[str, Any], *, status: int = 200) -> web.Response:
     headers = {"x-rate-limit-limit": "450", "x-rate-limit-remaining": "449"}
     return web.json_response(told, status=status, headers=headers)
+
+
+def _minute(value: str) -> datetime | None:
+    if len(value) != 12 or not value.isascii() or not value.isdecimal():
+        return None
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(f"{value}+0000", "%Y%m%d%H%M%z")
+    return None
 
 
 def _time(value: str | None) -> datetime | None:

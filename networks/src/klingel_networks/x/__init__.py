@@ -6,6 +6,7 @@ from klingel_networks.contract import Endpoint, Family, Network
 from klingel_networks.x.charges import UNIT, charges
 from klingel_networks.x.mapping import explode, identify, to_social_event
 from klingel_networks.x.policy import reply_policy
+from klingel_networks.x.replays import replayed
 
 NETWORK = Network(
     name="x",
@@ -16,5 +17,8 @@ NETWORK = Network(
     media_by_id=True,
 )
 FAMILY = replace(
-    Family.of(NETWORK, Endpoint(signature="x", handshake="x")), charges=charges, unit=UNIT
+    Family.of(NETWORK, Endpoint(signature="x", handshake="x")),
+    charges=charges,
+    unit=UNIT,
+    replayed=replayed,
 )

@@ -52,9 +52,11 @@ WANTED: Mapping[str, Sequence[str]] = {
 
 _REQUEST_SECONDS = 30.0
 _INVALID = 400
+_CONFLICT = 409
 _TOO_MANY = 429
 _SERVER = 500
 _PAGE = 100
+_MOST_PAGES = 100
 _TOO_MANY_CONNECTIONS = b"TooManyConnections"
 
 
@@ -106,6 +108,46 @@ class Job(msgspec.Struct):
 
 class _JobAnswer(msgspec.Struct):
     data: Job
+
+
+class Registered(msgspec.Struct):
+    """A webhook of the app."""
+
+    id: str
+    url: str = ""
+    valid: bool = False
+
+
+class _Webhooks(msgspec.Struct):
+    data: list[Registered] | None = None
+
+
+class _Filter(msgspec.Struct):
+    user_id: str | None = None
+
+
+class Subscription(msgspec.Struct):
+    """What X tells a webhook of an account's activity."""
+
+    event_type: str = ""
+    filter: _Filter = msgspec.field(default_factory=_Filter)
+    webhook_id: str | None = None
+
+
+class _Subscriptions(msgspec.Struct):
+    data: list[Subscription] | None = None
+    meta: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Replay(msgspec.Struct):
+    job_id: str
+
+
+class _ReplayAnswer(msgspec.Struct):
+    """X's page shows the job by itself; other answers of its API have it under `data`."""
+
+    job_id: str = ""
+    data: _Replay | None = None
 
 
 class Api:
@@ -197,6 +239,8 @@ class Api:
             raise CredentialsRejected(_REFUSALS[status])
         if status == _INVALID and bucket == "rules":
             return  # the answer names the rules that are refused
+        if status == _CONFLICT and bucket == "replay":
+            raise Away("X is busy with another replay", table="http")
         raise ConfigurationError(f"X answers {status} to a request for {bucket}")
 
     # --- rules ---------------------------------------------------------------------------------
@@ -254,6 +298,54 @@ class Api:
         """Return up to 100 posts as they are now; those that are gone stand among the errors."""
         answer: Answer = await self._posts.get_tweets(list(ids), **WANTED)
         return answer.body
+
+    # --- webhooks ------------------------------------------------------------------------------
+
+    async def webhooks(self) -> list[Registered]:
+        """Return the webhooks of the app."""
+        answer = await self.call("webhooks", "GET", "/2/webhooks")
+        return list(_read(answer, _Webhooks).data or ())
+
+    async def validate(self, webhook_id: str) -> None:
+        """Let X challenge a webhook now; the right answer makes it valid again."""
+        await self.call("webhooks", "PUT", f"/2/webhooks/{webhook_id}")
+
+    async def replay(self, webhook_id: str, begin: datetime, end: datetime) -> str:
+        """Ask that the deliveries between two minutes be made again; return the job's id.
+
+        Raises:
+            Away: another replay is running still.
+            ConfigurationError: the app may not, or there is no such webhook.
+        """
+        asked = {
+            "webhook_id": webhook_id,
+            "from_date": f"{begin:%Y%m%d%H%M}",
+            "to_date": f"{end:%Y%m%d%H%M}",
+        }
+        answer = await self.call("replay", "POST", "/2/webhooks/replay", json=asked)
+        found = _read(answer, _ReplayAnswer)
+        job: str = found.job_id or (found.data.job_id if found.data is not None else "")
+        if not job:
+            raise Away("X names no replay", table="http")
+        return job
+
+    async def subscriptions(self) -> list[Subscription]:
+        """Return the activity that X tells webhooks of."""
+        found: list[Subscription] = []
+        token: str | None = None
+        for _ in range(_MOST_PAGES):
+            params = {"max_results": "1000"} | (
+                {} if token is None else {"pagination_token": token}
+            )
+            answer = await self.call(
+                "subscriptions", "GET", "/2/activity/subscriptions", params=params
+            )
+            page = _read(answer, _Subscriptions)
+            found += page.data or ()
+            token = page.meta.next_token
+            if token is None:
+                break
+        return found
 
     # --- connections and compliance ------------------------------------------------------------
 

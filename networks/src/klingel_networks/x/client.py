@@ -62,6 +62,7 @@ from klingel_networks.x.rules import (
     change,
     derive,
 )
+from klingel_networks.x.webhooks import Webhooks
 
 HEARTBEAT_SECONDS = 20.0
 DEADLINE_SECONDS = HEARTBEAT_SECONDS + 5.0
@@ -106,6 +107,9 @@ class XOptions:
         settle_seconds: how old a post must be to be found by search.
         tend_seconds: between two looks at brands and budget.
         job_seconds: between two looks at a compliance job.
+        hook: the gateway's hook where the app rings.
+        hook_seconds: between two looks at what the hook missed.
+        valid_seconds: between two looks at whether the app's webhook is valid.
     """
 
     token: SecretStr
@@ -123,6 +127,9 @@ class XOptions:
     settle_seconds: float = 12.0
     tend_seconds: float = 30.0
     job_seconds: float = 45.0
+    hook: str = "x"
+    hook_seconds: float = 15.0
+    valid_seconds: float = 300.0
 
 
 class _Line(NamedTuple):
@@ -145,6 +152,7 @@ class _Due:
 
     def __init__(self, now: float, options: "XOptions") -> None:
         self.tend = now + options.tend_seconds
+        self.hook = now
         self.owned = now if options.owned else float("inf")
 
 
@@ -206,6 +214,7 @@ class XClient:
         self._cause: GapCause = "disconnected"
         self._cleared_at: float | None = None
         self._short = False
+        self._webhooks = Webhooks(options.hook, tools, options.valid_seconds)
         self._context = {} if options.country == HOME_COUNTRY else {"country": options.country}
 
     async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Report, None]:
@@ -448,7 +457,8 @@ class XClient:
         self, lines: "asyncio.Queue[_Line | _Result | Exception]", due: "_Due"
     ) -> "_Line | _Result | None":
         """Return what comes next, None when there is something to do; raises why the stream ended."""
-        wait = max(0.01, min(due.tend, due.owned) - self._tools.clock.monotonic())
+        next_due = min(due.tend, due.owned, due.hook)
+        wait = max(0.01, next_due - self._tools.clock.monotonic())
         try:
             async with asyncio.timeout(wait):
                 item = await lines.get()
@@ -461,7 +471,7 @@ class XClient:
     async def _chores(
         self, api: Api, here: Position, due: "_Due", *, streams: bool
     ) -> AsyncGenerator[Arrival | Report, None]:
-        """Do what is due: rules and budget, owned reads."""
+        """Do what is due: rules and budget, what the webhook missed, owned reads."""
         now = self._tools.clock.monotonic()
         if now >= due.tend:
             due.tend = now + self._options.tend_seconds
@@ -472,6 +482,14 @@ class XClient:
                 raise Away("there are stream rules again")
             if not streams:
                 here = here.moved(self._tools.clock.now())
+                yield Arrival(None, here.encode())
+        if now >= due.hook:
+            due.hook = now + self._options.hook_seconds
+            after, reports = await self._webhooks.look(api, here)
+            for report in reports:
+                yield report
+            if after != here:
+                here = after
                 yield Arrival(None, here.encode())
         if now >= due.owned:
             due.owned = now + self._options.owned_seconds
@@ -757,6 +775,7 @@ def options_of(options: Options) -> XOptions:
         owned_price=_count(options, "owned_price_millicents", 100) / _PRICE_UNIT,
         owned=accounts,
         compliance_seconds=_count(options, "compliance_hours", 12) * 3600.0,
+        hook=str(options.get("hook") or "x"),
     )
 
 

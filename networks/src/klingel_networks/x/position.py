@@ -9,11 +9,14 @@ import msgspec
 
 from klingel.errors import ConfigurationError
 from klingel_networks.x.ids import at_milliseconds, milliseconds_of
+from klingel_networks.x.replays import Hole
 
 HISTORY = timedelta(days=7)
 """How far recent search reaches."""
 BEHIND = timedelta(seconds=2)
 """What is said so long after the stream was opened surely comes through it."""
+MOST_HOLES = 20
+"""A cursor holds so many; each ends within a day, filled or not."""
 _EDGE = timedelta(minutes=1)
 """The oldest minute may be gone by the time it is asked for."""
 
@@ -23,6 +26,9 @@ class _Cursor(msgspec.Struct, omit_defaults=True):
     gap: str = ""
     checked: int = 0
     owned: dict[str, str] = msgspec.field(default_factory=dict)
+    taken: int = 0
+    valid: int = 0
+    holes: list[Hole] = msgspec.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +40,32 @@ class Position:
         gap: key of the gap that is being filled; empty for none.
         checked: start of the last compliance job that was read to its end; None for none.
         owned: by `<account>/mentions` and `<account>/posts`, the greatest id heard.
+        taken: until when it is known whether deliveries of the webhook were taken, in milliseconds;
+            0 before anybody took any.
+        valid: when the webhook was last seen valid, in milliseconds; 0 for never.
+        holes: when nobody took deliveries, and what is done about it.
     """
 
     at: datetime
     gap: str = ""
     checked: datetime | None = None
     owned: Mapping[str, str] = field(default_factory=dict)
+    taken: int = 0
+    valid: int = 0
+    holes: tuple[Hole, ...] = ()
 
     def encode(self) -> str:
         """Return the cursor."""
         checked = 0 if self.checked is None else milliseconds_of(self.checked)
-        cursor = _Cursor(milliseconds_of(self.at), self.gap, checked, dict(self.owned))
+        cursor = _Cursor(
+            milliseconds_of(self.at),
+            self.gap,
+            checked,
+            dict(self.owned),
+            self.taken,
+            self.valid,
+            list(self.holes[-MOST_HOLES:]),
+        )
         return msgspec.json.encode(cursor).decode()
 
     @classmethod
@@ -53,7 +74,15 @@ class Position:
         try:
             read = msgspec.json.decode(cursor, type=_Cursor)
             checked = at_milliseconds(read.checked) if read.checked else None
-            return cls(at_milliseconds(read.at), read.gap, checked, read.owned)
+            return cls(
+                at_milliseconds(read.at),
+                read.gap,
+                checked,
+                read.owned,
+                read.taken,
+                read.valid,
+                tuple(read.holes),
+            )
         except (msgspec.DecodeError, OverflowError):
             raise ConfigurationError("the stored cursor is not one of X") from None
 

@@ -105,7 +105,10 @@ def closed(
     before = ledger.open.get(place)
     if before is None:
         return ledger, ()
-    entry = replace(before, outcome=end.outcome, closed_at=now, end=end.end, ended_at=end.ended_at)
+    gap = replace(before.gap, sentence=end.sentence) if end.sentence else before.gap
+    entry = replace(
+        before, gap=gap, outcome=end.outcome, closed_at=now, end=end.end, ended_at=end.ended_at
+    )
     return Ledger({key: each for key, each in ledger.open.items() if key != place}), (entry,)
 
 

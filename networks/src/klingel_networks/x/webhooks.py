@@ -1,0 +1,161 @@
+"""Looks after the app's webhook at X: whether it is valid, and what it missed is replayed.
+
+The gateway takes the deliveries; the connector, which holds lease, token and the ledger of gaps,
+knows from its records when nobody did. What is decided stands in `replays.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import msgspec
+
+from klingel.errors import ConfigurationError, RetryableError
+from klingel_networks.arrival import Attendance, Gap, GapClosed, Report, Tools
+from klingel_networks.x import replays
+from klingel_networks.x.api import Api, Registered
+from klingel_networks.x.ids import at_milliseconds, milliseconds_of
+from klingel_networks.x.position import MOST_HOLES, Position
+from klingel_networks.x.replays import Again, Ask, Close, Hole, Span
+
+_AWAY = "nobody took what X delivered by webhook; X is asked to replay it"
+_INVALID = "the webhook was invalid: X delivered nothing to it"
+_NONE = "no webhook of the app rings at {}"
+
+
+def own_of(registered: Sequence[Registered], hook: str) -> Registered | None:
+    """Return the webhook that rings at the gateway's hook; None where there is none."""
+    path = f"/hook/{hook}"
+    return next((each for each in registered if each.url.rstrip("/").endswith(path)), None)
+
+
+class Webhooks:
+    """What a connector does about its app's webhook.
+
+    Args:
+        hook: the gateway's hook where the app rings.
+        tools: time, and who took deliveries.
+        every_seconds: between two looks at whether the webhook is valid.
+    """
+
+    def __init__(self, hook: str, tools: Tools, every_seconds: float) -> None:
+        self._hook = hook
+        self._tools = tools
+        self._every = every_seconds
+        self._next = 0.0
+        self._own: Registered | None = None
+        self._asked = False
+        self._refused = ""
+
+    async def look(self, api: Api, here: Position) -> tuple[Position, list[Report]]:
+        """Return the position behind what was looked at, and the gaps that opened and closed."""
+        attended = self._tools.attended()
+        if attended is None or not attended.lives:
+            return here, []
+        now = self._tools.clock.now()
+        before = here.holes
+        try:
+            here = await self._validity(api, here, now)
+        except RetryableError:
+            return here, []  # looked at again at its next turn
+        if self._own is None and not self._refused:
+            # The gateway listens, and nobody rings there: nothing was missed.
+            return replace(here, taken=milliseconds_of(now), valid=0, holes=()), []
+        if not here.taken:
+            newest = max(milliseconds_of(each.at) for each in attended.lives)
+            return replace(here, taken=newest), []
+        found = replays.absences(attended, here.taken, milliseconds_of(now))
+        holes = replays.entered(here.holes, found.spans)
+        here = replace(here, taken=found.taken, holes=holes)
+        reports: list[Report] = [
+            _opened(each) for each in holes if each.key not in {old.key for old in before}
+        ]
+        return await self._replay(api, here, attended, reports)
+
+    async def _validity(self, api: Api, here: Position, now: datetime) -> Position:
+        """Ask whether the webhook is valid, where that is due; an invalid one is to be checked anew.
+
+        Raises:
+            RetryableError: not now.
+        """
+        if self._asked and self._tools.clock.monotonic() < self._next:
+            return here
+        self._refused = ""
+        try:
+            self._own = own_of(await api.webhooks(), self._hook)
+            if self._own is not None and not self._own.valid:
+                await api.validate(self._own.id)
+                self._own = own_of(await api.webhooks(), self._hook)
+        except ConfigurationError as error:
+            self._refused = str(error)
+        self._asked, self._next = True, self._tools.clock.monotonic() + self._every
+        if self._own is None or self._refused:
+            return here
+        return _valid(here, milliseconds_of(now)) if self._own.valid else _invalid(here, now)
+
+    async def _replay(
+        self, api: Api, here: Position, attended: Attendance, reports: list[Report]
+    ) -> tuple[Position, list[Report]]:
+        """Do for each hole what is to be done."""
+        now = milliseconds_of(self._tools.clock.now())
+        holes = {each.began: each for each in here.holes}
+        for hole in here.holes:
+            todo = replays.step(hole, tuple(holes.values()), attended, now)
+            if len(holes) > MOST_HOLES:
+                todo = Close("unrecoverable", "too many at once: the oldest is given up")
+            if isinstance(todo, Ask):
+                todo = await self._ask(api, holes, hole, todo)
+            elif isinstance(todo, Again):
+                holes[hole.began] = replays.asked_again(hole)
+            if isinstance(todo, Close):
+                del holes[hole.began]
+                ended = at_milliseconds(hole.ended) if hole.ended else None
+                reports.append(
+                    GapClosed(hole.key, todo.outcome, ended_at=ended, sentence=todo.sentence)
+                )
+        return replace(here, holes=tuple(holes.values())), reports
+
+    async def _ask(self, api: Api, holes: dict[int, Hole], hole: Hole, todo: Ask) -> Close | None:
+        """Ask for a replay; what X refuses is unfilled, with its reason."""
+        if self._own is None:
+            return Close("unrecoverable", self._refused or _NONE.format(f"/hook/{self._hook}"))
+        if not self._own.valid:
+            return None  # nothing would arrive
+        begin, end = at_milliseconds(todo.begin), at_milliseconds(todo.end)
+        try:
+            job = await api.replay(self._own.id, begin, end)
+        except RetryableError:
+            return None
+        except ConfigurationError as error:
+            return Close("unrecoverable", f"X does not replay: {error}")
+        now = milliseconds_of(self._tools.clock.now())
+        holes[hole.began] = replays.asked(hole, job, now)
+        return None
+
+
+def _opened(hole: Hole) -> Gap:
+    return Gap(
+        "disconnected",
+        _INVALID if hole.untried else _AWAY,
+        key=hole.key,
+        start=hole.key,
+        began_at=at_milliseconds(hole.began),
+    )
+
+
+def _valid(here: Position, now: int) -> Position:
+    """Return the position while the webhook is valid: what was invalid has ended."""
+    holes = tuple(
+        msgspec.structs.replace(each, ended=now) if each.untried and not each.ended else each
+        for each in here.holes
+    )
+    return replace(here, valid=now, holes=holes)
+
+
+def _invalid(here: Position, now: datetime) -> Position:
+    """Return the position while the webhook is invalid: a hole since it was last seen valid."""
+    if any(each.untried and not each.ended for each in here.holes):
+        return here
+    began = here.valid or milliseconds_of(now)
+    holes = replays.entered(here.holes, [Span(began, 0)], untried=True)
+    return replace(here, holes=holes)
