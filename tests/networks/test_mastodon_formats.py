@@ -139,6 +139,15 @@ def test_a_broken_account_or_status_stops_no_other(told):
     ]
 
 
+@pytest.mark.parametrize("name", ["accounts", "partial_accounts", "statuses"])
+def test_what_stands_beside_the_groups_and_is_no_list_takes_none_of_them_along(told, name):
+    body = groups(group("favourite", "2"), group("mention", "2")) | {name: 5}
+    first, *others = told("mastodon", body)
+    assert (first["fate"], first["reason"]) == ("dead_lettered", "wrong_type")
+    kind = "unknown" if name == "statuses" else "post"
+    assert [each["kind"] for each in events(others)] == ["reaction", kind]
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [

@@ -473,6 +473,14 @@ def test_edits_revokes_and_reactions_reach_their_message_from_both_sides(told, f
     assert {each.get("direction") for each in (made, edited, gone, put)} == {ours}
 
 
+def test_an_edit_that_does_not_tell_its_content_blanks_nothing(told):
+    for edit in ({"original_message_id": "w1"}, None):
+        (found,) = events(hears(told, message("edit", "w2", edit=edit)))
+        (made,) = events(hears(told, message("text", "w1", text={"body": "a"})))
+        assert (found["kind"], found["change"]) == ("unknown", "created")
+        assert found["object_id"] != made["object_id"]
+
+
 def test_media_of_the_history_are_history(told):
     """history: what a placeholder stood for follows as `messages` of the same field."""
     placeholder = message("media_placeholder", "h1", history_context={"status": "READ"})

@@ -222,8 +222,13 @@ def _list(raw: msgspec.Raw) -> list[msgspec.Raw]:
 
 def _by_id(raw: msgspec.Raw, pieces: list[NativeObject | Refused]) -> dict[str, bytes]:
     """Return what stands beside the groups by its id; what has none is added to `pieces`."""
+    try:
+        natives = [bytes(each) for each in _list(raw)]
+    except InvalidMessage as error:
+        pieces.append(Refused(bytes(raw), error))
+        return {}
     found = {}
-    for native in map(bytes, _list(raw)):
+    for native in natives:
         try:
             found[str(_decode(REFERENCE, native).id)] = native
         except InvalidMessage as error:

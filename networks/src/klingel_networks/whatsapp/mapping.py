@@ -323,6 +323,9 @@ def _about(told: str, message: Message, at: int | None, context: Mapping[str, st
             message,
             ours,
         )
+    if told == "edit" and (message.edit is None or message.edit.message is None):
+        # What it was edited to is not told: it blanks nothing.
+        return News("unknown", "created", context["id"], 0, at, message, ours)
     if told == "edit":
         ref = _known(ref, "edit.original_message_id")
         return News("direct_message", "updated", ref, _time(at), at, message, ours)
