@@ -73,6 +73,22 @@ WRONG = {
         "alerts: {notify: [nobody]}\n",
         "alerts.notify.0: there is no target 'nobody'",
     ),
+    "silence of a network that is misspelt": (
+        "channels: [{network: bluesky, id: main}]\nalerts: {dormant_after: {bluseky: 1h}}\n",
+        "alerts.dormant_after.bluseky: the brand has nothing on 'bluseky'; did you mean 'bluesky'?",
+    ),
+    "silence of a channel of a network that is misspelt": (
+        'channels: [{network: bluesky, id: main}]\nalerts: {dormant_after: {"bluseky:a": 1h}}\n',
+        "alerts.dormant_after.bluseky:a: the brand has nothing on 'bluseky'; did you mean",
+    ),
+    "silence of what is no network": (
+        "alerts: {dormant_after: {Blue Sky: 1h}}\n",
+        "alerts.dormant_after.Blue Sky: it names no network; write `network` or `network:channel`",
+    ),
+    "silence of a channel without a name": (
+        'alerts: {dormant_after: {"x:": 1h}}\n',
+        "alerts.dormant_after.x:: it names no network; write `network` or `network:channel`",
+    ),
     "rule on an unknown topic": (
         "routing:\n  - {id: a, topics: [outages], queue: late}\n",
         "routing.0.topics.0: there is no topic 'outages'; did you mean 'outage'?",
@@ -100,6 +116,19 @@ def test_the_head_alone_is_right(tmp_path: Path) -> None:
     path = tmp_path / "brand.yaml"
     path.write_text(HEAD, encoding="utf-8")
     assert load_brand(path).brand.brand == "nordlicht"
+
+
+@pytest.mark.parametrize("place", ["bluesky", "bluesky:other", "x", "x:main", "webhook"])
+def test_silence_may_be_told_of_networks_that_a_file_does_not_name(
+    tmp_path: Path, place: str
+) -> None:
+    """Listening rules hear any network."""
+    path = tmp_path / "brand.yaml"
+    channels = "channels: [{network: bluesky, id: main}, {network: facebook, id: main}]\n"
+    path.write_text(
+        f'{HEAD}{channels}alerts: {{dormant_after: {{"{place}": 1h}}}}\n', encoding="utf-8"
+    )
+    assert place in load_brand(path).brand.alerts.dormant_after
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -1,7 +1,9 @@
 """What the parts of a brand file say of one another: who is named exists."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
+from typing import Final
 
 from klingel.config.brand import Brand
 from klingel.config.calendars import ALWAYS, DEFAULT_CALENDAR
@@ -11,6 +13,9 @@ Place = tuple[str | int, ...]
 Found = Iterator[tuple[Place, str]]
 REPEATABLE = ("calendars", "sla", "teams", "targets", "escalation")
 """Lists whose entries have ids that must differ."""
+_NETWORK: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_SLIP: Final = 0.8
+"""From so much likeness on (`difflib`) a name is another one, misspelt."""
 
 
 def wrong_references(brand: Brand) -> Found:
@@ -25,6 +30,23 @@ def wrong_references(brand: Brand) -> Found:
     for key in ("notify", "incident_notify"):
         named = getattr(brand.alerts, key)
         yield from _unknown(named, targets, "target", ("alerts", key))
+    yield from _dormant(brand)
+
+
+def _dormant(brand: Brand) -> Found:
+    """Yield channels of which nothing can ever be heard: nobody would be told of their silence.
+
+    A brand may hear networks that its file does not name, so only what resembles a named one is
+    sure to be a slip.
+    """
+    named = sorted({each.network for each in (*brand.accounts, *brand.channels)})
+    for place in brand.alerts.dormant_after:
+        network, colon, channel = place.partition(":")
+        path = ("alerts", "dormant_after", place)
+        if not _NETWORK.fullmatch(network) or (colon and not channel):
+            yield path, "it names no network; write `network` or `network:channel`, such as x"
+        elif network not in named and (near := get_close_matches(network, named, 1, _SLIP)):
+            yield path, f"the brand has nothing on {network!r}; did you mean {near[0]!r}?"
 
 
 def _care(brand: Brand) -> Found:
