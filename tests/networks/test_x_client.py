@@ -16,11 +16,14 @@ from klingel.config.brand import Account, ListeningRule
 from klingel.config.loader import load_brand
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited
 from klingel_networks.arrival import Arrival, Away, Credential, Gap, GapClosed, Tools, Unbounded
+from klingel_networks.registry import installed
 from klingel_networks.x.client import UNNAMED_ITEM, XClient, XOptions, examine
 from klingel_networks.x.cost import Meter, month_left_seconds
+from klingel_networks.x.doctor import NEEDED
 from klingel_networks.x.mapping import explode, identify
 from klingel_networks.x.position import Position
 from klingel_networks.x.rules import TAG_PREFIX
+from klingel_simulator.x_activity import Webhook
 from klingel_simulator.x_server import TOKEN, XLimits, XServer, snowflake
 
 BRAND_ID, CUSTOMER = "1111111111111111111", "2222222222222222222"
@@ -480,12 +483,75 @@ async def test_doctor_tells_what_does_not_fit_and_changes_nothing(bench):
         ("credentials", "ok"),
         ("clock", "ok"),
         ("rules", "warning"),
+        ("registration", "warning"),
     ]
     assert "stör*" in findings[2].sentence
+    assert "/hook/x" in findings[3].remedy
     assert bench.server.rules == {}
     bench.server.token = "another"
     (finding,) = await examine(options, tools)
     assert (finding.check, finding.state) == ("credentials", "failed")
+
+
+async def examined(bench, **more):
+    """Return the states and sentences of what doctor says of the webhook."""
+    options = {"bearer_token": SecretStr(TOKEN), "endpoint": bench.address} | more
+    findings = await examine(options, Tools(brands=lambda: [BRAND]))
+    assert all(each.remedy or each.state == "ok" for each in findings)
+    return {each.check: each for each in findings if each.check in {"registration", "subscription"}}
+
+
+async def test_doctor_asks_whether_the_webhook_is_valid_and_what_it_is_subscribed_to(bench):
+    """Each needed activity of each own account; another app's hook is not ours."""
+    webhook = Webhook("http://127.0.0.1:1/hook/x", b"a secret")
+    bench.server.register("https://h.example/hook/x/nord", webhook)
+    assert (await examined(bench))["registration"].state == "warning"
+    own = bench.server.register("https://h.example/hook/x", webhook)
+    found = await examined(bench)
+    assert found["registration"].state == "failed"
+    assert f"PUT /2/webhooks/{own}" in found["registration"].remedy
+    webhook.valid = True
+    found = await examined(bench)
+    assert found["registration"].state == "ok"
+    assert found["subscription"].state == "failed"
+    assert BRAND_ID in found["subscription"].sentence
+    told = " ".join(installed().manifest("x").access)
+    for missing in NEEDED:
+        assert missing in told
+        bench.server.subscriptions.clear()
+        bench.server.subscribe(own, BRAND_ID, *(each for each in NEEDED if each != missing))
+        bench.server.subscribe("7", BRAND_ID, missing)
+        found = await examined(bench)
+        assert found["subscription"].sentence.endswith(f"not subscribed to {missing}")
+        assert own in found["subscription"].remedy
+    bench.server.limits = XLimits(page=2)
+    bench.server.subscribe(own, BRAND_ID, NEEDED[-1])
+    assert {each.state for each in (await examined(bench)).values()} == {"ok"}
+    bench.server.subscribe(own, "3333333333333333333", "post.create")
+    assert (await examined(bench))["subscription"].state == "failed"
+    assert bench.server.replays == []
+    assert not [path for path in bench.server.asked if path.startswith("/2/webhooks/")]
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [("/2/webhooks", "registration"), ("/2/activity/subscriptions", "subscription")],
+)
+@pytest.mark.parametrize(("status", "state"), [(403, "failed"), (503, "unknown"), (429, "unknown")])
+async def test_doctor_tells_a_webhook_that_cannot_be_asked_for(bench, path, check, status, state):
+    """Refused is somebody's to mend, away is not known."""
+    webhook = Webhook("http://127.0.0.1:1/hook/x", b"a secret")
+    webhook.valid = True
+    bench.server.register("https://h.example/hook/x", webhook)
+    bench.server.refuse(path, web.json_response({}, status=status))
+    assert (await examined(bench))[check].state == state
+
+
+async def test_doctor_of_nobody_is_one_finding(bench):
+    findings = await examine(
+        {"bearer_token": SecretStr(TOKEN), "endpoint": "http://127.0.0.1:1"}, Tools()
+    )
+    assert [(each.check, each.state) for each in findings] == [("credentials", "unknown")]
 
 
 async def test_a_line_that_cannot_be_read_goes_on_to_the_dead_letters(bench):

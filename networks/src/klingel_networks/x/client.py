@@ -50,6 +50,7 @@ from klingel_networks.contract import Delivery, NativeObject
 from klingel_networks.examining import clock_finding
 from klingel_networks.x.api import WANTED, Api, Job, TooManyConnections, bounded
 from klingel_networks.x.cost import Meter, affordable, month_left_seconds
+from klingel_networks.x.doctor import webhook_findings
 from klingel_networks.x.ids import HOME_COUNTRY, PREFIX, is_id, snowflake_at
 from klingel_networks.x.mapping import explode
 from klingel_networks.x.media import PostMedia
@@ -821,7 +822,7 @@ def kept_of(options: Options, tools: Tools) -> Kept | None:
 
 
 async def examine(options: Options, tools: Tools) -> list[Finding]:
-    """Look at credential, rules and what X cannot be asked for, without changing anything."""
+    """Look at credential, rules, webhook and what X cannot be asked for, without changing anything."""
     own = options_of(options)
     findings: list[Finding] = []
     brands = tools.brands()
@@ -835,6 +836,7 @@ async def examine(options: Options, tools: Tools) -> list[Finding]:
             return [Finding("credentials", "failed", str(error), "make a new bearer token")]
         except RetryableError as error:
             return [Finding("credentials", "unknown", str(error), "ask again later")]
+        heard = await webhook_findings(api, own.hook, _own_accounts(own, brands or ()))
     findings.append(Finding("credentials", "ok", "X accepts the bearer token"))
     findings.append(clock_finding(api.date, tools.clock.now()))
     if brands is None:
@@ -862,7 +864,13 @@ async def examine(options: Options, tools: Tools) -> list[Finding]:
     ]
     if all(each.check != "rules" for each in findings):
         findings.append(Finding("rules", "ok", f"{len(plan.rules)} stream rules fit"))
-    return findings
+    return findings + heard
+
+
+def _own_accounts(own: XOptions, brands: Iterable[Brand]) -> set[str]:
+    """Return the ids of the own accounts, of the settings and of the brands."""
+    told = {each.id for brand in brands for each in brand.accounts if each.network == "x"}
+    return told | set(own.owned)
 
 
 def _missing(plan: Plan, values: Sequence[str]) -> list[StreamRule]:
