@@ -39,7 +39,8 @@ def _dormant(brand: Brand) -> Found:
     A brand may hear networks that its file does not name, so only what resembles a named one is
     sure to be a slip.
     """
-    named = sorted({each.network for each in (*brand.accounts, *brand.channels)})
+    accounts = {account.network for account in brand.accounts}
+    named = sorted(accounts | {channel.network for channel in brand.channels})
     for place in brand.alerts.dormant_after:
         network, colon, channel = place.partition(":")
         path = ("alerts", "dormant_after", place)
