@@ -17,7 +17,7 @@ from klingel.config.loader import load_brand
 from klingel.errors import ConfigurationError, CredentialsRejected, RateLimited
 from klingel_networks.arrival import Arrival, Away, Credential, Gap, GapClosed, Tools, Unbounded
 from klingel_networks.registry import installed
-from klingel_networks.x.client import UNNAMED_ITEM, XClient, XOptions, examine
+from klingel_networks.x.client import UNNAMED_ITEM, XClient, XOptions, examine, options_of
 from klingel_networks.x.cost import Meter, month_left_seconds
 from klingel_networks.x.doctor import NEEDED
 from klingel_networks.x.mapping import explode, identify
@@ -304,6 +304,17 @@ async def test_what_x_answers_decides_what_the_runner_does(bench, answer, error,
         assert after is None or abs(found - after) < 3
     if table:
         assert caught.value.table == table
+
+
+def test_the_tables_and_deadlines_are_those_that_x_publishes():
+    """`x-api/fundamentals/handling-disconnections`: TCP linear, HTTP and 429 doubling; 20 s heartbeat."""
+    tables = installed().manifest("x").back_off
+    assert list(tables["connection"]) == [0.25 * at for at in range(1, 65)]
+    assert list(tables["http"]) == [5.0 * 2**at for at in range(7)]
+    assert list(tables["rate_limited"]) == [60.0 * 2**at for at in range(5)]
+    options = options_of({"bearer_token": SecretStr(TOKEN)})
+    assert options.deadline_seconds == 20.0 + 5.0
+    assert 0 < options.compliance_seconds < 24 * 3600.0
 
 
 async def test_a_token_revoked_while_streaming_is_told(bench):
