@@ -476,6 +476,53 @@ async def test_the_client_looks_between_two_lines_of_its_stream(town):
     assert [each.key for each in heard if isinstance(each, Gap)][-1] == heard[-1].key
 
 
+# --- the gateway's word --------------------------------------------------------------------------
+
+
+def told(output) -> Life:
+    """Return the life that a record tells."""
+    shared = Shared({"x"})
+    shared.renew()
+    assert shared.take(Topic.CONNECTOR_CURSORS, SimpleNamespace(key=output.key, value=output.value))
+    (life,) = shared.attendance("x").lives
+    return life
+
+
+def test_a_process_that_stood_still_begins_anew():
+    """Frozen, or without Kafka: who told nothing for half a minute was not there."""
+    presence, clock = Presence("x", "gateway/h"), FixedClock()
+    began = clock.now()
+    assert told(presence.output(began)) == Life(began, began)
+    clock.advance(9)
+    assert presence.output(clock.now()) is None
+    clock.advance(21)
+    assert told(presence.output(clock.now())) == Life(began, clock.now())
+    clock.advance(31)
+    assert told(presence.output(clock.now())) == Life(clock.now(), clock.now())
+
+
+def test_refusals_are_told_at_once_as_incidents_within_bounds():
+    """A minute apart is another one; never fewer minutes than were refused, at most fifty windows."""
+    presence, clock = Presence("x", "gateway/h"), FixedClock()
+    presence.output(clock.now())
+    began = clock.now()
+    for _ in range(3):
+        clock.advance(1)
+        presence.refused(clock.now())
+    life = told(presence.output(clock.now()))
+    assert life.refused == ((began + timedelta(seconds=1), clock.now()),)
+    for _ in range(80):
+        clock.advance(61)
+        presence.refused(clock.now())
+    output = presence.output(clock.now())
+    life = told(output)
+    assert len(life.refused) == 50
+    assert life.refused[0][0] == began + timedelta(seconds=1)
+    assert life.refused[-1][1] == clock.now()
+    clock.advance(26 * 3600)
+    assert told(presence.output(clock.now())).refused == ()
+
+
 # --- decisions -----------------------------------------------------------------------------------
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
