@@ -7,9 +7,11 @@ with one file of NDJSON, `kbn-xsrf`, a credential, a space in the path.
 import email
 import email.policy
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +26,13 @@ Answer = tuple[int, bytes]
 
 
 class Kibana:
-    """Saved objects by space, type and id; `answer` replaces its next answers."""
+    """Saved objects by space, type and id; `answer` replaces its next answers.
 
-    def __init__(self) -> None:
+    Args:
+        certified: files of its certificate and key; it speaks in clear without.
+    """
+
+    def __init__(self, certified: tuple[Path, Path] | None = None) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.answer: Answer | None = None
@@ -46,11 +52,17 @@ class Kibana:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certified is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certified)
+            listening = self._server.socket
+            self._server.socket = context.wrap_socket(listening, server_side=True)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         )
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http" if certified is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         """Import, as Kibana does."""

@@ -16,7 +16,7 @@ from klingel_local.elasticsearch import (
 )
 
 
-def config(password=None):
+def config(password=None, tls=None):
     return ElasticsearchConfig(
         build=pins.ELASTICSEARCH_9,
         folder=Path('/data/a "b"'),
@@ -25,6 +25,7 @@ def config(password=None):
         heap="1g",
         password=password,
         account=None,
+        tls=tls,
     )
 
 
@@ -43,6 +44,14 @@ def test_security_is_off_without_a_password_and_on_with_one():
     assert "xpack.security.authc.realms.file.local.order: 0" in text
     assert "s3cret" not in text
     assert "s3cret" not in repr(config("s3cret"))
+
+
+def test_its_port_is_encrypted_where_an_authority_vouches_for_it():
+    assert "xpack.security.http.ssl.enabled: false" in server_yaml(config("s3cret"))
+    lines = server_yaml(config("s3cret", Path("/tls"))).splitlines()
+    assert "xpack.security.http.ssl.enabled: true" in lines
+    assert "xpack.security.http.ssl.certificate: http.pem" in lines
+    assert "xpack.security.http.ssl.key: http.key" in lines
 
 
 def test_the_password_is_stored_as_a_salted_hash():

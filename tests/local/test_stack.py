@@ -93,6 +93,19 @@ def test_where_kafka_asks_who_is_there_the_file_says_how_to_come_in(local, tmp_p
     assert not (made.folder / "kafka").exists()  # who only asks makes nothing
 
 
+def test_who_secures_both_gets_one_authority_for_both(local, tmp_path):
+    made = local(JDK)
+    known = new_instance(made.folder, "9", tmp_path / "es", es_security=True)
+    remember(made.folder, replace(known, kafka_security=True))
+    described = made.status()
+    assert described["elasticsearch"]["url"] == f"https://127.0.0.1:{known.elasticsearch_port}"
+    assert described["elasticsearch"]["tls"] == described["kafka"]["tls"]
+    remember(made.folder, known)
+    described = local(JDK).status()["elasticsearch"]
+    assert described["url"].startswith("http://")
+    assert "tls" not in described
+
+
 def test_another_version_beside_a_running_one_is_refused(local, tmp_path):
     known = new_instance(tmp_path, "8", tmp_path, es_security=False)
     local(JDK)._require_same(known)

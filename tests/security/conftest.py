@@ -30,8 +30,8 @@ class Secured:
     Attributes:
         bootstrap: Kafka, for names with a password.
         ssl_bootstrap: Kafka, for certificates.
-        authority: who vouches for Kafka and its clients.
-        elasticsearch: address of Elasticsearch.
+        authority: who vouches for Kafka, its clients and Elasticsearch.
+        elasticsearch: address of Elasticsearch, which encrypts.
         elastic: its user and password.
     """
 

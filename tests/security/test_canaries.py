@@ -49,7 +49,9 @@ class House:
     def __init__(self, deployment: Deployment, folder: Path) -> None:
         self.deployment = deployment
         self.client = Elasticsearch(
-            deployment.secured.elasticsearch, basic_auth=deployment.secured.elastic
+            deployment.secured.elasticsearch,
+            basic_auth=deployment.secured.elastic,
+            ca_certs=str(deployment.secured.authority.file),
         )
         self.fleet = Fleet(_Servers(deployment), folder, deployment.prefix)
         self.secrets = {
@@ -70,6 +72,7 @@ class House:
             **self.fleet.environ(),
             **environment(self.deployment.administrator()),
             "KLINGEL_KAFKA__PARTITIONS": "1",
+            "KLINGEL_ELASTICSEARCH__CA_CERTS": str(self.deployment.secured.authority.file),
             "KLINGEL_ELASTICSEARCH__USERNAME": self.deployment.secured.elastic[0],
             "KLINGEL_ELASTICSEARCH__PASSWORD": self.deployment.secured.elastic[1],
         }
@@ -84,6 +87,7 @@ class House:
             key = self.command("index", "key", "indexer", "--days", "1").strip()
             self.secrets["the API key of the indexer"] = key
             own["KLINGEL_ELASTICSEARCH__API_KEY"] = key
+            own["KLINGEL_ELASTICSEARCH__CA_CERTS"] = str(self.deployment.secured.authority.file)
         if kind == "notifier":
             own["KLINGEL_NOTIFIER__SMTP_USERNAME"] = "klingel"
             own["KLINGEL_NOTIFIER__SMTP_PASSWORD"] = self.secrets["SMTP password"]

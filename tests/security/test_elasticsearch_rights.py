@@ -30,6 +30,7 @@ def run(settings: ElasticsearchSettings, *arguments: str) -> Any:
     names = {
         "KLINGEL_ELASTICSEARCH__URL": settings.url,
         "KLINGEL_ELASTICSEARCH__INDEX_PREFIX": settings.index_prefix,
+        "KLINGEL_ELASTICSEARCH__CA_CERTS": str(settings.ca_certs),
     }
     if settings.api_key is not None:
         names["KLINGEL_ELASTICSEARCH__API_KEY"] = settings.api_key.get_secret_value()
@@ -48,6 +49,7 @@ def root(secured: Secured) -> ElasticsearchSettings:
         index_prefix=f"r{uuid.uuid4().hex[:8]}-",
         username=user,
         password=SecretStr(password),
+        ca_certs=secured.authority.file,
     )
 
 
@@ -252,6 +254,14 @@ def test_a_key_is_shown_once_with_its_end(root) -> None:
     assert set(made) == {"id", "name", "expiration", "encoded"}
     held = ask(root, lambda client: client.security.get_api_key(id=made["id"]))
     assert made["encoded"] not in json.dumps(held.body)
+
+
+def test_a_key_makes_no_keys_and_is_told_who_does(root) -> None:
+    key = ask(root, lambda client: client.security.create_api_key(name=f"{root.index_prefix}x"))
+    update = {"username": None, "password": None, "api_key": SecretStr(key["encoded"])}
+    done = run(root.model_copy(update=update), "index", "key", "cli", "--days", "1")
+    assert done.exit_code == 2
+    assert "a user makes keys, who may `manage_api_key`" in done.output
 
 
 def test_a_brand_that_is_none_is_one_sentence(root) -> None:

@@ -13,10 +13,11 @@ from elasticsearch import (
     NotFoundError,
 )
 
+from klingel.contracts.trust import why_not_trusted
 from klingel.errors import ConfigurationError, CredentialsRejected, SourceUnavailable
 from klingel.settings import ElasticsearchSettings
 from klingel_cli.shell import FOUND_WRONG, WRONG_USAGE, Failure
-from klingel_indexer.worker import elasticsearch_from
+from klingel_indexer.worker import ELASTICSEARCH, elasticsearch_from
 
 T = TypeVar("T")
 
@@ -29,7 +30,8 @@ def ask(
     Raises:
         SourceUnavailable: Elasticsearch is away or answers with its own trouble.
         CredentialsRejected: it refuses our credential.
-        ConfigurationError: it refuses what was asked (any other 4xx), and `question` did not say why.
+        ConfigurationError: its certificate is not trusted, or it refuses what was asked (any other
+            4xx) and `question` did not say why.
     """
     return asyncio.run(_ask(elasticsearch, question))
 
@@ -56,9 +58,14 @@ async def _ask(
             "`klingel index check` says whether its templates are right"
         ) from None
     except TransportError as error:
+        why = why_not_trusted(error, ELASTICSEARCH)
+        if why is not None:
+            raise ConfigurationError(
+                f"Elasticsearch at {elasticsearch.url} is not trusted: {why}"
+            ) from None
         raise SourceUnavailable(
             f"Elasticsearch at {elasticsearch.url} does not answer ({type(error).__name__}); "
-            "start it or set KLINGEL_ELASTICSEARCH__URL"
+            "start it or set KLINGEL_ELASTICSEARCH__URL (https:// where it encrypts)"
         ) from None
     finally:
         await client.close()

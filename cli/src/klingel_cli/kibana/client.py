@@ -9,9 +9,11 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from klingel.contracts.trust import refuse_unreadable, why_not_trusted
 from klingel.errors import ConfigurationError, CredentialsRejected, SourceUnavailable
 from klingel.settings import KibanaSettings
 
+_SETTINGS = "KLINGEL_KIBANA__"
 _SECONDS = 60.0
 _MOST_BYTES = 16 << 20
 _REFUSED = 400
@@ -40,7 +42,7 @@ def import_objects(kibana: KibanaSettings, space: str, objects: bytes) -> Import
         objects: NDJSON.
 
     Raises:
-        ConfigurationError: there is no such space.
+        ConfigurationError: there is no such space, or its certificate is not trusted.
         CredentialsRejected: Kibana refuses our credential.
         SourceUnavailable: it is away, starting, or answers what it should not.
     """
@@ -55,9 +57,12 @@ def import_objects(kibana: KibanaSettings, space: str, objects: bytes) -> Import
         answer = connection.getresponse()
         status, content = answer.status, answer.read(_MOST_BYTES)
     except (OSError, HTTPException) as error:
+        why = why_not_trusted(error, _SETTINGS)
+        if why is not None:
+            raise ConfigurationError(f"Kibana at {kibana.url} is not trusted: {why}") from None
         raise SourceUnavailable(
             f"Kibana at {kibana.url} does not answer ({type(error).__name__}); "
-            "start it or set KLINGEL_KIBANA__URL"
+            "start it or set KLINGEL_KIBANA__URL (https:// where it encrypts)"
         ) from None
     finally:
         connection.close()
@@ -80,12 +85,8 @@ def _connection(kibana: KibanaSettings, where: SplitResult) -> HTTPConnection:
     host = where.hostname or ""
     if where.scheme == "http":
         return HTTPConnection(host, where.port, timeout=_SECONDS)
-    try:
-        context = ssl.create_default_context(cafile=kibana.ca_certs)
-    except OSError:
-        raise ConfigurationError(
-            "KLINGEL_KIBANA__CA_CERTS: the file cannot be read as certificates"
-        ) from None
+    refuse_unreadable(kibana.ca_certs, _SETTINGS)
+    context = ssl.create_default_context(cafile=kibana.ca_certs)
     return HTTPSConnection(host, where.port, timeout=_SECONDS, context=context)
 
 

@@ -8,10 +8,12 @@ import os
 import re
 import secrets
 import shutil
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from klingel_local import processes
+from klingel_local.certificates import Authority
 from klingel_local.java import Java
 from klingel_local.machine import Account, give_to
 from klingel_local.pins import ElasticsearchBuild
@@ -24,6 +26,7 @@ _ASK_SECONDS = 5.0
 _OVERHEAD = 450 << 20
 _HASH_ROUNDS = 10_000
 _CONFIG_FILES = ("log4j2.properties", "role_mapping.yml", "roles.yml", "users", "users_roles")
+_CERTIFICATE, _KEY = "http.pem", "http.key"
 # Garbage collector logs and heap dumps would fill a developer's disk.
 _UNWANTED_OPTIONS = re.compile(r"^[^#\n]*(-Xlog:gc|HeapDump).*$", re.MULTILINE)
 _VECTOR_OPTION = re.compile(r"^.*jdk\.incubator\.vector.*$", re.MULTILINE)
@@ -41,6 +44,7 @@ class ElasticsearchConfig:
         heap: Java notation.
         password: Of the user `klingel`; `None` leaves security off.
         account: Whom it runs as; `None` for the user who starts it.
+        tls: Folder of the authority that vouches for its HTTP port; `None` leaves that in clear.
     """
 
     build: ElasticsearchBuild
@@ -50,6 +54,7 @@ class ElasticsearchConfig:
     heap: str
     password: str | None = field(repr=False)
     account: Account | None
+    tls: Path | None = None
 
 
 def server_yaml(config: ElasticsearchConfig) -> str:
@@ -70,10 +75,15 @@ def server_yaml(config: ElasticsearchConfig) -> str:
     ]
     if config.password:
         lines += [
-            "xpack.security.http.ssl.enabled: false",
+            f"xpack.security.http.ssl.enabled: {'true' if config.tls else 'false'}",
             "xpack.security.transport.ssl.enabled: false",
             "xpack.security.enrollment.enabled: false",
             "xpack.security.authc.realms.file.local.order: 0",
+        ]
+    if config.password and config.tls:
+        lines += [
+            f"xpack.security.http.ssl.certificate: {_CERTIFICATE}",
+            f"xpack.security.http.ssl.key: {_KEY}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -120,7 +130,13 @@ class ElasticsearchServer(Server[ElasticsearchConfig, tuple[Java, Path]]):
     @property
     def url(self) -> str:
         """Address for clients."""
-        return f"http://127.0.0.1:{self._config.port}"
+        scheme = "https" if self._config.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._config.port}"
+
+    @property
+    def tls(self) -> Path | None:
+        """Folder of the authority that vouches for it; `None` where it speaks in clear."""
+        return self._config.tls
 
     @property
     def auth(self) -> tuple[str, str] | None:
@@ -170,11 +186,15 @@ class ElasticsearchServer(Server[ElasticsearchConfig, tuple[Java, Path]]):
             line = password_line(USER, config.password, secrets.token_bytes(32))
             (conf / "users").write_text(line, encoding="utf-8")
             (conf / "users_roles").write_text(f"superuser:{USER}\n", encoding="utf-8")
+        if config.tls:
+            # For its address alone: tests reach it by a name that is not in the certificate, too.
+            names = ("IP:127.0.0.1",)
+            certificate, key = Authority(config.tls).issue("elasticsearch", hosts=names)
+            shutil.copyfile(certificate, conf / _CERTIFICATE)
+            shutil.copyfile(key, conf / _KEY)
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self._config.port, timeout=_ASK_SECONDS
-        )
+        connection = self._connection()
         headers = {}
         if self.auth:
             token = base64.b64encode(":".join(self.auth).encode()).decode()
@@ -187,6 +207,15 @@ class ElasticsearchServer(Server[ElasticsearchConfig, tuple[Java, Path]]):
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        port, tls = self._config.port, self._config.tls
+        if tls is None:
+            return http.client.HTTPConnection("127.0.0.1", port, timeout=_ASK_SECONDS)
+        trusting = ssl.create_default_context(cafile=tls / "ca.pem")
+        return http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=_ASK_SECONDS, context=trusting
+        )
 
 
 def launcher_arguments(build: ElasticsearchBuild, home: Path, conf: Path) -> list[str]:

@@ -314,6 +314,8 @@ class LocalStack:
         if elasticsearch.auth:
             user, password = elasticsearch.auth
             described["elasticsearch"] |= {"user": user, "password": password}
+        if elasticsearch.tls:
+            described["elasticsearch"]["tls"] = str(elasticsearch.tls)
         return described
 
     def _write_description(self) -> None:
@@ -354,6 +356,10 @@ class LocalStack:
             heap=self._settings.es_heap or choose_heap(read_available_memory()),
             password=instance.password if instance.es_security else None,
             account=self._account,
+            # Who secures both gets one authority for both.
+            tls=self.folder / "kafka" / "tls"
+            if instance.es_security and instance.kafka_security
+            else None,
         )
         return ElasticsearchServer(
             config,

@@ -20,6 +20,7 @@ from klingel.contracts.envelope import Message
 from klingel.contracts.resources import schemas_dir
 from klingel.contracts.suppressions import nobody_yet, take_suppression
 from klingel.contracts.topics import Topic
+from klingel.contracts.trust import refuse_unreadable, why_not_trusted
 from klingel.errors import CredentialsRejected, KlingelError, SourceUnavailable
 from klingel.logs import configure_logs
 from klingel.metrics import Metrics
@@ -36,11 +37,19 @@ _NO_KEY = (
     "a suppression was told with another key: KLINGEL_ERASURE__KEY has to be the same everywhere"
 )
 
+ELASTICSEARCH = "KLINGEL_ELASTICSEARCH__"
+"""Beginning of its settings."""
+
 log = structlog.get_logger()
 
 
 def elasticsearch_from(settings: ElasticsearchSettings) -> AsyncElasticsearch:
-    """Return the client for the settings."""
+    """Return the client for the settings.
+
+    Raises:
+        ConfigurationError: the file of authorities cannot be read.
+    """
+    refuse_unreadable(settings.ca_certs, ELASTICSEARCH)
     options: dict[str, Any] = {}
     if settings.api_key is not None:
         options["api_key"] = settings.api_key.get_secret_value()
@@ -157,7 +166,8 @@ class Worker(Process):
                 raise CredentialsRejected("Elasticsearch refuses our credential") from None
             raise SourceUnavailable(f"Elasticsearch answered {error.meta.status}") from None
         except TransportError as error:
-            raise SourceUnavailable(f"Elasticsearch: {type(error).__name__}") from None
+            why = why_not_trusted(error, ELASTICSEARCH) or type(error).__name__
+            raise SourceUnavailable(f"Elasticsearch: {why}") from None
         if differences:
             raise SourceUnavailable(f"{differences[0]}; run `klingel index apply`")
 
