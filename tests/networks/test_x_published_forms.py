@@ -496,6 +496,25 @@ def test_a_chain_that_came_in_another_order_is_the_same_chain() -> None:
     assert found["event"]["quotes"] == OBJECT + POST
 
 
+def test_an_array_of_deliveries_is_cut_like_each_of_them() -> None:
+    """As recordings are kept: lines, pages, older webhooks and what is none, in one array."""
+    status = {"id_str": POST, "text": "da", "user": {"id_str": CUSTOMER}}
+    deliveries = [
+        line(post()),
+        line([post(LATER), post(ROOT)], includes={"users": [{"id": CUSTOMER, "username": "e"}]}),
+        {"for_user_id": BRAND, "tweet_create_events": [status, status]},
+        event("post.delete", {"id": POST}),
+        status,
+        line("x"),
+        7,
+        [post()],
+    ]
+    found = map_delivery(NETWORK, json.dumps(deliveries).encode(), {})
+    assert [each["fate"] for each in found] == ["delivered"] * 7 + ["dead_lettered"] * 3
+    assert [each["event"]["kind"] for each in found[:7]] == ["post"] * 7
+    assert [each["event"]["author"].get("handle") for each in found[1:3]] == ["e", "e"]
+
+
 def test_a_deletion_of_a_chain_is_of_the_chain_where_it_is_told() -> None:
     """Else it names one id, and X tells one for each of a chain."""
     payload = {"id": LATER, "edit_history_tweet_ids": [POST, LATER]}

@@ -57,13 +57,23 @@ def cut(body: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
     if body.startswith(_LINE_BEGINS) and b"\n" not in body and _EVENT not in body:
         return [Cut(body, context)]
     if body[:1] == b"[":
-        return [Cut(bytes(raw), context) for raw in read(PIECES, body, "")]
+        return [each for raw in read(PIECES, body, "") for each in _of_array(bytes(raw), context)]
     page = read(BODY, body, "")
     if isinstance(page.data, Head):
         return _one(body, page.data, context)
     if page.data is not None:
         return [*_objects(page.data, page.includes, context), *_lost(page, context)]
     return _without_data(body, page, context)
+
+
+def _of_array(native: bytes, context: Mapping[str, str]) -> list[Cut | Refused]:
+    """Return what a member of an array holds: a delivery among several, or an object of v1.1."""
+    if native[:1] != b"{":
+        return [Refused(native, _no_object())]
+    try:
+        return cut(native, context)
+    except InvalidMessage as error:
+        return [Refused(native, error)]
 
 
 def _without_data(body: bytes, page: Body, context: Mapping[str, str]) -> list[Cut | Refused]:
