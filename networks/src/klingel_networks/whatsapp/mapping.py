@@ -52,7 +52,10 @@ MAPPING = "whatsapp/1"
 _MESSAGES = frozenset({"messages", "message_echoes", "history"})
 _SILENT_CATEGORIES = ("marketing", "utility", "authentication")
 _SPEAKS_OF = frozenset({"revoke", "edit", "reaction"})
-_ORDINARY = frozenset({"text", "button", "interactive", "order", "unsupported", "errors"})
+_ORDINARY = frozenset(
+    {"text", "button", "interactive", "order", "unsupported", "unknown", "errors"}
+)
+"""`unsupported`, in older versions `unknown`: a customer wrote what the interface cannot show."""
 _MEDIA: Mapping[str, MediaKind] = {
     "image": "image",
     "video": "video",
@@ -301,7 +304,7 @@ def _entry_time(context: Mapping[str, str]) -> int | None:
 def _message_news(message: Message, context: Mapping[str, str]) -> News:
     at = None if message.timestamp is None else milliseconds(message.timestamp, "timestamp")
     ours = context.get("by") == "own"
-    told = message.type or "unknown"
+    told = message.type or "none"
     if told in _SPEAKS_OF:
         return _about(told, message, at, context)
     # A template is sent by machines: as its status, it answers nobody.
