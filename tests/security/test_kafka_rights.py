@@ -21,8 +21,23 @@ from aiokafka.errors import (
 )
 from click.testing import CliRunner
 from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient
-from kafka.errors import AuthorizationError
+from kafka import TopicPartition as Place
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
+    KafkaAdminClient,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
 from pydantic import SecretStr
 
 from klingel.contracts.access import LAG_READER, principals, rights_by_user
@@ -292,3 +307,68 @@ def test_the_rights_that_are_shown_are_those_that_are_made(held) -> None:
         assert held.user(principal) in shown.output
         for right in rights:
             assert right.name in shown.output
+
+
+def administering(kafka: KafkaSettings, client: KafkaAdminClient) -> dict[str, Callable[[], Any]]:
+    """Return what only the administrator may do, each as an attempt that raises when refused."""
+    # Nothing of it is done where it is allowed.
+    own, user = f"{kafka.topic_prefix}{Topic.RAW_EVENTS}", str(kafka.sasl_username)
+    secret = UserScramCredentialUpsertion(user, ScramMechanism.SCRAM_SHA_512, "x" * 16)
+    everything = ACL(
+        f"User:{user}",
+        "*",
+        ACLOperation.ALL,
+        ACLPermissionType.ALLOW,
+        ResourcePattern(ResourceType.TOPIC, "*"),
+    )
+    return {
+        "makes topics": lambda: client.create_topics(
+            {f"{kafka.topic_prefix}more": {"num_partitions": 1}}
+        ),
+        "deletes topics": lambda: client.delete_topics([own]),
+        "adds partitions": lambda: client.create_partitions({own: 2}, validate_only=True),
+        "sets topics": lambda: client.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, own, {"retention.ms": "1000"})],
+            validate_only=True,
+            raise_on_unknown=False,
+            incremental=True,
+        ),
+        "deletes records": lambda: client.delete_records({Place(own, 0): 1}),
+        "looks at rights": lambda: client.describe_acls(
+            ACLFilter(
+                None,
+                None,
+                ACLOperation.ANY,
+                ACLPermissionType.ANY,
+                ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+            )
+        ),
+        "gives rights": lambda: client.create_acls([everything]),
+        "changes passwords": lambda: client.alter_user_scram_credentials([secret]),
+        "looks at users": lambda: client.describe_user_scram_credentials([user]),
+    }
+
+
+def refused(attempt: Callable[[], Any]) -> bool:
+    """Whether an attempt is refused: by an error, or by one in what it returns.
+
+    A topic that somebody may not even see is unknown to them.
+    """
+    try:
+        told = repr(attempt())
+    except (AuthorizationError, UnknownTopicOrPartitionError):
+        return True
+    return "AuthorizationFailed" in told or "needs ALTER permission" in told
+
+
+@pytest.mark.parametrize("principal", [*principals(topic_specs()), LAG_READER])
+def test_nobody_but_the_command_administers(held, principal) -> None:
+    """Nor does the command beyond its topics: it gives no rights and knows no users."""
+    kafka = held.kafka(principal)
+    client = KafkaAdminClient(**connection(kafka))
+    try:
+        attempts = administering(kafka, client)
+        may = {what for what, attempt in attempts.items() if not refused(attempt)}
+    finally:
+        client.close()
+    assert may == ({"adds partitions", "sets topics"} if principal == "cli" else set())
