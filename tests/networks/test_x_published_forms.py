@@ -4,6 +4,7 @@ A form's name says the page that describes it (docs.x.com; "data dictionary" is
 `x-api/fundamentals/data-dictionary`). Accounts, ids and texts are made up.
 """
 
+import copy
 import json
 import random
 from typing import Any
@@ -435,6 +436,10 @@ REFUSED: dict[str, Any] = {
     "a post above the bound of one text": line(post(note_tweet={"text": "x" * 100_001})),
     "a post whose chain has no id": line(post(edit_history_tweet_ids=["abc"])),
     "a time that is none": line(post(created_at="gestern")),
+    "a message whose id is none": line({"id": "x", "event_type": "MessageCreate", "text": "da"}),
+    "a message whose id is beyond all ids": line(
+        {"id": 10**40, "sender_id": CUSTOMER, "event_type": "MessageCreate"}
+    ),
     "a deletion without an id": event("post.delete", {"author_id": CUSTOMER}),
     "a compliance event without its subject": line(
         {"delete": {"event_at": "2022-12-23T12:34:56Z"}}
@@ -521,3 +526,46 @@ def test_a_deletion_of_a_chain_is_of_the_chain_where_it_is_told() -> None:
     body = body_of(event("post.delete", payload))
     (piece,) = NETWORK.explode(Delivery(body))
     assert NETWORK.identify(piece.native, piece.context).object_id == OBJECT + POST
+
+
+BROKEN: list[Any] = [
+    None,
+    0,
+    -1,
+    2**63,
+    2**70,
+    10**40,
+    1.5,
+    True,
+    "",
+    "x",
+    "\x00",
+    "\ud800",
+    "9" * 25,
+]
+BROKEN += [[], {}, [[]], [None], "2022-13-01T00:00:00Z"]
+
+
+def places(tree: Any) -> list[tuple[Any, Any]]:
+    """Return where something stands in a tree: what holds it, and its name there."""
+    names = (
+        list(tree) if isinstance(tree, dict) else range(len(tree) if isinstance(tree, list) else 0)
+    )
+    return [found for name in names for found in [(tree, name), *places(tree[name])]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_form_with_broken_parts_is_an_event_or_a_dead_letter(seed: int) -> None:
+    """One to three parts of a form are gone or nonsense: a reason, never another error."""
+    chance = random.Random(seed)
+    forms = [tree for tree, _ in SAID.values()]
+    for _ in range(400):
+        tree = copy.deepcopy(chance.choice(forms))
+        for _ in range(chance.randint(1, 3)):
+            holder, name = chance.choice(places(tree) or [([None], 0)])
+            if chance.random() < 0.2:
+                del holder[name]
+            else:
+                holder[name] = copy.deepcopy(chance.choice(BROKEN))
+        for each in map_delivery(NETWORK, json.dumps(tree).encode(), {}):
+            assert each["fate"] == "delivered" or each["sentence"], f"seed {seed}"

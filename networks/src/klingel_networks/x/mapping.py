@@ -234,8 +234,9 @@ def _message(head: Head, inner: _Json, includes: Includes, context: Mapping[str,
         old = read(OLD_MESSAGE, inner, "")
         return message_identity(old.id), old_message_draft(old, includes.users or (), channel)
     message = read(MESSAGE, inner, "")
+    identity = message_identity(message.id)
     draft = message_draft(message, includes.users, channel)
-    return message_identity(message.id)._replace(kind=draft.kind), draft
+    return identity._replace(kind=draft.kind), draft
 
 
 def _notice_or_unknown(inner: _Json, head: Head, context: Mapping[str, str]) -> Said:
