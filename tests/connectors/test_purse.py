@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from klingel.contracts.topics import Topic
 from klingel.metrics import Metrics
 from klingel.testing.clock import FixedClock
+from klingel_connectors import service
 from klingel_connectors.purse import Purse
+from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.shared import KEPT, Shared, Spending, spending_output
 from klingel_networks.options import app_of
 from klingel_networks.registry import installed
@@ -168,3 +170,11 @@ def test_the_app_is_the_gateways_hook():
     assert app_of(x, {}) == "x"
     assert app_of(x, {"hook": "x/nord"}) == "x/nord"
     assert app_of(installed().manifest("telegram"), {}) == ""
+
+
+def test_only_what_costs_or_is_replayed_shares_anything():
+    """A gateway of other networks waits for no topic that it does not write."""
+    meta = HookSettings("meta", "", (bytes(16),), b"t")
+    x = HookSettings("x", "nord", (bytes(16),))
+    assert not service._shares(GatewaySettings(webhooks={}, hooks={"meta": meta}))
+    assert service._shares(GatewaySettings(webhooks={}, hooks={"meta": meta, "x/nord": x}))

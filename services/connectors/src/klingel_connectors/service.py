@@ -199,7 +199,7 @@ async def run_gateway(
     origin = Origin("webhook", instance, network.name, holder)
     books = Books("connector-webhook", holder, clock.now(), metrics)
     outbox = (Topic.CHAT_OUTBOX,) if chat is not None else ()
-    shares = (Topic.CONNECTOR_CURSORS,) if own.hooks else ()
+    shares = (Topic.CONNECTOR_CURSORS,) if _shares(own) else ()
     publisher = _publisher(settings, instance, clock, outbox + shares, linger_ms=_LINGER_MS)
 
     erased = _erased(settings)
@@ -279,6 +279,12 @@ async def _once(starting: "asyncio.Task[None]", run: Callable[[], Awaitable[None
 def _broken(gateway: Gateway, talk: Chat | None) -> str:
     """Return why a door is broken; empty while none is."""
     return gateway.broken or ("" if talk is None else talk.broken)
+
+
+def _shares(own: GatewaySettings) -> bool:
+    """Whether something rings that costs, or that is replayed: all else shares nothing."""
+    families = [installed().family(each.family) for each in own.hooks.values()]
+    return any(each.charges is not None or each.replayed is not None for each in families)
 
 
 class _Apps(NamedTuple):
@@ -436,7 +442,8 @@ async def run_media(
     instance = settings.connector.instance or "media"
     origin = Origin("media", instance, "media", holder)
     books = Books("connector-media", holder, clock.now(), metrics)
-    publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS, Topic.CONNECTOR_CURSORS))
+    shares = (Topic.CONNECTOR_CURSORS,) if any(each.purse.counts for each in permits) else ()
+    publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS, *shares))
     health = Health()
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
