@@ -15,7 +15,9 @@ from ..words import check_words
 from .test_docs import BLOCK, CODE, PAGES, ROOT, prose, read
 
 OURS = ("klingel", "klingel-connector", "klingel-processor", "klingel-indexer", "klingel-notifier")
-VERBS = {"apply", "create", "delete", "describe", "exec", "get", "logs", "rollout", "scale", "wait"}
+VERBS = {
+    "apply", "create", "delete", "describe", "drain", "exec", "get", "logs", "rollout", "scale", "wait",
+}  # fmt: skip
 KINDS = {
     "cronjob", "deployment", "job", "pod", "secret", "statefulset", "poddisruptionbudget",
     "kafka", "elasticsearch", "kibana", "scaledobject",

@@ -44,7 +44,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
     have = {(each["kind"], namespace(each), each["metadata"]["name"]): each for each in objects}
     if len(have) < len(objects):
         yield Problem("bundle", "two objects of one kind have one name")
-    made = _made(objects)
+    made = made_by_operators(objects)
     known = set(have) | set(made)
     by_hand = all(each["kind"] != "ExternalSecret" for each in objects)
     for pod in pods(objects):
@@ -65,7 +65,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
                 yield Problem(where(each), f"nothing makes Secret {name}")
 
 
-def _made(objects: list[Object]) -> dict[Key, set[str] | None]:
+def made_by_operators(objects: list[Object]) -> dict[Key, set[str] | None]:
     """Return the Secrets that operators make of what is in the bundle, and their keys if we know them."""
     found: dict[Key, set[str] | None] = {}
     for each in objects:

@@ -5,14 +5,17 @@ Half of it is put into the bundle of a small cluster: volumes that one node has,
 
 import copy
 import re
+from decimal import ROUND_UP, Decimal
 from functools import cache
 
 import pytest
 
-from .bundle import Object, parse
-from .check import K8S
+from .__main__ import main
+from .bundle import Object, parse, pods
+from .check import K8S, ROOT, combinations
 from .cron import wrong_schedule, wrong_zone
 from .kubectl import build
+from .sizes import Size, largest, of_pod, size
 from .test_defects import Spoil, autoscaler, container, one, put, remove, spec
 
 pytestmark = pytest.mark.exhaustive  # whole bundles, or the generator whole
@@ -308,3 +311,60 @@ def test_zones_are_asked_for_in_production_alone() -> None:
     }
     assert racks == {"production"}
     assert "rack:" not in (K8S / "components/kafka-strimzi/kafka.yaml").read_text(encoding="utf-8")
+
+
+GIB = 2**30
+SMALL_NODE = Size(Decimal("1.5"), Decimal(6 * GIB))
+"""What is left of a node of two cores and 8 GiB beside Kubernetes' own."""
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [each for each in combinations() if each.name != "production"],
+    ids=lambda folder: folder.name,
+)
+def test_it_fits_small_nodes(folder) -> None:
+    """Each pod alone, and together those that one volume keeps on one node."""
+    objects = parse(build(folder))
+    alone = largest(objects)
+    assert alone.cpu <= SMALL_NODE.cpu
+    assert alone.memory <= SMALL_NODE.memory
+    together = [
+        of_pod(pod)
+        for pod in pods(objects)
+        for volume in pod.volumes
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == "blobs"
+        for _ in range(pod.replicas)
+    ]
+    assert len(together) >= 9
+    assert sum(each.cpu for each in together) <= SMALL_NODE.cpu / 2
+    assert sum(each.memory for each in together) <= SMALL_NODE.memory / 2
+
+
+def test_local_fits_one_small_node() -> None:
+    """Two cores, of which Kubernetes on one node and three operators take 1.3."""
+    told = size(parse(build(K8S / "overlays" / "local")))
+    assert told.cpu <= Decimal("0.7")
+    assert told.memory <= 7 * GIB
+
+
+def test_the_page_says_what_each_overlay_asks_for() -> None:
+    text = (ROOT / "docs/deploy/kubernetes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([0-9.]+) \| ([0-9.]+) GiB \|", text, re.MULTILINE)
+    told = {name: (Decimal(cpu), Decimal(memory)) for name, cpu, memory in rows}
+    tenth = Decimal("0.1")
+    for folder in sorted((K8S / "overlays").iterdir()):
+        asked = size(parse(build(folder)))
+        assert told.pop(folder.name) == (
+            asked.cpu.quantize(tenth, ROUND_UP), (asked.memory / GIB).quantize(tenth, ROUND_UP),
+        )  # fmt: skip
+    assert not told
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(("seconds", "code"), [(59.0, 0), (60.0, 1)])
+def test_the_check_of_everything_is_bounded(seconds, code, tmp_path, capsys) -> None:
+    """What takes a minute fails, however right everything is."""
+    times = iter([10.0, 10.0 + seconds])
+    assert main([], tmp_path, clock=lambda: next(times)) == code
+    assert ("it may take 60 s" in capsys.readouterr().out) == bool(code)
