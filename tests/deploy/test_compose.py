@@ -122,7 +122,7 @@ def test_image_is_pinned(name):
         assert (project["name"], project["version"]) == (package, tag)
 
 
-@pytest.mark.parametrize("name", [*LONG_RUNNING, "demands", "init"])
+@pytest.mark.parametrize("name", [*LONG_RUNNING, "age", "demands", "init"])
 def test_settings_are_known(name, tmp_path):
     """Every setting is one of ours, accepted by those who read it, and leads to the servers here."""
     environment = with_key(SERVICES[name]["environment"], tmp_path)
@@ -199,28 +199,37 @@ def test_a_secret_that_is_named_can_be_read(name):
         assert any(each.startswith("secrets:/run/klingel") for each in service["volumes"])
 
 
-def test_demands_are_carried_out_every_hour():
+@pytest.mark.parametrize(
+    ("name", "seconds", "schedule"),
+    [("demands", 3600, r"[0-9]+ \* \* \* \*"), ("age", 86_400, r"[0-9]+ [0-9]+ \* \* \*")],
+)
+def test_demands_are_carried_out_every_hour_and_the_old_goes_every_day(name, seconds, schedule):
     """As the CronJob of Kubernetes does it; one that fails does not end the next."""
-    (script,) = SERVICES["demands"]["command"]
-    assert SERVICES["demands"]["restart"] == "unless-stopped"
+    (script,) = SERVICES[name]["command"]
+    assert SERVICES[name]["restart"] == "unless-stopped"
     loop = script.partition("while true; do")[2]
     asked, tolerated = loop.strip().splitlines()[0].split(" || ")
     assert tolerated == "true"
-    assert "sleep 3600" in loop
-    cron = yaml.safe_load_all((ROOT / "deploy/k8s/base/demands.yaml").read_text(encoding="utf-8"))
+    assert f"sleep {seconds} " in loop
+    file = ROOT / "deploy/k8s/base" / f"{name}.yaml"
+    cron = yaml.safe_load_all(file.read_text(encoding="utf-8"))
     (job,) = [each["spec"] for each in cron if each["kind"] == "CronJob"]
-    assert re.fullmatch(r"[0-9]+ \* \* \* \*", job["schedule"])
+    assert re.fullmatch(schedule, job["schedule"])
     (container,) = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert shlex.split(asked) == ["klingel", *container["args"]]
     check_words("klingel", container["args"])
 
 
-def test_the_loop_of_demands_goes_on_after_a_failure_and_ends_when_it_is_told(tmp_path):
+@pytest.mark.parametrize(("name", "asked"), [("demands", "erase --demanded"), ("age", "index age")])
+def test_a_loop_goes_on_after_a_failure_and_ends_when_it_is_told(tmp_path, name, asked):
     """Run by a shell, with a `klingel` that fails and a `sleep` that says that it was reached."""
-    (script,) = SERVICES["demands"]["command"]
-    for name, does in (("klingel", 'echo "klingel $*"; exit 1'), ("sleep", "echo slept; exec cat")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
+    (script,) = SERVICES[name]["command"]
+    for program, does in (
+        ("klingel", 'echo "klingel $*"; exit 1'),
+        ("sleep", "echo slept; exec cat"),
+    ):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / program).chmod(0o755)
     process = subprocess.Popen(
         ["sh", "-euc", script.replace("$$", "$")],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
@@ -229,7 +238,7 @@ def test_the_loop_of_demands_goes_on_after_a_failure_and_ends_when_it_is_told(tm
         text=True,
     )
     with process:
-        assert process.stdout.readline() == "klingel erase --demanded\n"
+        assert process.stdout.readline() == f"klingel {asked}\n"
         assert process.stdout.readline() == "slept\n"
         process.terminate()
         assert process.wait(10) == 0
