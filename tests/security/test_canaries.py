@@ -35,6 +35,9 @@ PRINCIPALS = {
     "gateway": "connectors",
 }
 """Process to its user."""
+TROUBLED = ("x", "media")
+"""Processes of the same user as the gateway, whose network and bucket are away: they tell of errors."""
+NOWHERE = "http://127.0.0.1:9"
 SECONDS = 60
 
 
@@ -65,6 +68,8 @@ class House:
             self.secrets[each] = f"canary-{secrets.token_hex(8)}"
         signing = base64.b64encode(secrets.token_bytes(24)).decode()
         self.secrets["secret of a target"] = f"whsec_{signing}"
+        for each in ("bearer token", "secret key of the bucket"):
+            self.secrets[each] = f"canary-{secrets.token_hex(8)}"
 
     def command(self, *arguments: str) -> str:
         """Run the command as the administrator; return what it said."""
@@ -82,7 +87,15 @@ class House:
 
     def settings(self, kind: str) -> dict[str, str]:
         """Return what a process gets: its own user, and secrets where it takes some."""
-        own = environment(self.deployment.kafka(PRINCIPALS[kind]))
+        own = environment(self.deployment.kafka(PRINCIPALS.get(kind, "connectors")))
+        if kind == "x":
+            own["KLINGEL_X_BEARER_TOKEN"] = self.secrets["bearer token"]
+            own["KLINGEL_X_ENDPOINT"] = NOWHERE
+        if kind == "media":
+            bucket = "KLINGEL_MEDIA_S3_"
+            own |= {f"{bucket}ENDPOINT": NOWHERE, f"{bucket}BUCKET": "media"}
+            own[f"{bucket}ACCESS_KEY"] = "klingel"
+            own[f"{bucket}SECRET_KEY"] = self.secrets["secret key of the bucket"]
         if kind == "indexer":
             key = self.command("index", "key", "indexer", "--days", "1").strip()
             self.secrets["the API key of the indexer"] = key
@@ -137,6 +150,13 @@ class House:
         found = self.client.search(index=index, size=1000)
         return [hit["_source"] for hit in found["hits"]["hits"]]
 
+    def answers(self, kind: str) -> bool:
+        """Whether a process answers at all; not yet while it starts."""
+        try:
+            return bool(self.fleet.get(f"{kind}-0", "/metrics")[1])
+        except OSError:
+            return False
+
     def until_indexed(self, kind: str, wanted: int) -> list[dict[str, Any]]:
         """Return the documents of a kind once there are so many."""
         assert until(lambda: len(self.documents(kind)) >= wanted, SECONDS), kind
@@ -189,6 +209,8 @@ def house(deployment: Deployment, tmp_path_factory) -> Iterator[House]:
             made.fleet.start(kind, environ=made.settings(kind))
         for kind in PRINCIPALS:
             made.fleet.wait_ready(f"{kind}-0")
+        for kind in TROUBLED:
+            made.fleet.start(kind, environ=made.settings(kind))
         assert made.ring("m1", "Nordlicht, seit drei Tagen kein Internet! Was soll das?") == 202
         assert made.post(f"/webhook/{SOURCE}", b"{}", {"webhook-signature": "v1,AAAA"}) == 401
         assert made.ring("m2", "nordlicht: danke fuer nichts, das Internet ist kaputt") == 202
@@ -217,8 +239,13 @@ def test_certificates_tell_their_days_on_every_service(house) -> None:
 def test_no_secret_is_anywhere_but_in_the_environment(house) -> None:
     """Logs, metrics, probes, the process list, every topic, every index."""
     house.until_indexed("events-", 2)
+    for kind in TROUBLED:
+        assert until(lambda kind=kind: house.answers(kind), SECONDS), kind
+    assert until(
+        lambda: any(each["connector"] == "x" for each in house.documents("status")), SECONDS
+    )
     seen: dict[str, bytes] = {}
-    for kind in PRINCIPALS:
+    for kind in (*PRINCIPALS, *TROUBLED):
         name = f"{kind}-0"
         seen[f"log of {kind}"] = (house.fleet.folder / "logs" / f"{name}.log").read_bytes()
         for path in ("/metrics", "/healthz", KINDS[kind].probe or "/readyz"):
@@ -226,12 +253,13 @@ def test_no_secret_is_anywhere_but_in_the_environment(house) -> None:
         process = house.fleet[name].process
         seen[f"arguments of {kind}"] = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         environ = Path(f"/proc/{process.pid}/environ").read_bytes()
-        assert house.deployment.passwords[PRINCIPALS[kind]].encode() in environ
+        user = PRINCIPALS.get(kind, "connectors")
+        assert house.deployment.passwords[user].encode() in environ
     for at, (topic, record) in enumerate(house.records()):
         seen[f"{topic} {at}"] = record
     for kind in ("events-", "cases-", "case-events-", "status", "dead-letters"):
         seen[f"index {kind}"] = json.dumps(house.documents(kind)).encode()
-    assert {f"arguments of {kind}" for kind in PRINCIPALS} <= set(seen)
+    assert {f"arguments of {kind}" for kind in (*PRINCIPALS, *TROUBLED)} <= set(seen)
     assert any(Topic.STAGE_LEDGER in name for name in seen)
     found = [
         f"{what} in {where}"

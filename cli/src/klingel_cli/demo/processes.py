@@ -99,6 +99,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "indexer": Kind("klingel_indexer", ("run",)),
     "notifier": Kind("klingel_notifier", ("run",)),
     "gateway": Kind("klingel_connectors", ("gateway",)),
+    "media": Kind("klingel_connectors", ("media",)),
     "bluesky": Kind("klingel_connectors", ("run", "bluesky")),
     "replay": Kind("klingel_connectors", ("run", "replay")),
     "x": Kind("klingel_connectors", ("run", "x")),
