@@ -39,6 +39,12 @@ _SAFE_VOLUMES: Final = {
 }  # fmt: skip
 _PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
 _PORTS: Final = range(1, 65_536)
+_FORMS: Final = {
+    "Namespace": _LABEL,
+    "Service": _SERVICE_NAME,
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"), _LABEL),
+}
+"""Kinds with narrower names; a dot in a pod's is taken with a warning, as hosts are called by it."""
 _LONGEST_NAME: Final = {"CronJob": 52, "StatefulSet": 52, "Job": 63}
 """Of kinds whose name stands in labels of what is made of them."""
 _SPREADS: Final = {"ScheduleAnyway", "DoNotSchedule"}
@@ -67,7 +73,7 @@ def problems(objects: list[Object]) -> Iterator[Problem]:
 
 def _names(each: Object) -> Iterator[str]:
     name, kind = str(each["metadata"]["name"]), each["kind"]
-    form = {"Namespace": _LABEL, "Service": _SERVICE_NAME}.get(kind, _SUBDOMAIN)
+    form = _FORMS.get(kind, _SUBDOMAIN)
     if not form.fullmatch(name):
         yield "its name is none that Kubernetes takes"
     if len(name) > _LONGEST_NAME.get(kind, len(name)):
@@ -154,8 +160,11 @@ def _resources(container: Object) -> Iterator[str]:
     limits = resources.get("limits") or {}
     for part in ("requests", "limits"):
         for name, value in (resources.get(part) or {}).items():
-            if quantity(value) is None:
+            held = quantity(value)
+            if held is None:
                 yield f"{part} of {name}: {value} is no quantity"
+            elif name != "cpu" and held % 1:
+                yield f"{part} of {name}: {value} is a fraction of a byte"
     for name, value in (resources.get("requests") or {}).items():
         asked, most = quantity(value), quantity(limits.get(name, value))
         if asked is not None and most is not None and asked > most:

@@ -111,6 +111,15 @@ IN_PRODUCTION: dict[str, tuple[Spoil, str, str]] = {
     "a CronJob whose Jobs have no name": (
         _renamed("CronJob", "age", "a" * 53), f"CronJob/{'a' * 53}", "longer than 52",
     ),
+    "a name with a dot": (
+        _renamed("Deployment", "media", "media.one"),
+        "Deployment/media.one", "none that Kubernetes takes",
+    ),
+    "a fraction of a byte": (
+        put(lambda objects: container(objects, "Deployment", "media")["resources"]["requests"],
+            "memory", "128m"),
+        "Deployment/media", "fraction of a byte",
+    ),
     "a schedule that is none": (
         put(spec("CronJob", "age"), "schedule", "60 3 * * *"), "CronJob/age", "60 is no minute",
     ),
