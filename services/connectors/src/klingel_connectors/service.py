@@ -123,13 +123,7 @@ async def run_connector(
 ) -> None:
     """Run a connector until `stop` or its end; raises ConfigurationError."""
     metrics = tell_certificates(Metrics(f"connector-{job.connector}"), settings, clock)
-    origin = Origin(
-        connector=job.connector,
-        instance=job.instance,
-        network=job.network.name,
-        holder=job.holder,
-        channel=job.channel,
-    )
+    origin = Origin(job.connector, job.instance, job.network.name, job.holder, job.channel)
     books = Books(f"connector-{job.connector}", job.holder, clock.now(), metrics)
     publisher = _publisher(
         settings, job.instance, clock, (Topic.CONNECTOR_CURSORS, Topic.CONNECTOR_LEASES)
@@ -175,9 +169,7 @@ async def run_connector(
         await runner.run()
     finally:
         permits.stop()
-        await asyncio.to_thread(erased.stop)
-        await asyncio.to_thread(shared.stop)
-        await asyncio.to_thread(brands.stop)
+        await _unfollowed(erased, shared, brands)
         await server.stop()
 
 
@@ -201,7 +193,6 @@ async def run_gateway(
     outbox = (Topic.CHAT_OUTBOX,) if chat is not None else ()
     shares = (Topic.CONNECTOR_CURSORS,) if _shares(own) else ()
     publisher = _publisher(settings, instance, clock, outbox + shares, linger_ms=_LINGER_MS)
-
     erased = _erased(settings)
     builder = _Doors(settings, own, origin, books, metrics, clock, erased)
     doors = builder.build(network)
@@ -224,17 +215,12 @@ async def run_gateway(
         talk = Chat(chat, builder.chats(chat), publisher, metrics, clock)
         app.add_routes(talk.routes())
         app.on_shutdown.append(talk.close)
-    broken = partial(_broken, gateway, talk)
-
-    def last_event_at() -> datetime | None:
-        return gateway.last_event_at
-
-    house = _House(publisher, origin, books, health, metrics, clock, broken, last_event_at)
+    broken, heard = partial(_broken, gateway, talk), lambda: gateway.last_event_at
+    house = _House(publisher, origin, books, health, metrics, clock, broken, heard)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
     seen = _Seen(metrics, health, publisher, standstill, erased.waiting_for)
     server = await _served(app, settings, seen, "gateway_listened", on_listening)
-    house.measures_also(partial(_measured, apps.purses.values(), health, talk))
-    house.writes_also(apps.outputs)
+    apps.told_by(house, health, talk)
     erased.start(settings, instance)
     apps.shared.start(settings.kafka, instance)
     starting = asyncio.create_task(publisher.start())
@@ -247,8 +233,7 @@ async def run_gateway(
     await _cancelled(answering)
     health.turn("stopped")
     await server.stop()
-    await asyncio.to_thread(erased.stop)
-    await asyncio.to_thread(apps.shared.stop)
+    await _unfollowed(erased, apps.shared)
     await _cancelled(keeping)
     await _farewell(house, starting, grace_seconds)
 
@@ -259,6 +244,25 @@ async def _farewell(house: "_House", starting: "asyncio.Task[None]", seconds: fl
         await house.last_words(seconds)
     else:
         starting.cancel()
+
+
+async def _begun(starting: "asyncio.Task[None]", stop: asyncio.Event) -> bool:
+    """Wait for what starts; False when the service is to stop first."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if stop.is_set():
+        return False
+    await starting
+    return True
+
+
+async def _unfollowed(*followers: "_Follower") -> None:
+    """Stop those that follow a topic; each blocks a moment."""
+    for each in followers:
+        await asyncio.to_thread(each.stop)
 
 
 async def _cancelled(*tasks: "asyncio.Task[None] | None") -> None:
@@ -285,6 +289,13 @@ def _shares(own: GatewaySettings) -> bool:
     """Whether something rings that costs, or that is replayed: all else shares nothing."""
     families = [installed().family(each.family) for each in own.hooks.values()]
     return any(each.charges is not None or each.replayed is not None for each in families)
+
+
+class _Follower(Protocol):
+    """Follows a topic in a thread of its own."""
+
+    def stop(self) -> None:
+        """Stop following; blocks a moment."""
 
 
 class _Apps(NamedTuple):
@@ -321,6 +332,11 @@ class _Apps(NamedTuple):
         for app, purse in costing.items():
             purse.join(instance, holder, partial(shared.spending, app))
         return cls(shared, costing, {})
+
+    def told_by(self, house: "_House", health: Health, talk: Chat | None) -> None:
+        """Let the status and the publisher of a service tell of all of it."""
+        house.measures_also(partial(_measured, self.purses.values(), health, talk))
+        house.writes_also(self.outputs)
 
     def outputs(self, now: datetime, *, running: bool) -> list[Output]:
         """Return what is to be told now; that we are there only while we take deliveries."""
@@ -440,11 +456,10 @@ async def run_media(
     """
     metrics = tell_certificates(metrics or Metrics("media"), settings, clock)
     instance = settings.connector.instance or "media"
-    origin = Origin("media", instance, "media", holder)
     books = Books("connector-media", holder, clock.now(), metrics)
     shares = (Topic.CONNECTOR_CURSORS,) if any(each.purse.counts for each in permits) else ()
     publisher = _publisher(settings, instance, clock, (Topic.MEDIA_JOBS, *shares))
-    health = Health()
+    health, origin = Health(), Origin("media", instance, "media", holder)
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
     erased = _erased(settings)
@@ -454,14 +469,10 @@ async def run_media(
     starting = asyncio.create_task(publisher.start())
     keeping = asyncio.create_task(house.keep(starting))
     apps = _Apps.spending([each.purse for each in permits], instance, holder)
-    house.measures_also(partial(_measured, apps.purses.values(), health, None))
-    house.writes_also(apps.outputs)
+    apps.told_by(house, health, None)
     apps.shared.start(settings.kafka, instance)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     try:
-        if not stop.is_set():
-            await starting
+        if await _begun(starting, stop):
             await _until_known(apps.shared, stop)
             limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
             jobs = await asyncio.to_thread(_jobs, settings, instance)
@@ -486,13 +497,11 @@ async def run_media(
             standstill.watch(worker.signs(limits.seconds))
             await worker.run()
     finally:
-        stopping.cancel()
         health.turn("stopped")
         await server.stop()
         for each in permits:
             each.stop()
-        await asyncio.to_thread(erased.stop)
-        await asyncio.to_thread(apps.shared.stop)
+        await _unfollowed(erased, apps.shared)
         await _cancelled(keeping)
         await _farewell(house, starting, 20.0)
 
