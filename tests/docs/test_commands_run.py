@@ -35,8 +35,9 @@ from klingel.contracts.topics import Topic, topic_specs
 from klingel.model import ConnectorStatus
 from klingel.model.connector_status import GapRecord
 from klingel.settings import KafkaSettings
+from klingel_cli.books import positions
 from klingel_cli.demo.processes import Fleet, until
-from klingel_cli.kafka import admin, publish
+from klingel_cli.kafka import admin, publish, reading
 from klingel_cli.main import main
 from klingel_local.machine import free_ports
 
@@ -314,11 +315,24 @@ def test_every_command_runs_and_ends_as_its_page_promises(house: House) -> None:
 
 @contextmanager
 def _silent(house: House) -> Iterator[None]:
-    house.fleet.freeze("indexer-0")
+    """Let nobody write: the gateway tells its state every 10 s, and the indexer what it was told."""
+    house.fleet.freeze("gateway-0")
     try:
+        assert until(lambda: _all_indexed(house), 60), "the indexer stands still"
+        house.fleet.freeze("indexer-0")
         yield
     finally:
         house.fleet.thaw("indexer-0")
+        house.fleet.thaw("gateway-0")
+
+
+def _all_indexed(house: House) -> bool:
+    """Whether the indexer has committed every status."""
+    kafka = _kafka(house)
+    with admin(kafka) as client, reading(kafka) as log:
+        at = positions(client, kafka, "indexer")
+        ends = log.ends(log.slots(Topic.CONNECTOR_STATUS))
+    return all(not end or (slot in at and at[slot].offset >= end) for slot, end in ends.items())
 
 
 @pytest.mark.parametrize("told", WITH_SECURITY)
