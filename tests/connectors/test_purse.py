@@ -80,6 +80,19 @@ def test_connector_gateway_and_media_worker_spend_from_one_budget(town):
     assert [each.output() for each in services] == [None] * 4
 
 
+@pytest.mark.parametrize("budget", [None, 100.0])
+def test_who_spends_does_not_sum_what_the_others_did(town, budget):
+    """The gateway spends at each delivery: the sum is made where it is asked for."""
+    asked = []
+    purse = town.service("gateway", "a", budget=budget)
+    purse.join("gateway", "a", lambda: asked.append(1) or {})
+    for _ in range(50):
+        purse.spend("webhook/post", 0.005)
+    assert asked == []
+    assert purse.left() == (None if budget is None else pytest.approx(99.75))
+    assert len(asked) == (0 if budget is None else 1)
+
+
 def test_another_apps_money_is_another_budget(town):
     one, other = town.service("x", "a"), town.service("x-2", "b", app="x/nord")
     one.spend("rule", 40.0)

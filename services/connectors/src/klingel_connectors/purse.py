@@ -68,20 +68,24 @@ class Purse:
         return bool(self._meter.unit)
 
     def spend(self, item: str, units: float) -> None:
-        """Count what the network charges for; what is no positive number is ignored."""
+        """Count what the network charges for; what is no positive number is ignored.
+
+        Others are not looked at: the gateway calls it at each delivery.
+        """
         before = self._meter
         self._meter = costs.spend(before, item, units, self._clock.now())
         if self._meter is not before and units > 0:
             self._metrics.count(Metric.COST_UNITS, units)
-        self.measure()
 
     def left(self) -> float | None:
         """Return what the budget still allows to all, never below 0; None without a budget."""
+        if self._meter.budget is None:
+            return None
         now = self._clock.now()
         return costs.left(self._meter, now, sum(each.units for each in self._others(now)))
 
     def measure(self) -> None:
-        """Set the gauge of what is left."""
+        """Set the gauge of what is left; called every second."""
         rest = self.left()
         if rest is not None and self._meter.budget:
             self._metrics.set(Metric.BUDGET_LEFT, rest / self._meter.budget)
