@@ -187,6 +187,52 @@ async def test_what_rings_is_counted_once_a_day_and_only_when_it_is_signed(rung,
     assert (spent.units, spent.unit) == (pytest.approx(0.015), "US dollars")
 
 
+ONE_POST = ("webhook/post", 0.005, f"post/{POST['id']}")
+ONE_MESSAGE = ("webhook/dm.received", 0.010, "event/7")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cost"),
+    [
+        (("post.create", "PostCreate", "postcreate", "TweetCreate", "POST.CREATE"), [ONE_POST]),
+        (("post.mention.create", "PostMentionCreate", "postmentioncreate"), [ONE_POST]),
+        (("dm.received", "DmReceived", "dmreceived", "DirectMessageReceived"), [ONE_MESSAGE]),
+        (("post.delete", "PostDelete", "tweetdelete", "post.mention.delete"), []),
+        (("dm.sent", "DmSent", "dmsent", "like.create", "LikeCreate", "chat.received", ""), []),
+    ],
+)
+def test_an_event_costs_the_same_however_its_name_is_written(kinds, cost):
+    """By the names that the mapping takes."""
+    for kind in kinds:
+        body = event(kind, POST, user_id=BRAND, uuid=7)
+        assert [tuple(each) for each in charges(Delivery(body))] == cost, kind
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        lambda bodies: b"[" + b",".join(bodies) + b"]",
+        lambda bodies: b'{"data":[' + b",".join(_inner(each) for each in bodies) + b"]}",
+        b"\n".join,
+        lambda bodies: b"[" + b",".join(_inner(each) for each in bodies) + b"]",
+    ],
+    ids=["array", "list of events", "lines", "array of bare events"],
+)
+def test_several_deliveries_in_one_cost_what_they_cost_alone(joined):
+    """Whatever the mapping cuts into several events; what is none of them costs nothing."""
+    bodies = [
+        event("post.create", POST, user_id=BRAND, uuid=1),
+        event("like.create", {"id": "1"}, user_id=BRAND, uuid=2),
+        b'{"data":{"event_type":3}}',
+        event("DmReceived", {}, user_id=BRAND, uuid=7),
+    ]
+    assert [tuple(each) for each in charges(Delivery(joined(bodies)))] == [ONE_POST, ONE_MESSAGE]
+
+
+def _inner(body: bytes) -> bytes:
+    return json.dumps(json.loads(body)["data"]).encode()
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_body_raises_where_it_is_counted(body):
     assert charges(Delivery(body)) == ()

@@ -5,19 +5,22 @@ post's event 0.005, a direct message that was received 0.010. Of what has no pri
 likes, messages that we sent) nothing is counted.
 """
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 from klingel_networks.bounds import READ_ERRORS
 from klingel_networks.contract import Charge, Delivery
 from klingel_networks.x.ids import is_id
+from klingel_networks.x.names import family_of, plain
+from klingel_networks.x.records import LINE, PIECES
 
 POST_PRICE = 0.005
 MESSAGE_PRICE = 0.010
 UNIT = "US dollars"
 
-_POSTS = "post."
 _FREE = "delete"
-_MESSAGE = "dm.received"
+_RECEIVED = "received"
 _UUID_LENGTH = 80
 
 
@@ -31,11 +34,7 @@ class _Event(msgspec.Struct, gc=False):
     payload: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Body(msgspec.Struct, gc=False):
-    data: _Event | None = None
-
-
-_BODY = msgspec.json.Decoder(_Body)
+_EVENT = msgspec.json.Decoder(_Event)
 _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
@@ -43,22 +42,61 @@ def charges(delivery: Delivery) -> tuple[Charge, ...]:
     """Return what a delivery costs; nothing where it cannot be read.
 
     The same post is charged once a UTC day, by whatever event it comes; the same event is the same,
-    however often it is delivered.
+    however often it is delivered. Several deliveries in one, and names as X wrote them formerly, are
+    taken as the mapping takes them.
     """
+    found = _charged(_bodies(delivery.body))
+    if not found and b"\n" in delivery.body:
+        return tuple(
+            _charged(each for line in delivery.body.split(b"\n") for each in _bodies(line))
+        )
+    return tuple(found)
+
+
+def _bodies(raw: bytes) -> Iterator[bytes]:
+    """Yield the bodies that an array holds; what is no array is one itself."""
+    raw = raw.strip()
+    if raw[:1] == b"[":
+        yield from _pieces(raw)
+    else:
+        yield raw
+
+
+def _charged(bodies: Iterable[bytes]) -> list[Charge]:
+    charged = (_charge(each) for body in bodies for each in _events(body))
+    return [each for each in charged if each is not None]
+
+
+def _events(body: bytes) -> Iterable[bytes]:
+    """Return the events of a body: its data, each of a list, or itself where it wraps nothing."""
     try:
-        event = _BODY.decode(delivery.body).data
+        data = bytes(LINE.decode(body).data)
     except READ_ERRORS:
         return ()
-    if event is None:
-        return ()
-    kind = event.event_type.lower()
+    return _pieces(data) if data[:1] == b"[" else (data or body,)
+
+
+def _pieces(raw: bytes) -> Iterator[bytes]:
+    try:
+        yield from map(bytes, PIECES.decode(raw))
+    except READ_ERRORS:
+        return
+
+
+def _charge(native: bytes) -> Charge | None:
+    try:
+        event = _EVENT.decode(native)
+    except READ_ERRORS:
+        return None
+    kind = plain(event.event_type)
     once = f"event/{event.event_uuid}"[:_UUID_LENGTH] if event.event_uuid is not None else ""
-    if kind == _MESSAGE:
-        return (Charge(f"webhook/{kind}", MESSAGE_PRICE, once),)
-    if kind.startswith(_POSTS) and not kind.endswith(_FREE):
+    family = family_of(event.event_type)
+    if family == "dm" and kind.endswith(_RECEIVED):
+        return Charge("webhook/dm.received", MESSAGE_PRICE, once)
+    if family == "post" and not kind.endswith(_FREE):
         post = _post_id(event.payload)
-        return (Charge("webhook/post", POST_PRICE, f"post/{post}" if post else once),)
-    return ()
+        return Charge("webhook/post", POST_PRICE, f"post/{post}" if post else once)
+    return None
 
 
 def _post_id(payload: msgspec.Raw) -> str:
