@@ -250,6 +250,13 @@ class Life:
     refused: tuple[tuple[datetime, datetime], ...] = ()
 
 
+class ReplayEnd(NamedTuple):
+    """What the network told of a replay job, and when; the gateway's clock."""
+
+    state: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Attendance:
     """Who took an app's deliveries when, and how replays of deliveries ended.
@@ -260,7 +267,7 @@ class Attendance:
     """
 
     lives: tuple[Life, ...] = ()
-    replays: Mapping[str, str] = field(default_factory=dict)
+    replays: Mapping[str, ReplayEnd] = field(default_factory=dict)
 
 
 def _unattended() -> None:

@@ -28,6 +28,8 @@ REACH_MS = 24 * 3_600_000
 PATIENCE_MS = 6 * 3_600_000
 """A replay whose end was not told after so long is not waited for."""
 MOST_TRIES = 3
+TRAILING_MS = 10_000
+"""X rings the end of a replay perhaps before its last event; that one comes within so long."""
 
 _MINUTE_MS = 60_000
 _SPARE = 1
@@ -153,19 +155,20 @@ class Again(NamedTuple):
 Step = Ask | Close | Again | None
 
 
-def step(hole: Hole, holes: Sequence[Hole], attended: Attendance, now: int) -> Step:
+def step(hole: Hole, holes: Sequence[Hole], attended: Attendance, taken: int, now: int) -> Step:
     """Return what is to be done about a hole; None: nothing now.
 
     Args:
         hole: one of these.
         holes: all that are known.
         attended: the ends of replays.
+        taken: until when all holes are known, in milliseconds.
         now: our clock, in milliseconds.
     """
     if not hole.ended:
         return None
     if hole.job:
-        return _answered(hole, holes, attended, now)
+        return _answered(hole, holes, attended, taken, now)
     if any(each.job for each in holes):
         return None  # one replay at a time
     end = (hole.ended // _MINUTE_MS + 1 + _SPARE) * _MINUTE_MS
@@ -177,16 +180,19 @@ def step(hole: Hole, holes: Sequence[Hole], attended: Attendance, now: int) -> S
     return Ask(begin, end)
 
 
-def _answered(hole: Hole, holes: Sequence[Hole], attended: Attendance, now: int) -> Step:
+def _answered(
+    hole: Hole, holes: Sequence[Hole], attended: Attendance, taken: int, now: int
+) -> Step:
     """Return what the word on a replay means, or its absence."""
-    state = attended.replays.get(hole.job)
-    if state is None:
+    told = attended.replays.get(hole.job)
+    if told is None:
         if now - hole.asked <= PATIENCE_MS:
             return None
         return Close("partial", "X told no end of the replay")
     away = any(each.began != hole.began and _during(each, hole.asked) for each in holes)
-    if state.lower() == _DONE and not away:
-        return _filled(hole)
+    if told.state.lower() == _DONE and not away:
+        # Whether the replay itself was taken is known only once `taken` is behind it.
+        return _filled(hole) if taken >= milliseconds_of(told.at) + TRAILING_MS else None
     if hole.tries < MOST_TRIES:
         return Again()
     said = "nobody was there to take the replay" if away else "X could not replay everything"

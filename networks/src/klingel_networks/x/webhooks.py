@@ -100,7 +100,7 @@ class Webhooks:
         now = milliseconds_of(self._tools.clock.now())
         holes = {each.began: each for each in here.holes}
         for hole in here.holes:
-            todo = replays.step(hole, tuple(holes.values()), attended, now)
+            todo = replays.step(hole, tuple(holes.values()), attended, here.taken, now)
             if len(holes) > MOST_HOLES:
                 todo = Close("unrecoverable", "too many at once: the oldest is given up")
             if isinstance(todo, Ask):

@@ -27,7 +27,7 @@ from klingel.model import ConnectorCursor
 from klingel.settings import KafkaSettings
 from klingel_connectors.cursor import cursor_key, cursor_output, saved_cursor
 from klingel_connectors.followed import Following
-from klingel_networks.arrival import Attendance, Life
+from klingel_networks.arrival import Attendance, Life, ReplayEnd
 
 SPENT, HOOK = "spent/", "hook/"
 REPLAY = "replay/"
@@ -109,7 +109,7 @@ class Shared:
         self._known = threading.Event()
         self._spent: dict[tuple[str, str], Spending] = {}
         self._lives: dict[tuple[str, str], Life] = {}
-        self._replays: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._replays: dict[tuple[str, str], ReplayEnd] = {}
         self._following: Following | None = None
 
     def start(
@@ -165,7 +165,7 @@ class Shared:
         with self._lock:
             lives = _of(self._lives, f"{HOOK}{app}")
             replays = _of(self._replays, f"{HOOK}{app}")
-        told = {source.removeprefix(REPLAY): state for source, (state, _) in replays.items()}
+        told = {source.removeprefix(REPLAY): end for source, end in replays.items()}
         return Attendance(tuple(lives.values()), told)
 
     def past(self, now: datetime) -> list[Output]:
@@ -175,7 +175,7 @@ class Shared:
         with self._lock:
             places = [place for place, each in self._spent.items() if each.month < month]
             places += [place for place, each in self._lives.items() if each.at < ago]
-            places += [place for place, (_, at) in self._replays.items() if at < ago]
+            places += [place for place, each in self._replays.items() if each.at < ago]
         return [Output(Topic.CONNECTOR_CURSORS, cursor_key(*place), None) for place in places]
 
     # --- in the thread ---------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Shared:
             if place[0].startswith(SPENT):
                 self._spent[place] = _SPENDING.decode(cursor.cursor)
             elif place[1].startswith(REPLAY):
-                self._replays[place] = (cursor.cursor, cursor.saved_at)
+                self._replays[place] = ReplayEnd(cursor.cursor, cursor.saved_at)
             else:
                 lived = _LIVED.decode(cursor.cursor)
                 refused = tuple((_moment(begin), _moment(end)) for begin, end in lived.refused)
