@@ -237,6 +237,7 @@ def in_order(children: list[Child]) -> list[Child]:
         "email",
         "feed",
         "gateway",
+        "media",
         "understand",
         "thread",
         "care",
