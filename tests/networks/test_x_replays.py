@@ -447,6 +447,88 @@ async def test_while_the_webhook_is_invalid_x_delivers_nothing_and_that_is_told(
     assert "tries no delivery" in entry.gap.sentence
 
 
+async def test_a_webhook_that_is_mended_at_once_was_invalid_all_the_same(town):
+    """Found invalid, challenged and valid again within one look: what X did not try is told."""
+    await town.pass_by(600)
+    valid = town.position.valid
+    town.webhook.valid = False
+    await town.pass_by(600)
+    assert town.webhook.valid
+    (entry,) = town.entries
+    assert (entry.gap.key, entry.outcome) == (f"webhook/{valid}", "partial")
+    assert "tries no delivery" in entry.gap.sentence
+
+
+async def test_a_webhook_that_was_found_invalid_is_remembered_while_x_is_away(town):
+    """X challenges it by itself before we can ask again."""
+    await town.pass_by(600)
+    town.webhook.valid = False
+    town.x.refuse(f"PUT /2/webhooks/{town.webhook_id}", web.Response(status=503))
+    while not town.x.asked[f"/2/webhooks/{town.webhook_id}"]:
+        await town.pass_by(10)
+    town.webhook.valid = True
+    await town.pass_by(600)
+    assert town.outcomes() == ["partial"]
+
+
+async def test_a_webhook_that_is_invalid_at_the_first_look_is_told_too(town):
+    """The very first position knows nothing yet, and the gap is opened all the same."""
+    town.webhook._secret, town.webhook.valid = b"another secret", False
+    town.position = Position(town.clock.now())
+    town.connector()
+    await town.look()
+    assert len(town.ledger.open) == 1
+
+
+async def test_holes_of_a_webhook_that_is_registered_no_longer_are_closed(town):
+    """Nobody can be asked for them any more: that is said, and nothing stays open."""
+    await town.goes()
+    await town.rings()
+    await town.pass_by(120)
+    assert len(town.ledger.open) == 1
+    town.x.webhooks.clear()
+    await town.pass_by(600)
+    (entry,) = town.entries
+    assert entry.outcome == "unrecoverable"
+    assert "no webhook of the app rings at /hook/x" in entry.gap.sentence
+    assert (town.ledger.open, town.position.holes) == ({}, ())
+
+
+async def test_a_record_that_came_late_ends_the_hole_that_was_none(town):
+    """Kafka was away from the gateway for a minute; its life went on, and so the silence is over."""
+    await town.pass_by(60)
+    presence, town.presence = town.presence, None
+    at = town.clock.now()
+    for _ in range(6):
+        town.clock.advance(10)
+        presence.output(town.clock.now())
+    await town.look()
+    (hole,) = town.position.holes
+    assert (hole.began, hole.ended) == (milliseconds_of(at), 0)
+    town.presence = presence
+    await town.pass_by(900)
+    assert (town.position.holes, town.outcomes()) == ((), ["filled"])
+
+
+async def test_a_gateway_whose_clock_is_slow_is_there_all_the_same(town):
+    """Five minutes behind: silence is measured by its own words."""
+    slow = timedelta(minutes=5)
+    output = town.presence.output
+    town.presence.output = lambda now: output(now - slow)
+    town.presence._since = None
+    town.shared = Shared({"x"})
+    town.shared.renew()
+    town._read = len(town.producer.of(Topic.CONNECTOR_CURSORS))
+    town.position = Position(town.clock.now())
+    town.connector()
+    await town.pass_by(600)
+    assert (town.entries, town.ledger.open) == ([], {})
+    began = town.clock.now() - slow
+    town.presence = None
+    await town.pass_by(60)
+    assert [each.began for each in town.position.holes] == [milliseconds_of(began)]
+
+
 async def test_a_hook_where_nobody_is_registered_misses_nothing(town):
     """The gateway listens, but the app has no webhook there: no gap, no request for one."""
     town.x.webhooks.clear()

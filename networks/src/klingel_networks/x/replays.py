@@ -89,7 +89,7 @@ def absences(attended: Attendance, taken: int, now: int) -> Absences:
     Args:
         attended: who was there.
         taken: until when all is known, in milliseconds.
-        now: our clock, in milliseconds.
+        now: by the gateways' clock, in milliseconds.
     """
     lives = sorted(
         (milliseconds_of(each.since), milliseconds_of(each.at)) for each in attended.lives
@@ -120,7 +120,25 @@ def absences(attended: Attendance, taken: int, now: int) -> Absences:
     return Absences(at, tuple(sorted(past + lasting)))
 
 
-def entered(
+def entered(holes: Sequence[Hole], found: Absences) -> tuple[Hole, ...]:
+    """Return the holes with what attendance tells.
+
+    One that lasts, and of which attendance knows nothing any more, has ended: a word of that life
+    came late.
+    """
+    begun = {each.begin for each in found.spans}
+    return tuple(
+        msgspec.structs.replace(each, ended=found.taken)
+        if not each.ended
+        and not each.untried
+        and each.began < found.taken
+        and each.began not in begun
+        else each
+        for each in opened(holes, found.spans)
+    )
+
+
+def opened(
     holes: Sequence[Hole], spans: Iterable[Span], *, untried: bool = False
 ) -> tuple[Hole, ...]:
     """Return the holes with these spans: one that lasted and has ended is the same hole."""

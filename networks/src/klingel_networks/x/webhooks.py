@@ -46,6 +46,9 @@ class Webhooks:
         self._own: Registered | None = None
         self._asked = False
         self._refused = ""
+        self._found_invalid = False
+        self._newest = 0
+        self._newest_at = 0.0
 
     async def look(self, api: Api, here: Position) -> tuple[Position, list[Report]]:
         """Return the position behind what was looked at, and the gaps that opened and closed."""
@@ -59,18 +62,29 @@ class Webhooks:
         except RetryableError:
             return here, []  # looked at again at its next turn
         if self._own is None and not self._refused:
-            # The gateway listens, and nobody rings there: nothing was missed.
-            return replace(here, taken=milliseconds_of(now), valid=0, holes=()), []
+            # The gateway listens, and nobody rings there: nothing is missed, nothing is replayed.
+            here = replace(here, taken=milliseconds_of(now), valid=0, holes=())
+            return here, [self._given_up(each) for each in before]
+        told = self._gateways_now(attended)
         if not here.taken:
-            newest = max(milliseconds_of(each.at) for each in attended.lives)
-            return replace(here, taken=newest), []
-        found = replays.absences(attended, here.taken, milliseconds_of(now))
-        holes = replays.entered(here.holes, found.spans)
-        here = replace(here, taken=found.taken, holes=holes)
-        reports: list[Report] = [
-            _opened(each) for each in holes if each.key not in {old.key for old in before}
-        ]
-        return await self._replay(api, here, attended, reports)
+            here = replace(here, taken=self._newest)
+            return here, _news(before, here.holes)
+        found = replays.absences(attended, here.taken, told)
+        here = replace(here, taken=found.taken, holes=replays.entered(here.holes, found))
+        return await self._replay(api, here, attended, _news(before, here.holes))
+
+    def _gateways_now(self, attended: Attendance) -> int:
+        """Return the time by the gateways' clock: their last word, and how long ago we heard it."""
+        newest = max(milliseconds_of(each.at) for each in attended.lives)
+        now = self._tools.clock.monotonic()
+        if newest != self._newest:
+            self._newest, self._newest_at = newest, now
+        return newest + round((now - self._newest_at) * 1000)
+
+    def _given_up(self, hole: Hole) -> GapClosed:
+        """Return the end of a hole for which nobody can be asked any more."""
+        sentence = _NONE.format(f"/hook/{self._hook}")
+        return GapClosed(hole.key, "unrecoverable", ended_at=_end_of(hole), sentence=sentence)
 
     async def _validity(self, api: Api, here: Position, now: datetime) -> Position:
         """Ask whether the webhook is valid, where that is due; an invalid one is to be checked anew.
@@ -84,13 +98,21 @@ class Webhooks:
         try:
             self._own = own_of(await api.webhooks(), self._hook)
             if self._own is not None and not self._own.valid:
+                self._found_invalid = True
                 await api.validate(self._own.id)
                 self._own = own_of(await api.webhooks(), self._hook)
         except ConfigurationError as error:
             self._refused = str(error)
         self._asked, self._next = True, self._tools.clock.monotonic() + self._every
-        if self._own is None or self._refused:
+        if self._own is None:
+            self._found_invalid = False
             return here
+        if self._found_invalid:
+            # Mended within this look or not: what X tried no more is missing.
+            here = _invalid(here, now)
+        if self._refused:
+            return here
+        self._found_invalid = False
         return _valid(here, milliseconds_of(now)) if self._own.valid else _invalid(here, now)
 
     async def _replay(
@@ -109,9 +131,10 @@ class Webhooks:
                 holes[hole.began] = replays.asked_again(hole)
             if isinstance(todo, Close):
                 del holes[hole.began]
-                ended = at_milliseconds(hole.ended) if hole.ended else None
                 reports.append(
-                    GapClosed(hole.key, todo.outcome, ended_at=ended, sentence=todo.sentence)
+                    GapClosed(
+                        hole.key, todo.outcome, ended_at=_end_of(hole), sentence=todo.sentence
+                    )
                 )
         return replace(here, holes=tuple(holes.values())), reports
 
@@ -131,6 +154,16 @@ class Webhooks:
         now = milliseconds_of(self._tools.clock.now())
         holes[hole.began] = replays.asked(hole, job, now)
         return None
+
+
+def _news(before: Sequence[Hole], holes: Sequence[Hole]) -> list[Report]:
+    """Return the gaps of the holes that were none before."""
+    known = {each.key for each in before}
+    return [_opened(each) for each in holes if each.key not in known]
+
+
+def _end_of(hole: Hole) -> datetime | None:
+    return at_milliseconds(hole.ended) if hole.ended else None
 
 
 def _opened(hole: Hole) -> Gap:
@@ -157,5 +190,4 @@ def _invalid(here: Position, now: datetime) -> Position:
     if any(each.untried and not each.ended for each in here.holes):
         return here
     began = here.valid or milliseconds_of(now)
-    holes = replays.entered(here.holes, [Span(began, 0)], untried=True)
-    return replace(here, holes=holes)
+    return replace(here, holes=replays.opened(here.holes, [Span(began, 0)], untried=True))
