@@ -1,18 +1,25 @@
 """One budget for all that spend an app's money: nobody's word is lost, nobody counts twice."""
 
+import asyncio
+import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from klingel.contracts.topics import Topic
+from klingel.errors import SourceUnavailable
 from klingel.metrics import Metrics
 from klingel.testing.clock import FixedClock
 from klingel_connectors import service
 from klingel_connectors.purse import Purse
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.shared import KEPT, Shared, Spending, spending_output
+from klingel_connectors.status import Health
+from klingel_connectors.status_server import Probe
 from klingel_networks.options import app_of
 from klingel_networks.registry import installed
 
@@ -191,3 +198,66 @@ def test_only_what_costs_or_is_replayed_shares_anything():
     x = HookSettings("x", "nord", (bytes(16),))
     assert not service._shares(GatewaySettings(webhooks={}, hooks={"meta": meta}))
     assert service._shares(GatewaySettings(webhooks={}, hooks={"meta": meta, "x/nord": x}))
+
+
+# --- waiting for what others told -----------------------------------------------------------------
+
+SOON = 10.0
+"""Seconds, far below the half minute that is waited for a topic."""
+
+
+def test_who_waits_to_know_is_woken_by_its_end():
+    """A thread that waits ends with the follower, and what it waited for is not taken for known."""
+    shared, ends = Shared({"x"}), []
+
+    def ask():
+        try:
+            shared.known()
+        except SourceUnavailable:
+            ends.append("unknown")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    shared.stop()
+    thread.join(SOON)
+    assert ends == ["unknown"]
+
+
+def test_who_is_to_stop_does_not_wait_to_know():
+    """The stop comes before the follower is stopped, in connector and media worker alike."""
+    answers = iter([False, True])
+    shared = Shared({"x"})
+    with pytest.raises(SourceUnavailable):
+        shared.known(lambda: next(answers))
+    shared.renew()
+    shared.known(lambda: True)
+
+
+async def test_a_worker_that_is_to_stop_ends_its_wait():
+    """Without a word in the log: nothing went wrong."""
+    stop, shared = asyncio.Event(), Shared({"x"})
+    waiting = asyncio.create_task(service._until_known(shared, stop))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stop.set()
+    with capture_logs() as logs:
+        async with asyncio.timeout(SOON):
+            assert not await waiting
+    assert logs == []
+    shared.renew()
+    assert await service._until_known(shared, asyncio.Event())
+
+
+async def test_a_worker_is_not_ready_until_it_knows_what_others_spent():
+    """It takes no job before; what is asked first is said first."""
+    shared = Shared({"x"})
+    erased = SimpleNamespace(waiting_for=lambda: "")
+    publisher = SimpleNamespace(waiting_for=lambda: "")
+    waits = partial(service._first_awaited, erased, shared)
+    seen = service._Seen(Metrics("media"), Health(state="running"), publisher, None, waits)
+    assert service._ready(seen) == Probe(fine=False, says="waiting for topic connector-cursors")
+    erased.waiting_for = lambda: "topic suppressions"
+    assert waits() == "topic suppressions"
+    erased.waiting_for = lambda: ""
+    shared.renew()
+    assert service._ready(seen) == Probe(fine=True, says="running")

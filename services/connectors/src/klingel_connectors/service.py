@@ -149,7 +149,7 @@ async def run_connector(
         lease=Lease(settings.kafka, job.instance, job.holder, static=job.static_holder),
         read_cursor=partial(read_cursor, settings.kafka),
         read_cursors=partial(read_cursors, settings.kafka),
-        read_before=partial(_before, settings, shared),
+        read_before=partial(_before, settings, shared, stop.is_set),
         permits=permits,
         books=books,
         metrics=metrics,
@@ -223,8 +223,7 @@ async def run_gateway(
     apps.told_by(house, health, talk)
     erased.start(settings, instance)
     apps.shared.start(settings.kafka, instance)
-    starting = asyncio.create_task(publisher.start())
-    keeping = asyncio.create_task(house.keep(starting))
+    starting, keeping = house.begin()
     answering = None
     if chat is not None and talk is not None:
         replies = Outbox(settings.kafka, instance, talk, chat.hours, clock)
@@ -257,6 +256,11 @@ async def _begun(starting: "asyncio.Task[None]", stop: asyncio.Event) -> bool:
         return False
     await starting
     return True
+
+
+def _first_awaited(*followers: "_Followed") -> str:
+    """Say what the first that waits is waiting for; empty where none does."""
+    return next(filter(None, (each.waiting_for() for each in followers)), "")
 
 
 async def _unfollowed(*followers: "_Follower") -> None:
@@ -296,6 +300,14 @@ class _Follower(Protocol):
 
     def stop(self) -> None:
         """Stop following; blocks a moment."""
+
+
+class _Followed(Protocol):
+    """Knows what was told on a topic, once that was read."""
+
+    def waiting_for(self) -> str:
+        """Say what keeps it waiting; empty once it knows."""
+        ...
 
 
 class _Apps(NamedTuple):
@@ -463,17 +475,17 @@ async def run_media(
     house = _House(publisher, origin, books, health, metrics, clock, str, lambda: None)
     standstill = Standstill(house.signs(), partial(answers, settings.kafka), metrics)
     erased = _erased(settings)
-    seen = _Seen(metrics, health, publisher, standstill, erased.waiting_for)
-    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
-    erased.start(settings, instance)
-    starting = asyncio.create_task(publisher.start())
-    keeping = asyncio.create_task(house.keep(starting))
     apps = _Apps.spending([each.purse for each in permits], instance, holder)
+    waits = partial(_first_awaited, erased, apps.shared)
+    seen = _Seen(metrics, health, publisher, standstill, waits)
+    server = await _served(web.Application(), settings, seen, "status_listened", on_listening)
+    house.waits_also_for(waits)
     apps.told_by(house, health, None)
+    erased.start(settings, instance)
     apps.shared.start(settings.kafka, instance)
+    starting, keeping = house.begin()
     try:
-        if await _begun(starting, stop):
-            await _until_known(apps.shared, stop)
+        if await _begun(starting, stop) and await _until_known(apps.shared, stop):
             limits = bounds or FetchBounds(most_bytes=own.most_bytes, seconds=own.seconds)
             jobs = await asyncio.to_thread(_jobs, settings, instance)
             worker = MediaWorker(
@@ -493,7 +505,7 @@ async def run_media(
                 holder=holder,
                 suppressions=erased,
             )
-            house.waits_also_for(lambda: worker.waiting_for or erased.waiting_for())
+            house.waits_also_for(lambda: worker.waiting_for or waits())
             standstill.watch(worker.signs(limits.seconds))
             await worker.run()
     finally:
@@ -506,15 +518,17 @@ async def run_media(
         await _farewell(house, starting, 20.0)
 
 
-async def _until_known(shared: Shared, stop: asyncio.Event) -> None:
-    """Return once it is known what others have spent, or at the stop."""
+async def _until_known(shared: Shared, stop: asyncio.Event) -> bool:
+    """Wait for what others have spent; False when the service is to stop first."""
     while not stop.is_set():
         try:
-            await asyncio.to_thread(shared.known)
+            await asyncio.to_thread(shared.known, stop.is_set)
         except RetryableError as error:
-            structlog.get_logger().warning("spending_awaited", error_class=type(error).__name__)
+            if not stop.is_set():
+                structlog.get_logger().warning("spending_awaited", error_class=type(error).__name__)
         else:
-            return
+            return True
+    return False
 
 
 def _store(settings: Settings, own: MediaSettings, clock: Clock) -> MediaStore:
@@ -621,6 +635,11 @@ class _House:
     def writes_also(self, outputs: "Writes") -> None:
         """Write what else is to be told, at every turn."""
         self._writes = outputs
+
+    def begin(self) -> tuple["asyncio.Task[None]", "asyncio.Task[None]"]:
+        """Start the publisher and this; returns both tasks."""
+        starting = asyncio.create_task(self._publisher.start())
+        return starting, asyncio.create_task(self.keep(starting))
 
     async def keep(self, starting: "asyncio.Task[None]") -> None:
         """Run until cancelled; an error of the start ends the process."""
@@ -776,9 +795,11 @@ class _Brands:
         return self.start().brands()
 
 
-def _before(settings: Settings, shared: Shared, instance: str) -> Before:
+def _before(
+    settings: Settings, shared: Shared, stopping: Callable[[], bool], instance: str
+) -> Before:
     """Return what an earlier process of the instance told; blocks, also until others are known."""
-    shared.known()
+    shared.known(stopping)
     records = read_whole(settings.kafka, Topic.CONNECTOR_STATUS, f"{instance}-status")
     return before_of(instance, newest_statuses(records))
 

@@ -35,6 +35,9 @@ KEPT = timedelta(days=3)
 """A life that ended so long ago says nothing any more: the network replays one day at most."""
 
 _KNOWN_SECONDS = 30.0
+_SLICE_SECONDS = 0.25
+"""So soon whoever waits in a thread sees that the service is to stop."""
+
 _ITEMS = 40
 _CURSOR_LENGTH = 4_096
 
@@ -107,6 +110,7 @@ class Shared:
         self._instances = {f"{kind}{app}" for kind in (SPENT, HOOK) for app in apps}
         self._lock = threading.Lock()
         self._known = threading.Event()
+        self._stopped = threading.Event()
         self._spent: dict[tuple[str, str], Spending] = {}
         self._lives: dict[tuple[str, str], Life] = {}
         self._replays: dict[tuple[str, str], ReplayEnd] = {}
@@ -134,7 +138,8 @@ class Shared:
         self._following.start()
 
     def stop(self) -> None:
-        """Stop following; blocks a moment."""
+        """Stop following, and let nobody wait for what is told; blocks a moment."""
+        self._stopped.set()
         if self._following is not None:
             self._following.stop()
 
@@ -142,14 +147,21 @@ class Shared:
         """Say what keeps it waiting; empty once it knows."""
         return "" if self._known.is_set() else "topic connector-cursors"
 
-    def known(self) -> None:
+    def known(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Return once all was read that had been told before the start; blocks.
 
+        Args:
+            stopping: whether nobody needs to know any more.
+
         Raises:
-            SourceUnavailable: not within half a minute.
+            SourceUnavailable: not within half a minute, or it stops.
         """
-        if not self._known.wait(_KNOWN_SECONDS):
-            raise SourceUnavailable("what other processes have spent cannot be read yet")
+        for _ in range(round(_KNOWN_SECONDS / _SLICE_SECONDS)):
+            if self._known.wait(_SLICE_SECONDS):
+                return
+            if self._stopped.is_set() or stopping():
+                break
+        raise SourceUnavailable("what other processes have spent cannot be read yet")
 
     # --- what was told ---------------------------------------------------------------------------
 
