@@ -6,6 +6,7 @@ Gateway and X are real servers; the topic between gateway and connector lies in 
 import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from klingel.clock import SystemClock
+from klingel.config.brand import ListeningRule
+from klingel.config.loader import load_brand
 from klingel.contracts import codec
 from klingel.contracts.blobs import BlobStore
 from klingel.contracts.topics import Topic
@@ -36,7 +39,7 @@ from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.shared import Shared, replay_output
 from klingel_connectors.testing import NobodyErased, RecordingProducer
-from klingel_networks.arrival import Attendance, Gap, GapClosed, Life, Tools
+from klingel_networks.arrival import Arrival, Attendance, Gap, GapClosed, Life, Tools, Unbounded
 from klingel_networks.contract import Delivery
 from klingel_networks.x import FAMILY, NETWORK
 from klingel_networks.x.api import Api
@@ -46,10 +49,11 @@ from klingel_networks.x.position import MOST_HOLES, Position
 from klingel_networks.x.replays import SILENT_MS, Hole, absences, replayed
 from klingel_networks.x.webhooks import Webhooks
 from klingel_simulator.x_activity import Webhook, event, job_status
-from klingel_simulator.x_server import TOKEN, XServer
+from klingel_simulator.x_server import TOKEN, XServer, snowflake
 
 SECRET = b"a client secret of X"
 BRAND, CUSTOMER = "1111111111111111111", "2222222222222222222"
+BRAND_FILE = Path(__file__).resolve().parents[2] / "brands" / "nordlicht.yaml"
 NOBODY = "http://127.0.0.1:1/hook/x"
 
 
@@ -567,7 +571,7 @@ async def test_x_away_is_no_answer(town):
     assert town.outcomes() == ["filled"]
 
 
-async def test_the_client_looks_between_two_lines_of_its_stream(town):
+async def test_the_client_looks_beside_its_stream(town):
     """Wired: what the client yields is the gap, its end, and a cursor that remembers both."""
     await town.goes()
     missed = await town.rings()
@@ -597,6 +601,38 @@ async def test_the_client_looks_between_two_lines_of_its_stream(town):
     assert town.heard() == [missed]
     assert heard[-1].outcome == "filled"
     assert [each.key for each in heard if isinstance(each, Gap)][-1] == heard[-1].key
+
+
+async def test_the_stream_does_not_wait_for_what_is_asked_of_the_webhook(town):
+    """X answers /2/webhooks never: the lines and the rules go on."""
+
+    class Silent(Unbounded):
+        async def ask(self, bucket: str) -> None:
+            if bucket == "webhooks":
+                asked.set()
+                await asyncio.Event().wait()
+
+    asked = asyncio.Event()
+    rules = (ListeningRule(id="name", query="nordlicht"),)
+    brand = load_brand(BRAND_FILE).brand.model_copy(update={"accounts": (), "listening": rules})
+    tools = Tools(permits=Silent(), brands=lambda: [brand], attended=town.tools.attended)
+    options = XOptions(SecretStr(TOKEN), town.api._endpoint, settle_seconds=0.0)
+    async with (
+        asyncio.timeout(10),
+        contextlib.aclosing(XClient(options, tools).arrivals(None)) as arrivals,
+    ):
+        saying = asyncio.create_task(_said_when(asked, town.x))
+        async for each in arrivals:
+            if isinstance(each, Arrival) and each.delivery is not None:
+                break
+        await saying
+
+
+async def _said_when(asked: asyncio.Event, x: XServer) -> None:
+    """Let a customer say something once the webhook was asked for."""
+    await asked.wait()
+    post_id = snowflake(datetime.now(UTC), 1)
+    x.say({"id": post_id, "text": "nordlicht", "author_id": CUSTOMER})
 
 
 # --- the gateway's word --------------------------------------------------------------------------

@@ -141,11 +141,21 @@ class _Line(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What a compliance job told, or that it was read to its end."""
+    """What another task found: a compliance job's word or its end, or what the webhook missed."""
 
     deliveries: tuple[Delivery, ...]
     done: datetime | None = None
-    report: Report | None = None
+    reports: tuple[Report, ...] = ()
+    watched: Position | None = None
+
+    def after(self, here: Position) -> Position:
+        """Return the position behind it; each task moves its own part alone."""
+        if self.done is not None:
+            here = replace(here, checked=self.done)
+        if self.watched is not None:
+            taken, valid, holes = self.watched.taken, self.watched.valid, self.watched.holes
+            here = replace(here, taken=taken, valid=valid, holes=holes)
+        return here
 
 
 class _Due:
@@ -153,7 +163,6 @@ class _Due:
 
     def __init__(self, now: float, options: "XOptions") -> None:
         self.tend = now + options.tend_seconds
-        self.hook = now
         self.owned = now if options.owned else float("inf")
 
 
@@ -251,6 +260,7 @@ class XClient:
                 here = replace(here.moved(connected), gap="")
                 yield Arrival(None, here.encode())
                 tasks.append(asyncio.create_task(self._check_kept(api, here.checked, lines)))
+                tasks.append(asyncio.create_task(self._watch(api, here, lines)))
                 reading = self._live(api, here, lines, streams=response is not None)
                 async with contextlib.aclosing(reading) as heard:
                     async for each in heard:
@@ -444,9 +454,9 @@ class XClient:
                     yield each
             item = await self._next(lines, due)
             if isinstance(item, _Result):
-                here = here if item.done is None else replace(here, checked=item.done)
-                if item.report is not None:
-                    yield item.report
+                here = item.after(here)
+                for report in item.reports:
+                    yield report
                 for delivery in item.deliveries:
                     yield Arrival(delivery, here.encode())
                 yield Arrival(None, here.encode())
@@ -458,7 +468,7 @@ class XClient:
         self, lines: "asyncio.Queue[_Line | _Result | Exception]", due: "_Due"
     ) -> "_Line | _Result | None":
         """Return what comes next, None when there is something to do; raises why the stream ended."""
-        next_due = min(due.tend, due.owned, due.hook)
+        next_due = min(due.tend, due.owned)
         wait = max(0.01, next_due - self._tools.clock.monotonic())
         try:
             async with asyncio.timeout(wait):
@@ -472,7 +482,7 @@ class XClient:
     async def _chores(
         self, api: Api, here: Position, due: "_Due", *, streams: bool
     ) -> AsyncGenerator[Arrival | Report, None]:
-        """Do what is due: rules and budget, what the webhook missed, owned reads."""
+        """Do what is due: rules and budget, owned reads."""
         now = self._tools.clock.monotonic()
         if now >= due.tend:
             due.tend = now + self._options.tend_seconds
@@ -483,14 +493,6 @@ class XClient:
                 raise Away("there are stream rules again")
             if not streams:
                 here = here.moved(self._tools.clock.now())
-                yield Arrival(None, here.encode())
-        if now >= due.hook:
-            due.hook = now + self._options.hook_seconds
-            after, reports = await self._webhooks.look(api, here)
-            for report in reports:
-                yield report
-            if after != here:
-                here = after
                 yield Arrival(None, here.encode())
         if now >= due.owned:
             due.owned = now + self._options.owned_seconds
@@ -684,11 +686,28 @@ class XClient:
                 sentence = (
                     f"compliance jobs are refused, so deletions of others stay unknown: {error}"
                 )
-                await lines.put(_Result((), report=Credential(sentence=sentence)))
+                await lines.put(_Result((), reports=(Credential(sentence=sentence),)))
                 checked = began
                 continue
             checked = began
             await lines.put(_Result((), done=began))
+
+    async def _watch(
+        self,
+        api: Api,
+        here: Position,
+        lines: "asyncio.Queue[_Line | _Result | Exception]",
+    ) -> None:
+        """Look again and again at what the webhook missed; the stream waits for none of it."""
+        try:
+            while True:
+                after, reports = await self._webhooks.look(api, here)
+                if reports or after != here:
+                    here = after
+                    await lines.put(_Result((), reports=tuple(reports), watched=here))
+                await self._tools.sleep(self._options.hook_seconds)
+        except Exception as error:  # noqa: BLE001  raised where the lines are read
+            await lines.put(error)
 
     def _kept_ids(self) -> Iterable[str]:
         return (each for each in (self._kept() if self._kept else ()) if is_id(each))
