@@ -32,4 +32,6 @@ def _kafka_topic(name: str, topic: dict[str, object]) -> dict[str, object]:
     config = {"cleanup.policy": topic["cleanup"]}
     if "retention_days" in topic:
         config["retention.ms"] = str(int(str(topic["retention_days"])) * 86_400_000)
+    if "segment_hours" in topic:
+        config["segment.ms"] = str(int(str(topic["segment_hours"])) * 3_600_000)
     return {"name": name, "partitions": topic["partitions"], "config": config}

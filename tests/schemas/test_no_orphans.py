@@ -20,6 +20,7 @@ TOPIC_KEYS = {
     "cleanup",
     "partitions",
     "retention_days",
+    "segment_hours",
     "producers",
     "consumers",
     "p50_bytes",
@@ -51,6 +52,7 @@ def test_packaged_topic_list_equals_the_files(topic, schemas):
         file["cleanup"],
     )
     assert spec.retention_days == file.get("retention_days")
+    assert spec.segment_hours == file.get("segment_hours")
     assert spec.copartitioned_with == file.get("copartitioned_with")
     assert (list(spec.producers), list(spec.consumers)) == (file["producers"], file["consumers"])
 
@@ -95,6 +97,14 @@ def test_topic_file_says_only_what_is_known(topic, schemas):
     assert set(file) <= TOPIC_KEYS
     assert set(file["producers"]) | set(file["consumers"]) <= SERVICES
     assert ("delete" in file["cleanup"]) == ("retention_days" in file)
+    assert "compact" in file["cleanup"] or "segment_hours" not in file
+
+
+def test_what_is_read_whole_at_each_start_is_compacted_soon():
+    """Kafka compacts closed segments alone, and closes one in a week: said where that is too late."""
+    config = topic_specs()[Topic.CONNECTOR_CURSORS].config()
+    assert config == {"cleanup.policy": "compact", "segment.ms": "3600000"}
+    assert "segment.ms" not in topic_specs()[Topic.BRAND_CONFIG].config()
 
 
 def test_copartitioned_topics_have_equal_partition_counts(topic):

@@ -54,7 +54,8 @@ class TopicSpec:
     """One file of `schemas/topics/`.
 
     `partitions` is None where the deployment's default applies; `retention_days` is None where
-    records are kept for ever (compaction alone).
+    records are kept for ever (compaction alone). `segment_hours` is None where Kafka's default
+    applies; it compacts no segment that is still written, a week's worth by that default.
     """
 
     name: Topic
@@ -65,6 +66,7 @@ class TopicSpec:
     cleanup: str
     partitions: int | None
     retention_days: int | None
+    segment_hours: int | None
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     copartitioned_with: Topic | None
@@ -79,6 +81,8 @@ class TopicSpec:
         config = {"cleanup.policy": self.cleanup}
         if self.retention_days is not None:
             config["retention.ms"] = str(self.retention_days * 86_400_000)
+        if self.segment_hours is not None:
+            config["segment.ms"] = str(self.segment_hours * 3_600_000)
         return config
 
 
@@ -93,6 +97,7 @@ def _spec(name: str, data: dict[str, Any]) -> TopicSpec:
         cleanup=data["cleanup"],
         partitions=None if data["partitions"] == "default" else data["partitions"],
         retention_days=data.get("retention_days"),
+        segment_hours=data.get("segment_hours"),
         producers=tuple(data["producers"]),
         consumers=tuple(data["consumers"]),
         copartitioned_with=Topic(partner) if partner else None,
