@@ -13,13 +13,19 @@ from structlog.testing import capture_logs
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.metrics import Metrics
+from klingel.settings import KafkaSettings
 from klingel.testing.clock import FixedClock
 from klingel_connectors import service
+from klingel_connectors.books import Books
+from klingel_connectors.intake import TOPICS
+from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.purse import Purse
+from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.shared import KEPT, Shared, Spending, spending_output
 from klingel_connectors.status import Health
 from klingel_connectors.status_server import Probe
+from klingel_connectors.testing import RecordingProducer
 from klingel_networks.options import app_of
 from klingel_networks.registry import installed
 
@@ -82,6 +88,7 @@ def test_connector_gateway_and_media_worker_spend_from_one_budget(town):
     told = connector.spent()
     assert (told.units, told.budget, told.shared) == (40.0, 100.0, 90.0)
     media.spend("media/lookup", 50.0)
+    town.clock.advance(10)
     town.write(media.output())
     assert connector.left() == 0.0
     assert [each.output() for each in services] == [None] * 4
@@ -98,6 +105,55 @@ def test_who_spends_does_not_sum_what_the_others_did(town, budget):
     assert asked == []
     assert purse.left() == (None if budget is None else pytest.approx(99.75))
     assert len(asked) == (0 if budget is None else 1)
+
+
+def test_spending_is_written_at_most_every_ten_seconds_and_at_the_stop(town):
+    """The topic is read whole at each start: what is newer a second later is no record of its own."""
+    purse = town.service("x", "a")
+    assert purse.output() is None
+    purse.spend("rule", 1.0)
+    written = [purse.output()]
+    for _ in range(30):
+        town.clock.advance(1)
+        purse.spend("rule", 1.0)
+        written.append(purse.output())
+    assert [at for at, output in enumerate(written) if output is not None] == [0, 10, 20, 30]
+    assert purse.output(last=True) is None
+    purse.spend("rule", 1.0)
+    assert purse.output() is None
+    last = purse.output(last=True)
+    town.write(*written, last)
+    assert [each.units for each in town.readers[0].spending("x").values()] == [32.0]
+
+
+async def test_the_last_words_of_a_service_tell_what_was_spent_last(town):
+    """At each turn the pace is kept; at the stop nothing is left untold."""
+    producer = RecordingProducer()
+    publisher = Publisher(
+        KafkaSettings(),
+        client_id="media",
+        topics=(*TOPICS, Topic.CONNECTOR_CURSORS),
+        clock=town.clock,
+        bounds=Bounds(),
+        connect=lambda: producer,
+        sleep=lambda _seconds: asyncio.sleep(0),
+    )
+    await publisher.start()
+    purse = town.service("media", "a")
+    health, origin, metrics = Health(), Origin("media", "media", "media", "a"), Metrics("media")
+    books = Books("connector-media", "a", town.clock.now(), metrics)
+    house = service._House(publisher, origin, books, health, metrics, town.clock, str, lambda: None)
+    apps = service._Apps(Shared({"x"}), {"x": purse}, {})
+    apps.told_by(house, health, None)
+    units = []
+    for spent in (1.0, 2.0):
+        purse.spend("media/lookup", spent)
+        await house._write()
+        units.append(len(producer.of(Topic.CONNECTOR_CURSORS)))
+    assert units == [1, 1]
+    await house.last_words(4.0)
+    (_, last) = producer.of(Topic.CONNECTOR_CURSORS)
+    assert b'\\"units\\":3.0' in last["value"]
 
 
 def test_another_apps_money_is_another_budget(town):
@@ -151,10 +207,11 @@ def test_nothing_is_lost_or_counted_twice_however_processes_come_and_go(data):
             if data.draw(st.booleans()):
                 town.write(running[name].output())
         elif what == "restart":
-            town.write(running[name].output())  # its last words
+            town.write(running[name].output(last=True))
             running[name] = town.service(*name, budget=1e6)
         else:
             town.compact()
+    town.clock.advance(10)
     for purse in running.values():
         town.write(purse.output())
     for (instance, _), purse in running.items():

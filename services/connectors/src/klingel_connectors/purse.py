@@ -1,8 +1,8 @@
 """One budget for all processes that spend an app's money (K9, ADR 0016).
 
 A process counts what it spends itself and writes it under a key of its own; what is left is the
-budget less all of that. It is behind by what the others have spent since their last word, a second or
-so and what Kafka takes; while Kafka is away, by what they spend meanwhile.
+budget less all of that. It is behind by what the others have spent since their last word, ten seconds
+and what Kafka takes; while Kafka is away, by what they spend meanwhile.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,9 @@ from klingel.model.connector_status import Spent
 from klingel_connectors import costs
 from klingel_connectors.costs import Meter
 from klingel_connectors.shared import Spending, spending_output
+
+_PACE_SECONDS = 10.0
+"""Between two records of one process: the topic is read whole at each start."""
 
 Told = Callable[[], Mapping[str, Spending]]
 """What each process of the app has spent, by writer."""
@@ -47,6 +50,7 @@ class Purse:
         self._instance = self._holder = self._writer = ""
         self._told: Told = dict
         self._written: Meter | None = None
+        self._next_record = 0.0
 
     def join(self, instance: str, holder: str, told: Told) -> None:
         """Spend with others from now on.
@@ -100,13 +104,19 @@ class Purse:
             found = Spent(month=own.month, units=0.0, unit=own.unit[:60] or None, shared=total)
         return found
 
-    def output(self) -> Output | None:
-        """Return the record of what this process has spent, where that is news."""
+    def output(self, *, last: bool = False) -> Output | None:
+        """Return the record of what this process has spent, where that is news and is due.
+
+        Args:
+            last: whether the process stops: nothing must be left untold.
+        """
+        if not last and self._clock.monotonic() < self._next_record:
+            return None
         now = self._clock.now()
         meter = costs.at(self._meter, now)
         if not self._writer or not self.app or meter == self._written or not meter.units:
             return None
-        self._written = meter
+        self._written, self._next_record = meter, self._clock.monotonic() + _PACE_SECONDS
         spending = Spending(meter.month, meter.units, dict(meter.items))
         return spending_output(self.app, self._writer, spending, self._holder, now)
 

@@ -647,11 +647,11 @@ class Runner:
         if not self._polls:
             self.health.cursor = position
 
-    async def _write_books(self) -> None:
+    async def _write_books(self, *, last: bool = False) -> None:
         line = self._books.close(self._clock.now())
         if line is not None:
             await self._publisher.publish(line, _ignore)
-        spending = None if self._permits is None else self._permits.purse.output()
+        spending = None if self._permits is None else self._permits.purse.output(last=last)
         if spending is not None:
             await self._publisher.publish(spending, _ignore)
 
@@ -717,7 +717,7 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace / 4):
                 await self._save_cursor()
-                await self._write_books()
+                await self._write_books(last=True)
                 if self.health.state not in {"failed", "finished"}:
                     self._turn("stopped")
                 await self._report()

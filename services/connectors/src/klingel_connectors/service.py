@@ -77,8 +77,8 @@ _LINGER_MS = 10
 class Writes(Protocol):
     """Says what else a service tells at a turn."""
 
-    def __call__(self, now: datetime, *, running: bool) -> list[Output]:
-        """Return the records; `running` while it does what it is there for."""
+    def __call__(self, now: datetime, *, running: bool, last: bool) -> list[Output]:
+        """Return the records; `running` while it does what it is there for, `last` at its stop."""
         ...
 
 
@@ -350,9 +350,9 @@ class _Apps(NamedTuple):
         house.measures_also(partial(_measured, self.purses.values(), health, talk))
         house.writes_also(self.outputs)
 
-    def outputs(self, now: datetime, *, running: bool) -> list[Output]:
+    def outputs(self, now: datetime, *, running: bool, last: bool) -> list[Output]:
         """Return what is to be told now; that we are there only while we take deliveries."""
-        found = [purse.output() for purse in self.purses.values()]
+        found = [purse.output(last=last) for purse in self.purses.values()]
         if running:
             found += [each.output(now) for each in self.presences.values()]
         return [each for each in found if each is not None] + self.shared.past(now)
@@ -665,7 +665,7 @@ class _House:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds / 4):
                 self._next_status = 0.0
-                await self._write()
+                await self._write(last=True)
         await self._publisher.close(grace_seconds / 4)
         self._log.info("service_stopped", instance=self._origin.instance)
 
@@ -686,13 +686,14 @@ class _House:
         if self._measures is not None:
             self._measures()
 
-    async def _write(self) -> None:
+    async def _write(self, *, last: bool = False) -> None:
         now = self._clock.now()
         line = self._books.close(now)
         if line is not None:
             await self._publisher.publish(line, _ignore)
         if self._writes is not None:
-            for output in self._writes(now, running=self._health.state == "running"):
+            running = self._health.state == "running"
+            for output in self._writes(now, running=running, last=last):
                 await self._publisher.publish(output, _ignore)
         if self._clock.monotonic() >= self._next_status:
             self._next_status = self._clock.monotonic() + EVERY_SECONDS
