@@ -33,7 +33,7 @@ from klingel_connectors.gaps import Ledger
 from klingel_connectors.gateway import Doors, Gateway
 from klingel_connectors.hooks import Hook
 from klingel_connectors.intake import TOPICS, Intake
-from klingel_connectors.presence import Presence
+from klingel_connectors.presence import EVERY, Presence
 from klingel_connectors.publisher import Bounds, Publisher
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
@@ -46,7 +46,15 @@ from klingel_networks.x.api import Api
 from klingel_networks.x.client import XClient, XOptions
 from klingel_networks.x.ids import at_milliseconds, milliseconds_of
 from klingel_networks.x.position import MOST_HOLES, Position
-from klingel_networks.x.replays import SILENT_MS, Hole, absences, replayed
+from klingel_networks.x.replays import (
+    SILENT_MS,
+    Absences,
+    Hole,
+    Span,
+    absences,
+    entered,
+    replayed,
+)
 from klingel_networks.x.webhooks import Webhooks
 from klingel_simulator.x_activity import Webhook, event, job_status
 from klingel_simulator.x_server import TOKEN, XServer, snowflake
@@ -749,6 +757,36 @@ def test_a_short_silence_is_none_until_somebody_is_back():
     back = Life(life.at + timedelta(seconds=60), life.at + timedelta(seconds=300))
     (span,) = absences(Attendance((back, life)), taken, milliseconds_of(back.at)).spans
     assert span == (at, at + 60_000)
+
+
+def test_what_one_of_two_gateways_tells_late_is_a_hole_all_the_same():
+    """It refused while Kafka was away from it, the other one was there; told once, found once."""
+    here, refusing = FixedClock(), Presence("x", "gateway/b")
+    began, last = here.now(), told(refusing.output(here.now()))
+    here.advance(20)
+    refused = here.now()
+    refusing.refused(refused)
+    taken, spans = milliseconds_of(began), []
+    for second in range(20, 400, 10):
+        if second == 120:
+            last = told(refusing.output(here.now()))  # Kafka is there again
+        elif second > 120:
+            last = told(refusing.output(here.now()) or refusing.output(here.now() + EVERY))
+        attended = Attendance((Life(began, here.now()), last))
+        found = absences(attended, taken, milliseconds_of(here.now()))
+        assert found.taken >= taken
+        taken = found.taken
+        spans += found.spans
+        here.advance(10)
+    assert spans == [(milliseconds_of(refused), milliseconds_of(refused) + 1)]
+
+
+def test_a_refusal_of_which_more_is_told_is_asked_for_anew():
+    """What was asked for did not reach so far."""
+    hole = Hole(10, 20, "7", 30, 1)
+    (longer,) = entered((hole,), Absences(90, (Span(10, 80),)))
+    assert longer == Hole(10, 80, tries=1)
+    assert entered((hole,), Absences(90, (Span(10, 20),))) == (hole,)
 
 
 def test_a_position_remembers_its_holes_and_an_older_one_has_none():

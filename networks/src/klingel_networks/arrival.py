@@ -243,11 +243,13 @@ class Life:
         since: from then on without a break.
         at: its last word.
         refused: from when to when it had to refuse some.
+        told: of each of these, when it first said so of all of it; empty: at once.
     """
 
     since: datetime
     at: datetime
     refused: tuple[tuple[datetime, datetime], ...] = ()
+    told: tuple[datetime, ...] = ()
 
 
 class ReplayEnd(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from klingel_networks.arrival import Attendance, GapOutcome
+from klingel_networks.arrival import Attendance, GapOutcome, Life
 from klingel_networks.bounds import READ_ERRORS
 from klingel_networks.contract import Delivery, Replayed
 from klingel_networks.x.ids import is_id, milliseconds_of
@@ -83,6 +83,13 @@ class Absences(NamedTuple):
     spans: tuple[Span, ...]
 
 
+class _Known(NamedTuple):
+    """A span, and from when on all of it is known."""
+
+    span: Span
+    since: int
+
+
 def absences(attended: Attendance, taken: int, now: int) -> Absences:
     """Return when nobody took deliveries since `taken`.
 
@@ -95,29 +102,37 @@ def absences(attended: Attendance, taken: int, now: int) -> Absences:
         (milliseconds_of(each.since), milliseconds_of(each.at)) for each in attended.lives
     )
     at = taken
-    spans: list[Span] = []
+    found: list[_Known] = []
     for since, until in lives:
         if until <= at:
             continue
         if since > at:
-            spans.append(Span(at, since))
+            found.append(_Known(Span(at, since), since))
         at = until
-    refused = [
-        Span(milliseconds_of(begin), milliseconds_of(end))
-        for life in attended.lives
-        for begin, end in life.refused
-        if milliseconds_of(begin) >= taken
-    ]
-    spans += [Span(each.begin, each.end + 1) for each in refused]
+    refused = [each for life in attended.lives for each in _refusals(life) if each.since > taken]
     lasting = [Span(at, 0)] if now - at > SILENT_MS else []
     # What others say of this time may still be on its way, and a refusal may still grow.
-    growing = [each.begin for each in refused if now - each.end <= _MINUTE_MS]
-    at = max(taken, min([at, now - LATE_MS, *growing]))
-    for span in sorted(spans, reverse=True):
-        if span.begin < at < span.end:
-            at = span.begin
-    past = [each for each in spans if each.begin < at and each.end <= at]
+    growing = [each for each in refused if now - each.span.end < _MINUTE_MS]
+    found += [each for each in refused if each not in growing]
+    at = max(taken, min([at, now - LATE_MS, *(each.span.begin for each in growing)]))
+    for span, since in sorted(found, reverse=True):
+        if span.begin < at < since:
+            at = max(taken, span.begin)
+    past = [span for span, since in found if span.begin < at and since <= at]
     return Absences(at, tuple(sorted(past + lasting)))
+
+
+def _refusals(life: Life) -> list[_Known]:
+    """Return what a gateway refused: it is looked at by when it was told, perhaps much later."""
+    begun = [begin for begin, _ in life.refused]
+    told = life.told if len(life.told) == len(begun) else begun
+    return [
+        _Known(
+            Span(milliseconds_of(begin), milliseconds_of(end) + 1),
+            max(milliseconds_of(end), milliseconds_of(at)) + 1,
+        )
+        for (begin, end), at in zip(life.refused, told, strict=True)
+    ]
 
 
 def entered(holes: Sequence[Hole], found: Absences) -> tuple[Hole, ...]:
@@ -147,8 +162,9 @@ def opened(
         known = found.get(span.begin)
         if known is None:
             found[span.begin] = Hole(span.begin, span.end, untried=untried)
-        elif not known.ended and span.end:
-            found[span.begin] = msgspec.structs.replace(known, ended=span.end)
+        elif span.end > known.ended:
+            # One that lasted has ended; of a refusal more was told: then all is asked for anew.
+            found[span.begin] = msgspec.structs.replace(known, ended=span.end, job="", asked=0)
     return tuple(found[began] for began in sorted(found))
 
 

@@ -5,6 +5,7 @@ whose network replays deliveries; whoever reads that sees the silence, of all ga
 """
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from klingel.contracts.envelope import Output
 from klingel_connectors.shared import life_output
@@ -20,6 +21,14 @@ _ONE_INCIDENT = timedelta(seconds=60)
 _MOST = 50
 
 
+class _Incident(NamedTuple):
+    """Refusals close together; `told` is when all of it was first told, None before."""
+
+    begin: datetime
+    end: datetime
+    told: datetime | None = None
+
+
 class Presence:
     """The life of this process for one app.
 
@@ -33,19 +42,19 @@ class Presence:
         self._writer = writer
         self._since: datetime | None = None
         self._at: datetime | None = None
-        self._refused: list[tuple[datetime, datetime]] = []
+        self._refused: list[_Incident] = []
         self._news = False
 
     def refused(self, now: datetime) -> None:
         """Note that a delivery could not be taken; those close together are one incident."""
-        if self._refused and now - self._refused[-1][1] <= _ONE_INCIDENT:
-            self._refused[-1] = (self._refused[-1][0], now)
+        if self._refused and now - self._refused[-1].end <= _ONE_INCIDENT:
+            self._refused[-1] = _Incident(self._refused[-1].begin, now)
         else:
-            self._refused.append((now, now))
+            self._refused.append(_Incident(now, now))
         if len(self._refused) > _MOST:
             # A longer window asks for more again than was missed, never for less.
             first, second, *rest = self._refused
-            self._refused = [(first[0], second[1]), *rest]
+            self._refused = [_Incident(first.begin, second.end, second.told), *rest]
         self._news = True
 
     def output(self, now: datetime) -> Output | None:
@@ -55,7 +64,11 @@ class Presence:
         elif now - self._at < EVERY and not self._news:
             return None
         self._at, self._news = now, False
-        self._refused = [each for each in self._refused if now - each[1] <= REMEMBERED]
-        return life_output(
-            self._app, self._writer, Life(self._since, now, tuple(self._refused)), now
-        )
+        self._refused = [
+            each if each.told is not None else each._replace(told=now)
+            for each in self._refused
+            if now - each.end <= REMEMBERED
+        ]
+        refused = tuple((each.begin, each.end) for each in self._refused)
+        told = tuple(each.told or now for each in self._refused)
+        return life_output(self._app, self._writer, Life(self._since, now, refused, told), now)

@@ -62,6 +62,7 @@ class Lived(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     since: int
     at: int
     refused: list[tuple[int, int]] = []
+    told: list[int] = []
 
 
 _SPENDING = msgspec.json.Decoder(Spending)
@@ -86,6 +87,7 @@ def life_output(app: str, writer: str, life: Life, now: datetime) -> Output:
         _milliseconds(life.since),
         _milliseconds(life.at),
         [(_milliseconds(begin), _milliseconds(end)) for begin, end in life.refused],
+        [_milliseconds(each) for each in life.told],
     )
     return _output(f"{HOOK}{app}", writer, msgspec.json.encode(lived).decode(), writer, now)
 
@@ -220,7 +222,8 @@ class Shared:
             else:
                 lived = _LIVED.decode(cursor.cursor)
                 refused = tuple((_moment(begin), _moment(end)) for begin, end in lived.refused)
-                self._lives[place] = Life(_moment(lived.since), _moment(lived.at), refused)
+                told = tuple(_moment(each) for each in lived.told)
+                self._lives[place] = Life(_moment(lived.since), _moment(lived.at), refused, told)
         except (InvalidMessage, msgspec.DecodeError, OverflowError, ValueError):
             return
 
