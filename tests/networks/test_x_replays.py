@@ -5,6 +5,7 @@ Gateway and X are real servers; the topic between gateway and connector lies in 
 
 import asyncio
 import contextlib
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -563,6 +564,19 @@ async def test_a_delivery_that_we_refused_is_missing_although_the_gateway_is_the
     await town.pass_by(600)
     assert town.heard() == [missed]
     assert town.outcomes() == ["filled"]
+
+
+async def test_a_delivery_that_was_not_read_is_missing_and_a_stranger_s_is_not(town):
+    """413 is noted as 503 is; a wrong signature is nobody's delivery."""
+    address, limit = town.webhook._url, FAMILY.endpoint.limit_bytes
+    async with town.session.post(address, data=b"{}") as answer:
+        assert answer.status == 401
+    assert told(town.presence.output(town.clock.now() + EVERY)).refused == ()
+    with contextlib.suppress(OSError):  # cut off while we are still writing
+        async with town.session.post(address, data=io.BytesIO(b"x" * (limit + 1))) as answer:
+            assert answer.status == 413
+    now = town.clock.now()
+    assert told(town.presence.output(now + EVERY)).refused == ((now, now),)
 
 
 async def test_x_away_is_no_answer(town):

@@ -56,6 +56,8 @@ _UNREADABLE = {
 _FORM_TYPES = {"application/json", "application/x-www-form-urlencoded"}
 _OK = 200
 _REFUSALS = 400
+_NOT_READ = frozenset({408, 413})
+"""What was not read to its end may have been the network's: that it is signed nobody knows."""
 _READ_SECONDS = 30.0
 _MOST_OPEN = 512
 _FORM_BURST_SECONDS = 10.0
@@ -422,6 +424,8 @@ class Gateway:
             except _RefusedError as refusal:
                 response = self._refused(refusal, request)
                 outcome = _outcome(refusal.status)
+                if refusal.status in _NOT_READ:
+                    self._missed(request)
             finally:
                 self._open -= 1
                 self._metrics.count(Metric.REQUESTS, outcome=outcome)
