@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from klingel.contracts.topics import Topic
 from klingel.errors import SourceUnavailable
 from klingel.metrics import Metrics
+from klingel.model import ConnectorStatus
+from klingel.model.connector_status import Spent
 from klingel.settings import KafkaSettings
 from klingel.testing.clock import FixedClock
 from klingel_connectors import service
@@ -23,7 +25,7 @@ from klingel_connectors.purse import Purse
 from klingel_connectors.raw import Origin
 from klingel_connectors.settings import GatewaySettings, HookSettings
 from klingel_connectors.shared import KEPT, Shared, Spending, spending_output
-from klingel_connectors.status import Health
+from klingel_connectors.status import Health, before_of
 from klingel_connectors.status_server import Probe
 from klingel_connectors.testing import RecordingProducer
 from klingel_networks.options import app_of
@@ -124,6 +126,50 @@ def test_spending_is_written_at_most_every_ten_seconds_and_at_the_stop(town):
     last = purse.output(last=True)
     town.write(*written, last)
     assert [each.units for each in town.readers[0].spending("x").values()] == [32.0]
+
+
+def told(units, month="2026-11"):
+    return Spent(month=month, units=units, items={"rule": units}, shared=units + 7.0)
+
+
+def test_what_only_a_status_tells_is_taken_over_once(town):
+    """A version that wrote no records told its month in the status alone: an upgrade forgets none."""
+    town.write(town.service("media", "b").output())
+    purse = town.service("x", "a")
+    purse.inherit(told(40.0))
+    assert (purse.left(), purse.spent().items) == (60.0, {"rule": 40.0})
+    purse.inherit(told(40.0))  # the lease was lost and taken again
+    assert purse.left() == 60.0
+    purse.spend("rule", 1.0)
+    town.write(purse.output())
+    again = town.service("x", "a")
+    again.inherit(told(41.0))
+    assert (again.left(), again.output(last=True)) == (59.0, None)
+
+
+@pytest.mark.parametrize("spent", [None, told(40.0, "2026-10"), told(0.0)])
+def test_nothing_is_taken_over_of_another_month(town, spent):
+    purse = town.service("x", "a")
+    purse.inherit(spent)
+    assert (purse.left(), purse.output()) == (100.0, None)
+
+
+def test_the_status_of_the_instance_tells_what_it_spent():
+    """Of others, and of the records of its gaps, nothing is taken."""
+    statuses = {
+        name: ConnectorStatus(
+            instance=name,
+            connector="x",
+            network="x",
+            state="running",
+            at=FixedClock().now(),
+            credential="ok",
+            spent=spent,
+        )
+        for name, spent in (("x-main", told(4.0)), ("x-2", told(5.0)), ("x-main/gap/a", told(6.0)))
+    }
+    assert before_of("x-main", statuses).spent == told(4.0)
+    assert before_of("x-3", statuses).spent is None
 
 
 async def test_the_last_words_of_a_service_tell_what_was_spent_last(town):

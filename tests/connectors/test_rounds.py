@@ -18,8 +18,12 @@ from klingel.errors import (
     RateLimited,
     SourceUnavailable,
 )
+from klingel.metrics import Metrics
 from klingel.model import ConnectorCursor, ConnectorStatus
+from klingel.model.connector_status import Spent
+from klingel.testing.clock import FixedClock
 from klingel_connectors.cursor import saved_cursor
+from klingel_connectors.permits import RuntimePermits
 from klingel_connectors.rounds import PARKED_SECONDS, Schedule
 from klingel_connectors.runner import Plan, Runner
 from klingel_connectors.status import Before, before_of, newest_statuses
@@ -142,7 +146,15 @@ class Bench:
 @pytest.fixture
 def make_bench(make_publisher, make_intake, origin, books, metrics):
     def make(
-        rounds, *, producer=None, plan=FAST, stored=None, before=None, client=None, clock=None
+        rounds,
+        *,
+        producer=None,
+        plan=FAST,
+        stored=None,
+        before=None,
+        client=None,
+        clock=None,
+        permits=None,
     ):
         clock = clock or SystemClock()
         producer = producer or RecordingProducer()
@@ -157,6 +169,7 @@ def make_bench(make_publisher, make_intake, origin, books, metrics):
             read_cursor=lambda _instance, _source: None,
             read_cursors=lambda _instance: stored or {},
             read_before=lambda _instance: before or Before(),
+            permits=permits,
             books=books,
             metrics=metrics,
             clock=clock,
@@ -378,6 +391,17 @@ async def test_no_cursor_passes_a_gap_that_is_not_durable(make_bench, arrival, e
     producer.automatic = True
     producer.acknowledge()
     await eventually(lambda: bench.saved() == {"script": "2"})
+    await bench.finish(running)
+
+
+async def test_what_an_earlier_process_spent_is_spent(make_bench, eventually):
+    """Its status is all that a version before the records of spending left."""
+    clock = FixedClock()
+    permits = RuntimePermits(clock, Metrics("x"), budget=100.0, unit="US dollars", app="x")
+    before = Before(spent=Spent(month="2026-11", units=40.0, items={"rule": 40.0}))
+    bench = make_bench({}, before=before, permits=permits, client=ScriptedClient([]))
+    running = asyncio.create_task(bench.runner.run())
+    await eventually(lambda: permits.left() == 60.0)
     await bench.finish(running)
 
 

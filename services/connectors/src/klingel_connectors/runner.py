@@ -147,8 +147,8 @@ class Runner:
         plan: how it runs.
         stop: set by SIGTERM.
         read_cursors: reads the stored cursors of all channels; needed for a client that polls.
-        read_before: reads what an earlier process told of gaps, and waits until it is known what
-            others have spent; None: nothing.
+        read_before: reads what an earlier process told of gaps and spending, and waits until it is
+            known what others have spent; None: nothing.
         permits: limits and spending, for the status.
     """
 
@@ -277,6 +277,8 @@ class Runner:
             read = self._read_before
             before = await self._stored(lambda: read(self._origin.instance), Before())
             self._ledger = before.ledger
+            if self._permits is not None:
+                self._permits.purse.inherit(before.spent)
         if not self._polls:
             self._reading("")
         taken = lease_output(

@@ -62,6 +62,7 @@ class Before(NamedTuple):
     """What an earlier process of the instance left on `connector-status`."""
 
     ledger: Ledger = Ledger()
+    spent: Spent | None = None
 
 
 def before_of(instance: str, told: Mapping[str, ConnectorStatus]) -> Before:
@@ -72,7 +73,8 @@ def before_of(instance: str, told: Mapping[str, ConnectorStatus]) -> Before:
         for name, status in told.items()
         if name.startswith(prefix) and status.gap is not None
     ]
-    return Before(remembered(records))
+    own = told.get(instance)
+    return Before(remembered(records), None if own is None else own.spent)
 
 
 def newest_statuses(values: Iterable[tuple[bytes, bytes | None]]) -> dict[str, ConnectorStatus]:
