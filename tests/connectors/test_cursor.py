@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from klingel.contracts import codec
+from klingel.errors import InvariantViolation
+from klingel.model import ConnectorCursor
 from klingel_connectors.cursor import Prefix, newest, next_epoch, saved_cursor
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -12,6 +16,14 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 def record(cursor, epoch):
     return saved_cursor("i", "s", cursor, "h", epoch, NOW, finished=False)
+
+
+def test_a_cursor_that_nobody_could_read_is_not_written():
+    """As long as the schema allows, and no longer: a reader would skip it without a word."""
+    longest = codec.encode(record("x" * 4_096, 1))
+    assert codec.decode(ConnectorCursor, longest).cursor == "x" * 4_096
+    with pytest.raises(InvariantViolation, match="4,097 characters"):
+        record("x" * 4_097, 1)
 
 
 def test_a_later_acknowledgement_does_not_pass_an_earlier_one():

@@ -6,6 +6,7 @@ Gateway and X are real servers; the topic between gateway and connector lies in 
 import asyncio
 import contextlib
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,13 +47,14 @@ from klingel_networks.x import FAMILY, NETWORK
 from klingel_networks.x.api import Api
 from klingel_networks.x.client import XClient, XOptions
 from klingel_networks.x.ids import at_milliseconds, milliseconds_of
-from klingel_networks.x.position import MOST_HOLES, Position
+from klingel_networks.x.position import CURSOR_LENGTH, MOST_HOLES, Position
 from klingel_networks.x.replays import (
     SILENT_MS,
     Absences,
     Hole,
     Span,
     absences,
+    asked,
     entered,
     replayed,
 )
@@ -577,6 +579,38 @@ async def test_a_delivery_that_was_not_read_is_missing_and_a_stranger_s_is_not(t
             assert answer.status == 413
     now = town.clock.now()
     assert told(town.presence.output(now + EVERY)).refused == ((now, now),)
+
+
+async def test_a_cursor_stays_readable_and_the_oldest_holes_are_given_up(town):
+    """Many owned accounts leave less room: what goes is closed, never dropped in silence."""
+    accounts = [str(2_080_765_813_578_191_303 + each) for each in range(25)]
+    owned = {f"{each}/{what}": "9" * 19 for each in accounts for what in ("mentions", "posts")}
+    now = milliseconds_of(town.clock.now())
+    holes = tuple(Hole(now - 100 + each, tries=2, untried=True) for each in range(MOST_HOLES))
+    town.position = replace(town.position, holes=holes)
+    town.connector()
+    town.webhooks = Webhooks("x", town.tools, 300.0, accounts)
+    reports = await town.look()
+    gone = [each for each in reports if isinstance(each, GapClosed)]
+    left = town.position.holes
+    assert [each.key for each in gone] == [each.key for each in holes[: len(gone)]]
+    assert {each.outcome for each in gone} == {"unrecoverable"}
+    assert [each.key for each in left] == [each.key for each in holes[len(gone) :]]
+    assert 0 < len(left) < MOST_HOLES
+    full = replace(
+        town.position,
+        owned=owned,
+        gap=f"x/{now}",
+        checked=town.clock.now(),
+        holes=(replace_hole(left[0], now), *left[1:]),
+    )
+    assert len(full.encode()) <= CURSOR_LENGTH
+    assert Position.decode(full.encode()) == full
+
+
+def replace_hole(hole: Hole, now: int) -> Hole:
+    """Return a hole as it is while its replay runs."""
+    return asked(hole, "9" * 19, now)
 
 
 async def test_x_away_is_no_answer(town):

@@ -224,7 +224,7 @@ class XClient:
         self._cause: GapCause = "disconnected"
         self._cleared_at: float | None = None
         self._short = False
-        self._webhooks = Webhooks(options.hook, tools, options.valid_seconds)
+        self._webhooks = Webhooks(options.hook, tools, options.valid_seconds, options.owned)
         self._context = {} if options.country == HOME_COUNTRY else {"country": options.country}
 
     async def arrivals(self, cursor: str | None) -> AsyncGenerator[Arrival | Report, None]:

@@ -1,6 +1,6 @@
 """Where reading goes on, and the windows that are searched for what was missed; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,7 +9,7 @@ import msgspec
 
 from klingel.errors import ConfigurationError
 from klingel_networks.x.ids import at_milliseconds, milliseconds_of
-from klingel_networks.x.replays import Hole
+from klingel_networks.x.replays import MOST_TRIES, Hole
 
 HISTORY = timedelta(days=7)
 """How far recent search reaches."""
@@ -17,8 +17,13 @@ BEHIND = timedelta(seconds=2)
 """What is said so long after the stream was opened surely comes through it."""
 MOST_HOLES = 20
 """A cursor holds so many; each ends within a day, filled or not."""
+CURSOR_LENGTH = 4_096
+"""Characters; a longer cursor cannot be read."""
 _EDGE = timedelta(minutes=1)
 """The oldest minute may be gone by the time it is asked for."""
+
+_LONG_ID = "9" * 19
+"""Ids of X have 19 digits, and will for centuries."""
 
 
 class _Cursor(msgspec.Struct, omit_defaults=True):
@@ -85,6 +90,28 @@ class Position:
             )
         except (msgspec.DecodeError, OverflowError):
             raise ConfigurationError("the stored cursor is not one of X") from None
+
+    def longest(self, owned: Iterable[str]) -> int:
+        """Return how long the cursor can become with these owned accounts and holes, in characters."""
+        ids = {f"{account}/{what}": _LONG_ID for account in owned for what in ("mentions", "posts")}
+        holes = [
+            msgspec.structs.replace(each, ended=each.ended or each.began) for each in self.holes
+        ]
+        if holes:  # one replay at a time
+            holes[0] = msgspec.structs.replace(
+                holes[0], job=_LONG_ID, asked=holes[0].began, tries=MOST_TRIES
+            )
+        whole = replace(
+            self,
+            gap=f"x/{milliseconds_of(self.at)}",
+            checked=self.at,
+            owned={**self.owned, **ids},
+            taken=milliseconds_of(self.at),
+            valid=milliseconds_of(self.at),
+            holes=tuple(holes),
+        )
+        tries = len(',"tries":3') * len(holes)
+        return len(whole.encode()) + tries
 
     def moved(self, at: datetime) -> "Position":
         """Return the position at a later time."""

@@ -4,7 +4,7 @@ The gateway takes the deliveries; the connector, which holds lease, token and th
 knows from its records when nobody did. What is decided stands in `replays.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from klingel_networks.arrival import Attendance, Gap, GapClosed, Report, Tools
 from klingel_networks.x import replays
 from klingel_networks.x.api import Api, Registered
 from klingel_networks.x.ids import at_milliseconds, milliseconds_of
-from klingel_networks.x.position import MOST_HOLES, Position
+from klingel_networks.x.position import CURSOR_LENGTH, MOST_HOLES, Position
 from klingel_networks.x.replays import Again, Ask, Close, Hole, Span
 
 _AWAY = "nobody took what X delivered by webhook; X is asked to replay it"
@@ -36,9 +36,13 @@ class Webhooks:
         hook: the gateway's hook where the app rings.
         tools: time, and who took deliveries.
         every_seconds: between two looks at whether the webhook is valid.
+        owned: accounts whose ids stand in the same cursor.
     """
 
-    def __init__(self, hook: str, tools: Tools, every_seconds: float) -> None:
+    def __init__(
+        self, hook: str, tools: Tools, every_seconds: float, owned: Sequence[str] = ()
+    ) -> None:
+        self._owned = tuple(owned)
         self._hook = hook
         self._tools = tools
         self._every = every_seconds
@@ -123,7 +127,7 @@ class Webhooks:
         holes = {each.began: each for each in here.holes}
         for hole in here.holes:
             todo = replays.step(hole, tuple(holes.values()), attended, here.taken, now)
-            if len(holes) > MOST_HOLES:
+            if self._too_many(here, holes.values()):
                 todo = Close("unrecoverable", "too many at once: the oldest is given up")
             if isinstance(todo, Ask):
                 todo = await self._ask(api, holes, hole, todo)
@@ -137,6 +141,11 @@ class Webhooks:
                     )
                 )
         return replace(here, holes=tuple(holes.values())), reports
+
+    def _too_many(self, here: Position, holes: Iterable[Hole]) -> bool:
+        """Return whether the cursor has no room for these holes."""
+        here = replace(here, holes=tuple(holes))
+        return len(here.holes) > MOST_HOLES or here.longest(self._owned) > CURSOR_LENGTH
 
     async def _ask(self, api: Api, holes: dict[int, Hole], hole: Hole, todo: Ask) -> Close | None:
         """Ask for a replay; what X refuses is unfilled, with its reason."""

@@ -12,12 +12,14 @@ from klingel.contracts.connection import opened
 from klingel.contracts.envelope import Output, ce_headers, trace_id
 from klingel.contracts.partition import partition_for
 from klingel.contracts.topics import Topic
-from klingel.errors import InvalidMessage, SourceUnavailable
+from klingel.errors import InvalidMessage, InvariantViolation, SourceUnavailable
 from klingel.model import ConnectorCursor
 from klingel.settings import KafkaSettings
 from klingel_connectors import broker
 
 _READ_SECONDS = 30
+_CURSOR_LENGTH = 4_096
+"""What `connector-cursor` allows; a longer one would be skipped by whoever reads it."""
 
 
 class Slot:
@@ -118,7 +120,15 @@ def saved_cursor(
     *,
     finished: bool,
 ) -> ConnectorCursor:
-    """Build a cursor record."""
+    """Build a cursor record.
+
+    Raises:
+        InvariantViolation: it is longer than anybody may read, so that nobody could go on from it.
+    """
+    if len(cursor) > _CURSOR_LENGTH:
+        raise InvariantViolation(
+            f"a cursor of {len(cursor):,} characters; {_CURSOR_LENGTH:,} are allowed"
+        )
     return ConnectorCursor(
         instance=instance,
         source=source,
