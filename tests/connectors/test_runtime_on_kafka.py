@@ -284,7 +284,9 @@ async def test_a_gateway_tells_who_waits_for_it_that_it_was_there(settings, kafk
     (life,) = shared.attendance("x").lives
     assert life.since <= life.at
     assert (life.at - began).total_seconds() < 60
-    await until(lambda: shared.attendance("x").replays == {"1095": "Complete"}, seconds=30)
+    await until(lambda: shared.attendance("x").replays, seconds=30)
+    told = {job: end.state for job, end in shared.attendance("x").replays.items()}
+    assert told == {"1095": "Complete"}
     await until(lambda: shared.spending("x"), seconds=30)
     assert [each.units for each in shared.spending("x").values()] == [0.005]
     await lived()
