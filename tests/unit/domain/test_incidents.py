@@ -130,6 +130,38 @@ def test_many_with_one_question_are_one_incident_with_its_members() -> None:
     assert last.growth_per_hour == last.posts
 
 
+SAME = "no internet in all of kiel since this morning"
+TAILS = (
+    "", " this is a disgrace", " my shop has to stay shut", " and nobody of you says a word",
+    " answer us at last", " i am fed up with it", " what is going on", " it is simply bad",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8, 24))
+def test_who_says_the_same_sentence_belongs_whichever_came_first(seed: int) -> None:
+    """A profile knows the first ten; those who add other words, or none, are recognised by it."""
+    chance = random.Random(seed)
+    at = START + 12 * 3600
+    wave = [
+        msgspec.structs.replace(post, text=SAME + chance.choice(TAILS) + chance.choice(TAILS))
+        for post in ringing(at, 40, 1.4)
+    ]
+    window = IncidentWindow("b", "en")
+    for post in usual(12, 11):
+        window.hear(post)
+    happened = window.advance(at)
+    chance.shuffle(wave)
+    now = at + 60
+    while wave:
+        share, wave = wave[:4], wave[4:]
+        for post in share:
+            window.hear(post)
+        now += chance.uniform(2, 15)
+        happened += window.advance(now)
+    happened += window.advance(now + 3600)
+    assert len(joined(happened)) == 40
+
+
 def test_a_sketch_made_anew_decides_the_same() -> None:
     """It is let go while there is no use for it, at other moments after a restart."""
     scene = in_order([*usual(12), *ringing(START + 10 * 3600)])

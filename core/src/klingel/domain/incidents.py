@@ -17,8 +17,9 @@ How a matter is found:
 2. From the posts with the term that surges most, a profile is fitted in a few rounds: the terms that
    are likelier within than elsewhere, weighed by how much. A post belongs when its score is above a
    limit, and the limit is the lowest one at which the posts from *before* the window, of which next
-   to none can be meant, would make up at most 1 - PURE of those that belong. A member's own terms do
-   not count in its favour.
+   to none can be meant, would make up at most 1 - PURE of those that belong; it lies halfway between
+   the last that belongs and the next that does not, since later posts say it in other words than
+   those by which it was found. A member's own terms do not count in its favour.
 3. Posts of `least_authors` different authors are an incident. Its profile then recognises later
    posts at once, and is fitted again as they grow. A further surge whose posts resemble the profile
    is another side of the same matter, not another incident.
@@ -975,7 +976,7 @@ class _Ground:
         return weights, without_one
 
     def _limit(self, scores: Floats, members: Mask, free: Mask) -> float:
-        """Return the lowest score at which next to none belong by chance."""
+        """Return the lowest score at which next to none belong by chance, halfway to the next."""
         enough = _number(self.past) >= ENOUGH_PAST
         floor = float(np.median(scores[members])) * (CLOSE if enough else CLOSE_WITHOUT_PAST)
         floor = max(floor, 1e-9)
@@ -985,7 +986,11 @@ class _Ground:
             return math.inf
         chance = (len(before) - np.searchsorted(before, now, "left")) * self.span
         pure = np.flatnonzero(chance <= (1 - PURE) * np.arange(1, len(now) + 1))
-        return float(now[pure[-1]]) if len(pure) else math.inf
+        if not len(pure):
+            return math.inf
+        lowest = float(now[pure[-1]])
+        others = [floor, *now[pure[-1] + 1 :][:1], *before[before < lowest][-1:]]
+        return (lowest + float(max(others))) / 2
 
 
 def _score(side: Side, terms: Iterable[int]) -> float:
