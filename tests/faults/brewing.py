@@ -1,7 +1,9 @@
 """What brews in a fault run: a wave of complaints that is one question, and what watch says of it.
 
-One interval of early warning holds the whole wave, so that the order in which faults let it arrive
-decides nothing: which alert it is, and what it says in the end, are the same.
+One interval of early warning holds the whole wave, and all of it says one sentence, so that the order
+in which faults let it arrive decides nothing: which alert it is, who belongs to the incident, and what
+is said of both in the end, are the same. (An incident knows its later posts by its first: of matters
+that are told in several ways, what came first decides who is recognised.)
 """
 
 import json
@@ -30,11 +32,11 @@ CALM_AGAIN: Final = timedelta(hours=4)
 SAYING: Final = (Topic.ALERTS, Topic.INCIDENTS, Topic.ESCALATIONS, Topic.CASE_COMMANDS)
 
 _SAID: Final = (
-    "Kein Internet in ganz Kiel seit heute früh, das ist eine Frechheit!",
-    "Ausfall in Kiel, kein Internet, und niemand bei euch sagt etwas. Unmöglich.",
-    "Schon wieder Ausfall! Kiel hat seit Stunden kein Internet, es reicht mir.",
-    "Kein Internet in Kiel, mein Laden steht still. Wann ist der Ausfall endlich vorbei?",
-    "Ich bin stinksauer: Kiel ohne Netz, kein Internet, Ausfall seit Stunden.",
+    "Kein Internet in Kiel seit heute früh, das ist eine Frechheit!",
+    "Kein Internet in Kiel seit heute früh, und niemand bei euch sagt etwas. Unmöglich.",
+    "Schon wieder kein Internet in Kiel seit heute früh, es reicht mir.",
+    "Kein Internet in Kiel seit heute früh, mein Laden steht still. Das ist eine Frechheit!",
+    "Ich bin stinksauer: kein Internet in Kiel seit heute früh. Unmöglich.",
 )
 _MORE: Final = (
     "", " Antwortet endlich!", " Was soll das?", " Einfach nur schlecht.",
