@@ -263,12 +263,15 @@ def _passed_before(message: Message, passed: Passed) -> bool | None:
     if not header:
         return None
     try:
-        source = SourcePosition.decode(header)
-    except InvariantViolation:
+        upstream, offset, ordinal = header.decode().rsplit("/", 2)
+        highest = passed.get(upstream)
+        at = (int(offset), int(ordinal))
+        if highest is None:  # the others name a place that was read before
+            source = SourcePosition.decode(header)
+            upstream = f"{source.topic}/{source.partition}"
+            highest = passed.get(upstream)
+    except (ValueError, InvariantViolation):
         return None
-    upstream = f"{source.topic}/{source.partition}"
-    at = (source.offset, source.ordinal)
-    highest = passed.get(upstream)
     if highest is not None and at <= highest:
         return True
     passed[upstream] = at
