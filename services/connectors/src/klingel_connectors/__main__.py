@@ -296,7 +296,7 @@ def gateway(port: int | None, host: str | None) -> None:
         lambda stop: run_gateway(
             settings, own, network, _holder(None), SystemClock(), stop, chat=chat
         ),
-        # a fifth more deliveries a core, and late ones are a tenth as late (benchmarks/results.md)
+        # More deliveries a core than asyncio's own, and late ones less late: see docs/sizing.md.
         loop=uvloop.new_event_loop,
     )
 
