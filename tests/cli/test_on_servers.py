@@ -1,6 +1,8 @@
 """Against the real Kafka and Elasticsearch: index, search, explain, audit and status."""
 
 import json
+import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from klingel.contracts import codec
+from klingel.contracts.blobs import BlobStore
 from klingel.contracts.envelope import Headers, Output, SourcePosition, ce_headers, trace_id
 from klingel.contracts.partition import conversation_key, partition_for
 from klingel.contracts.topics import Topic
@@ -237,10 +240,14 @@ def test_a_refused_template_is_exit_2_and_says_why(run, both) -> None:
     assert "refresh_interval" in result.stderr
 
 
-def test_documents_go_when_they_are_older_than_their_brand_keeps_them(
-    run, both, index, brand_file
+def test_documents_and_media_go_when_they_are_older_than_their_brand_keeps_them(
+    run, both, index, brand_file, tmp_path
 ) -> None:
     index(social())  # in the month of March 2026, whose whole is long past 30 days
+    both = both | {"KLINGEL_BLOBS__DIR": str(tmp_path / "blobs")}
+    store = BlobStore(tmp_path / "blobs")
+    old, young = (tmp_path / "blobs" / store.put(each).ref for each in (b"old", b"young"))
+    os.utime(old, (0, 0))
 
     def posts() -> int:
         elasticsearch = ElasticsearchSettings(url=both["KLINGEL_ELASTICSEARCH__URL"])
@@ -250,16 +257,25 @@ def test_documents_go_when_they_are_older_than_their_brand_keeps_them(
     unknown = run("index", "age", env=both)
     assert unknown.exit_code == 1
     assert "retention is not known" in unknown.stdout
+    assert "left     media and originals: how long a brand keeps" in unknown.stdout
     assert posts() == 1
+    assert old.exists()
     with brand_file.open("a", encoding="utf-8") as file:
         file.write("retention:\n  posts_days: 30\n")
     assert run("config", "apply", brand_file, env=both).exit_code == 0
     told = json.loads(run("index", "age", "--dry-run", "--json", env=both).stdout)
     assert [(each["documents"], each["whole"]) for each in told["aged"]] == [(1, True)]
+    assert (told["blobs"]["files"], told["blobs"]["bytes"]) == (1, 3)
     assert posts() == 1
-    assert run("index", "age", env=both).exit_code == 0
+    assert old.exists()
+    aged = run("index", "age", env=both)
+    assert aged.exit_code == 0
+    assert re.search("deleted  media and originals stored before 20..-..-..: 1 files", aged.stdout)
     assert posts() == 0
-    assert "no document is older" in run("index", "age", env=both).stdout
+    assert (old.exists(), young.exists()) == (False, True)
+    again = run("index", "age", env=both).stdout
+    assert "no document is older" in again
+    assert "media" not in again
 
 
 def test_search_hits_what_the_rule_hits(run, both, index) -> None:

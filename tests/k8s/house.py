@@ -42,6 +42,7 @@ WRITES_BLOBS: Final = {
     "watch",
     "tools",
     "demands",
+    "age",
 }
 """Who puts originals, or those of its dead letters, into the volume of blobs, or forgets some."""
 _REMOVES_MEDIA: Final = {"tools", "demands"}

@@ -1,17 +1,23 @@
 """`klingel index`: templates, roles and keys, and deleting what is too old."""
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 from elasticsearch import AsyncElasticsearch
 
 from klingel.config.brands import applied_brand
+from klingel.contracts.blobs import AgedBlobs, BlobStore
 from klingel.contracts.resources import schemas_dir
+from klingel.contracts.topics import Topic
 from klingel.errors import ConfigurationError, InvalidMessage
+from klingel.settings import KafkaSettings
+from klingel_cli import topics
 from klingel_cli.commands.config import in_force
+from klingel_cli.erasing import log_bounds
+from klingel_cli.kafka import admin
 from klingel_cli.search_client import ask, of_security
 from klingel_cli.shell import Shell, as_json, pass_shell
 from klingel_indexer.ageing import Aged, Cutoffs, age_documents
@@ -21,11 +27,14 @@ from klingel_indexer.templates import FOLDER, apply_templates, check_templates
 from klingel_indexer.worker import template_overrides
 
 T = TypeVar("T")
+_REFERRING: Final = frozenset({Topic.RAW_EVENTS, Topic.UNTHREADED_EVENTS, Topic.DEAD_LETTERS})
+"""Topics whose records name originals that lie in the folder of blobs."""
+_A_DAY: Final = timedelta(days=1)
 
 
 @click.group("index")
 def index_group() -> None:
-    """Make and check Elasticsearch's templates; roles and keys; delete posts that are too old.
+    """Make and check Elasticsearch's templates; roles and keys; delete what is too old.
 
     Indices come into being by their template at the first write of a month; the indexer waits
     until the templates are there.
@@ -166,47 +175,112 @@ def index_key(shell: Shell, role: str, days: int, *, as_json: bool) -> None:
 @as_json
 @pass_shell
 def age_index(shell: Shell, *, dry_run: bool, as_json: bool) -> None:
-    """Delete documents that are older than their brand keeps them; run it daily.
+    """Delete documents, media and originals that are older than they are kept; run it daily.
 
     The brand's file says how long: `retention.posts_days`, `cases_days` after a case has ended, and
     `warnings_days` for alerts and incidents. Dead letters and the status of connectors are of no
     brand: KLINGEL_ELASTICSEARCH__DEAD_LETTERS_DAYS and KLINGEL_ELASTICSEARCH__STATUS_DAYS.
 
+    Media and large originals in the folder of KLINGEL_BLOBS__DIR go a day after the last record or
+    document that can refer to them: the longest `posts_days` of all brands, or as long as Kafka keeps
+    raw events and dead letters. A bucket deletes by a rule of its own.
+
     Exit 1 when there are documents of a brand whose retention is not known: it is not in force, or
-    this version cannot read it. They are left.
+    this version cannot read it. They are left, and so are media and originals.
     """
-    elasticsearch, prefix = shell.settings.elasticsearch, shell.settings.elasticsearch.index_prefix
-    now, brands = shell.now(), _kept(shell)
+    settings, now = shell.settings, shell.now()
+    elasticsearch, prefix = settings.elasticsearch, settings.elasticsearch.index_prefix
+    brands, unread = _kept(shell)
+    letters = now - timedelta(days=elasticsearch.dead_letters_days)
     others = {
-        dead_letters_index(prefix): (
-            "indexed_at",
-            now - timedelta(days=elasticsearch.dead_letters_days),
-        ),
+        dead_letters_index(prefix): ("indexed_at", letters),
         status_index(prefix): ("at", now - timedelta(days=elasticsearch.status_days)),
     }
     aged, left = ask(
         elasticsearch,
         lambda client: age_documents(client, prefix, brands, others, dry_run=dry_run),
     )
+    held = _referring(settings.kafka)
+    bound = blobs_bound(brands, held, letters, now, unknown=bool(left or unread))
+    gone = AgedBlobs(0, 0)
+    if bound.before is not None:
+        gone = BlobStore(settings.blobs.dir).age(bound.before, dry_run=dry_run)
     if as_json:
-        shell.tell({"aged": [each._asdict() for each in aged], "left": left, "dry_run": dry_run})
+        shell.tell(
+            {
+                "aged": [each._asdict() for each in aged],
+                "left": left,
+                "blobs": {
+                    **gone._asdict(),
+                    "older_than": bound.before.isoformat() if bound.before else None,
+                    "left_because": bound.left_because,
+                },
+                "dry_run": dry_run,
+            }
+        )
     else:
         _say_aged(shell, aged, left, dry_run=dry_run)
+        _say_blobs(shell, gone, bound, dry_run=dry_run)
     if left:
         shell.found_wrong()
 
 
-def _kept(shell: Shell) -> dict[str, Cutoffs]:
-    """Return what each brand in force keeps."""
-    now, cutoffs = shell.now(), {}
+def _kept(shell: Shell) -> tuple[dict[str, Cutoffs], int]:
+    """Return what each brand in force keeps, and of how many that cannot be read."""
+    now, cutoffs, unread = shell.now(), dict[str, Cutoffs](), 0
     for name, record in in_force(shell.settings.kafka).items():
         try:
             kept = applied_brand(record).brand.retention
         except InvalidMessage:
+            unread += 1
             continue
         days = (kept.posts_days, kept.cases_days, kept.warnings_days)
         cutoffs[name] = Cutoffs(*(now - timedelta(days=each) for each in days))
-    return cutoffs
+    return cutoffs, unread
+
+
+class BlobsBound(NamedTuple):
+    """Before what media and originals go; None, and why, where none may."""
+
+    before: datetime | None
+    left_because: str | None = None
+
+
+def blobs_bound(
+    brands: Mapping[str, Cutoffs],
+    held: Mapping[str, Mapping[str, str]],
+    letters: datetime,
+    now: datetime,
+    *,
+    unknown: bool,
+) -> BlobsBound:
+    """Return before what nothing can refer to a medium or an original any more.
+
+    Args:
+        brands: what each keeps.
+        held: of the topics that name originals, the configuration as Kafka names it.
+        letters: how far back index cards of dead letters go, aware.
+        now: aware.
+        unknown: some brand's retention is not known.
+    """
+    if unknown:
+        return BlobsBound(None, "how long a brand keeps its posts is not known")
+    if not brands:
+        return BlobsBound(None, "no brand is in force")
+    lasting = log_bounds(held, now)
+    forever = sorted(held.keys() - lasting.keys())
+    if forever:
+        return BlobsBound(None, f"Kafka keeps {forever[0]} for ever")
+    posts = min(each.posts for each in brands.values())
+    records = [now - (until - now) for until in lasting.values()]
+    return BlobsBound(min([posts, letters, *records]) - _A_DAY)
+
+
+def _referring(kafka: KafkaSettings) -> dict[str, Mapping[str, str]]:
+    """Return how Kafka keeps the topics whose records name originals."""
+    wanted = [each for each in topics.wanted(kafka) if each.spec.name in _REFERRING]
+    with admin(kafka) as client:
+        return {name: each.config for name, each in topics.describe(client, wanted).items()}
 
 
 def _say_aged(shell: Shell, aged: list[Aged], left: list[str], *, dry_run: bool) -> None:
@@ -218,3 +292,14 @@ def _say_aged(shell: Shell, aged: list[Aged], left: list[str], *, dry_run: bool)
         shell.say(f"left     {index}: the brand's retention is not known (klingel config diff)")
     if not aged and not left:
         shell.say("no document is older than its brand keeps it")
+
+
+def _say_blobs(shell: Shell, gone: AgedBlobs, bound: BlobsBound, *, dry_run: bool) -> None:
+    if bound.before is None:
+        shell.say(f"left     media and originals: {bound.left_because}")
+    elif gone.files:
+        verb = "would delete" if dry_run else "deleted"
+        shell.say(
+            f"{verb}  media and originals stored before {bound.before:%Y-%m-%d}: "
+            f"{gone.files:,} files, {gone.bytes:,} bytes"
+        )

@@ -1,19 +1,32 @@
 """The blob store as a folder: content-addressed, written whole or not at all.
 
 A blob's address is `<first two hex digits>/<sha256>`, relative to the folder, so that the folder
-may move. The same bytes have the same address: storing twice changes nothing.
+may move. The same bytes have the same address: storing twice changes nothing but when they were
+stored last, by which they go in the end (`age`).
 """
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from klingel.errors import ConfigurationError, ErrorType, InvalidMessage, SourceUnavailable
 from klingel.model.raw_event import BlobRef
 
 INLINE_BYTES = 512 * 1024
 """Originals above this take the way of the blob store."""
+_AGEING = ".ageing-"
+
+
+class AgedBlobs(NamedTuple):
+    """What went, or would go: files, and their bytes."""
+
+    files: int
+    bytes: int
 
 
 class BlobStore:
@@ -40,6 +53,8 @@ class BlobStore:
     def put(self, content: bytes) -> BlobRef:
         """Store and return the reference; on return the bytes survive a power cut.
 
+        What is there already is as young again as what is new.
+
         Raises:
             SourceUnavailable: the folder cannot be written now (full, away, not ours).
         """
@@ -47,7 +62,9 @@ class BlobStore:
         reference = BlobRef(sha256=digest, size=len(content), ref=f"{digest[:2]}/{digest}")
         target = self._folder / reference.ref
         try:
-            if not target.exists():
+            try:
+                os.utime(target)
+            except (FileNotFoundError, PermissionError):
                 self._write(target, content)
         except OSError as error:
             raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
@@ -119,6 +136,43 @@ class BlobStore:
         except OSError as error:
             raise SourceUnavailable(f"the blob store cannot be written: {error.strerror}") from None
 
+    def age(self, before: datetime, *, dry_run: bool = False) -> AgedBlobs:
+        """Remove blobs and notes that nobody stored since; returns what went.
+
+        Args:
+            before: aware; what was stored last before it goes.
+            dry_run: only count.
+
+        Raises:
+            SourceUnavailable: the folder cannot be read or written now.
+        """
+        files = total = 0
+        bound = before.timestamp()
+        try:
+            for path in self._stored():
+                found = _look(path)
+                if found is None or found.st_mtime >= bound:
+                    continue
+                if dry_run or _end(path, bound):
+                    files, total = files + 1, total + found.st_size
+        except OSError as error:
+            raise SourceUnavailable(f"the blob store cannot be aged: {error.strerror}") from None
+        return AgedBlobs(files, total)
+
+    def _stored(self) -> Iterator[Path]:
+        """Yield every file of blobs, and of notes of who shows them; nothing else of the folder."""
+        for folder in (self._folder, self._folder / "shown"):
+            with suppress(FileNotFoundError), os.scandir(folder) as parts:
+                for part in parts:
+                    if len(part.name) != 2 or not part.is_dir(follow_symlinks=False):
+                        continue
+                    with os.scandir(part.path) as entries:
+                        yield from (
+                            Path(entry.path)
+                            for entry in entries
+                            if entry.is_file(follow_symlinks=False)
+                        )
+
     @staticmethod
     def _write(target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,3 +191,30 @@ class BlobStore:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _look(path: Path) -> os.stat_result | None:
+    """Return what the file system knows of a file; None where it went meanwhile."""
+    try:
+        return path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _end(path: Path, bound: float) -> bool:
+    """Remove a file, unless somebody stored it again since it was looked at; whether it went.
+
+    Who stores it while it has the other name finds nothing there, and writes it anew.
+    """
+    aside = path.with_name(f"{_AGEING}{path.name.removeprefix(_AGEING)}")
+    try:
+        path.rename(aside)
+        if aside.stat().st_mtime >= bound:
+            with suppress(FileExistsError):
+                os.link(aside, path)
+            aside.unlink()
+            return False
+        aside.unlink()
+    except FileNotFoundError:
+        return False  # another run took it
+    return True

@@ -1,0 +1,53 @@
+"""Before what media and originals go: nothing that is kept may refer to them any more."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from klingel_cli.commands.index import BlobsBound, blobs_bound
+from klingel_indexer.ageing import Cutoffs
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+DAY = timedelta(days=1)
+DAYS = st.integers(1, 4_000)
+
+
+def keeping(days):
+    """Return what a brand keeps that keeps posts so many days."""
+    at = NOW - days * DAY
+    return Cutoffs(at, at, at)
+
+
+def topic(retention, segment):
+    """Return a topic's configuration, in days; None keeps for ever."""
+
+    def told(days):
+        return "-1" if days is None else str(days * 86_400_000)
+
+    return {"retention.ms": told(retention), "segment.ms": told(segment)}
+
+
+@given(st.dictionaries(st.text(min_size=1), DAYS, min_size=1), DAYS, DAYS, DAYS)
+def test_nothing_goes_to_which_something_kept_may_refer(days, letters, retention, segment):
+    brands = {name: keeping(each) for name, each in days.items()}
+    held = {"raw-events": topic(retention, segment)}
+    bound = blobs_bound(brands, held, NOW - letters * DAY, NOW, unknown=False)
+    longest = max([*days.values(), letters, retention + segment])
+    assert bound == BlobsBound(NOW - (longest + 1) * DAY)
+
+
+@pytest.mark.parametrize(
+    ("brands", "held", "unknown", "why"),
+    [
+        ({"a": keeping(400)}, {}, True, "is not known"),
+        ({}, {}, False, "no brand is in force"),
+        ({"a": keeping(400)}, {"t-raw-events": topic(None, 1)}, False, "keeps t-raw-events for"),
+        ({"a": keeping(400)}, {"t-raw-events": {}}, False, "keeps t-raw-events for ever"),
+    ],
+)
+def test_where_it_is_not_known_how_long_all_stays(brands, held, unknown, why):
+    before, left_because = blobs_bound(brands, held, NOW, NOW, unknown=unknown)
+    assert before is None
+    assert why in left_because
