@@ -57,6 +57,11 @@ WRONG = {
         "escalation:\n  - {id: a}\n",
         "escalation.0.on: nothing ever brings a case here",
     ),
+    "levels that raise to each other alone": (
+        "escalation:\n  - {id: a, raise_after: 5m, raise_to: b}\n"
+        "  - {id: b, raise_after: 5m, raise_to: a}\n",
+        "escalation.0.on: nothing ever brings a case here",
+    ),
     "level on rules that names none": (
         "escalation:\n  - {id: a, on: [rule]}\n",
         "escalation.0.rules: on: [rule] needs the rules",

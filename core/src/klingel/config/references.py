@@ -68,6 +68,7 @@ def _levels(brand: Brand) -> Found:
     targets = [target.id for target in brand.targets]
     levels = [level.id for level in brand.escalation]
     rules = [rule.id for rule in brand.routing]
+    reached = _reached(brand.escalation)
     for number, level in enumerate(brand.escalation):
         place: Place = ("escalation", number)
         yield from _unknown(level.queues, queues, "queue", (*place, "queues"))
@@ -77,19 +78,36 @@ def _levels(brand: Brand) -> Found:
             yield from _one_unknown(level.queue, queues, "queue", (*place, "queue"))
         if level.raise_to is not None:
             yield from _one_unknown(level.raise_to, levels, "level", (*place, "raise_to"))
-        for path, sentence in _level(level, brand):
+        for path, sentence in _level(level):
             yield (*place, *path), sentence
+        if level.id not in reached:
+            yield (*place, "on"), "nothing ever brings a case here; name what does under on"
 
 
-def _level(level: EscalationLevel, brand: Brand) -> Found:
+def _reached(levels: Iterable[EscalationLevel]) -> set[str]:
+    """Return the levels that something brings a case to, at once or from level to level.
+
+    Levels that raise to each other in a circle are none by that alone. One that something reaches is
+    no mistake: each level tells its targets once a case.
+    """
+    following = {level.id: level.raise_to for level in levels}
+    reached = {level.id for level in levels if level.on}
+    waiting = [*reached]
+    while waiting:
+        raised = following.get(waiting.pop())
+        if raised is not None and raised not in reached:
+            reached.add(raised)
+            waiting.append(raised)
+    return reached
+
+
+def _level(level: EscalationLevel) -> Found:
     if (level.raise_after is None) != (level.raise_to is None):
         yield (), "raise_after and raise_to belong together; name both, or neither"
     if level.raise_to == level.id:
         yield ("raise_to",), "it raises to itself; name the level that follows"
     if "rule" in level.on and not level.rules:
         yield ("rules",), "on: [rule] needs the rules; name them under rules"
-    if not level.on and all(level.id != other.raise_to for other in brand.escalation):
-        yield ("on",), "nothing ever brings a case here; name what does under on"
 
 
 def _teams(brand: Brand) -> Found:
