@@ -58,8 +58,7 @@ WRONG = {
         "escalation.0.on: nothing ever brings a case here",
     ),
     "levels that raise to each other alone": (
-        "escalation:\n  - {id: a, raise_after: 5m, raise_to: b}\n"
-        "  - {id: b, raise_after: 5m, raise_to: a}\n",
+        "escalation:\n- {id: a, raise_after: 5m, raise_to: b}\n- {id: b, raise_after: 5m, raise_to: a}\n",
         "escalation.0.on: nothing ever brings a case here",
     ),
     "level on rules that names none": (
