@@ -3,14 +3,14 @@
     python benchmarks/care.py [--cases 1000000] [--customers 5000] [--json]
 
 Open cases with running clocks are read into the real state table by the code that rebuilds it after
-a restart, batch by batch; then time goes by: nothing due, 500 due, and what firing 500 costs. A
+a restart, batch by batch; then time goes by: nothing due, and as many due as a tick fires. A
 large conversation is one post with so many customers below it, each with a case; further words are
 heard there, and the last hundreds are timed. A full record is that of a customer who writes on and
 on: it holds the newest 96 words, and each further one folds the oldest away; it is timed with the
 case at hand, and read anew each time.
 
 Gates (processor time, one core): 50,000 records a second rebuilt, 50 ms a tick in which nothing or
-500 cases are due, 1.5 GB for 1,000,000 cases, 200 microseconds for a further word in a large
+as many cases are due as it fires, 1.5 GB for 1,000,000 cases, 200 microseconds for a further word in a large
 conversation. Exit code 1 where one is missed. What an event of the pipeline's mix costs care has its
 gate in `benchmarks/stages.py`.
 """
@@ -69,7 +69,7 @@ def brand() -> CompiledBrand:
 def cases(count: int, brand_: CompiledBrand) -> Iterator[Case]:
     """Yield open cases, each in its own conversation, due one after the other.
 
-    The first 500 are due within one second, then one in each further second.
+    As many as a tick fires are due within one second, then one in each further second.
     """
 
     def routing(event: SocialEvent, again: bool) -> Routing:  # noqa: FBT001 - the fold's port
