@@ -1,11 +1,14 @@
 """Before what media and originals go: nothing that is kept may refer to them any more."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from klingel.settings import KafkaSettings
+from klingel_cli.commands import index
 from klingel_cli.commands.index import BlobsBound, blobs_bound
 from klingel_indexer.ageing import Cutoffs
 
@@ -44,10 +47,21 @@ def test_nothing_goes_to_which_something_kept_may_refer(days, letters, retention
         ({"a": keeping(400)}, {}, True, "is not known"),
         ({}, {}, False, "no brand is in force"),
         ({"a": keeping(400)}, {"t-raw-events": topic(None, 1)}, False, "keeps t-raw-events for"),
-        ({"a": keeping(400)}, {"t-raw-events": {}}, False, "keeps t-raw-events for ever"),
+        ({"a": keeping(400)}, {"t-raw-events": {}}, False, "or does not say how long"),
+        ({"a": keeping(400)}, {"t-raw-events": topic(10**9, 1)}, False, "keeps t-raw-events for"),
     ],
 )
 def test_where_it_is_not_known_how_long_all_stays(brands, held, unknown, why):
     before, left_because = blobs_bound(brands, held, NOW, NOW, unknown=unknown)
     assert before is None
     assert why in left_because
+
+
+def test_a_topic_of_which_kafka_does_not_tell_may_hold_anything(monkeypatch):
+    """Kafka lists to nobody what they may not describe."""
+    monkeypatch.setattr(index, "admin", lambda _kafka: nullcontext())
+    monkeypatch.setattr(index.topics, "describe", lambda _client, _wanted: {})
+    held = index.referring(KafkaSettings(topic_prefix="t-"))
+    assert held == {"t-raw-events": {}, "t-unthreaded-events": {}, "t-dead-letters": {}}
+    brands = {"a": keeping(1)}
+    assert blobs_bound(brands, held, NOW - DAY, NOW, unknown=False).before is None

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -69,6 +71,17 @@ async def is_spent(store: Any, asked: list[datetime]) -> None:
     first, second = asked
     assert first < NOW - timedelta(days=1)
     assert timedelta(0) < NOW - second < timedelta(hours=2)
+
+
+async def test_a_note_is_as_young_as_the_medium_that_is_stored_again(tmp_path):
+    """Else it goes first, and a deletion finds the medium no more."""
+    blobs = BlobStore(tmp_path)
+    for _ in range(2):
+        for each in filter(Path.is_file, tmp_path.rglob("*")):
+            os.utime(each, (0, 0))
+        await note_shown(Folder(blobs), GONE, [blobs.put(b"alone").sha256])
+    assert blobs.age(NOW - timedelta(days=401)) == (0, 0)
+    assert await shown(Folder(blobs), GONE) == {ALONE}
 
 
 async def test_a_deletion_reaches_the_folder(tmp_path, asked):

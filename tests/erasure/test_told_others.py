@@ -116,6 +116,7 @@ def test_the_date_of_a_topic_is_when_its_last_segment_of_then_is_dropped():
     held = {
         "raw-events": {"retention.ms": str(7 * day), "segment.ms": str(2 * day)},
         "for-ever": {"retention.ms": "-1", "segment.ms": str(day)},
+        "beyond-calendars": {"retention.ms": str(2**63 - 1), "segment.ms": str(day)},
         "unknown": {},
     }
     assert log_bounds(held, NOON) == {"raw-events": NOON + timedelta(days=9)}

@@ -110,6 +110,28 @@ def test_what_is_stored_again_while_it_goes_is_not_lost(tmp_path, monkeypatch, m
     assert [each.name for each in (tmp_path / reference.ref).parent.iterdir()] == [reference.sha256]
 
 
+def test_what_was_stored_again_is_put_back_by_the_next_run_where_this_one_was_killed(
+    tmp_path, monkeypatch
+):
+    store = BlobStore(tmp_path)
+    reference = store.put(b"original")
+    stored(tmp_path, reference.ref, 402)
+    rename = Path.rename
+
+    def killed(path, target):
+        store.put(b"original")
+        rename(path, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.age(NOW - timedelta(days=401))
+    assert store.age(NOW - timedelta(days=401)) == (0, 0)
+    assert store.get(reference) == b"original"
+    assert [each.name for each in (tmp_path / reference.ref).parent.iterdir()] == [reference.sha256]
+
+
 def test_a_folder_that_is_not_there_holds_nothing_old(tmp_path):
     assert BlobStore(tmp_path / "none").age(NOW) == (0, 0)
     (tmp_path / "file").write_bytes(b"")

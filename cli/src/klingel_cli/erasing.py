@@ -97,6 +97,10 @@ def _said_after(until: datetime) -> Json:
     }
 
 
+_FOR_EVER_MS: Final = 1000 * 365 * 86_400_000
+"""A thousand years: Kafka's largest number says for ever, too, and no calendar holds it."""
+
+
 def log_bounds(held: Mapping[str, Mapping[str, str]], now: datetime) -> dict[str, datetime]:
     """Return by when each topic has nothing more of what it held at an erasure.
 
@@ -106,11 +110,14 @@ def log_bounds(held: Mapping[str, Mapping[str, str]], now: datetime) -> dict[str
     Args:
         held: of each topic that deletes by time, its configuration as Kafka names it.
         now: of the erasure.
+
+    Returns:
+        By name; a topic is left out that keeps for ever, or of which it is not said.
     """
     bounds: dict[str, datetime] = {}
     for name, config in held.items():
         lasting = [int(config.get(each, "-1")) for each in ("retention.ms", "segment.ms")]
-        if min(lasting) >= 0:
+        if min(lasting) >= 0 and sum(lasting) <= _FOR_EVER_MS:
             bounds[name] = now + timedelta(milliseconds=sum(lasting))
     return bounds
 

@@ -200,7 +200,7 @@ def age_index(shell: Shell, *, dry_run: bool, as_json: bool) -> None:
         elasticsearch,
         lambda client: age_documents(client, prefix, brands, others, dry_run=dry_run),
     )
-    held = _referring(settings.kafka)
+    held = referring(settings.kafka)
     bound = blobs_bound(brands, held, letters, now, unknown=bool(left or unread))
     gone = AgedBlobs(0, 0)
     if bound.before is not None:
@@ -258,7 +258,8 @@ def blobs_bound(
 
     Args:
         brands: what each keeps.
-        held: of the topics that name originals, the configuration as Kafka names it.
+        held: of the topics that name originals, the configuration as Kafka names it; empty where it
+            is not told.
         letters: how far back index cards of dead letters go, aware.
         now: aware.
         unknown: some brand's retention is not known.
@@ -270,17 +271,21 @@ def blobs_bound(
     lasting = log_bounds(held, now)
     forever = sorted(held.keys() - lasting.keys())
     if forever:
-        return BlobsBound(None, f"Kafka keeps {forever[0]} for ever")
+        return BlobsBound(None, f"Kafka keeps {forever[0]} for ever, or does not say how long")
     posts = min(each.posts for each in brands.values())
     records = [now - (until - now) for until in lasting.values()]
     return BlobsBound(min([posts, letters, *records]) - _A_DAY)
 
 
-def _referring(kafka: KafkaSettings) -> dict[str, Mapping[str, str]]:
-    """Return how Kafka keeps the topics whose records name originals."""
+def referring(kafka: KafkaSettings) -> dict[str, Mapping[str, str]]:
+    """Return how Kafka keeps the topics whose records name originals; nothing where it is not told.
+
+    Kafka does not list what one may not describe: a topic that is not told of may hold anything.
+    """
     wanted = [each for each in topics.wanted(kafka) if each.spec.name in _REFERRING]
     with admin(kafka) as client:
-        return {name: each.config for name, each in topics.describe(client, wanted).items()}
+        told = topics.describe(client, wanted)
+    return {each.name: told[each.name].config if each.name in told else {} for each in wanted}
 
 
 def _say_aged(shell: Shell, aged: list[Aged], left: list[str], *, dry_run: bool) -> None:

@@ -151,9 +151,12 @@ class BlobStore:
         try:
             for path in self._stored():
                 found = _look(path)
-                if found is None or found.st_mtime >= bound:
+                if found is None:
                     continue
-                if dry_run or _end(path, bound):
+                if found.st_mtime >= bound:
+                    if path.name.startswith(_AGEING) and not dry_run:
+                        _put_back(path)
+                elif dry_run or _end(path, bound):
                     files, total = files + 1, total + found.st_size
         except OSError as error:
             raise SourceUnavailable(f"the blob store cannot be aged: {error.strerror}") from None
@@ -210,11 +213,17 @@ def _end(path: Path, bound: float) -> bool:
     try:
         path.rename(aside)
         if aside.stat().st_mtime >= bound:
-            with suppress(FileExistsError):
-                os.link(aside, path)
-            aside.unlink()
+            _put_back(aside)
             return False
         aside.unlink()
     except FileNotFoundError:
         return False  # another run took it
     return True
+
+
+def _put_back(aside: Path) -> None:
+    """Give a file its name again, unless that was written anew; also what a killed run left aside."""
+    with suppress(FileNotFoundError):  # another run did
+        with suppress(FileExistsError):
+            os.link(aside, aside.with_name(aside.name.removeprefix(_AGEING)))
+        aside.unlink()

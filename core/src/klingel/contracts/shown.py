@@ -55,11 +55,12 @@ class Folder:
 
 
 async def note_shown(notes: Notes, object_id: str, media: Iterable[str]) -> None:
-    """Note that an object shows media, by their hashes; a second time changes nothing."""
-    known = await shown(notes, object_id)
-    both = known | set(media)
-    if both != known:
-        await notes.note(_name(object_id), "\n".join(sorted(both)).encode())
+    """Note that an object shows media, by their hashes; a second time renews the note's age alone.
+
+    Media that are stored again are young again: a note that is not would go before them.
+    """
+    both = await shown(notes, object_id) | set(media)
+    await notes.note(_name(object_id), "\n".join(sorted(both)).encode())
 
 
 async def shown(notes: Notes, object_id: str) -> set[str]:
