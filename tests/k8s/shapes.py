@@ -8,6 +8,7 @@ them: `schemas/` holds the fields that we use, after their documentation.
 import hashlib
 import json
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,13 +26,23 @@ _POD = "core/deployment-apps-v1.json"
 
 
 def unpacked(archive: Path, cache_folder: Path) -> Path:
-    """Unpack the archive once; returns the folder of the schemas."""
+    """Unpack the archive once, whole or not at all; returns the folder of the schemas.
+
+    Others may do so at the same time: whoever is first gives the folder its name.
+    """
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
     folder = cache_folder / digest
     if not (folder / "schemas").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder, prefix=".unpacking-") as made:
+            whole = Path(made) / digest
+            with tarfile.open(archive) as tar:
+                tar.extractall(whole, filter="data")
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not (folder / "schemas").is_dir():
+                    raise
     return folder / "schemas"
 
 
