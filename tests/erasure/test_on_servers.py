@@ -18,6 +18,7 @@ from klingel_cli.demo.processes import Fleet, until
 from klingel_cli.kafka import publish, reading
 
 from ..ringing import generic, ring
+from ..searching import hits
 
 pytestmark = pytest.mark.servers
 
@@ -55,12 +56,7 @@ class House:
 
     def documents(self, kind: str) -> list[dict[str, Any]]:
         """Return what lies in the indices of a kind."""
-        index = f"{self.fleet.prefix}{kind}-*"
-        # An index that is just being made has no shard yet that could answer.
-        self.client.cluster.health(index=index, wait_for_status="yellow", timeout="30s")
-        self.client.indices.refresh(index=index)
-        hits = self.client.search(index=index, size=100)["hits"]["hits"]
-        return [hit["_source"] for hit in hits]
+        return [hit["_source"] for hit in hits(self.client, f"{self.fleet.prefix}{kind}-*")]
 
     def say_all(self) -> str:
         """Let Anna and Bert ring, and wait until all is indexed; returns who Anna is."""
@@ -100,9 +96,7 @@ class House:
         age, as the report of the erasure and docs/security.md say.
         """
         words = ("Geheimes", "Anna", anna, anna.partition(":")[2], *self.objects)
-        self.client.indices.refresh(index=f"{self.fleet.prefix}*")
-        hits = self.client.search(index=f"{self.fleet.prefix}*", size=1000)["hits"]["hits"]
-        for hit in hits:
+        for hit in hits(self.client, f"{self.fleet.prefix}*"):
             told = json.dumps(hit["_source"], ensure_ascii=False)
             found = {word for word in words if word in told or word in hit["_id"]}
             allowed = set(self.objects) if hit["_source"].get("change") == "deleted" else set()

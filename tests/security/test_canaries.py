@@ -21,6 +21,7 @@ from klingel_cli.demo.rehearsal import brand_file
 from klingel_cli.main import main
 from klingel_simulator.webhook import sign, to_key
 
+from ..searching import hits
 from .conftest import Deployment, environment
 
 pytestmark = pytest.mark.servers
@@ -143,12 +144,7 @@ class House:
 
     def documents(self, kind: str) -> list[dict[str, Any]]:
         """Return what lies in the indices of a kind."""
-        index = f"{self.deployment.prefix}{kind}*"
-        # An index that was just made is not searched before it has its shards.
-        self.client.cluster.health(index=index, wait_for_status="yellow", timeout="30s")
-        self.client.indices.refresh(index=index)
-        found = self.client.search(index=index, size=1000)
-        return [hit["_source"] for hit in found["hits"]["hits"]]
+        return [hit["_source"] for hit in hits(self.client, f"{self.deployment.prefix}{kind}*")]
 
     def answers(self, kind: str) -> bool:
         """Whether a process answers at all; not yet while it starts."""
