@@ -37,7 +37,11 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    AuthorizationError,
+    CoordinatorNotAvailableError,
+    UnknownTopicOrPartitionError,
+)
 from pydantic import SecretStr
 
 from klingel.contracts.access import LAG_READER, principals, rights_by_user
@@ -48,6 +52,7 @@ from klingel_cli.kafka import admin
 from klingel_cli.main import main
 from klingel_local.certificates import Authority
 
+from ..waiting import until
 from .conftest import Deployment, environment
 
 pytestmark = pytest.mark.servers
@@ -225,13 +230,23 @@ async def test_a_service_opens_its_own_transactions_and_no_other(held, principal
     assert {names[group] for group in opened} == set(STAGES.get(principal, ()))
 
 
+def is_seen(client: KafkaAdminClient, group: str) -> bool:
+    """Whether a group's positions are seen; who asks first has the broker make their topic."""
+    try:
+        return group in client.list_group_offsets(group)
+    except CoordinatorNotAvailableError:
+        return False
+
+
 async def test_who_measures_backlogs_reads_no_record(held) -> None:
     """It sees every topic's end and every group's position, and nothing that anybody wrote."""
     kafka = held.kafka(LAG_READER)
     places = [TopicPartition(kafka.topic_prefix + spec.name, 0) for spec in topic_specs().values()]
     with admin(kafka) as client:
         for group in (group_of(kafka, stage) for each in GROUPS.values() for stage in each):
-            assert group in client.list_group_offsets(group)
+            assert await until(
+                lambda group=group: is_seen(client, group), seconds=SECONDS, pace=0.1
+            )
     async with consuming(kafka) as consumer:
         assert set(await consumer.end_offsets(places)) == set(places)
         got = await allowed(

@@ -53,8 +53,8 @@ from klingel_processors.care.records import (
 NAME = "care"
 SOURCE = f"klingel/{NAME}"
 TIMERS_AT_ONCE = 400
-"""Timers that are looked at in one tick: they fire in less than 50 ms of a core (`benchmarks/care.py`), and
-what is left goes on at the next turn, behind whatever waited meanwhile."""
+"""Timers that are looked at in one tick: what came in waits for them (50 to 70 ms of a core,
+`benchmarks/care.py`), and what is left goes on at the next turn, behind whatever waited meanwhile."""
 _CONFIG_LAG = timedelta(seconds=60)
 _SECOND_LOOK = timedelta(hours=1)
 _LEAD = timedelta(minutes=10)
